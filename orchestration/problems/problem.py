@@ -1,0 +1,76 @@
+"""What a problem is, what a dataset is, and which split a question belongs to.
+
+It knows nothing of models, tokens or where problems come from. Invariant: the split of a question is a function of
+its text alone, so two splits can never share one, whatever seeds and settings drew them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+# Of 100 equally likely hash buckets: 80 train, 5 validation, 15 test.
+_VALIDATION_FROM = 80
+_TEST_FROM = 85
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One question.
+
+    `question` is plain text without any prompt template. `answer` is the reference in the grader's input form, or
+    None where there is no label. `solution` is a worked solution, one step a line, used for training only.
+    `metadata` is JSON-like; generated problems carry `family`, `length` and how to draw them again.
+    """
+
+    id: str
+    question: str
+    answer: str | None = None
+    solution: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+class Dataset(Protocol):
+    """A stream of problems that can be started again from its beginning."""
+
+    @property
+    def description(self) -> str:
+        """One line for people: what is in it."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of all that decides the stream; equal fingerprints give equal problems."""
+        ...
+
+    def __iter__(self) -> Iterator[Problem]: ...
+
+
+def question_hash(question: str) -> int:
+    """Return a 64-bit hash of the question, blind to case and white space."""
+    normalised = " ".join(question.casefold().split())
+    return int.from_bytes(hashlib.blake2b(normalised.encode(), digest_size=8).digest(), "big")
+
+
+def split_of(question: str) -> Split:
+    """Return the one split that this question belongs to."""
+    bucket = question_hash(question) % 100
+    if bucket < _VALIDATION_FROM:
+        return "train"
+    return "validation" if bucket < _TEST_FROM else "test"
+
+
+def content_id(source: str, question: str, answer: str | None) -> str:
+    """Return an id that stays the same for the same content: the source's name and a digest."""
+    digest = hashlib.blake2b(f"{question}\0{answer}".encode(), digest_size=8).hexdigest()
+    return f"{source}-{digest}"
+
+
+def fingerprint_of(*parts: object) -> str:
+    """Return the hex digest of the parts' representations, in order."""
+    return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()

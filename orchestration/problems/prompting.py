@@ -1,0 +1,66 @@
+"""How a question becomes the token ids that a policy reads, and a solution the ids that it learns.
+
+The one place where text is templated: training, search and evaluation share it. It knows nothing of models. Invariant:
+ids are made once, from text; whoever extends them appends ids and never encodes the joined text again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from actors.errors import UserError
+
+
+class Tokenizer(Protocol):
+    """The part of a transformers tokenizer that is used here."""
+
+    bos_token_id: int | None
+    eos_token_id: int | None
+    chat_template: Any
+
+    def encode(self, text: str, add_special_tokens: bool = ...) -> list[int]: ...
+
+    def apply_chat_template(self, conversation: list[dict[str, str]], **options: Any) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFormat:
+    """A prompt's shape: `template` around `{question}`; with `chat`, as the user's turn of the tokenizer's chat
+    template, after `system` if there is one."""
+
+    template: str = "{question}\n"
+    chat: bool = False
+    system: str | None = None
+
+    def __post_init__(self) -> None:
+        if "{question}" not in self.template:
+            raise UserError.of("prompt.template", self.template, "it must contain {question}")
+
+    def prompt_ids(self, tokenizer: Tokenizer, question: str) -> list[int]:
+        """Return the ids of a prompt: [bos] and the encoded text, or the chat template's own ids."""
+        # Not str.format: a question or a template may hold other braces (LaTeX does).
+        text = self.template.replace("{question}", question)
+        if not self.chat:
+            start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+            return start + tokenizer.encode(text, add_special_tokens=False)
+        if not tokenizer.chat_template:
+            raise UserError.of("prompt.chat", True, "this tokenizer has no chat template: set chat=false")
+        turns = [{"role": "system", "content": self.system}] if self.system else []
+        turns.append({"role": "user", "content": text})
+        ids = tokenizer.apply_chat_template(
+            turns, add_generation_prompt=True, tokenize=True, return_dict=False
+        )
+        return [int(token) for token in ids]
+
+
+def solution_ids(tokenizer: Tokenizer, solution: str) -> list[int]:
+    """Return the ids of a whole solution: its lines, parted by newlines, and the end token after the last.
+
+    The end token takes the place of the last newline, so that a search by steps needs no round for the end token alone.
+    A tokenizer without an end token raises UserError: nothing would ever end a solution.
+    """
+    if tokenizer.eos_token_id is None:
+        raise UserError.of("tokenizer.eos_token", None, "training needs an end token")
+    text = solution.rstrip("\n")
+    return [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]

@@ -1,0 +1,232 @@
+"""Problems from reasoning-gym: any of its data sets by name, and the word-problem mixture that flopwise is shipped with.
+
+It knows nothing of prompts or grading. Invariant: the problem at an index is a function of (settings, seed, index); a
+stream holds no question twice and no question of another split.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from actors.errors import UserError, nearest
+from actors.seeds import derive
+from orchestration.problems.problem import (
+    Problem,
+    Split,
+    content_id,
+    fingerprint_of,
+    question_hash,
+    split_of,
+)
+
+# A stream that finds nothing new for so many draws has run out of questions.
+_PATIENCE = 20_000
+# gsm_symbolic templates whose solution does not end in their answer, or does not always.
+_BROKEN_GSM_TEMPLATES = frozenset({25, 27, 84, 89})
+
+
+class Source(Protocol):
+    """Draws problems by index; may return None where the index holds nothing usable."""
+
+    @property
+    def description(self) -> str: ...
+
+    def draw(self, seed: int, index: int) -> Problem | None: ...
+
+
+@functools.lru_cache(maxsize=64)
+def _generator(name: str, seed: int, size: int, options: tuple[tuple[str, Any], ...]) -> Any:
+    import reasoning_gym
+    from reasoning_gym.factory import DATASETS
+
+    if name not in DATASETS:
+        raise UserError.of(
+            "dataset.name", name, f"reasoning-gym has no such data set{nearest(name, DATASETS)}"
+        )
+    try:
+        return reasoning_gym.create_dataset(name, seed=seed, size=size, **dict(options))
+    except (TypeError, AssertionError, ValueError) as error:
+        raise UserError.of("dataset.options", dict(options), f"{name} refuses them: {error}") from None
+
+
+def _entry(name: str, seed: int, index: int, options: dict[str, Any], size: int = 500) -> dict[str, Any]:
+    # Item i of a reasoning-gym seed s draws from seed s + i, so neighbouring seeds would share items: space them.
+    spaced = derive("reasoning-gym", name, seed)
+    frozen = tuple(sorted((key, tuple(v) if isinstance(v, list) else v) for key, v in options.items()))
+    entry: dict[str, Any] = _generator(name, spaced, size, frozen)[index]
+    return entry
+
+
+@dataclass(frozen=True, slots=True)
+class GymSource:
+    """Any reasoning-gym data set, its questions as they are; `options` are its own settings."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def description(self) -> str:
+        settings = ", ".join(f"{key}={value}" for key, value in sorted(self.options.items()))
+        return f"reasoning-gym {self.name}({settings})"
+
+    def draw(self, seed: int, index: int) -> Problem | None:
+        # Some generators fix their plan for `size` items on creation: blocks of 500, each with a seed of its own.
+        block, offset = divmod(index, 500)
+        entry = _entry(self.name, derive("block", seed, block), offset, self.options)
+        if entry["answer"] is None:
+            return None
+        question, answer = str(entry["question"]).strip(), str(entry["answer"])
+        return Problem(content_id(self.name, question, answer), question, answer, None, {"family": self.name})
+
+
+@dataclass(frozen=True, slots=True)
+class GsmSymbolicSource:
+    """reasoning-gym's gsm_symbolic with its chains of thought as solutions, without the templates that contradict
+    themselves."""
+
+    @property
+    def description(self) -> str:
+        return "reasoning-gym gsm_symbolic, four templates with wrong solutions dropped"
+
+    def draw(self, seed: int, index: int) -> Problem | None:
+        block, offset = divmod(index, 500)
+        entry = _entry("gsm_symbolic", derive("block", seed, block), offset, {})
+        template = int(self._template(derive("block", seed, block), offset))
+        if template in _BROKEN_GSM_TEMPLATES:
+            return None
+        question, answer = str(entry["question"]).strip(), str(entry["answer"])
+        solution = str(entry["metadata"]["answer_cot"]).strip()
+        if not solution.endswith(f"#### {answer}"):
+            return None
+        metadata = {"family": "gsm_symbolic", "template": template, "length": solution.count("\n")}
+        return Problem(content_id("gsm", question, answer), question, answer, solution, metadata)
+
+    @staticmethod
+    def _template(seed: int, offset: int) -> int:
+        generator = _generator("gsm_symbolic", derive("reasoning-gym", "gsm_symbolic", seed), 500, ())
+        return int(generator.task_indices[offset])
+
+
+@dataclass(frozen=True, slots=True)
+class ArithmeticSource:
+    """The shipped mixture: counting legs (regular word problems) and chain sums (the hard tail).
+
+    `legs` and `terms` are the least and largest number of kinds of animals and of terms; `sums` is the share of
+    sums. Questions are reasoning-gym's without their constant instructions; every solution line is one step and
+    carries the running total, so a slip is visible where it happens.
+    """
+
+    legs: tuple[int, int] = (1, 8)
+    terms: tuple[int, int] = (2, 6)
+    digits: tuple[int, int] = (1, 2)
+    sums: float = 0.4
+
+    @property
+    def description(self) -> str:
+        return (
+            f"arithmetic: legs of {self.legs[0]}-{self.legs[1]} kinds of animals, {self.sums:.0%} sums of "
+            f"{self.terms[0]}-{self.terms[1]} terms with {self.digits[0]}-{self.digits[1]} digits"
+        )
+
+    def draw(self, seed: int, index: int) -> Problem | None:
+        if derive("family", seed, index) / 2**63 < self.sums:
+            options = {
+                "min_terms": self.terms[0],
+                "max_terms": self.terms[1],
+                "min_digits": self.digits[0],
+                "max_digits": self.digits[1],
+            }
+            return _sum_problem(_entry("chain_sum", seed, index, options))
+        options = {"min_animals": self.legs[0], "max_animals": self.legs[1]}
+        return _legs_problem(_entry("leg_counting", seed, index, options))
+
+
+def _legs_problem(entry: dict[str, Any]) -> Problem:
+    from reasoning_gym.arithmetic.leg_counting import ANIMALS
+
+    animals: dict[str, int] = entry["metadata"]["animals"]
+    lines, names, total = [], [], 0
+    for animal, count in animals.items():
+        name = f"{count} {animal}{'s' if count > 1 else ''}"
+        product = count * ANIMALS[animal]
+        line = f"{name} * {ANIMALS[animal]} = {product}"
+        if lines:
+            line += f", {total} + {product} = {total + product}"
+        total += product
+        lines.append(line)
+        names.append(name)
+    question, answer = f"How many legs: {', '.join(names)}?", entry["answer"]
+    lines.append(f"#### {answer}")
+    metadata = {"family": "legs", "length": len(animals)}
+    return Problem(content_id("legs", question, answer), question, answer, "\n".join(lines), metadata)
+
+
+def _sum_problem(entry: dict[str, Any]) -> Problem:
+    expression, answer = entry["metadata"]["expression"], entry["answer"]
+    first, *rest = expression.split(" ")
+    total, lines = int(first), []
+    for sign, term in zip(rest[::2], rest[1::2], strict=True):
+        value = total + int(term) if sign == "+" else total - int(term)
+        lines.append(f"{total} {sign} {term} = {value}")
+        total = value
+    question = f"{expression} = ?"
+    lines.append(f"#### {answer}")
+    metadata = {
+        "family": "sums",
+        "length": entry["metadata"]["num_terms"],
+        "digits": entry["metadata"]["num_digits"],
+    }
+    return Problem(content_id("sums", question, answer), question, answer, "\n".join(lines), metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """`count` problems of one split, drawn from a source; iterating again gives the same problems.
+
+    The only thing kept in memory is 8 bytes per question already given, to give none twice.
+    """
+
+    source: Source
+    split: Split
+    count: int
+    seed: int = 0
+
+    @property
+    def description(self) -> str:
+        return f"{self.count:,} {self.split} problems of {self.source.description} (seed {self.seed})"
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint_of(self.source, self.split, self.count, self.seed)
+
+    def problem(self, index: int) -> Problem | None:
+        """Return the problem drawn at this index, or None where the index holds none of this split."""
+        problem = self.source.draw(self.seed, index)
+        if problem is None or split_of(problem.question) != self.split:
+            return None
+        place = {"split": self.split, "seed": self.seed, "draw": index}
+        return Problem(
+            problem.id, problem.question, problem.answer, problem.solution, problem.metadata | place
+        )
+
+    def __iter__(self) -> Iterator[Problem]:
+        seen: set[int] = set()
+        index = barren = 0
+        while len(seen) < self.count:
+            problem = self.problem(index)
+            index += 1
+            if problem is None or (key := question_hash(problem.question)) in seen:
+                barren += 1
+                if barren >= _PATIENCE:
+                    raise UserError.of(
+                        "dataset.count",
+                        self.count,
+                        f"{self.source.description} has only about {len(seen):,} {self.split} questions",
+                    )
+                continue
+            barren = 0
+            seen.add(key)
+            yield problem

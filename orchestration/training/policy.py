@@ -1,0 +1,281 @@
+"""Trains a small policy from scratch: tokenizer, Llama weights, model folder, all from seeds and generated problems.
+
+It knows nothing of search or verifiers. Invariant: the same settings give the same folder on the same machine, and a
+run that was interrupted and resumed ends where an uninterrupted one would have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, SequentialSampler
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Trainer,
+    TrainingArguments,
+)
+from transformers.trainer_utils import get_last_checkpoint
+
+from actors.errors import UserError
+from actors.memory import keep_freed_memory
+from actors.seeds import derive
+from orchestration.problems.problem import Problem, Split
+from orchestration.problems.prompting import PromptFormat, solution_ids
+from orchestration.problems.reasoning_gym import ArithmeticSource, Generated
+from orchestration.training.muon import MuonAdamW
+from orchestration.training.tokenizer import train_tokenizer
+
+_IGNORED = -100
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyShape:
+    """A Llama's size: width and feed-forward width in units, `context` in tokens."""
+
+    width: int = 128
+    layers: int = 4
+    heads: int = 4
+    feed_forward: int = 352
+    context: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyTraining:
+    """All that decides the trained policy. `tokens_per_step` counts padding; learning rates fall linearly to 0."""
+
+    source: ArithmeticSource = field(default_factory=ArithmeticSource)
+    shape: PolicyShape = field(default_factory=PolicyShape)
+    prompt: PromptFormat = field(default_factory=PromptFormat)
+    vocabulary: int = 512
+    tokenizer_problems: int = 20_000
+    problems: int = 100_000
+    validation_problems: int = 500
+    tokens_per_step: int = 4096
+    muon_lr: float = 0.02
+    adamw_lr: float = 0.002
+    warmup: float = 0.02
+    seed: int = 0
+    threads: int = 1
+    save_every: int = 200
+
+    def __post_init__(self) -> None:
+        for name in ("tokenizer_problems", "problems", "validation_problems", "threads", "save_every"):
+            if getattr(self, name) < 1:
+                raise UserError.of(f"train.{name}", getattr(self, name), "it must be at least 1")
+        if self.vocabulary < 259:
+            raise UserError.of("train.vocabulary", self.vocabulary, "256 bytes and 3 special tokens need 259")
+        if self.tokens_per_step < self.shape.context:
+            raise UserError.of(
+                "train.tokens_per_step", self.tokens_per_step, "it must hold a row of shape.context tokens"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One training row: `ids` are prompt and solution, the first `prompt` of them carry no loss."""
+
+    ids: np.ndarray[Any, np.dtype[np.int32]]
+    prompt: int
+
+
+class BatchedRows(Dataset[dict[str, Tensor]]):
+    """Rows of about equal length, joined once into batches of at most `tokens` ids with padding, in a seeded order.
+
+    An item is a whole batch, so that a Trainer's own bookkeeping (steps, resuming) sees a plain sequence.
+    """
+
+    def __init__(self, rows: Sequence[Row], tokens: int, pad: int, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        # Rows are shuffled before the stable sort, so that equal lengths mix differently with every seed.
+        order = rng.permutation(len(rows))
+        order = order[np.argsort([len(rows[i].ids) for i in order], kind="stable")]
+        batches: list[list[int]] = [[]]
+        for index in order.tolist():
+            # Sorted, the newest row is the longest: it decides the width.
+            if batches[-1] and (len(batches[-1]) + 1) * len(rows[index].ids) > tokens:
+                batches.append([])
+            batches[-1].append(index)
+        self._batches = [batches[i] for i in rng.permutation(len(batches))]
+        self._rows, self._pad = rows, pad
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Return `input_ids` and `labels`, both int64 (rows, width), padded at the right.
+
+        No attention mask: under causal attention what stands left never sees padding at the right.
+        """
+        rows = [self._rows[i] for i in self._batches[index]]
+        width = max(len(row.ids) for row in rows)
+        ids = np.full((len(rows), width), self._pad, dtype=np.int64)
+        labels = np.full((len(rows), width), _IGNORED, dtype=np.int64)
+        for place, row in enumerate(rows):
+            ids[place, : len(row.ids)] = row.ids
+            labels[place, row.prompt : len(row.ids)] = row.ids[row.prompt :]
+        return {"input_ids": torch.from_numpy(ids), "labels": torch.from_numpy(labels)}
+
+
+def encode_rows(
+    problems: Iterator[Problem], tokenizer: PreTrainedTokenizerFast, prompt: PromptFormat, context: int
+) -> list[Row]:
+    """Return the training rows of the problems; one without a solution or longer than `context` raises UserError."""
+    rows = []
+    for problem in problems:
+        if problem.solution is None:
+            raise UserError.of("problem.solution", problem.id, "a policy is trained on worked solutions")
+        start = prompt.prompt_ids(tokenizer, problem.question)
+        ids = start + solution_ids(tokenizer, problem.solution)
+        if len(ids) > context:
+            raise UserError.of("train.shape.context", context, f"{problem.id} needs {len(ids)} tokens")
+        rows.append(Row(np.asarray(ids, dtype=np.int32), len(start)))
+    return rows
+
+
+class BatchTrainer(Trainer):
+    """A Trainer whose dataset items are whole batches, taken in their own order."""
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        return self._loader(self.train_dataset)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        return self._loader(self.eval_dataset if eval_dataset is None else eval_dataset)
+
+    def _loader(self, dataset: Any) -> DataLoader[Any]:
+        return DataLoader(dataset, batch_size=1, sampler=SequentialSampler(dataset), collate_fn=_only)
+
+
+def _only(items: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return items[0]
+
+
+def linear_schedule(optimizer: torch.optim.Optimizer, steps: int, warmup: float) -> Any:
+    """Return a scheduler: linearly up over the first `warmup` share of the steps, then linearly to 0."""
+    rise = max(1, math.ceil(steps * warmup))
+
+    def factor(step: int) -> float:
+        return min((step + 1) / rise, (steps - step) / max(1, steps - rise + 1))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def build_model(shape: PolicyShape, tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
+    """Return a freshly initialised float32 Llama with tied embeddings for this tokenizer."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=shape.width,
+        intermediate_size=shape.feed_forward,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads,
+        max_position_embeddings=shape.context,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        use_cache=False,
+    )
+    return LlamaForCausalLM(config).to(torch.float32)
+
+
+def train_policy(settings: PolicyTraining, output: Path) -> dict[str, float]:
+    """Train a policy and write it to `output`: config, safetensors weights, tokenizer, `training.json`.
+
+    An interrupted run in `output/checkpoints` is resumed. Returns the validation loss (nats per solution token), the
+    number of steps and of training tokens without padding.
+    """
+    keep_freed_memory()
+    torch.set_num_threads(settings.threads)
+    output.mkdir(parents=True, exist_ok=True)
+
+    def generated(split: Split, count: int) -> Generated:
+        return Generated(settings.source, split, count, settings.seed)
+
+    texts = (
+        f"{problem.question}\n{problem.solution}\n"
+        for problem in generated("train", settings.tokenizer_problems)
+    )
+    tokenizer = train_tokenizer(texts, settings.vocabulary)
+    tokenizer.model_max_length = settings.shape.context
+
+    def rows(split: Split, count: int) -> list[Row]:
+        return encode_rows(iter(generated(split, count)), tokenizer, settings.prompt, settings.shape.context)
+
+    training, validation = rows("train", settings.problems), rows("validation", settings.validation_problems)
+    assert isinstance(tokenizer.pad_token_id, int)
+    batches = BatchedRows(
+        training, settings.tokens_per_step, tokenizer.pad_token_id, derive("batches", settings.seed)
+    )
+    held_out = BatchedRows(validation, settings.tokens_per_step, tokenizer.pad_token_id, 0)
+
+    model = build_model(settings.shape, tokenizer, derive("weights", settings.seed))
+    optimizer = MuonAdamW(model, settings.muon_lr, settings.adamw_lr)
+    checkpoints = output / "checkpoints"
+    arguments = TrainingArguments(
+        output_dir=str(checkpoints),
+        max_steps=len(batches),
+        per_device_train_batch_size=1,
+        per_device_eval_batch_size=1,
+        max_grad_norm=0.0,  # both optimizers scale their steps themselves
+        save_steps=settings.save_every,
+        save_total_limit=2,
+        eval_strategy="steps",
+        eval_steps=settings.save_every,
+        logging_steps=50,
+        report_to="none",
+        disable_tqdm=True,
+        seed=settings.seed,
+        use_cpu=True,
+        remove_unused_columns=False,
+        prediction_loss_only=True,
+    )
+    trainer = BatchTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=batches,
+        eval_dataset=held_out,
+        optimizers=(optimizer, linear_schedule(optimizer, len(batches), settings.warmup)),
+    )
+    trainer.train(
+        resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+    )
+    loss = float(trainer.evaluate()["eval_loss"])
+
+    model.config.use_cache = True
+    model.save_pretrained(output)
+    tokenizer.save_pretrained(output)
+    summary = {
+        "validation_loss": loss,
+        "steps": len(batches),
+        "tokens": sum(len(row.ids) for row in training),
+    }
+    record = {"settings": asdict(settings), "result": summary}
+    (output / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return summary
+
+
+def main() -> None:
+    """Train the bundled policy: `python -m orchestration.training.policy OUTPUT`."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--problems", type=int, default=PolicyTraining().problems)
+    options = parser.parse_args()
+    print(train_policy(PolicyTraining(problems=options.problems), options.output))
+
+
+if __name__ == "__main__":
+    main()

@@ -55,12 +55,12 @@ class PromptFormat:
 
 
 def solution_ids(tokenizer: Tokenizer, solution: str) -> list[int]:
-    """Return the ids of a whole solution: its lines, parted by newlines, and the end token after the last.
+    """Return the ids of a whole solution: its lines, each ended by a newline, and the end token.
 
-    The end token takes the place of the last newline, so that a search by steps needs no round for the end token alone.
     A tokenizer without an end token raises UserError: nothing would ever end a solution.
     """
     if tokenizer.eos_token_id is None:
         raise UserError.of("tokenizer.eos_token", None, "training needs an end token")
-    text = solution.rstrip("\n")
+    # The last line ends in its newline too: every step ends in the delimiter, and the end token is no step.
+    text = solution.rstrip("\n") + "\n"
     return [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]

@@ -1,0 +1,119 @@
+"""What an engine is: one model on its devices, asked asynchronously, in token ids and out in token ids.
+
+Two protocols, `PolicyEngine` and `VerifierEngine`, and the frozen values that go in and come out. It knows nothing
+of strategies, problems, budgets or Ray. Invariant: an answer depends on its request alone (ids, sampling, seed),
+never on what else is in the batch, up to the engine's own rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Finish = Literal["eos", "stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """One sequence to continue.
+
+    `token_ids` is the whole context, prompt first. Generation ends with the end token ("eos"), with any of
+    `stop_ids` ("stop"; the stop token is part of the result) or after `max_tokens` new tokens ("length").
+    `temperature` 0 is greedy. `extend` says that the result may be continued, so its keys and values are worth keeping.
+    """
+
+    token_ids: tuple[int, ...]
+    max_tokens: int
+    seed: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    stop_ids: tuple[int, ...] = ()
+    extend: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """New tokens only. `logprobs` are natural logs under the model at temperature 1, one a token.
+
+    `prefilled` counts the context tokens that had to be computed for this request (the rest came from a cache).
+    """
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish: Finish
+    prefilled: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """A context (prompt, then solution) and where its steps end: offsets into `token_ids`, exclusive, ascending."""
+
+    token_ids: tuple[int, ...]
+    prompt_length: int
+    step_ends: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """One value in [0, 1] a step, in order. `computed` counts the tokens this request made the engine compute."""
+
+    values: tuple[float, ...]
+    computed: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What identifies a loaded model, and what it can take."""
+
+    model: str
+    model_hash: str
+    tokenizer_hash: str
+    engine: str
+    dtype: str
+    context: int
+    vocabulary: int
+    eos_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCounters:
+    """Totals since the engine started; `busy_seconds` is time spent inside the model."""
+
+    tokens_out: int
+    tokens_computed: int
+    busy_seconds: float
+    running: int
+
+
+class PolicyEngine(Protocol):
+    """A language model that continues sequences, many at once."""
+
+    @property
+    def info(self) -> EngineInfo: ...
+
+    @property
+    def slots(self) -> int:
+        """How many sequences run at once; more requests than that wait their turn."""
+
+    async def generate(self, request: GenerateRequest) -> Generation:
+        """Continue one sequence; cancelling the awaiting task aborts it.
+
+        Raises ValueError where context and `max_tokens` together exceed the model's context.
+        """
+
+    def counters(self) -> EngineCounters: ...
+
+    async def close(self) -> None: ...
+
+
+class VerifierEngine(Protocol):
+    """A process reward model: a value per step, computing only what is new."""
+
+    @property
+    def info(self) -> EngineInfo: ...
+
+    async def score(self, request: ScoreRequest) -> Scores: ...
+
+    def counters(self) -> EngineCounters: ...
+
+    async def close(self) -> None: ...

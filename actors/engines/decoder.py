@@ -1,0 +1,250 @@
+"""The forward pass over slots: ragged rows of new tokens after cached ones, for Llama-like models and for any other.
+
+`LlamaDecoder` runs weights that transformers wrote for Llama, Qwen2 and Qwen3, with fused projections; `HubDecoder`
+runs every other causal model through transformers' own code on the same slots. Neither knows of requests or sampling.
+Invariant: a row's hidden states depend on that row's tokens alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+from torch.nn import functional as F
+
+from actors.engines.kv import SlotCache
+from actors.errors import UserError
+
+LLAMA_LIKE = ("llama", "qwen2", "qwen3")
+
+# Shapes: B rows, T new tokens a row (right-padded), L cached and new positions, D model width, V vocabulary.
+
+
+class Decoder(Protocol):
+    """A causal model over the rows [first, first + B) of a slot cache."""
+
+    @property
+    def context(self) -> int: ...
+
+    def new_cache(self, rows: int) -> SlotCache: ...
+
+    def forward(self, tokens: Tensor, starts: Tensor, cache: SlotCache, first: int, longest: int) -> Tensor:
+        """Run tokens [B, T] that follow `starts` [B] cached ones; return final hidden states [B, T, D].
+
+        `longest` is max(starts) + T. Padding writes keys past a row's end, which later tokens overwrite.
+        """
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Output head in float32: [..., D] to [..., V]."""
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Read every safetensors file of a model folder; pickled weights are refused."""
+    files = sorted(folder.glob("model*.safetensors"))
+    if not files:
+        pickles = [p.name for p in folder.glob("*.bin")]
+        mend = f"it holds pickled weights ({pickles[0]}), " if pickles else ""
+        raise UserError.of("model", str(folder), f"{mend}expected model.safetensors as transformers saves it")
+    weights: dict[str, Tensor] = {}
+    for file in files:
+        with safe_open(str(file), framework="pt") as handle:
+            for name in handle.keys():  # noqa: SIM118  (not a dict)
+                weights[name] = handle.get_tensor(name)
+    return weights
+
+
+def load_decoder(folder: Path, *, dtype: torch.dtype, device: torch.device) -> tuple[Decoder, Any]:
+    """Load a causal language model from a folder as transformers saves it; return it and its config."""
+    from transformers import AutoConfig
+
+    if not (folder / "config.json").is_file():
+        raise UserError.of("model", str(folder), "no config.json there: name a folder saved by transformers")
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    windows = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if config.model_type in LLAMA_LIKE and windows == {"full_attention"}:
+        return LlamaDecoder(config, read_weights(folder), dtype=dtype, device=device), config
+    read_weights(folder)
+    return HubDecoder(folder, config, dtype=dtype, device=device), config
+
+
+class _Layer:
+    """One block's weights, q, k, v and gate, up fused into one matrix each."""
+
+    def __init__(self, take: Any, index: int) -> None:
+        p = f"model.layers.{index}."
+        self.qkv = torch.cat([take(f"{p}self_attn.{n}_proj.weight") for n in "qkv"])
+        biases = [take(f"{p}self_attn.{n}_proj.bias", optional=True) for n in "qkv"]
+        self.qkv_bias = None if biases[0] is None else torch.cat(biases)
+        self.out = take(f"{p}self_attn.o_proj.weight")
+        self.out_bias = take(f"{p}self_attn.o_proj.bias", optional=True)
+        self.q_norm = take(f"{p}self_attn.q_norm.weight", optional=True)
+        self.k_norm = take(f"{p}self_attn.k_norm.weight", optional=True)
+        self.gate_up = torch.cat([take(f"{p}mlp.{n}_proj.weight") for n in ("gate", "up")])
+        gate_bias = take(f"{p}mlp.gate_proj.bias", optional=True)
+        up_bias = take(f"{p}mlp.up_proj.bias", optional=True)
+        self.gate_up_bias = None if gate_bias is None else torch.cat([gate_bias, up_bias])
+        self.down = take(f"{p}mlp.down_proj.weight")
+        self.down_bias = take(f"{p}mlp.down_proj.bias", optional=True)
+        self.norm_1 = take(f"{p}input_layernorm.weight")
+        self.norm_2 = take(f"{p}post_attention_layernorm.weight")
+
+
+class LlamaDecoder:
+    """Llama, Qwen2 and Qwen3 (dense, full attention)."""
+
+    def __init__(
+        self, config: Any, weights: dict[str, Tensor], *, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+        def take(name: str, *, optional: bool = False) -> Tensor | None:
+            # A verifier's folder may hold the bare backbone, without the "model." in front.
+            for key in (name, name.removeprefix("model.")):
+                if key in weights:
+                    return weights[key].to(device=device, dtype=dtype)
+            if optional:
+                return None
+            raise UserError.of("model", name, "this tensor is missing from the safetensors files")
+
+        self._dtype, self._device = dtype, device
+        self.context = int(config.max_position_embeddings)
+        self.heads = int(config.num_attention_heads)
+        self.kv_heads = int(config.num_key_value_heads)
+        head_dim = getattr(config, "head_dim", None)
+        self.head_dim = int(head_dim or config.hidden_size // self.heads)
+        self.eps = float(config.rms_norm_eps)
+        self.embed = cast(Tensor, take("model.embed_tokens.weight"))
+        tied = bool(config.tie_word_embeddings)
+        self.head = self.embed if tied else cast(Tensor, take("lm_head.weight"))
+        self.norm = cast(Tensor, take("model.norm.weight"))
+        self.layers = [_Layer(take, i) for i in range(config.num_hidden_layers)]
+        if getattr(config, "hidden_act", "silu") != "silu":
+            raise UserError.of("model.hidden_act", config.hidden_act, "only silu is supported for this family")
+        rotary = LlamaRotaryEmbedding(config=config)
+        positions = torch.arange(self.context)[None]
+        cos, sin = rotary(torch.zeros(1, dtype=torch.float32), positions)
+        self.cos, self.sin = cos[0].to(device, dtype), sin[0].to(device, dtype)
+
+    def new_cache(self, rows: int) -> SlotCache:
+        return SlotCache(
+            len(self.layers),
+            rows,
+            self.kv_heads,
+            self.head_dim,
+            context=self.context,
+            dtype=self._dtype,
+            device=self._device,
+        )
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return F.linear(hidden, self.head).float()
+
+    def forward(self, tokens: Tensor, starts: Tensor, cache: SlotCache, first: int, longest: int) -> Tensor:
+        rows, width = tokens.shape
+        positions = starts[:, None] + torch.arange(width, device=tokens.device)
+        clipped = positions.clamp(max=self.context - 1)
+        cos, sin = self.cos[clipped][:, :, None], self.sin[clipped][:, :, None]
+        visible = torch.arange(longest, device=tokens.device) <= positions[:, :, None]
+        mask = torch.zeros(visible.shape, dtype=self._dtype, device=tokens.device).masked_fill_(
+            ~visible, float("-inf")
+        )
+        group = self.heads // self.kv_heads
+        mask = mask[:, None, None].expand(rows, 1, group, width, longest).reshape(rows, 1, group * width, -1)
+        cache.reserve(longest)
+        index = torch.arange(first, first + rows, device=tokens.device)[:, None]
+        x = F.embedding(tokens, self.embed)
+        for number, layer in enumerate(self.layers):
+            keys, values = cache.data[number, 0], cache.data[number, 1]
+            h = F.rms_norm(x, x.shape[-1:], layer.norm_1, self.eps)
+            qkv = F.linear(h, layer.qkv, layer.qkv_bias).view(rows, width, -1, self.head_dim)
+            q, k, v = qkv.split((self.heads, self.kv_heads, self.kv_heads), dim=2)
+            if layer.q_norm is not None:
+                q = F.rms_norm(q, q.shape[-1:], layer.q_norm, self.eps)
+                k = F.rms_norm(k, k.shape[-1:], layer.k_norm, self.eps)
+            q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
+            keys[index, :, positions] = k
+            values[index, :, positions] = v
+            k_all = keys[first : first + rows, :, :longest]
+            v_all = values[first : first + rows, :, :longest]
+            # Heads of one group share keys, so they stand as queries of one kv head: [B, kv, group * T, d].
+            q = q.transpose(1, 2).reshape(rows, self.kv_heads, group * width, self.head_dim)
+            a = _attend(q, k_all, v_all, mask)
+            a = a.reshape(rows, self.heads, width, self.head_dim).transpose(1, 2).reshape(rows, width, -1)
+            x = x + F.linear(a, layer.out, layer.out_bias)
+            h = F.rms_norm(x, x.shape[-1:], layer.norm_2, self.eps)
+            gate, up = F.linear(h, layer.gate_up, layer.gate_up_bias).chunk(2, dim=-1)
+            x = x + F.linear(F.silu(gate) * up, layer.down, layer.down_bias)
+        return F.rms_norm(x, x.shape[-1:], self.norm, self.eps)
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary position embedding, halves convention, x [B, T, heads, d]."""
+    half = x.shape[-1] // 2
+    turned = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
+    return x * cos + turned * sin
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
+class HubDecoder:
+    """Any causal model that transformers can load from safetensors without remote code."""
+
+    def __init__(self, folder: Path, config: Any, *, dtype: torch.dtype, device: torch.device) -> None:
+        from transformers import AutoModelForCausalLM
+
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            trust_remote_code=False,
+            local_files_only=True,
+            use_safetensors=True,
+            attn_implementation="sdpa",
+        )
+        self._model = model.to(device).eval()
+        self._dtype, self._device = dtype, device
+        text = config.get_text_config()
+        self.context = int(text.max_position_embeddings)
+        self._layers = int(text.num_hidden_layers)
+        heads = int(text.num_attention_heads)
+        self._kv_heads = int(getattr(text, "num_key_value_heads", None) or heads)
+        self._head_dim = int(getattr(text, "head_dim", None) or text.hidden_size // heads)
+
+    def new_cache(self, rows: int) -> SlotCache:
+        return SlotCache(
+            self._layers,
+            rows,
+            self._kv_heads,
+            self._head_dim,
+            context=self.context,
+            dtype=self._dtype,
+            device=self._device,
+        )
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return cast(Tensor, self._model.get_output_embeddings()(hidden)).float()
+
+    def forward(self, tokens: Tensor, starts: Tensor, cache: SlotCache, first: int, longest: int) -> Tensor:
+        from actors.engines.hub_cache import slot_view
+
+        rows, width = tokens.shape
+        positions = starts[:, None] + torch.arange(width, device=tokens.device)
+        visible = torch.arange(longest, device=tokens.device) <= positions[:, :, None]
+        mask = torch.zeros(visible.shape, dtype=self._dtype, device=tokens.device).masked_fill_(
+            ~visible, torch.finfo(self._dtype).min
+        )
+        cache.reserve(longest)
+        body = self._model.base_model
+        output = body(
+            input_ids=tokens,
+            attention_mask=mask[:, None],
+            position_ids=positions.clamp(max=self.context - 1),
+            past_key_values=slot_view(cache, first, positions, longest),
+            use_cache=True,
+        )
+        return cast(Tensor, output.last_hidden_state)

@@ -1,0 +1,314 @@
+"""The local engine: continuous batching over slots, on CPU or CUDA, small enough to read in one sitting.
+
+Requests wait in a queue; each step admits as many as there are free rows (their cached prefixes copied in, what is
+missing prefilled), then draws one token for every running row. A finished row is refilled at the next step, never waited
+for. The model runs on one thread of its own, so that the event loop stays free. It knows nothing of strategies or
+budgets. Invariant: rows [0, n) run, and row i's keys cover all its tokens but the last, which the next step feeds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from actors.engines.base import EngineCounters, EngineInfo, Finish, GenerateRequest, Generation
+from actors.engines.decoder import Decoder, load_decoder
+from actors.engines.identity import model_hash, tokenizer_hash
+from actors.engines.kv import PrefixCache
+from actors.engines.sampling import draw, uniforms
+
+PREFILL_TOKENS = 4096
+"""Padded tokens of one prefill pass: enough to fill the matrix units, small against a step's memory."""
+
+
+class _Job:
+    """A request, its future, and what it has so far."""
+
+    __slots__ = ("cancelled", "drawn", "future", "logprobs", "prefilled", "request", "tokens")
+
+    def __init__(self, request: GenerateRequest, future: asyncio.Future[Generation]) -> None:
+        self.request, self.future = request, future
+        self.cancelled = False
+        self.prefilled = 0
+        self.drawn: Sequence[float] = uniforms(request.seed, request.max_tokens) if request.temperature else ()
+        self.tokens: list[int] = []
+        self.logprobs: list[float] = []
+
+
+class LocalEngine:
+    """A policy engine over a model folder as transformers writes it."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        info: EngineInfo,
+        *,
+        device: torch.device,
+        max_sequences: int = 256,
+        prefix_bytes: int = 1 << 30,
+    ) -> None:
+        self._decoder, self._info, self._device = decoder, info, device
+        self._slots = max_sequences
+        self._cache = decoder.new_cache(max_sequences)
+        self._prefixes = PrefixCache(prefix_bytes)
+        self._waiting: deque[_Job] = deque()
+        self._running: list[_Job] = []
+        # Per-row state of the running rows, in the order of `_running`.
+        self._last = np.zeros(max_sequences, dtype=np.int64)
+        self._length = np.zeros(max_sequences, dtype=np.int64)
+        self._drawn = np.zeros(max_sequences, dtype=np.int64)
+        self._temperature = np.ones(max_sequences, dtype=np.float32)
+        self._top_p = np.ones(max_sequences, dtype=np.float32)
+        self._stop_row = np.zeros(max_sequences, dtype=np.int64)
+        self._stop_sets: dict[tuple[int, ...], int] = {}
+        self._stops = np.zeros((0, info.vocabulary), dtype=np.bool_)
+        self._eos = np.zeros(info.vocabulary, dtype=np.bool_)
+        self._eos[list(info.eos_ids)] = True
+        self._tokens_out = self._tokens_computed = 0
+        self._busy = 0.0
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
+        self._loop_task: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        *,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        max_sequences: int = 256,
+        prefix_bytes: int = 1 << 30,
+    ) -> LocalEngine:
+        """Load a model folder (config.json, safetensors). Raises UserError where it cannot be read."""
+        where = torch.device(device)
+        decoder, config = load_decoder(folder, dtype=dtype, device=where)
+        eos = config.eos_token_id
+        eos_ids = tuple(eos) if isinstance(eos, list | tuple) else (() if eos is None else (int(eos),))
+        info = EngineInfo(
+            model=str(folder),
+            model_hash=model_hash(folder),
+            tokenizer_hash=tokenizer_hash(folder),
+            engine="local",
+            dtype=str(dtype).removeprefix("torch."),
+            context=decoder.context,
+            vocabulary=int(config.vocab_size),
+            eos_ids=eos_ids,
+        )
+        return cls(decoder, info, device=where, max_sequences=max_sequences, prefix_bytes=prefix_bytes)
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._info
+
+    @property
+    def slots(self) -> int:
+        return self._slots
+
+    def counters(self) -> EngineCounters:
+        return EngineCounters(
+            self._tokens_out, self._tokens_computed, self._busy, len(self._running) + len(self._waiting)
+        )
+
+    async def generate(self, request: GenerateRequest) -> Generation:
+        if not request.token_ids:
+            raise ValueError("a request needs at least one context token")
+        if request.max_tokens < 1:
+            raise ValueError(f"max_tokens = {request.max_tokens}: at least 1")
+        if len(request.token_ids) + request.max_tokens > self._info.context:
+            raise ValueError(
+                f"{len(request.token_ids)} context tokens and {request.max_tokens} new ones exceed the model's "
+                f"context of {self._info.context}"
+            )
+        job = _Job(request, asyncio.get_running_loop().create_future())
+        self._waiting.append(job)
+        if self._loop_task is None or self._loop_task.done():
+            self._loop_task = asyncio.create_task(self._loop())
+        self._wake.set()
+        try:
+            return await job.future
+        except asyncio.CancelledError:
+            job.cancelled = True
+            raise
+
+    async def close(self) -> None:
+        if self._loop_task is not None:
+            self._loop_task.cancel()
+            await asyncio.gather(self._loop_task, return_exceptions=True)
+        self._thread.shutdown()
+
+    async def _loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            if not self._waiting and not self._running:
+                self._wake.clear()
+                await self._wake.wait()
+            try:
+                finished = await loop.run_in_executor(self._thread, self._step)
+            except Exception as error:
+                # The batch's state is unknown after a failed step: every request in it fails, none hangs.
+                for job in [*self._running, *self._waiting]:
+                    if not job.future.done():
+                        job.future.set_exception(RuntimeError(f"engine step failed: {error!r}"))
+                self._running.clear()
+                self._waiting.clear()
+                continue
+            for job, generation in finished:
+                if not job.future.done():
+                    job.future.set_result(generation)
+
+    @torch.inference_mode()
+    def _step(self) -> list[tuple[_Job, Generation]]:
+        started = time.perf_counter()
+        for row in [i for i, job in enumerate(self._running) if job.cancelled][::-1]:
+            self._release(row)
+        while self._waiting and len(self._running) < self._slots:
+            self._admit()
+        finished = self._decode() if self._running else []
+        self._busy += time.perf_counter() - started
+        return finished
+
+    # Admission
+
+    def _admit(self) -> None:
+        """Give free rows to waiting requests; compute what no stored prefix covers, each distinct context once."""
+        jobs: list[_Job] = []
+        while self._waiting and len(self._running) + len(jobs) < self._slots:
+            job = self._waiting.popleft()
+            if not job.cancelled:
+                jobs.append(job)
+        known: list[tuple[_Job, Tensor | None, int]] = []
+        leaders: dict[tuple[int, ...], tuple[_Job, Tensor | None, int]] = {}
+        followers: list[_Job] = []
+        for job in jobs:
+            past = job.request.token_ids[:-1]
+            if past in leaders:
+                followers.append(job)
+                continue
+            kv, length = self._prefixes.find(past)
+            if length == len(past):
+                known.append((job, kv, length))
+            else:
+                leaders[past] = (job, kv, length)
+        for job, kv, length in known:
+            row = self._start(job)
+            if kv is not None:
+                self._cache.load(row, kv, length)
+        ordered = sorted(leaders.values(), key=lambda item: len(item[0].request.token_ids) - item[2])
+        while ordered:
+            width = len(ordered[0][0].request.token_ids) - 1 - ordered[0][2]
+            batch = []
+            while ordered:
+                width = len(ordered[0][0].request.token_ids) - 1 - ordered[0][2]
+                if batch and (len(batch) + 1) * width > PREFILL_TOKENS:
+                    break
+                batch.append(ordered.pop(0))
+            self._prefill(batch)
+        for job in followers:
+            past = job.request.token_ids[:-1]
+            row = self._start(job)
+            self._cache.move(self._running.index(leaders[past][0]), row, len(past))
+
+    def _prefill(self, batch: list[tuple[_Job, Tensor | None, int]]) -> None:
+        first = len(self._running)
+        width = max(len(job.request.token_ids) - 1 - length for job, _, length in batch)
+        tokens = torch.zeros((len(batch), width), dtype=torch.long)
+        starts = [length for _, _, length in batch]
+        for i, (job, kv, length) in enumerate(batch):
+            row = self._start(job)
+            if kv is not None:
+                self._cache.load(row, kv, length)
+            new = job.request.token_ids[length:-1]
+            tokens[i, : len(new)] = torch.tensor(new)
+            job.prefilled = len(new)
+            self._tokens_computed += len(new)
+        self._decoder.forward(
+            tokens.to(self._device),
+            torch.tensor(starts, device=self._device),
+            self._cache,
+            first,
+            max(starts) + width,
+        )
+        for i, (job, _, _) in enumerate(batch):
+            past = job.request.token_ids[:-1]
+            self._prefixes.put(past, self._cache.store(first + i, len(past)))
+
+    def _start(self, job: _Job) -> int:
+        row = len(self._running)
+        self._running.append(job)
+        request = job.request
+        self._last[row] = request.token_ids[-1]
+        self._length[row] = len(request.token_ids)
+        self._drawn[row] = 0
+        self._temperature[row], self._top_p[row] = request.temperature, request.top_p
+        stop = self._stop_sets.get(request.stop_ids)
+        if stop is None:
+            stop = self._stop_sets[request.stop_ids] = len(self._stops)
+            table = self._eos.copy()
+            table[list(request.stop_ids)] = True
+            self._stops = np.concatenate([self._stops, table[None]])
+        self._stop_row[row] = stop
+        return row
+
+    # Decoding
+
+    def _decode(self) -> list[tuple[_Job, Generation]]:
+        n = len(self._running)
+        tokens = torch.from_numpy(self._last[:n, None]).to(self._device)
+        starts = torch.from_numpy(self._length[:n] - 1).to(self._device)
+        hidden = self._decoder.forward(tokens, starts, self._cache, 0, int(self._length[:n].max()))
+        uniform = np.fromiter(
+            (job.drawn[len(job.tokens)] if len(job.drawn) else 0.0 for job in self._running), np.float64, n
+        )
+        drawn, logprobs = draw(
+            self._decoder.logits(hidden[:, 0]),
+            torch.from_numpy(self._temperature[:n]).to(self._device),
+            torch.from_numpy(self._top_p[:n]).to(self._device),
+            torch.from_numpy(uniform).to(self._device),
+        )
+        new = drawn.cpu().numpy()
+        self._last[:n] = new
+        self._length[:n] += 1
+        self._tokens_out += n
+        self._tokens_computed += n
+        for job, token, logprob in zip(self._running, new.tolist(), logprobs.tolist(), strict=True):
+            job.tokens.append(token)
+            job.logprobs.append(logprob)
+        self._drawn[:n] += 1
+        limit = np.fromiter((job.request.max_tokens for job in self._running), np.int64, n)
+        done = self._stops[self._stop_row[:n], new] | (self._drawn[:n] >= limit)
+        finished = []
+        for row in np.flatnonzero(done)[::-1].tolist():
+            job = self._running[row]
+            finished.append((job, self._result(job, row)))
+            self._release(row)
+        finished.reverse()
+        return finished
+
+    def _result(self, job: _Job, row: int) -> Generation:
+        last = job.tokens[-1]
+        finish: Finish = "eos" if self._eos[last] else "stop" if last in job.request.stop_ids else "length"
+        if job.request.extend and finish == "stop":
+            ids = job.request.token_ids + tuple(job.tokens[:-1])
+            self._prefixes.put(ids, self._cache.store(row, len(ids)))
+        return Generation(tuple(job.tokens), tuple(job.logprobs), finish, job.prefilled)
+
+    def _release(self, row: int) -> None:
+        """Free a row: the last running row takes its place, so that running rows stay together."""
+        last = len(self._running) - 1
+        if row != last:
+            self._cache.move(last, row, int(self._length[last]) - 1)
+            self._running[row] = self._running[last]
+            for state in (
+                self._last, self._length, self._drawn, self._temperature, self._top_p, self._stop_row
+            ):  # fmt: skip
+                state[row] = state[last]
+        self._running.pop()

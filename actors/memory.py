@@ -1,4 +1,7 @@
-"""How this process's memory allocator behaves. It knows nothing of tensors, and changes speed only, never results."""
+"""How this process's memory allocator behaves.
+
+It knows nothing of tensors. Invariant: it changes speed and resident size only, never results.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,9 @@ _M_MMAP_MAX = -4
 def keep_freed_memory() -> bool:
     """Let glibc keep freed memory instead of giving each large block back to the system; True if it agreed.
 
-    CPU tensors of some megabytes otherwise cost a map, page faults and an unmap each time, about a threefold loss in
-    training and sampling of small models. Call it before the first large allocation. The process's resident size
-    then stays at its peak. Elsewhere than on glibc it does nothing and returns False.
+    CPU tensors of some megabytes otherwise cost a map, page faults and an unmap each time, about a threefold
+    loss in training and sampling of small models. Call it before the first large allocation. The process's
+    resident size then stays at its peak. Elsewhere than on glibc it does nothing and returns False.
     """
     if not sys.platform.startswith("linux"):
         return False

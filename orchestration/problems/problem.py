@@ -1,7 +1,7 @@
 """What a problem is, what a dataset is, and which split a question belongs to.
 
-It knows nothing of models, tokens or where problems come from. Invariant: the split of a question is a function of
-its text alone, so two splits can never share one, whatever seeds and settings drew them.
+It knows nothing of models, tokens or where problems come from. Invariant: the split of a question is a
+function of its text alone, so two splits can never share one, whatever seeds and settings drew them.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _TEST_FROM = 85
 class Problem:
     """One question.
 
-    `question` is plain text without any prompt template. `answer` is the reference in the grader's input form, or
-    None where there is no label. `solution` is a worked solution, one step a line, used for training only.
-    `metadata` is JSON-like; generated problems carry `family`, `length` and how to draw them again.
+    `question` is plain text without any prompt template. `answer` is the reference as the data set writes it,
+    or None where there is no label. `solution` is a worked solution, one step a line, used for training only.
+    `metadata` is JSON-like; generated problems carry `family`, mostly `length`, and how to draw them again.
     """
 
     id: str
@@ -51,10 +51,14 @@ class Dataset(Protocol):
     def __iter__(self) -> Iterator[Problem]: ...
 
 
+def text_hash(text: str) -> int:
+    """Return a 64-bit hash of the text, the same on every machine."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
 def question_hash(question: str) -> int:
     """Return a 64-bit hash of the question, blind to case and white space."""
-    normalised = " ".join(question.casefold().split())
-    return int.from_bytes(hashlib.blake2b(normalised.encode(), digest_size=8).digest(), "big")
+    return text_hash(" ".join(question.casefold().split()))
 
 
 def split_of(question: str) -> Split:

@@ -1,7 +1,8 @@
 """How a question becomes the token ids that a policy reads, and a solution the ids that it learns.
 
-The one place where text is templated: training, search and evaluation share it. It knows nothing of models. Invariant:
-ids are made once, from text; whoever extends them appends ids and never encodes the joined text again.
+The one place where text is templated: training, search and evaluation share it. It knows nothing of models.
+Invariant: ids are made once, from text; whoever extends them appends ids and never encodes the joined text
+again.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PromptFormat:
-    """A prompt's shape: `template` around `{question}`; with `chat`, as the user's turn of the tokenizer's chat
-    template, after `system` if there is one."""
+    """A prompt's shape: `template` around `{question}`.
+
+    With `chat` that text is the user's turn in the tokenizer's chat template, after `system` if there is one.
+    """
 
     template: str = "{question}\n"
     chat: bool = False

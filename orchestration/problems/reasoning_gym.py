@@ -1,14 +1,14 @@
-"""Problems from reasoning-gym: any of its data sets by name, and the word-problem mixture that flopwise is shipped with.
+"""Problems from reasoning-gym: any of its data sets by name, and the mixture that flopwise is shipped with.
 
-It knows nothing of prompts or grading. Invariant: the problem at an index is a function of (settings, seed, index); a
-stream holds no question twice and no question of another split.
+It knows nothing of prompts or grading. Invariant: the problem at an index is a function of (settings, seed,
+index); a stream holds no question twice and no question of another split.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
 from actors.errors import UserError, nearest
@@ -24,6 +24,8 @@ from orchestration.problems.problem import (
 
 # A stream that finds nothing new for so many draws has run out of questions.
 _PATIENCE = 20_000
+# Some generators fix their plan for `size` items on creation: blocks of so many items, a seed for each block.
+_BLOCK = 500
 # gsm_symbolic templates whose solution does not end in their answer, or does not always.
 _BROKEN_GSM_TEMPLATES = frozenset({25, 27, 84, 89})
 
@@ -38,7 +40,7 @@ class Source(Protocol):
 
 
 @functools.lru_cache(maxsize=64)
-def _generator(name: str, seed: int, size: int, options: tuple[tuple[str, Any], ...]) -> Any:
+def _generator(name: str, seed: int, options: tuple[tuple[str, Any], ...]) -> Any:
     import reasoning_gym
     from reasoning_gym.factory import DATASETS
 
@@ -47,16 +49,16 @@ def _generator(name: str, seed: int, size: int, options: tuple[tuple[str, Any], 
             "dataset.name", name, f"reasoning-gym has no such data set{nearest(name, DATASETS)}"
         )
     try:
-        return reasoning_gym.create_dataset(name, seed=seed, size=size, **dict(options))
+        return reasoning_gym.create_dataset(name, seed=seed, size=_BLOCK, **dict(options))
     except (TypeError, AssertionError, ValueError) as error:
         raise UserError.of("dataset.options", dict(options), f"{name} refuses them: {error}") from None
 
 
-def _entry(name: str, seed: int, index: int, options: dict[str, Any], size: int = 500) -> dict[str, Any]:
-    # Item i of a reasoning-gym seed s draws from seed s + i, so neighbouring seeds would share items: space them.
+def _entry(name: str, seed: int, index: int, options: dict[str, Any]) -> dict[str, Any]:
+    # Item i of a reasoning-gym seed s draws from seed s + i: space the seeds, or neighbours share items.
     spaced = derive("reasoning-gym", name, seed)
     frozen = tuple(sorted((key, tuple(v) if isinstance(v, list) else v) for key, v in options.items()))
-    entry: dict[str, Any] = _generator(name, spaced, size, frozen)[index]
+    entry: dict[str, Any] = _generator(name, spaced, frozen)[index]
     return entry
 
 
@@ -73,8 +75,7 @@ class GymSource:
         return f"reasoning-gym {self.name}({settings})"
 
     def draw(self, seed: int, index: int) -> Problem | None:
-        # Some generators fix their plan for `size` items on creation: blocks of 500, each with a seed of its own.
-        block, offset = divmod(index, 500)
+        block, offset = divmod(index, _BLOCK)
         entry = _entry(self.name, derive("block", seed, block), offset, self.options)
         if entry["answer"] is None:
             return None
@@ -84,15 +85,14 @@ class GymSource:
 
 @dataclass(frozen=True, slots=True)
 class GsmSymbolicSource:
-    """reasoning-gym's gsm_symbolic with its chains of thought as solutions, without the templates that contradict
-    themselves."""
+    """reasoning-gym's gsm_symbolic, with its chains of thought, without the templates that contradict themselves."""
 
     @property
     def description(self) -> str:
         return "reasoning-gym gsm_symbolic, four templates with wrong solutions dropped"
 
     def draw(self, seed: int, index: int) -> Problem | None:
-        block, offset = divmod(index, 500)
+        block, offset = divmod(index, _BLOCK)
         entry = _entry("gsm_symbolic", derive("block", seed, block), offset, {})
         template = int(self._template(derive("block", seed, block), offset))
         if template in _BROKEN_GSM_TEMPLATES:
@@ -106,7 +106,7 @@ class GsmSymbolicSource:
 
     @staticmethod
     def _template(seed: int, offset: int) -> int:
-        generator = _generator("gsm_symbolic", derive("reasoning-gym", "gsm_symbolic", seed), 500, ())
+        generator = _generator("gsm_symbolic", derive("reasoning-gym", "gsm_symbolic", seed), ())
         return int(generator.task_indices[offset])
 
 
@@ -114,15 +114,40 @@ class GsmSymbolicSource:
 class ArithmeticSource:
     """The shipped mixture: counting legs (regular word problems) and chain sums (the hard tail).
 
-    `legs` and `terms` are the least and largest number of kinds of animals and of terms; `sums` is the share of
-    sums. Questions are reasoning-gym's without their constant instructions; every solution line is one step and
-    carries the running total, so a slip is visible where it happens.
+    `legs` and `terms` are the least and largest number of kinds of animals and of terms, `digits` of the
+    terms' digits; `sums` is the share of sums. Questions are reasoning-gym's without their constant
+    instructions; every solution line is one step and carries the running total, so a slip is visible where it
+    happens.
     """
 
     legs: tuple[int, int] = (1, 8)
     terms: tuple[int, int] = (2, 6)
     digits: tuple[int, int] = (1, 2)
     sums: float = 0.4
+
+    def __post_init__(self) -> None:
+        for name, least in (("legs", 1), ("terms", 2), ("digits", 1)):
+            low, high = getattr(self, name)
+            if not least <= low <= high:
+                raise UserError.of(
+                    f"dataset.options.{name}", [low, high], f"two rising numbers from {least} on"
+                )
+        if not 0 <= self.sums <= 1:
+            raise UserError.of("dataset.options.sums", self.sums, "it is a share between 0 and 1")
+
+    def with_options(self, options: dict[str, Any]) -> ArithmeticSource:
+        """Return this source with some settings replaced, ranges given as [low, high]."""
+        known = [setting.name for setting in fields(self)]
+        for name, value in options.items():
+            if name not in known:
+                mend = f"choose among {', '.join(known)}{nearest(name, known)}"
+                raise UserError.of("dataset.options", name, mend)
+            if name != "sums" and (
+                not isinstance(value, list | tuple) or [type(v) for v in value] != [int, int]
+            ):
+                raise UserError.of(f"dataset.options.{name}", value, "give two whole numbers: [low, high]")
+        ranges = {name: tuple(value) for name, value in options.items() if name != "sums"}
+        return replace(self, **(options | ranges))
 
     @property
     def description(self) -> str:
@@ -144,11 +169,17 @@ class ArithmeticSource:
         return _legs_problem(_entry("leg_counting", seed, index, options))
 
 
+# What the bundled models are judged on: long enough that one sample is often wrong, and sixteen rarely all.
+BENCHMARK = ArithmeticSource(legs=(5, 8), terms=(4, 6))
+
+
 def _legs_problem(entry: dict[str, Any]) -> Problem:
     from reasoning_gym.arithmetic.leg_counting import ANIMALS
 
     animals: dict[str, int] = entry["metadata"]["animals"]
-    lines, names, total = [], [], 0
+    lines: list[str] = []
+    names: list[str] = []
+    total = 0
     for animal, count in animals.items():
         name = f"{count} {animal}{'s' if count > 1 else ''}"
         product = count * ANIMALS[animal]

@@ -1,10 +1,10 @@
 """Muon for matrices and AdamW for the rest, as one optimizer that a Trainer can save and resume.
 
-It knows nothing of models beyond the shapes and names of their parameters. Invariant: the same gradients give the same
-steps, whether or not the state went through `state_dict` in between.
+It knows nothing of models beyond the shapes and names of their parameters. Invariant: the same gradients give
+the same steps, whether or not the state went through `state_dict` in between.
 
-Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks". torch.optim.Muon takes matrices
-only and one at a time; here equal shapes are orthogonalised in one batch, in float32.
+Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks". torch.optim.Muon takes
+matrices only and one at a time, in bfloat16; here equal shapes are orthogonalised in one batch, in float32.
 """
 
 from __future__ import annotations
@@ -33,14 +33,15 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     for _ in range(5):
         gram = x @ x.mT
         x = _A * x + (_B * gram + _C * gram @ gram) @ x
-    return x if wide else x.mT
+    return x if wide else x.mT  # type: ignore[no-any-return]
 
 
 class MuonAdamW(torch.optim.Optimizer):
     """Muon on every hidden matrix; AdamW (no decay) on embeddings, output head, norms and biases."""
 
     def __init__(self, model: nn.Module, muon_lr: float, adamw_lr: float) -> None:
-        matrices, others = [], []
+        matrices: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
         embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
         for name, parameter in model.named_parameters():
             if not parameter.requires_grad:
@@ -54,7 +55,7 @@ class MuonAdamW(torch.optim.Optimizer):
         super().__init__([group for group in groups if group["params"]], {})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Take one step of every group at its own learning rate."""
         loss = None if closure is None else closure()
         for group in self.param_groups:

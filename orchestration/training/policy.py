@@ -1,7 +1,7 @@
-"""Trains a small policy from scratch: tokenizer, Llama weights, model folder, all from seeds and generated problems.
+"""Trains a small policy from scratch: tokenizer, Llama weights, model folder, from seeds and problems.
 
-It knows nothing of search or verifiers. Invariant: the same settings give the same folder on the same machine, and a
-run that was interrupted and resumed ends where an uninterrupted one would have.
+It knows nothing of search or verifiers. Invariant: the same settings give the same folder on the same
+machine, and a run that was interrupted and resumed ends where an uninterrupted one would have.
 """
 
 from __future__ import annotations
@@ -53,7 +53,11 @@ class PolicyShape:
 
 @dataclass(frozen=True, slots=True)
 class PolicyTraining:
-    """All that decides the trained policy. `tokens_per_step` counts padding; learning rates fall linearly to 0."""
+    """All that decides the trained policy.
+
+    `tokens_per_step` counts padding. Learning rates rise over the first `warmup` share of the steps and fall
+    linearly to 0. `save_every` is in steps.
+    """
 
     source: ArithmeticSource = field(default_factory=ArithmeticSource)
     shape: PolicyShape = field(default_factory=PolicyShape)
@@ -91,7 +95,7 @@ class Row:
 
 
 class BatchedRows(Dataset[dict[str, Tensor]]):
-    """Rows of about equal length, joined once into batches of at most `tokens` ids with padding, in a seeded order.
+    """Rows of about equal length in batches of at most `tokens` ids with padding, in a seeded order.
 
     An item is a whole batch, so that a Trainer's own bookkeeping (steps, resuming) sees a plain sequence.
     """
@@ -131,7 +135,10 @@ class BatchedRows(Dataset[dict[str, Tensor]]):
 def encode_rows(
     problems: Iterator[Problem], tokenizer: PreTrainedTokenizerFast, prompt: PromptFormat, context: int
 ) -> list[Row]:
-    """Return the training rows of the problems; one without a solution or longer than `context` raises UserError."""
+    """Return the training rows of the problems.
+
+    A problem without a solution, or longer than `context` tokens, raises UserError.
+    """
     rows = []
     for problem in problems:
         if problem.solution is None:
@@ -144,7 +151,7 @@ def encode_rows(
     return rows
 
 
-class BatchTrainer(Trainer):
+class BatchTrainer(Trainer):  # type: ignore[misc]
     """A Trainer whose dataset items are whole batches, taken in their own order."""
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -194,8 +201,8 @@ def build_model(shape: PolicyShape, tokenizer: PreTrainedTokenizerFast, seed: in
 def train_policy(settings: PolicyTraining, output: Path) -> dict[str, float]:
     """Train a policy and write it to `output`: config, safetensors weights, tokenizer, `training.json`.
 
-    An interrupted run in `output/checkpoints` is resumed. Returns the validation loss (nats per solution token), the
-    number of steps and of training tokens without padding.
+    An interrupted run in `output/checkpoints` is resumed. Returns the validation loss (nats per solution
+    token), the number of steps and of training tokens without padding.
     """
     keep_freed_memory()
     torch.set_num_threads(settings.threads)

@@ -1,7 +1,7 @@
-"""Trains the small tokenizer of the bundled models: byte-level BPE made for arithmetic written out line by line.
+"""Trains the small tokenizer of the bundled models: byte-level BPE for arithmetic written out line by line.
 
-It knows nothing of models. Invariants: every digit is a token of its own and so is every newline, which ends a step;
-decoding gives back exactly the text that was encoded.
+It knows nothing of models. Invariants: every digit is a token of its own and so is every newline, which ends
+a step; decoding gives back exactly the text that was encoded.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from transformers import PreTrainedTokenizerFast
 
 BOS, EOS, PAD = "<bos>", "<eos>", "<pad>"
 
-# Newline | digit | word with its space | signs with the spaces around them (else every number's space is a token).
+# Newline | digit | word with its space | signs with the spaces around them (else each number costs a space).
 _PIECES = r"\n|\p{N}| ?\p{L}+| ?[^\s\p{L}\p{N}]+ ?|[^\S\n]+"
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """Return a transformers fast tokenizer with at most `vocabulary` tokens (at least 259), learnt from the texts."""
+    """Return a transformers fast tokenizer with at most `vocabulary` tokens (at least 259), from texts."""
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [

@@ -1,0 +1,102 @@
+"""The help of a command, made from the comments in its config files, so that help and defaults cannot part
+ways.
+
+It knows nothing of settings' types. Invariant: every key that a config file has is shown with its meaning and
+default.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestration.commands.compose import CONF, groups, options
+
+_LINE = re.compile(r"^( *)(\w+):(?: (.*?))??(?:  # (.*))?$")
+_WIDTH = 110
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One setting as its config file documents it."""
+
+    key: str
+    default: str
+    meaning: str
+
+
+def help_of(root: str) -> str:
+    """Return the whole help: what the command does, examples, then every setting by group."""
+    lines = [_header(CONF / f"{root}.yaml"), "", "Settings, with their defaults:"]
+    lines += _table(entries(CONF / f"{root}.yaml"))
+    for group, default in groups(root).items():
+        lines += ["", f"{group}, by default {default}:"]
+        lines += [f"  {group}={name:36} {_header(CONF / group / f'{name}.yaml')}" for name in options(group)]
+        lines += _table(group_entries(group, default))
+    return "\n".join(lines)
+
+
+def group_entries(group: str, default: str) -> list[Entry]:
+    """The settings of a group's default option, then those that only other options have, which are named."""
+    known = {entry.key: entry for entry in entries(CONF / group / f"{default}.yaml", f"{group}.")}
+    for option in options(group):
+        for entry in entries(CONF / group / f"{option}.yaml", f"{group}."):
+            if entry.key not in known:
+                meaning = f"(with {group}={option}) {entry.meaning}"
+                known[entry.key] = Entry(entry.key, entry.default, meaning)
+    return list(known.values())
+
+
+def entries(path: Path, prefix: str = "") -> list[Entry]:
+    """Read the settings of one config file: dotted key, default as written, and the comment beside it."""
+    found: list[Entry] = []
+    parents: list[tuple[int, str]] = []
+    items: list[str] = []
+    for line in path.read_text().splitlines():
+        if line.strip().startswith("- "):
+            items.append(line.strip()[2:])
+            continue
+        match = _LINE.match(line)
+        if match is None or line.startswith("#"):
+            continue
+        _close(found, items)
+        indent, name, value, meaning = len(match[1]), match[2], match[3], match[4]
+        parents = [parent for parent in parents if parent[0] < indent]
+        key = prefix + ".".join([*(name for _, name in parents), name])
+        if not value and meaning is None:
+            parents.append((indent, name))
+            continue
+        found.append(Entry(key, value or "", meaning or ""))
+    _close(found, items)
+    return [entry for entry in found if not entry.key.startswith("defaults")]
+
+
+def _close(found: list[Entry], items: list[str]) -> None:
+    """Give the list items read so far to the entry that they belong to."""
+    if items and found and not found[-1].default:
+        found[-1] = Entry(found[-1].key, f"[{','.join(items)}]", found[-1].meaning)
+    items.clear()
+
+
+def _header(path: Path) -> str:
+    """The comment that a config file begins with."""
+    lines = []
+    for line in path.read_text().splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line[2:] if line.startswith("# ") else line[1:])
+    return "\n".join(lines)
+
+
+def _table(rows: list[Entry]) -> list[str]:
+    lines = []
+    for entry in rows:
+        left = f"  {entry.key}={entry.default}"
+        meaning = textwrap.wrap(entry.meaning, _WIDTH - 46)
+        if len(left) > 44:
+            lines.append(left)
+            left = ""
+        lines += [f"{left if place == 0 else '':46}{part}" for place, part in enumerate(meaning)]
+    return lines

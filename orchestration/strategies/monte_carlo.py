@@ -1,0 +1,122 @@
+"""Data for a process reward model, as in Math-Shepherd (paper section 5.1 and appendix on PRM training).
+
+Draw whole samples; from each step of each, draw rollouts to the end. The share of a prefix's rollouts that is
+correct is the value of its last step, a soft label that needs no human. It knows nothing of labels:
+correctness is joined later, from the candidates.
+
+Places: sample i at (i,) as everywhere; rollout r after `depth` steps of sample i at (i, -depth, r), where the
+negative number keeps it apart from the places of trees. Invariant: a prefix of tokens gets its rollouts once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from actors.work import Candidate, Models, Prompt, Sampling, Solution
+from orchestration.strategies.drawing import draw, step_logprobs, together, whole_samples
+from orchestration.strategies.selection import majority
+from orchestration.strategies.settings import canonical, check_count, check_temperature, check_top_p
+
+
+@dataclass(frozen=True, slots=True)
+class _Rollout:
+    """A rollout to be drawn: its candidate index, the sample it starts from, how many steps they share, and
+    which.
+    """
+
+    index: int
+    sample: Candidate
+    depth: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class MonteCarlo:
+    """`samples` whole samples and `rollouts` continuations of each of their step prefixes.
+
+    Prefixes are proper ones: the value of a whole solution is its own correctness, that of the bare prompt
+    the share of correct samples. Samples that are cut off or have no readable answer get no rollouts, for
+    they make bad training data (paper) and nobody should pay for it. A prefix that several samples share
+    belongs to the first of them. The defaults are the paper's.
+    """
+
+    samples: int = 16
+    rollouts: int = 16
+    temperature: float = 1.0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_count("monte_carlo.samples", self.samples)
+        check_count("monte_carlo.rollouts", self.rollouts)
+        object.__setattr__(
+            self, "temperature", check_temperature("monte_carlo.temperature", self.temperature)
+        )
+        object.__setattr__(self, "top_p", check_top_p("monte_carlo.top_p", self.top_p))
+
+    @property
+    def text(self) -> str:
+        return canonical("monte_carlo", self, always=("samples", "rollouts"))
+
+    @property
+    def uses_verifier(self) -> bool:
+        return False
+
+    async def solve(self, prompt: Prompt, models: Models) -> Solution:
+        """The answer is the majority of the samples; each sample and each rollout is one generation.
+
+        Samples are candidates 0 to samples-1. A rollout follows with `kept` false, `parent` the sample it
+        continues and `depth` the steps it shares; its tokens are the whole solution. Refused ones leave gaps
+        among the indices. Raises PurseEmpty where not one sample could be drawn.
+        """
+        sampling = Sampling(self.temperature, self.top_p)
+        samples = await whole_samples(models, self.samples, sampling, with_scores=False)
+        drawn = await together(_draw(models, sampling, rollout) for rollout in self._plan(samples))
+        rollouts = tuple(candidate for candidate in drawn if candidate is not None)
+        return Solution(
+            answer=majority(samples),
+            candidates=(*samples, *rollouts),
+            generations=len(samples) + len(rollouts),
+            kept_tokens=sum(len(sample.token_ids) for sample in samples),
+        )
+
+    def _plan(self, samples: tuple[Candidate, ...]) -> list[_Rollout]:
+        plan: list[_Rollout] = []
+        seen: set[tuple[int, ...]] = set()
+        for sample in samples:
+            if sample.finish != "eos" or sample.answer is None:
+                continue
+            for depth, end in enumerate(sample.step_ends[:-1], start=1):
+                prefix = sample.token_ids[:end]
+                if prefix not in seen:
+                    seen.add(prefix)
+                    first = self.samples + len(plan)
+                    plan += [_Rollout(first + r, sample, depth, r) for r in range(self.rollouts)]
+        return plan
+
+
+async def _draw(models: Models, sampling: Sampling, rollout: _Rollout) -> Candidate | None:
+    """Draw one rollout to the end and read its answer; None where the purse refused it."""
+    sample = rollout.sample
+    end = sample.step_ends[rollout.depth - 1]
+    prefix = sample.token_ids[:end]
+    place = (sample.index, -rollout.depth, rollout.number)
+    continuation = await draw(models.policy, prefix, place, sampling)
+    if continuation is None:
+        return None
+    token_ids = prefix + continuation.token_ids
+    step_ends = models.reader.step_ends(token_ids)
+    # The prefix's log-probabilities are known by step alone: the step's last token stands for all of it.
+    known = dict(zip(sample.step_ends, sample.logprobs, strict=True))
+    logprobs = tuple(known.get(offset, 0.0) for offset in range(1, end + 1)) + continuation.logprobs
+    return Candidate(
+        index=rollout.index,
+        token_ids=token_ids,
+        step_ends=step_ends,
+        logprobs=step_logprobs(logprobs, step_ends),
+        scores=(),
+        finish=continuation.finish,
+        answer=await models.reader.answer(token_ids),
+        kept=False,
+        parent=sample.index,
+        depth=rollout.depth,
+    )

@@ -1,0 +1,110 @@
+"""How one answer is chosen among candidates: step scores to a value, votes, the best one.
+
+It knows nothing of how candidates were drawn. Who may vote, in every rule here: a kept candidate with a
+readable answer; one that did not finish (cut off by the token limit or by the last round) votes only where no
+finished one can. Where a rule needs scores and only some voters have them, those vote; where none has, the
+majority decides.
+
+Ties are broken the same way everywhere: the tied answer whose first candidate has the smallest index wins.
+Invariant:
+the order of the sequence, duplicates of text and unreadable candidates never change a choice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Literal, get_args
+
+from actors.errors import UserError
+from actors.work import Candidate
+
+Aggregation = Literal["last", "min", "product", "mean"]
+AGGREGATIONS: tuple[Aggregation, ...] = get_args(Aggregation)
+
+
+def check_scores(scores: Sequence[float]) -> None:
+    """Raise UserError where a score is NaN or outside [0, 1]: a vote weighted by it would mean nothing."""
+    for score in scores:
+        if not 0.0 <= score <= 1.0:
+            raise UserError.of(
+                "verifier score", score, "must lie in [0, 1]; squash an unbounded reward with a sigmoid first"
+            )
+
+
+def aggregate(scores: Sequence[float], how: Aggregation = "last") -> float:
+    """Return the value in [0, 1] of a solution from its step scores (paper appendix G; "last" is the paper's
+    choice).
+
+    `scores` holds at least one value. Raises UserError for values outside [0, 1], ValueError for none.
+    """
+    if not scores:
+        raise ValueError("a solution without step scores has no value")
+    check_scores(scores)
+    if how == "last":
+        return scores[-1]
+    if how == "min":
+        return min(scores)
+    if how == "product":
+        return math.prod(scores)
+    return math.fsum(scores) / len(scores)
+
+
+def voters(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Return who may vote, by index: finished candidates with a readable answer, or else any readable kept
+    ones.
+    """
+    readable = sorted((c for c in candidates if c.kept and c.answer is not None), key=lambda c: c.index)
+    return [c for c in readable if c.finish == "eos"] or readable
+
+
+def majority(candidates: Iterable[Candidate]) -> str | None:
+    """Return the answer of most voters (self-consistency, Wang et al. 2022), or None where nobody can
+    vote.
+    """
+    return _most((c, 1.0) for c in voters(candidates))
+
+
+def weighted(candidates: Iterable[Candidate], how: Aggregation = "last") -> str | None:
+    """Return the answer with the largest sum of values: "best-of-N weighted" (Li et al. 2023, paper section
+    5.1).
+    """
+    electorate = voters(candidates)
+    scored = [c for c in electorate if c.scores]
+    if not scored:
+        return majority(electorate)
+    return _most((c, aggregate(c.scores, how)) for c in scored)
+
+
+def best(candidates: Iterable[Candidate], how: Aggregation = "last") -> str | None:
+    """Return the answer of the voter with the largest value (plain best-of-N)."""
+    electorate = voters(candidates)
+    scored = [c for c in electorate if c.scores]
+    if not scored:
+        return majority(electorate)
+    return max(scored, key=lambda c: (aggregate(c.scores, how), -c.index)).answer
+
+
+def likelihood(candidates: Iterable[Candidate], *, per_token: bool = True) -> str | None:
+    """Return the winner of a vote weighted by the policy's own probability, a baseline that needs no
+    verifier.
+
+    `per_token`: the weight is exp of the mean log-probability of a token, the normalisation of Wang et al.
+    2022 (equation 1), which they found on a par with the plain majority; without it the weight is the
+    solution's whole probability, which favours short solutions and did worse there. Probabilities are those
+    at temperature 1.
+    """
+    electorate = voters(candidates)
+    logs = [math.fsum(c.logprobs) / (max(1, len(c.token_ids)) if per_token else 1) for c in electorate]
+    # Only ratios matter, and exp of a whole solution's log-probability would underflow.
+    top = max(logs, default=0.0)
+    return _most((c, math.exp(log - top)) for c, log in zip(electorate, logs, strict=True))
+
+
+def _most(votes: Iterable[tuple[Candidate, float]]) -> str | None:
+    """Sum the weights by answer; candidates come by index, so the first of equals has the smallest."""
+    weights: dict[str, list[float]] = {}
+    for candidate, weight in votes:
+        assert candidate.answer is not None
+        weights.setdefault(candidate.answer, []).append(weight)
+    return max(weights, key=lambda answer: math.fsum(weights[answer]), default=None)

@@ -1,0 +1,82 @@
+"""What every strategy's settings share: their checks and their canonical text.
+
+It knows nothing of models or parsing. Invariant: two strategies have the same text if and only if they are
+equal.
+"""
+
+from __future__ import annotations
+
+import keyword
+import math
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+from actors.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+def canonical(name: str, strategy: DataclassInstance, always: Sequence[str] = ()) -> str:
+    """Return `name(field=value,...)` in the order of the fields, without those that have their default.
+
+    The fields in `always` are shown whatever their value. Text that is an identifier stands without quotes.
+    """
+    shown = [
+        f"{field.name}={_literal(getattr(strategy, field.name))}"
+        for field in fields(strategy)
+        if field.name in always or getattr(strategy, field.name) != field.default
+    ]
+    return f"{name}({','.join(shown)})" if shown else name
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, str) and value.isidentifier() and not keyword.iskeyword(value):
+        return value
+    return repr(value)
+
+
+def check_count(field: str, value: object) -> None:
+    """Raise UserError unless `value` is a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UserError.of(field, value, "must be a whole number of at least 1")
+
+
+def check_flag(field: str, value: object) -> None:
+    """Raise UserError unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise UserError.of(field, value, "must be True or False")
+
+
+def check_choice(field: str, value: object, choices: Sequence[str]) -> None:
+    """Raise UserError unless `value` is one of `choices`."""
+    if value not in choices:
+        hint = nearest(value, choices) if isinstance(value, str) else ""
+        raise UserError.of(field, value, f"must be one of {', '.join(choices)}{hint}")
+
+
+def check_temperature(field: str, value: object) -> float:
+    """Return the temperature as a float; raise UserError unless it is finite and above 0.
+
+    At 0 all draws are one and the same, and their votes would be votes of copies; that is what `greedy` is
+    for.
+    """
+    number = _number(field, value)
+    if not (number > 0 and math.isfinite(number)):
+        raise UserError.of(field, value, "must be above 0; one sample at temperature 0 is `greedy`")
+    return number
+
+
+def check_top_p(field: str, value: object) -> float:
+    """Return top-p as a float; raise UserError unless it lies in (0, 1]."""
+    number = _number(field, value)
+    if not 0 < number <= 1:
+        raise UserError.of(field, value, "must be above 0 and at most 1")
+    return number
+
+
+def _number(field: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UserError.of(field, value, "must be a number")
+    return float(value)

@@ -85,7 +85,7 @@ class GymSource:
 
 @dataclass(frozen=True, slots=True)
 class GsmSymbolicSource:
-    """reasoning-gym's gsm_symbolic, with its chains of thought, without the templates that contradict themselves."""
+    """gsm_symbolic with its chains of thought, without the templates that contradict themselves."""
 
     @property
     def description(self) -> str:
@@ -128,6 +128,7 @@ class ArithmeticSource:
     def __post_init__(self) -> None:
         for name, least in (("legs", 1), ("terms", 2), ("digits", 1)):
             low, high = getattr(self, name)
+            object.__setattr__(self, name, (low, high))  # a config file brings lists
             if not least <= low <= high:
                 raise UserError.of(
                     f"dataset.options.{name}", [low, high], f"two rising numbers from {least} on"

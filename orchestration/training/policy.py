@@ -231,6 +231,7 @@ def train_policy(settings: PolicyTraining, output: Path) -> dict[str, float]:
     model = build_model(settings.shape, tokenizer, derive("weights", settings.seed))
     optimizer = MuonAdamW(model, settings.muon_lr, settings.adamw_lr)
     checkpoints = output / "checkpoints"
+    _claim(checkpoints, settings)
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
         max_steps=len(batches),
@@ -256,9 +257,7 @@ def train_policy(settings: PolicyTraining, output: Path) -> dict[str, float]:
         eval_dataset=held_out,
         optimizers=(optimizer, linear_schedule(optimizer, len(batches), settings.warmup)),
     )
-    trainer.train(
-        resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
-    )
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)))
     loss = float(trainer.evaluate()["eval_loss"])
 
     model.config.use_cache = True
@@ -273,6 +272,16 @@ def train_policy(settings: PolicyTraining, output: Path) -> dict[str, float]:
     (output / "training.json").write_text(json.dumps(record, indent=2) + "\n")
     shutil.rmtree(checkpoints, ignore_errors=True)
     return summary
+
+
+def _claim(checkpoints: Path, settings: PolicyTraining) -> None:
+    """Note whose checkpoints these are; refuse to resume a run of other settings."""
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    note, text = checkpoints / "settings.json", json.dumps(asdict(settings), indent=2) + "\n"
+    if note.exists() and note.read_text() != text:
+        mend = "a run with other settings was interrupted here: remove the folder or choose another output"
+        raise UserError.of("train.output", str(checkpoints), mend)
+    note.write_text(text)
 
 
 def main() -> None:

@@ -1,0 +1,155 @@
+"""Graders: one canonical form per answer, nothing unreadable votes, nothing hangs."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+import reasoning_gym
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.errors import UserError
+from orchestration.problems import Grader, MathGrader, NumberGrader, TextGrader, make_grader
+
+NUMBER = NumberGrader()
+MATH = MathGrader(deadline=20.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("3 dogs * 4 = 12\n#### 12\n", "12"),
+        ("#### 1,234.50", "1234.5"),
+        ("#### +007", "7"),
+        ("#### -0.0", "0"),
+        ("#### -3", "-3"),
+        ("#### .5", "0.5"),
+        ("#### 5.", "5"),
+        ("#### 1\nno: #### 2", "2"),
+        ("12", None),
+        ("####", None),
+        ("#### .", None),
+        ("#### 12 legs", None),
+        ("#### 1 2", None),
+        ("#### 1,23", None),
+        ("#### 1e9", None),
+        ("#### ٣", None),
+        ("#### " + "9" * 200, None),
+        ("", None),
+    ],
+)
+def test_number_extraction(text: str, answer: str | None) -> None:
+    assert NUMBER.extract(text) == answer
+
+
+@given(st.text())
+def test_number_extraction_never_raises_and_is_canonical(tail: str) -> None:
+    answer = NUMBER.extract("#### " + tail)
+    assert answer is None or NUMBER.extract(f"#### {answer}") == answer
+
+
+@pytest.mark.parametrize("name", ["leg_counting", "chain_sum"])
+def test_numbers_agree_with_reasoning_gym(name: str) -> None:
+    data = reasoning_gym.create_dataset(name, seed=5, size=40)
+    for entry in data:
+        right = int(entry["answer"])
+        for value in (right, right + 1, right - 10, -right, 10 * right):
+            answer = NUMBER.extract(f"so\n#### {value}\n")
+            assert NUMBER.correct(answer, entry["answer"]) == (data.score_answer(answer, entry) == 1.0)
+        assert not NUMBER.correct(NUMBER.extract("#### none"), entry["answer"])
+
+
+def test_a_reference_may_carry_its_marker() -> None:
+    assert NUMBER.correct("12", "some words\n#### 12")
+
+
+def test_text_is_blind_to_case_and_space() -> None:
+    grader = TextGrader()
+    assert grader.extract("#### Yes,  it is \n") == "yes, it is"
+    assert grader.extract("Yes") is None
+    assert grader.extract("#### ") is None
+    assert grader.correct("yes, it is", "Yes, it  is")
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        [
+            r"\boxed{\frac{1}{2}}",
+            r"\boxed{0.5}",
+            r"\boxed{\frac12}",
+            "The final answer is $1/2$.",
+            "#### 2/4",
+        ],
+        [r"\boxed{x+1}", r"\boxed{1 + x}"],
+        [r"\boxed{2\sqrt{3}}", r"\boxed{\sqrt{12}}"],
+        [r"\boxed{\{1,2\}}", r"\boxed{\{2, 1\}}"],
+        [r"\boxed{\text{Evelyn}}", r"\boxed{\text{evelyn}}"],
+        [r"\boxed{1} then \boxed{-3}", r"\boxed{-3} and \boxed{cut off"],
+    ],
+)
+def test_equal_mathematics_is_one_string(same: list[str]) -> None:
+    forms = {MATH.extract(text) for text in same}
+    assert len(forms) == 1
+    (form,) = forms
+    assert form is not None
+    # What was read once reads as itself, so a stored answer can be graded later.
+    assert MATH.extract(rf"\boxed{{{form}}}") == form
+
+
+@pytest.mark.parametrize(
+    "text", ["we have x = 3 so far", "", r"\boxed{", r"\boxed{}", r"\boxed{\sum}", "####"]
+)
+def test_unreadable_mathematics_is_none(text: str) -> None:
+    assert MATH.extract(text) is None
+    assert not MATH.correct(MATH.extract(text), "3")
+
+
+def test_mathematics_is_judged_by_value() -> None:
+    assert MATH.correct(MATH.extract(r"\boxed{(x+1)^2}"), "x^2 + 2x + 1")
+    assert MATH.correct(MATH.extract(r"\boxed{0.5}"), r"$\frac{1}{2}$")
+    assert not MATH.correct(MATH.extract(r"\boxed{2}"), r"\frac{1}{2}")
+    assert not MATH.correct(MATH.extract(r"\boxed{\text{evelyn}}"), r"\text{Evelny}")
+
+
+def test_an_answer_that_never_ends_is_killed_and_the_next_is_read() -> None:
+    grader = MathGrader(deadline=1.0)
+    assert grader.extract(r"\boxed{7}") == "7"
+    started = time.monotonic()
+    assert grader.extract(r"\boxed{9^{9^{9^{9}}}}") is None
+    assert time.monotonic() - started < 10
+    assert grader.extract(r"\boxed{8}") == "8"
+
+
+def test_mathematics_works_in_any_thread_and_in_many() -> None:
+    results: list[str | None] = []
+    threads = [
+        threading.Thread(target=lambda i=i: results.append(MATH.extract(rf"\boxed{{{i}.0}}")))  # type: ignore[misc]
+        for i in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(str(r) for r in results) == [str(i) for i in range(8)]
+
+
+def test_nothing_is_evaluated() -> None:
+    grader = MathGrader(deadline=20.0)
+    assert grader.extract(r"\boxed{__import__('os').system('touch /tmp/never')}") != "0"
+    import pathlib
+
+    assert not pathlib.Path("/tmp/never").exists()
+
+
+def test_graders_by_name() -> None:
+    for name in ("number", "text", "math"):
+        grader = make_grader(name)
+        assert isinstance(grader, Grader)
+        assert grader.version.startswith(name)
+    with pytest.raises(UserError, match="did you mean 'number'"):
+        make_grader("numbers")
+    with pytest.raises(UserError, match="deadline"):
+        MathGrader(deadline=0)

@@ -1,0 +1,104 @@
+"""A user's tables: every row a problem or quarantined with its reason, mistakes named in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from actors.errors import UserError
+from orchestration.problems import Columns, Problem, Quarantined, Table, load
+
+
+def _jsonl(path: Path, rows: list[object]) -> Path:
+    path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows) + "\n")
+    return path
+
+
+def test_good_rows_of_both_formats_are_the_same_problems(tmp_path: Path) -> None:
+    rows = [{"question": f"{i} + 1?", "answer": i + 1} for i in range(3_000)]
+    lines = _jsonl(tmp_path / "sums.jsonl", list(rows))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "sums.parquet")
+    first, second = list(Table(lines)), list(Table(tmp_path / "sums.parquet"))
+    assert first == second
+    assert first[5] == Problem(first[5].id, "5 + 1?", "6")
+    assert len({p.id for p in first}) == 3_000
+
+
+def test_broken_rows_are_quarantined_in_place(tmp_path: Path) -> None:
+    path = _jsonl(
+        tmp_path / "d.jsonl",
+        [
+            {"q": "one?", "a": "1", "key": "A1"},
+            '{"q": "cut of',
+            {"q": "", "a": "1", "key": "x"},
+            [1, 2],
+            {"q": "two?", "a": ["2"], "key": "y"},
+            {"q": "three?", "a": True, "key": "z"},
+            {"q": "again?", "a": "1", "key": "A1"},
+            {"q": "another case?", "a": "1", "key": "a1"},
+            {"q": "no label?", "key": 17},
+            {"q": "no key?", "a": "1"},
+            "[" * 100_000,
+        ],
+    )
+    rows = list(Table(path, Columns("q", "a", "key")).rows())
+    assert [p.id for p in rows if isinstance(p, Problem)] == ["A1", "a1", "17"]
+    broken = {r.row: r.reason for r in rows if isinstance(r, Quarantined)}
+    assert sorted(broken) == [1, 2, 3, 4, 5, 6, 9, 10]
+    assert "not JSON" in broken[1]
+    assert "empty" in broken[2]
+    assert "object" in broken[3]
+    assert "neither a text nor a number" in broken[4]
+    assert "earlier row" in broken[6]
+    assert "'key'" in broken[9]
+
+
+def test_parquet_nulls_and_no_labels(tmp_path: Path) -> None:
+    table = pa.table({"question": ["a?", None, "c?"], "answer": pa.array([1.5, 2.0, None])})
+    pq.write_table(table, tmp_path / "t.parquet")
+    rows = list(Table(tmp_path / "t.parquet").rows())
+    assert [type(r) for r in rows] == [Problem, Quarantined, Problem]
+    assert [p.answer for p in Table(tmp_path / "t.parquet")] == ["1.5", None]
+    unlabelled = Table(tmp_path / "t.parquet", Columns(answer=None))
+    assert [p.answer for p in unlabelled] == [None, None]
+
+
+def test_count_stops_early_and_fingerprints_follow_the_content(tmp_path: Path) -> None:
+    path = _jsonl(tmp_path / "d.jsonl", [{"question": f"{i}?", "answer": "1"} for i in range(10)])
+    data = load(path=path, count=4)
+    assert len(list(data)) == 4
+    before = data.fingerprint
+    assert before == load(path=path, count=4).fingerprint != load(path=path, count=5).fingerprint
+    _jsonl(path, [{"question": f"{i}!", "answer": "1"} for i in range(10)])
+    assert load(path=path, count=4).fingerprint != before
+
+
+def test_mistakes_are_named(tmp_path: Path) -> None:
+    path = _jsonl(tmp_path / "problems.jsonl", [{"problem": "1?", "solution": "1"}])
+    with pytest.raises(UserError, match="did you mean 'problem'"):
+        load(path=path, columns={"question": "problems", "answer": None})
+    with pytest.raises(UserError, match=r"dataset\.columns\.answer.*problem, solution"):
+        load(path=path, columns={"question": "problem"})
+    with pytest.raises(UserError, match="did you mean 'answer'"):
+        load(path=path, columns={"anser": "solution"})
+    with pytest.raises(UserError, match=r"no such file .*problems\.jsonl"):
+        load(path=tmp_path / "problem.jsonl")
+    (tmp_path / "x.csv").write_text("a")
+    with pytest.raises(UserError, match=r"\.jsonl or \.parquet"):
+        load(path=tmp_path / "x.csv")
+    (tmp_path / "empty.jsonl").write_text("\n")
+    with pytest.raises(UserError, match="no rows"):
+        load(path=tmp_path / "empty.jsonl")
+    (tmp_path / "bad.jsonl").write_text("not json\n")
+    with pytest.raises(UserError, match="no line"):
+        load(path=tmp_path / "bad.jsonl")
+    (tmp_path / "bad.parquet").write_text("PAR?")
+    with pytest.raises(UserError, match="not a Parquet file"):
+        load(path=tmp_path / "bad.parquet")
+    pq.write_table(pa.table({"question": pa.array([], pa.string())}), tmp_path / "none.parquet")
+    with pytest.raises(UserError, match="no rows"):
+        load(path=tmp_path / "none.parquet", columns={"answer": None})

@@ -1,6 +1,7 @@
 """The columns of a run on disk: a public interface. More may join; these keep their names and meaning.
 
-`OUTCOMES` has a row per problem, strategy and seed; `CANDIDATES` a row per candidate. FLOPs are whole numbers as int64;
+`OUTCOMES` has a row per problem, strategy and seed; `CANDIDATES` a row per candidate; `LEDGER` a row per settled or lost
+attempt, in FLOPs of the budget's accounting. FLOPs are whole numbers as int64;
 columns with `_exact` count prefill, decode and attention with cached prefixes free, the others 2 x parameters a token.
 """
 
@@ -56,5 +57,15 @@ CANDIDATES = pa.schema(
         ("correct", pa.bool_()),
         ("tokens", pa.int32()),
         ("kept", pa.bool_()),
+    ]
+)
+
+LEDGER = pa.schema(
+    [
+        ("task_id", pa.string()),
+        ("attempt", pa.int32()),
+        ("kind", pa.string()),
+        ("flops", pa.int64()),
+        ("reason", pa.string()),
     ]
 )

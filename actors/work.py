@@ -57,7 +57,7 @@ class PolicyClient(Protocol):
         place: tuple[int, ...],
         *,
         one_step: bool = False,
-        sampling: Sampling = Sampling(),  # noqa: B008  (frozen)
+        sampling: Sampling = Sampling(),
     ) -> Sample:
         """Continue prompt + `prefix` to the end of the solution, or to the end of one step.
 
@@ -146,6 +146,10 @@ class Strategy(Protocol):
     @property
     def uses_verifier(self) -> bool: ...
 
+    @property
+    def sequences(self) -> int:
+        """How many sequences it runs at once, at most: what a replica plans its load by."""
+
     async def solve(self, prompt: Prompt, models: Models) -> Solution: ...
 
 
@@ -153,14 +157,14 @@ class Strategy(Protocol):
 class Task:
     """One problem to be solved by each of `strategies`, with the run seed its draws derive from.
 
-    `prior` holds candidates known from the run folder, as (place, temperature, top_p, Sample), used instead of new draws.
+    Strategies run together and share what they draw; `keys` names the outcome of each, in their order.
     """
 
     id: str
     prompt: Prompt
     strategies: tuple[Strategy, ...]
+    keys: tuple[str, ...]
     seed: int
-    prior: tuple[tuple[tuple[int, ...], Sampling, Sample], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,9 +191,9 @@ State = Literal["answered", "unaffordable", "quarantined"]
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How one (problem, strategy, seed) ended. `spent` was charged for real; `attributed` is what the strategy
-    would have cost alone, with an ideal cache of its own prefixes."""
+    would have cost alone, with an ideal cache of its own prefixes. `key` identifies it across runs."""
 
-    task_id: str
+    key: str
     problem_id: str
     strategy: str
     seed: int
@@ -216,7 +220,11 @@ class CostModel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How a run stands, as the scheduler sees it; times in seconds, costs in FLOPs of the budget's accounting."""
+    """How a run stands, as the scheduler sees it; costs in FLOPs of the budget's accounting.
+
+    `policy_busy` is in seconds inside the model, summed over replicas; so is `verifier_busy`, which the driver adds.
+    `oldest` names the tasks longest in hand and their age in seconds, `waiting_for` the replicas that are not up.
+    """
 
     tasks_open: int
     outcomes: int
@@ -230,9 +238,9 @@ class Progress:
     wasted: int
     budget: int | None
     policy_busy: float
-    verifier_busy: float
     policy_replicas: int
-    verifier_replicas: int
     seconds: float
+    verifier_busy: float = 0.0
+    verifier_replicas: int = 0
     oldest: tuple[tuple[str, float], ...] = ()
     waiting_for: str = ""

@@ -51,7 +51,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {}
     for file in files:
         with safe_open(str(file), framework="pt") as handle:
-            for name in handle.keys():  # noqa: SIM118  (not a dict)
+            for name in handle.keys():
                 weights[name] = handle.get_tensor(name)
     return weights
 
@@ -122,7 +122,9 @@ class LlamaDecoder:
         self.norm = cast(Tensor, take("model.norm.weight"))
         self.layers = [_Layer(take, i) for i in range(config.num_hidden_layers)]
         if getattr(config, "hidden_act", "silu") != "silu":
-            raise UserError.of("model.hidden_act", config.hidden_act, "only silu is supported for this family")
+            raise UserError.of(
+                "model.hidden_act", config.hidden_act, "only silu is supported for this family"
+            )
         rotary = LlamaRotaryEmbedding(config=config)
         positions = torch.arange(self.context)[None]
         cos, sin = rotary(torch.zeros(1, dtype=torch.float32), positions)
@@ -160,7 +162,7 @@ class LlamaDecoder:
             keys, values = cache.data[number, 0], cache.data[number, 1]
             h = F.rms_norm(x, x.shape[-1:], layer.norm_1, self.eps)
             qkv = F.linear(h, layer.qkv, layer.qkv_bias).view(rows, width, -1, self.head_dim)
-            q, k, v = qkv.split((self.heads, self.kv_heads, self.kv_heads), dim=2)
+            q, k, v = torch.split(qkv, [self.heads, self.kv_heads, self.kv_heads], dim=2)
             if layer.q_norm is not None:
                 q = F.rms_norm(q, q.shape[-1:], layer.q_norm, self.eps)
                 k = F.rms_norm(k, k.shape[-1:], layer.k_norm, self.eps)
@@ -232,8 +234,7 @@ class HubDecoder:
     def forward(self, tokens: Tensor, starts: Tensor, cache: SlotCache, first: int, longest: int) -> Tensor:
         from actors.engines.hub_cache import slot_view
 
-        rows, width = tokens.shape
-        positions = starts[:, None] + torch.arange(width, device=tokens.device)
+        positions = starts[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
         visible = torch.arange(longest, device=tokens.device) <= positions[:, :, None]
         mask = torch.zeros(visible.shape, dtype=self._dtype, device=tokens.device).masked_fill_(
             ~visible, torch.finfo(self._dtype).min

@@ -26,9 +26,7 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
     def lazy_initialization(self, *_: Any, **__: Any) -> None:
         return
 
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
-    ) -> tuple[Tensor, Tensor]:
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         rows = self._positions.shape[0]
         index = torch.arange(self._first, self._first + rows, device=key_states.device)[:, None]
         keys, values = self._cache.data[self._layer, 0], self._cache.data[self._layer, 1]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -38,7 +37,9 @@ class _Job:
         self.request, self.future = request, future
         self.cancelled = False
         self.prefilled = 0
-        self.drawn: Sequence[float] = uniforms(request.seed, request.max_tokens) if request.temperature else ()
+        self.drawn: Sequence[float] = (
+            uniforms(request.seed, request.max_tokens) if request.temperature else ()
+        )
         self.tokens: list[int] = []
         self.logprobs: list[float] = []
 
@@ -204,8 +205,7 @@ class LocalEngine:
                 self._cache.load(row, kv, length)
         ordered = sorted(leaders.values(), key=lambda item: len(item[0].request.token_ids) - item[2])
         while ordered:
-            width = len(ordered[0][0].request.token_ids) - 1 - ordered[0][2]
-            batch = []
+            batch: list[tuple[_Job, Tensor | None, int]] = []
             while ordered:
                 width = len(ordered[0][0].request.token_ids) - 1 - ordered[0][2]
                 if batch and (len(batch) + 1) * width > PREFILL_TOKENS:
@@ -266,7 +266,7 @@ class LocalEngine:
         starts = torch.from_numpy(self._length[:n] - 1).to(self._device)
         hidden = self._decoder.forward(tokens, starts, self._cache, 0, int(self._length[:n].max()))
         uniform = np.fromiter(
-            (job.drawn[len(job.tokens)] if len(job.drawn) else 0.0 for job in self._running), np.float64, n
+            (0.0 if job.drawn is None else job.drawn[len(job.tokens)] for job in self._running), np.float64, n
         )
         drawn, logprobs = draw(
             self._decoder.logits(hidden[:, 0]),

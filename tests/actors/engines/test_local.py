@@ -65,11 +65,15 @@ async def test_greedy_equals_transformers_alone_and_in_a_ragged_batch(
 async def test_a_seed_decides_its_sample_whatever_else_runs(
     checkpoints: dict[str, Path], family: str
 ) -> None:
-    requests = [GenerateRequest(c, NEW, seed=i, top_p=0.9 if i % 3 else 1.0) for i, c in enumerate(contexts(8))]
+    requests = [
+        GenerateRequest(c, NEW, seed=i, top_p=0.9 if i % 3 else 1.0) for i, c in enumerate(contexts(8))
+    ]
     together = await run(checkpoints[family], requests)
     reverse = await run(checkpoints[family], requests[::-1], max_sequences=3)
     assert [g.token_ids for g in together] == [g.token_ids for g in reverse[::-1]]
-    other = await run(checkpoints[family], [GenerateRequest(r.token_ids, NEW, seed=r.seed + 1) for r in requests])
+    other = await run(
+        checkpoints[family], [GenerateRequest(r.token_ids, NEW, seed=r.seed + 1) for r in requests]
+    )
     assert [g.token_ids for g in together] != [g.token_ids for g in other]
 
 
@@ -91,9 +95,7 @@ async def test_a_continued_prefix_is_not_prefilled_again(checkpoints: dict[str, 
     assert step.finish == "stop"
     assert step.prefilled == len(context) - 1
     longer = context + step.token_ids
-    branches = await asyncio.gather(
-        *(engine.generate(GenerateRequest(longer, 4, seed=i)) for i in range(5))
-    )
+    branches = await asyncio.gather(*(engine.generate(GenerateRequest(longer, 4, seed=i)) for i in range(5)))
     assert [b.prefilled for b in branches] == [0] * 5
     siblings = await asyncio.gather(*(engine.generate(GenerateRequest(context, 4, seed=i)) for i in range(3)))
     assert [s.prefilled for s in siblings] == [0] * 3

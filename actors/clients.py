@@ -1,0 +1,244 @@
+"""What a strategy is handed: policy, verifier and reader of one task, metered, seeded by place, paid from its purse.
+
+All strategies of a task share its draws and scores: who asks first pays (spent), whoever uses one is attributed it. It knows
+no strategy, only what is asked. Invariant: nothing is sent before its worst case is reserved, and every request sent is
+settled, also when it fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeVar
+
+from actors.engines.base import GenerateRequest, PolicyEngine, ScoreRequest, Scores
+from actors.ledger import Purse
+from actors.reader import TokenReader
+from actors.seeds import derive
+from actors.work import Cost, CostModel, Prompt, Sample, Sampling
+
+Unit = Literal["paper", "exact"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_DrawKey = tuple[tuple[int, ...], tuple[int, ...], bool, Sampling]
+
+
+class Scorer(Protocol):
+    """Where scores come from: a scoring engine of this process, or a stub for one elsewhere."""
+
+    async def score(self, request: ScoreRequest) -> Scores: ...
+
+
+@dataclass(slots=True)
+class Meter:
+    """What one strategy took: `spent` for real, `attributed` alone with an ideal cache of its own prefixes."""
+
+    spent: Cost = field(default_factory=Cost)
+    attributed: Cost = field(default_factory=Cost)
+
+
+@dataclass(slots=True)
+class TaskBench:
+    """What the strategies of one task share: engines, purse, draws and scores that exist already."""
+
+    prompt: Prompt
+    seed: int
+    engine: PolicyEngine
+    scorer: Scorer | None
+    reader: TokenReader
+    purse: Purse
+    policy_cost: CostModel
+    verifier_cost: CostModel | None
+    unit: Unit
+    max_tokens: int
+    draws: dict[_DrawKey, asyncio.Future[Sample]] = field(default_factory=dict)
+    scores: dict[tuple[int, ...], asyncio.Future[tuple[float, ...]]] = field(default_factory=dict)
+    scored: set[tuple[int, ...]] = field(default_factory=set)
+
+    @property
+    def room(self) -> int:
+        """Tokens that a solution may have: the run's limit, or what the context leaves."""
+        return min(self.max_tokens, self.engine.info.context - len(self.prompt.token_ids))
+
+    def price(self, cost: Cost) -> int:
+        return cost.paper if self.unit == "paper" else cost.exact
+
+    def cancel(self) -> None:
+        """Stop whatever still runs for this task; its requests are aborted."""
+        futures: list[asyncio.Future[Any]] = [*self.draws.values(), *self.scores.values()]
+        for future in futures:
+            future.cancel()
+
+
+def _new_length(solution: tuple[int, ...], ends: tuple[int, ...], scored: set[tuple[int, ...]]) -> int:
+    """Tokens of a solution beyond its longest prefix of steps that is scored."""
+    for end in reversed(ends):
+        if solution[:end] in scored:
+            return len(solution) - end
+    return len(solution)
+
+
+async def once(book: dict[K, asyncio.Future[V]], key: K, make: Callable[[], Coroutine[None, None, V]]) -> V:
+    """Await what `make` gives, made by the first who asks for `key`; one that failed may be asked for again."""
+    future = book.get(key)
+    if future is None:
+        future = book[key] = asyncio.ensure_future(make())
+
+        def forget(done: asyncio.Future[V]) -> None:
+            if done.cancelled() or done.exception() is not None:
+                book.pop(key, None)
+
+        future.add_done_callback(forget)
+    return await asyncio.shield(future)
+
+
+class TaskPolicy:
+    """The policy client of one strategy within a task."""
+
+    def __init__(self, bench: TaskBench, meter: Meter) -> None:
+        self._bench, self._meter = bench, meter
+        self._prefilled = False
+
+    @property
+    def max_tokens(self) -> int:
+        return self._bench.room
+
+    async def sample(
+        self,
+        prefix: tuple[int, ...],
+        place: tuple[int, ...],
+        *,
+        one_step: bool = False,
+        sampling: Sampling = Sampling(),  # noqa: B008  (frozen)
+    ) -> Sample:
+        bench = self._bench
+        if len(prefix) >= bench.room:
+            return Sample((), (), "length")
+        sample = await once(
+            bench.draws,
+            (prefix, place, one_step, sampling),
+            lambda: self._draw(prefix, place, one_step, sampling),
+        )
+        context = len(bench.prompt.token_ids) + len(prefix)
+        count = len(sample.token_ids)
+        cost = bench.policy_cost
+        exact = cost.exact(context - 1, count, count)
+        if not self._prefilled:
+            exact += cost.exact(0, len(bench.prompt.token_ids) - 1, 0)
+            self._prefilled = True
+        self._meter.attributed += Cost(policy_tokens=count, paper=cost.paper(count), exact=exact)
+        return sample
+
+    async def _draw(
+        self, prefix: tuple[int, ...], place: tuple[int, ...], one_step: bool, sampling: Sampling
+    ) -> Sample:
+        bench, cost = self._bench, self._bench.policy_cost
+        context = bench.prompt.token_ids + prefix
+        most = bench.room - len(prefix)
+        worst = bench.price(
+            Cost(
+                paper=cost.paper(most),
+                exact=cost.exact(0, len(context) - 1, 0) + cost.exact(len(context) - 1, most, most),
+            )
+        )
+        request = GenerateRequest(
+            token_ids=context,
+            max_tokens=most,
+            seed=derive(
+                bench.seed,
+                bench.prompt.id,
+                bench.engine.info.model_hash,
+                sampling.temperature,
+                sampling.top_p,
+                "step" if one_step else "end",
+                place,
+            ),
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            stop_ids=bench.reader.stop_ids if one_step else (),
+            extend=one_step,
+        )
+        await bench.purse.reserve(worst)
+        took = worst
+        try:
+            result = await bench.engine.generate(request)
+            count = len(result.token_ids)
+            spent = Cost(
+                policy_tokens=count,
+                paper=cost.paper(count),
+                exact=cost.exact(len(context) - 1 - result.prefilled, result.prefilled, 0)
+                + cost.exact(len(context) - 1, count, count),
+            )
+            self._meter.spent += spent
+            took = bench.price(spent)
+        finally:
+            # A request that failed or was cancelled may have used all that was set aside for it.
+            bench.purse.settle(worst, took)
+        return Sample(result.token_ids, result.logprobs, result.finish)
+
+
+class TaskVerifier:
+    """The verifier client of one strategy within a task."""
+
+    def __init__(self, bench: TaskBench, meter: Meter) -> None:
+        self._bench, self._meter = bench, meter
+        self._scored: set[tuple[int, ...]] = set()
+
+    async def score(self, solution: tuple[int, ...]) -> tuple[float, ...]:
+        bench, cost = self._bench, self._bench.verifier_cost
+        if bench.scorer is None or cost is None:
+            raise ValueError("this run has no verifier")
+        ends = bench.reader.step_ends(solution)
+        if not ends:
+            raise ValueError("an empty solution has no step to score")
+        values = await once(bench.scores, solution, lambda: self._ask(solution, ends))
+        new = _new_length(solution, ends, self._scored)
+        context = len(bench.prompt.token_ids) + len(solution)
+        exact = cost.exact(context - new, new, new)
+        if not self._scored:
+            exact += cost.exact(0, len(bench.prompt.token_ids), 0)
+        self._scored.update(solution[:end] for end in ends)
+        self._meter.attributed += Cost(verifier_tokens=new, paper=cost.paper(new), exact=exact)
+        return values
+
+    async def _ask(self, solution: tuple[int, ...], ends: tuple[int, ...]) -> tuple[float, ...]:
+        bench, cost = self._bench, self._bench.verifier_cost
+        assert bench.scorer is not None
+        assert cost is not None
+        start = len(bench.prompt.token_ids)
+        ids = bench.prompt.token_ids + solution
+        new = _new_length(solution, ends, bench.scored)
+        worst = bench.price(Cost(paper=cost.paper(new), exact=cost.exact(0, len(ids), len(ids))))
+        await bench.purse.reserve(worst)
+        took = worst
+        try:
+            scores = await bench.scorer.score(ScoreRequest(ids, start, tuple(start + end for end in ends)))
+            if len(scores.values) != len(ends):
+                raise RuntimeError(f"the verifier gave {len(scores.values)} scores for {len(ends)} steps")
+            spent = Cost(
+                verifier_tokens=new,
+                paper=cost.paper(new),
+                exact=cost.exact(len(ids) - scores.computed, scores.computed, scores.computed),
+            )
+            self._meter.spent += spent
+            took = bench.price(spent)
+        finally:
+            bench.purse.settle(worst, took)
+        bench.scored.update(solution[:end] for end in ends)
+        return scores.values
+
+
+@dataclass(frozen=True, slots=True)
+class TaskModels:
+    """The `Models` of one strategy within a task."""
+
+    policy: TaskPolicy
+    verifier: TaskVerifier
+    reader: TokenReader
+
+    @classmethod
+    def of(cls, bench: TaskBench, meter: Meter) -> TaskModels:
+        return cls(TaskPolicy(bench, meter), TaskVerifier(bench, meter), bench.reader)

@@ -1,0 +1,293 @@
+"""The scoring engine: values of steps, computing only what no earlier request has computed.
+
+Every step end that was scored is remembered by its exact token ids, with its keys and values, its running likelihood
+state and its value; a longer request starts from the longest such prefix. Requests that wait together run as one ragged
+batch, each distinct prompt and each distinct solution once. It knows nothing of searches. Invariant: a step keeps its
+first score, so that later batches never change it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from actors.engines.base import EngineCounters, EngineInfo, ScoreRequest, Scores
+from actors.engines.decoder import Decoder, load_decoder
+from actors.engines.identity import model_hash, tokenizer_hash
+from actors.engines.value_head import STATE, ValueHead, likelihood_features
+
+BATCH_TOKENS = 4096
+"""Padded tokens of one pass."""
+
+
+@dataclass(slots=True)
+class _Mark:
+    """A prefix that ends where the prompt or a step ends: everything needed to go on from there."""
+
+    kv: Tensor
+    length: int
+    state: Tensor
+    hidden: Tensor
+    values: tuple[float, ...]
+
+
+_Piece = tuple[tuple[int, ...], int, _Mark | None, tuple[int, ...]]
+"""What to compute: token ids, how many of them are cached, the mark of those, and the ends of the new steps."""
+
+
+class _Marks:
+    """Marks by exact token ids, least recently used out first beyond `max_bytes` of keys and values."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max, self._bytes = max_bytes, 0
+        self._marks: OrderedDict[tuple[int, ...], _Mark] = OrderedDict()
+        self._users: dict[int, int] = {}
+
+    def get(self, ids: tuple[int, ...]) -> _Mark | None:
+        mark = self._marks.get(ids)
+        if mark is not None:
+            self._marks.move_to_end(ids)
+        return mark
+
+    def put(self, ids: tuple[int, ...], mark: _Mark) -> None:
+        if ids in self._marks:
+            return
+        self._marks[ids] = mark
+        self._count(mark.kv, +1)
+        while self._bytes > self._max and len(self._marks) > 1:
+            _, old = self._marks.popitem(last=False)
+            self._count(old.kv, -1)
+
+    def _count(self, kv: Tensor, change: int) -> None:
+        """Marks of one solution share one tensor, whose bytes count once."""
+        users = self._users.get(id(kv), 0)
+        size = kv.numel() * kv.element_size()
+        if users == 0:
+            self._bytes += size
+        users += change
+        if users == 0:
+            self._bytes -= size
+            del self._users[id(kv)]
+        else:
+            self._users[id(kv)] = users
+
+
+class ScoringEngine:
+    """A verifier engine over a model folder with a value head."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        head: ValueHead,
+        info: EngineInfo,
+        *,
+        device: torch.device,
+        max_sequences: int = 128,
+        prefix_bytes: int = 1 << 30,
+    ) -> None:
+        self._decoder, self._head, self._info, self._device = decoder, head, info, device
+        self._rows = max_sequences
+        self._cache = decoder.new_cache(max_sequences)
+        self._marks = _Marks(prefix_bytes)
+        # Marks of the batch in hand: it needs them to its end, whatever the bound on memory says.
+        self._fresh: dict[tuple[int, ...], _Mark] = {}
+        self._waiting: list[tuple[ScoreRequest, asyncio.Future[Scores]]] = []
+        self._tokens = self._steps = 0
+        self._busy = 0.0
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scoring")
+        self._loop_task: asyncio.Task[None] | None = None
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        *,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        max_sequences: int = 128,
+        prefix_bytes: int = 1 << 30,
+    ) -> ScoringEngine:
+        """Load a model folder with a value head. Raises UserError where it cannot be read."""
+        where = torch.device(device)
+        head = ValueHead.load(folder).to(where)
+        decoder, config = load_decoder(folder, dtype=dtype, device=where)
+        info = EngineInfo(
+            model=str(folder),
+            model_hash=model_hash(folder),
+            tokenizer_hash=tokenizer_hash(folder),
+            engine="local",
+            dtype=str(dtype).removeprefix("torch."),
+            context=decoder.context,
+            vocabulary=int(config.vocab_size),
+            eos_ids=(),
+        )
+        return cls(decoder, head, info, device=where, max_sequences=max_sequences, prefix_bytes=prefix_bytes)
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._info
+
+    def counters(self) -> EngineCounters:
+        return EngineCounters(self._steps, self._tokens, self._busy, len(self._waiting))
+
+    async def score(self, request: ScoreRequest) -> Scores:
+        ends = request.step_ends
+        if not 0 < request.prompt_length <= len(request.token_ids):
+            raise ValueError(f"prompt_length = {request.prompt_length}: between 1 and the number of tokens")
+        if list(ends) != sorted(set(ends)) or not ends or ends[-1] > len(request.token_ids):
+            raise ValueError(f"step_ends = {ends}: ascending offsets within the tokens, at least one")
+        if ends[0] <= request.prompt_length:
+            raise ValueError(
+                f"step_ends = {ends}: a step ends after the prompt's {request.prompt_length} tokens"
+            )
+        if ends[-1] > self._info.context:
+            # Never truncated: dropping tokens would score another text (and fewer steps).
+            raise ValueError(f"{ends[-1]} tokens exceed the verifier's context of {self._info.context}")
+        future: asyncio.Future[Scores] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, future))
+        if self._loop_task is None or self._loop_task.done():
+            self._loop_task = asyncio.create_task(self._drain())
+        return await future
+
+    async def close(self) -> None:
+        if self._loop_task is not None:
+            self._loop_task.cancel()
+            await asyncio.gather(self._loop_task, return_exceptions=True)
+        self._thread.shutdown()
+
+    async def _drain(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            batch = [item for item in self._waiting if not item[1].cancelled()]
+            self._waiting.clear()
+            requests = [request for request, _ in batch]
+            try:
+                results = await loop.run_in_executor(self._thread, self._score_all, requests)
+            except Exception as error:
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(RuntimeError(f"scoring failed: {error!r}"))
+                continue
+            for (_, future), scores in zip(batch, results, strict=True):
+                if not future.done():
+                    future.set_result(scores)
+
+    @torch.inference_mode()
+    def _score_all(self, requests: list[ScoreRequest]) -> list[Scores]:
+        started = time.perf_counter()
+        self._fresh.clear()
+        computed: dict[tuple[int, ...], int] = {}
+        prompts: dict[tuple[int, ...], int] = {}
+        for request in requests:
+            prompt = request.token_ids[: request.prompt_length]
+            if self._longest(request) is None and prompt not in prompts:
+                prompts[prompt] = len(prompt)
+        self._run([(ids, 0, None, ()) for ids in prompts])
+        pieces: dict[tuple[int, ...], tuple[int, _Mark | None, tuple[int, ...]]] = {}
+        for request in requests:
+            ids = request.token_ids[: request.step_ends[-1]]
+            mark = self._longest(request)
+            assert mark is not None
+            ends = tuple(e for e in request.step_ends if e > mark.length)
+            if ends and ids not in pieces:
+                pieces[ids] = (mark.length, mark, ends)
+                computed[ids] = ends[-1] - mark.length
+        # A distinct solution that extends another of this batch starts from the shared mark: both are computed at once,
+        # which costs the overlap twice but never another pass.
+        self._run([(ids, start, mark, ends) for ids, (start, mark, ends) in pieces.items()])
+        results = []
+        for request in requests:
+            ids = request.token_ids[: request.step_ends[-1]]
+            final = self._mark(ids)
+            assert final is not None
+            cost = computed.pop(ids, 0) + prompts.pop(request.token_ids[: request.prompt_length], 0)
+            results.append(Scores(final.values, cost))
+            self._steps += len(final.values)
+        self._fresh.clear()
+        self._busy += time.perf_counter() - started
+        return results
+
+    def _mark(self, ids: tuple[int, ...]) -> _Mark | None:
+        return self._fresh.get(ids) or self._marks.get(ids)
+
+    def _remember(self, ids: tuple[int, ...], mark: _Mark) -> None:
+        self._fresh[ids] = mark
+        self._marks.put(ids, mark)
+
+    def _longest(self, request: ScoreRequest) -> _Mark | None:
+        """The mark of the longest scored prefix of a request, its prompt included."""
+        for count in range(len(request.step_ends), 0, -1):
+            mark = self._mark(request.token_ids[: request.step_ends[count - 1]])
+            if mark is not None and len(mark.values) == count:
+                return mark
+        return self._mark(request.token_ids[: request.prompt_length])
+
+    def _run(self, pieces: list[_Piece]) -> None:
+        """Compute pieces the shortest first, and remember their marks."""
+        pieces = sorted(pieces, key=lambda piece: len(piece[0]) - piece[1])
+        while pieces:
+            batch: list[_Piece] = []
+            while pieces and len(batch) < self._rows:
+                width = len(pieces[0][0]) - pieces[0][1]
+                if batch and (len(batch) + 1) * width > BATCH_TOKENS:
+                    break
+                batch.append(pieces.pop(0))
+            self._forward(batch)
+
+    def _forward(self, batch: list[_Piece]) -> None:
+        device = self._device
+        width = max(len(ids) - start for ids, start, _, _ in batch)
+        steps = max(len(ends) for _, _, _, ends in batch)
+        tokens = torch.zeros((len(batch), width), dtype=torch.long)
+        step_of = torch.full((len(batch), width), -1, dtype=torch.long)
+        starts = torch.tensor([start for _, start, _, _ in batch])
+        state = torch.zeros((len(batch), STATE), device=device)
+        before: list[Tensor | None] = []
+        for row, (ids, start, mark, ends) in enumerate(batch):
+            tokens[row, : len(ids) - start] = torch.tensor(ids[start:])
+            for number, end in enumerate(ends):
+                step_of[row, (start if number == 0 else ends[number - 1]) - start : end - start] = number
+            if mark is not None:
+                self._cache.load(row, mark.kv, start)
+                state[row] = mark.state
+            before.append(None if mark is None else mark.hidden)
+            self._tokens += len(ids) - start
+        tokens, step_of = tokens.to(device), step_of.to(device)
+        hidden = self._decoder.forward(tokens, starts.to(device), self._cache, 0, int(starts.max()) + width)
+        if steps:
+            previous = torch.stack(
+                [h if h is not None else hidden.new_zeros(hidden.shape[-1]) for h in before]
+            )
+            shifted = torch.cat((previous[:, None], hidden[:, :-1]), dim=1)
+            logprobs, entropies = self._likelihood(shifted, tokens)
+            features, states = likelihood_features(logprobs, entropies, step_of, steps, state)
+        for row, (ids, start, mark, ends) in enumerate(batch):
+            kv = self._cache.store(row, len(ids))
+            if not ends:
+                last = hidden[row, len(ids) - start - 1].clone()
+                self._remember(ids, _Mark(kv, len(ids), state[row].clone(), last, ()))
+                continue
+            at = hidden[row, torch.tensor([end - start - 1 for end in ends], device=device)]
+            values = torch.sigmoid(self._head(at.float(), features[row, : len(ends)])).tolist()
+            known = mark.values if mark is not None else ()
+            for number, end in enumerate(ends):
+                scored = known + tuple(values[: number + 1])
+                self._remember(
+                    ids[:end], _Mark(kv, end, states[row, number].clone(), at[number].clone(), scored)
+                )
+
+    def _likelihood(self, hidden: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probability of each token and entropy of its distribution, both [B, T], from the state before it."""
+        if not self._head.config.likelihood:
+            zero = torch.zeros(tokens.shape, device=tokens.device)
+            return zero, zero
+        table = torch.log_softmax(self._decoder.logits(hidden), dim=-1)
+        entropies = -(table.exp() * table).sum(-1)
+        return table.gather(-1, tokens[..., None])[..., 0], entropies

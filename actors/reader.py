@@ -1,0 +1,87 @@
+"""From token ids to text, steps and answers: the only place of the runtime that makes text.
+
+It knows a tokenizer and a delimiter, and is handed what reads an answer out of a text. Invariant: text is never encoded
+again; ids are the truth.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from actors.errors import UserError
+
+
+class Extractor(Protocol):
+    """Reads the canonical final answer of a text; may block its thread."""
+
+    def extract(self, text: str) -> str | None: ...
+
+
+class Judge(Extractor, Protocol):
+    """Also says whether such an answer agrees with a reference; used where labels are known, by the run writer alone."""
+
+    def correct(self, answer: str | None, reference: str) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderPlan:
+    """How solutions of one policy are read: its tokenizer's folder and the text that ends a step."""
+
+    tokenizer: Path
+    delimiter: str
+    extractor: Extractor
+
+
+class TokenReader:
+    """Reads solutions of one policy."""
+
+    def __init__(self, plan: ReaderPlan, eos_ids: tuple[int, ...]) -> None:
+        from transformers import AutoTokenizer
+
+        if not plan.delimiter:
+            raise UserError.of("delimiter", plan.delimiter, "a step must end in some text, usually a newline")
+        self._tokenizer = AutoTokenizer.from_pretrained(
+            plan.tokenizer, trust_remote_code=False, local_files_only=True
+        )
+        self._extractor = plan.extractor
+        self._delimiter = plan.delimiter
+        self._eos = frozenset(eos_ids)
+        size = len(self._tokenizer)
+        texts = self._tokenizer.batch_decode(
+            [[i] for i in range(size)], skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        # Every token that ends in the delimiter ends a step: ".\n\n" is often one token.
+        self.stop_ids = tuple(i for i, text in enumerate(texts) if text.endswith(plan.delimiter))
+        if not self.stop_ids:
+            raise UserError.of("delimiter", plan.delimiter, "no token of the policy's vocabulary ends in it")
+        self._stops = frozenset(self.stop_ids)
+        self._blank = frozenset(i for i, text in enumerate(texts) if not text.strip()) | self._eos
+
+    def step_ends(self, solution: tuple[int, ...]) -> tuple[int, ...]:
+        """Offsets (exclusive) where the non-empty steps end. Blank steps and the end token belong to the step before."""
+        ends: list[int] = []
+        filled = False
+        for position, token in enumerate(solution, start=1):
+            filled = filled or token not in self._blank
+            if filled and token in self._stops:
+                ends.append(position)
+                filled = False
+        if filled or not ends:
+            ends.append(len(solution))
+        else:
+            ends[-1] = len(solution)
+        return tuple(ends) if solution else ()
+
+    def text(self, ids: tuple[int, ...]) -> str:
+        """Decode ids, without the end token."""
+        shown = [i for i in ids if i not in self._eos]
+        text: str = self._tokenizer.decode(
+            shown, skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return text
+
+    async def answer(self, solution: tuple[int, ...]) -> str | None:
+        return await asyncio.to_thread(self._extractor.extract, self.text(solution))

@@ -1,0 +1,315 @@
+"""Replicas: an engine inside a process of its own. `PolicyReplica` runs the strategies of the tasks it holds next to its
+engine; `VerifierReplica` scores for all of them.
+
+The classes here know nothing of Ray but for the stub that calls a verifier elsewhere; `actors.placement` makes actors of
+them. Invariant: a finished task is staged with the run writer before it is reported, and reported until acknowledged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from actors.clients import Meter, Scorer, TaskBench, TaskModels, Unit
+from actors.engines.base import EngineCounters, ScoreRequest, Scores
+from actors.engines.local import LocalEngine
+from actors.engines.scoring import ScoringEngine
+from actors.leases import Lease
+from actors.ledger import Purse
+from actors.memory import keep_freed_memory
+from actors.messages import Account, Finished, Orders, ReplicaInfo, Report, Row
+from actors.reader import ReaderPlan, TokenReader
+from actors.rows import candidate_rows
+from actors.work import Cost, CostModel, Outcome, PurseEmpty, Solution, Strategy, Task
+
+EXCHANGE_SECONDS = 2.0
+"""An exchange returns after this long at the latest: it is the heartbeat."""
+
+LOOK_SECONDS = 0.1
+"""How often a waiting exchange looks at the engine's load, which tells nobody when it falls."""
+
+GATHER_SECONDS = 0.05
+"""After the first finish, how long an exchange waits for more to send along."""
+
+LOAD = 1.5
+"""Sequences in hand per slot: trees that wait for their verifier leave slots to others."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPlan:
+    """A model and the share of a machine that each of its replicas gets."""
+
+    path: Path
+    replicas: int = 1
+    cpus: float = 1.0
+    gpus: float = 0.0
+    threads: int = 1
+    max_sequences: int = 256
+    device: str = "auto"
+    dtype: str = "float32"
+
+    def torch_device(self) -> str:
+        if self.device != "auto":
+            return self.device
+        return "cuda" if self.gpus and torch.cuda.is_available() else "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What every task of a run is worked on with."""
+
+    reader: ReaderPlan
+    policy_cost: CostModel
+    verifier_cost: CostModel | None
+    unit: Unit
+    max_tokens: int
+
+
+class VerifierReplica:
+    """A process reward model that scores for every task."""
+
+    def __init__(self, plan: ModelPlan) -> None:
+        keep_freed_memory()
+        torch.set_num_threads(plan.threads)
+        self._engine = ScoringEngine.load(
+            plan.path,
+            device=plan.torch_device(),
+            dtype=getattr(torch, plan.dtype),
+            max_sequences=plan.max_sequences,
+        )
+
+    async def info(self) -> ReplicaInfo:
+        return ReplicaInfo("verifier", socket.gethostname(), os.getpid(), self._engine.info)
+
+    async def counters(self) -> EngineCounters:
+        return self._engine.counters()
+
+    async def score(self, requests: list[ScoreRequest]) -> list[Scores]:
+        """Score a batch; each request's answer stands at its place."""
+        return await asyncio.gather(*(self._engine.score(request) for request in requests))
+
+
+class RemoteScorer:
+    """A verifier elsewhere, asked by many tasks: requests of a few milliseconds travel as one call.
+
+    A problem's requests go to one verifier, where its prefixes are cached; one that fails is asked again elsewhere.
+    """
+
+    def __init__(self, handles: tuple[Any, ...], key: int, deadline: float = 120.0) -> None:
+        self._handles, self._home, self._deadline = handles, key % len(handles), deadline
+        self._waiting: list[tuple[ScoreRequest, asyncio.Future[Scores]]] = []
+        self._sender: asyncio.Task[None] | None = None
+
+    async def score(self, request: ScoreRequest) -> Scores:
+        future: asyncio.Future[Scores] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, future))
+        if self._sender is None or self._sender.done():
+            self._sender = asyncio.create_task(self._send_soon())
+        return await future
+
+    async def _send_soon(self) -> None:
+        await asyncio.sleep(0.003)
+        batch = [item for item in self._waiting if not item[1].done()]
+        self._waiting.clear()
+        self._sender = None
+        if batch:
+            await self._send(batch)
+
+    async def _send(self, batch: list[tuple[ScoreRequest, asyncio.Future[Scores]]]) -> None:
+        error: Exception | None = None
+        # Twice round: a verifier that is being restarted answers the second time.
+        for attempt in range(2 * len(self._handles) + 1):
+            handle = self._handles[(self._home + attempt) % len(self._handles)]
+            reference = handle.score.remote([request for request, _ in batch])
+            try:
+                scores = await asyncio.wait_for(reference, self._deadline)
+            except asyncio.CancelledError:
+                raise
+            except Exception as caught:
+                error = caught
+                await asyncio.sleep(0.2 * 2**attempt)
+                continue
+            for (_, future), score in zip(batch, scores, strict=True):
+                if not future.done():
+                    future.set_result(score)
+            return
+        for _, future in batch:
+            if not future.done():
+                future.set_exception(RuntimeError(f"no verifier answers: {error!r}"))
+
+
+class PolicyReplica:
+    """A policy engine and the tasks that are solved with it."""
+
+    def __init__(
+        self, name: str, plan: ModelPlan, bench: Bench, verifiers: tuple[Any, ...], writer: Any
+    ) -> None:
+        keep_freed_memory()
+        torch.set_num_threads(plan.threads)
+        self._name, self._bench, self._writer = name, bench, writer
+        self._engine = LocalEngine.load(
+            plan.path,
+            device=plan.torch_device(),
+            dtype=getattr(torch, plan.dtype),
+            max_sequences=plan.max_sequences,
+        )
+        self._reader = TokenReader(bench.reader, self._engine.info.eos_ids)
+        self._scorers = [RemoteScorer(verifiers, key) for key in range(len(verifiers))]
+        self._work: dict[int, asyncio.Task[None]] = {}
+        self._purses: dict[int, Purse] = {}
+        self._widths: dict[int, int] = {}
+        self._finished: dict[int, Finished] = {}
+        self._reported: set[int] = set()
+        self._news = asyncio.Event()
+        self._told = self._told_lacking = 0
+
+    async def info(self) -> ReplicaInfo:
+        return ReplicaInfo(self._name, socket.gethostname(), os.getpid(), self._engine.info)
+
+    async def exchange(self, orders: Orders) -> Report:
+        """Take orders, and answer when there is something to say, after two seconds at the latest."""
+        for number in orders.acknowledged:
+            self._finished.pop(number, None)
+            self._reported.discard(number)
+        for lease in orders.leases:
+            self._start(lease)
+        for grant in orders.grants:
+            if grant.lease in self._purses:
+                self._purses[grant.lease].refill(grant.amount)
+        for number in set(self._work) - set(orders.holds):
+            self._drop(number)
+        until = time.monotonic() + EXCHANGE_SECONDS
+        while not self._has_news() and time.monotonic() < until:
+            try:
+                await asyncio.wait_for(self._news.wait(), LOOK_SECONDS)
+                await asyncio.sleep(GATHER_SECONDS)
+            except TimeoutError:
+                continue
+        self._news.clear()
+        self._reported.update(self._finished)
+        self._told, self._told_lacking = self._wanted(), self._lacking()
+        return Report(
+            finished=tuple(self._finished.values()),
+            accounts=tuple(
+                Account(number, purse.spent, purse.reserved, purse.lacking)
+                for number, purse in self._purses.items()
+            ),
+            sequences_wanted=self._told,
+            counters=self._engine.counters(),
+        )
+
+    def _has_news(self) -> bool:
+        """Something ended, a purse is empty, or a quarter of the slots became free since the last report."""
+        return (
+            bool(self._finished.keys() - self._reported)
+            or self._lacking() > self._told_lacking
+            or self._wanted() >= self._told + max(1, self._engine.slots // 4)
+        )
+
+    def _lacking(self) -> int:
+        return sum(purse.lacking for purse in self._purses.values())
+
+    def _wanted(self) -> int:
+        """Sequences this replica could take on: by what it was promised, and by what its engine really runs."""
+        free = int(LOAD * self._engine.slots) - sum(self._widths.values())
+        idle = self._engine.slots - self._engine.counters().running
+        return max(free, idle if len(self._work) < self._engine.slots else 0)
+
+    def _start(self, lease: Lease) -> None:
+        purse = Purse(lease.grant)
+        purse.on_ask = self._news
+        self._purses[lease.id] = purse
+        self._widths[lease.id] = sum(s.sequences for s in lease.task.strategies)
+        self._work[lease.id] = asyncio.create_task(self._solve(lease, purse))
+
+    def _drop(self, lease: int) -> None:
+        self._work.pop(lease).cancel()
+        self._purses.pop(lease, None)
+        self._widths.pop(lease, None)
+
+    async def _solve(self, lease: Lease, purse: Purse) -> None:
+        task = lease.task
+        home = task.seed + sum(task.prompt.id.encode())
+        scorer: Scorer | None = self._scorers[home % len(self._scorers)] if self._scorers else None
+        bench = TaskBench(
+            prompt=task.prompt,
+            seed=task.seed,
+            engine=self._engine,
+            scorer=scorer,
+            reader=self._reader,
+            purse=purse,
+            policy_cost=self._bench.policy_cost,
+            verifier_cost=self._bench.verifier_cost,
+            unit=self._bench.unit,
+            max_tokens=self._bench.max_tokens,
+        )
+        try:
+            results = await asyncio.gather(
+                *(
+                    self._run(key, strategy, task, bench)
+                    for key, strategy in zip(task.keys, task.strategies, strict=True)
+                )
+            )
+            rows = [row for _, some in results for row in some]
+            outcomes = tuple(outcome for outcome, _ in results)
+            await self._stage(lease, outcomes, rows)
+            self._finish(lease, purse, outcomes, "")
+        except asyncio.CancelledError:
+            bench.cancel()
+            raise
+        except Exception as error:
+            bench.cancel()
+            self._finish(lease, purse, (), f"{type(error).__name__}: {error}"[:500])
+
+    async def _run(
+        self, key: str, strategy: Strategy, task: Task, bench: TaskBench
+    ) -> tuple[Outcome, list[Row]]:
+        started = time.perf_counter()
+        meter = Meter()
+        try:
+            solution = await strategy.solve(bench.prompt, TaskModels.of(bench, meter))
+        except PurseEmpty:
+            solution = None
+        outcome = _outcome(key, strategy, task, solution, meter, time.perf_counter() - started)
+        rows = [] if solution is None else candidate_rows(outcome, solution, bench.reader)
+        return outcome, rows
+
+    async def _stage(self, lease: Lease, outcomes: tuple[Outcome, ...], rows: list[Row]) -> None:
+        if self._writer is not None:
+            await self._writer.stage.remote(lease.task.id, lease.attempt, outcomes, rows)
+
+    def _finish(self, lease: Lease, purse: Purse, outcomes: tuple[Outcome, ...], error: str) -> None:
+        if self._work.pop(lease.id, None) is None:
+            return
+        del self._purses[lease.id], self._widths[lease.id]
+        self._finished[lease.id] = Finished(
+            lease.id, lease.attempt, lease.task.id, outcomes, purse.spent + purse.reserved, error
+        )
+        self._news.set()
+
+
+def _outcome(
+    key: str, strategy: Strategy, task: Task, solution: Solution | None, meter: Meter, seconds: float
+) -> Outcome:
+    return Outcome(
+        key=key,
+        problem_id=task.prompt.id,
+        strategy=strategy.text,
+        seed=task.seed,
+        state="unaffordable" if solution is None else "answered",
+        reason="the budget ended before the first candidate" if solution is None else "",
+        answer=None if solution is None else solution.answer,
+        generations=0 if solution is None else solution.generations,
+        truncated=0 if solution is None else sum(c.finish == "length" for c in solution.candidates),
+        kept_tokens=0 if solution is None else solution.kept_tokens,
+        spent=meter.spent,
+        attributed=meter.attributed if solution is not None else Cost(),
+        wall_seconds=seconds,
+    )

@@ -1,0 +1,67 @@
+"""From outcomes and candidates to rows of the run's tables. It knows the columns (`actors.schema`) and makes the text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from actors.reader import TokenReader
+from actors.work import Outcome, Solution
+
+
+def outcome_row(outcome: Outcome, correct: bool | None) -> dict[str, Any]:
+    """One row of `outcomes`."""
+    return {
+        "key": outcome.key,
+        "problem_id": outcome.problem_id,
+        "strategy": outcome.strategy,
+        "seed": outcome.seed,
+        "state": outcome.state,
+        "reason": outcome.reason,
+        "answer": outcome.answer,
+        "correct": correct,
+        "generations": outcome.generations,
+        "truncated": outcome.truncated,
+        "policy_tokens": outcome.spent.policy_tokens,
+        "reviser_tokens": 0,
+        "verifier_tokens": outcome.spent.verifier_tokens,
+        "kept_tokens": outcome.kept_tokens,
+        "attributed_tokens": outcome.attributed.policy_tokens,
+        "spent_flops": outcome.spent.paper,
+        "attributed_flops": outcome.attributed.paper,
+        "spent_flops_exact": outcome.spent.exact,
+        "attributed_flops_exact": outcome.attributed.exact,
+        "wall_seconds": outcome.wall_seconds,
+        "difficulty": None,
+        "bin": None,
+    }
+
+
+def candidate_rows(outcome: Outcome, solution: Solution, reader: TokenReader) -> list[dict[str, Any]]:
+    """The rows of `candidates` of one outcome; `correct` is the writer's to fill."""
+    rows = []
+    for candidate in solution.candidates:
+        starts = (0, *candidate.step_ends[:-1])
+        rows.append(
+            {
+                "key": outcome.key,
+                "problem_id": outcome.problem_id,
+                "strategy": outcome.strategy,
+                "seed": outcome.seed,
+                "index": candidate.index,
+                "parent": candidate.parent,
+                "depth": candidate.depth,
+                "steps": [
+                    reader.text(candidate.token_ids[a:b])
+                    for a, b in zip(starts, candidate.step_ends, strict=True)
+                ],
+                "step_tokens": list(candidate.step_ends),
+                "token_ids": list(candidate.token_ids),
+                "logprobs": list(candidate.logprobs),
+                "scores": list(candidate.scores),
+                "finish_reason": candidate.finish,
+                "answer": candidate.answer,
+                "tokens": len(candidate.token_ids),
+                "kept": candidate.kept,
+            }
+        )
+    return rows

@@ -37,9 +37,7 @@ class _Job:
         self.request, self.future = request, future
         self.cancelled = False
         self.prefilled = 0
-        self.drawn: Sequence[float] = (
-            uniforms(request.seed, request.max_tokens) if request.temperature else ()
-        )
+        self.drawn = uniforms(request.seed, request.max_tokens) if request.temperature else None
         self.tokens: list[int] = []
         self.logprobs: list[float] = []
 

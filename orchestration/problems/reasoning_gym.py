@@ -114,19 +114,19 @@ class GsmSymbolicSource:
 class ArithmeticSource:
     """The shipped mixture: counting legs (regular word problems) and chain sums (the hard tail).
 
-    `legs` and `terms` are the least and largest number of kinds of animals and of terms, `digits` of the
-    terms' digits; `sums` is the share of sums. Questions are reasoning-gym's without their constant
-    instructions; every solution line is one step and carries the running total, so a slip is visible where it
-    happens.
+    Ranges are inclusive: `legs` kinds of animals with `counts` of each; `terms` of a sum and their `digits`.
+    `sums` is the share of sums. Questions are reasoning-gym's without their constant instructions; every
+    solution line is one step and carries the running total, so a slip is visible where it happens.
     """
 
     legs: tuple[int, int] = (1, 8)
+    counts: tuple[int, int] = (1, 30)
     terms: tuple[int, int] = (2, 6)
     digits: tuple[int, int] = (1, 2)
     sums: float = 0.4
 
     def __post_init__(self) -> None:
-        for name, least in (("legs", 1), ("terms", 2), ("digits", 1)):
+        for name, least in (("legs", 1), ("counts", 1), ("terms", 2), ("digits", 1)):
             low, high = getattr(self, name)
             object.__setattr__(self, name, (low, high))  # a config file brings lists
             if not least <= low <= high:
@@ -153,7 +153,8 @@ class ArithmeticSource:
     @property
     def description(self) -> str:
         return (
-            f"arithmetic: legs of {self.legs[0]}-{self.legs[1]} kinds of animals, {self.sums:.0%} sums of "
+            f"arithmetic: legs of {self.legs[0]}-{self.legs[1]} kinds of {self.counts[0]}-"
+            f"{self.counts[1]} animals, {self.sums:.0%} sums of "
             f"{self.terms[0]}-{self.terms[1]} terms with {self.digits[0]}-{self.digits[1]} digits"
         )
 
@@ -166,7 +167,12 @@ class ArithmeticSource:
                 "max_digits": self.digits[1],
             }
             return _sum_problem(_entry("chain_sum", seed, index, options))
-        options = {"min_animals": self.legs[0], "max_animals": self.legs[1]}
+        options = {
+            "min_animals": self.legs[0],
+            "max_animals": self.legs[1],
+            "min_instances": self.counts[0],
+            "max_instances": self.counts[1],
+        }
         return _legs_problem(_entry("leg_counting", seed, index, options))
 
 

@@ -1,0 +1,22 @@
+"""The allocator's setting: accepted where glibc is, harmless elsewhere."""
+
+from __future__ import annotations
+
+import platform
+import sys
+
+import pytest
+import torch
+
+from actors.memory import keep_freed_memory
+
+
+def test_glibc_accepts_it_and_memory_still_works() -> None:
+    assert keep_freed_memory() == (sys.platform.startswith("linux") and platform.libc_ver()[0] == "glibc")
+    for _ in range(3):
+        assert torch.ones(4_000_000).sum().item() == 4_000_000
+
+
+def test_elsewhere_it_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert not keep_freed_memory()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,13 +50,14 @@ class ModelCost:
     `parameters` counts what works on a token: all weights without the embedding table (a look-up costs no
     FLOPs) but with the output head, even where the two are tied; of a mixture of experts, the active experts
     only. `matrix` counts the weights that multiply a token inside the layers, `head` those of one row of the
-    output head, `width` is heads x head size. `window_layers` of the layers read at most `window` keys,
-    `full_layers` read all.
+    output head; `hidden` is the size of a token's state, `width` heads x head size. `window_layers` of the
+    layers read at most `window` keys, `full_layers` read all.
     """
 
     parameters: int
     matrix: int
     head: int
+    hidden: int
     width: int
     full_layers: int
     window_layers: int = 0
@@ -80,25 +81,26 @@ class ModelCost:
         return 2 * self.matrix * computed + 4 * self.width * attention + 2 * self.head * logits
 
     @classmethod
-    def from_folder(cls, folder: Path, *, extra_head: int = 0) -> ModelCost:
-        """Read `folder`/config.json; `extra_head` is the number of weights of a head that the config does not
-        name.
+    def from_folder(cls, folder: Path) -> ModelCost:
+        """Read a model folder's config.json and, of a process reward model of ours, value_head.json.
 
-        Raises UserError where there is no such file, or where it describes no known decoder.
+        Such a model keeps its output head only if the value head reads likelihoods. The value head's own
+        weights count as parameters; its product, one a step and not one a token, is left out of the exact
+        count. Raises UserError where there is no config, or where it describes no known decoder.
         """
-        path = Path(folder) / "config.json"
-        try:
-            config = json.loads(path.read_text())
-        except FileNotFoundError:
-            raise UserError.of(
-                "model.path", str(folder), "no config.json there; give a model's folder"
-            ) from None
-        except json.JSONDecodeError as error:
-            raise UserError.of("model.path", str(folder), f"config.json is not JSON: {error}") from None
-        return cls.from_config(config, extra_head=extra_head)
+        config = _read_json(folder / "config.json")
+        cost = cls.from_config(config)
+        if not (folder / "value_head.json").is_file():
+            return cost
+        value = _read_json(folder / "value_head.json")
+        read = (cost.hidden if value.get("hidden", True) else 0) + (9 if value.get("likelihood", True) else 0)
+        width = value.get("width", 0)
+        own = read * width + 2 * width + 1 if width else read + 1
+        unused = 0 if value.get("likelihood", True) else cost.head
+        return replace(cost, parameters=cost.parameters - unused + own, head=cost.head - unused)
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], *, extra_head: int = 0) -> ModelCost:
+    def from_config(cls, config: Mapping[str, Any]) -> ModelCost:
         """Count from a transformers config (as in config.json) of a decoder family named in this module."""
         kind = config.get("model_type")
         if kind not in _FAMILIES:
@@ -123,12 +125,12 @@ class ModelCost:
         if config.get("mlp_bias"):
             vectors += 2 * _need(config, "intermediate_size") + hidden
         head, head_bias = _head_weights(config, hidden)
-        head += extra_head
         windowed = _window_layers(config, layers)
         return cls(
             parameters=matrix + layers * vectors + hidden + head + head_bias,
             matrix=matrix,
             head=head,
+            hidden=hidden,
             width=queries,
             full_layers=layers - windowed,
             window_layers=windowed,
@@ -165,6 +167,19 @@ def flops_of_generations(
 ) -> int:
     """A budget of `count` generations, the paper's N, in FLOPs, at `typical` tokens a generation."""
     return count * generation_flops(policy, verifier, prompt, typical, unit)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        mend = f"no {path.name} there; give a model's folder"
+        raise UserError.of("model.path", str(path.parent), mend) from None
+    except json.JSONDecodeError as error:
+        raise UserError.of("model.path", str(path.parent), f"{path.name} is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError.of("model.path", str(path.parent), f"{path.name} holds no settings")
+    return content
 
 
 def _keys(cached: int, computed: int) -> int:

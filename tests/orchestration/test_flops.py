@@ -1,6 +1,7 @@
 """Closed forms against torch's own counter, on tiny random models run token by token."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from actors.engines.value_head import ValueHead, ValueHeadConfig
 from actors.errors import UserError
 from orchestration.flops import (
     ModelCost,
@@ -114,7 +116,7 @@ def test_prefill_agrees_with_torch_but_for_the_masked_triangle(name: str, cached
 
 @given(st.integers(0, 40), st.lists(st.integers(0, 30), min_size=1, max_size=5), st.sampled_from([0, 1, 7]))
 def test_cutting_the_work_changes_nothing(cached: int, pieces: list[int], window_layers: int) -> None:
-    cost = ModelCost(1000, 900, 100, 16, full_layers=2, window_layers=window_layers, window=9)
+    cost = ModelCost(1000, 900, 100, 16, 16, full_layers=2, window_layers=window_layers, window=9)
     position, total = cached, 0
     for piece in pieces:
         total += cost.exact(position, piece, piece)
@@ -135,11 +137,25 @@ def test_classifier_heads_are_counted_instead_of_the_vocabulary() -> None:
     assert causal.head == 96 * 32
     assert (tagger.head, tagger.parameters) == (2 * 32, causal.parameters - 96 * 32 + 2 * 32 + 2)
     assert reward.head == 32 * 32 + 2 * 32
-    assert ModelCost.from_config(config, extra_head=50).head == 96 * 32 + 50
+
+
+@pytest.mark.parametrize("likelihood", [True, False])
+@pytest.mark.parametrize("width", [0, 5])
+def test_value_heads_are_counted(tmp_path: Path, likelihood: bool, width: int) -> None:
+    config = TINY | {"model_type": "llama"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    plain = ModelCost.from_folder(tmp_path)
+    head = ValueHead(ValueHeadConfig(32, likelihood=likelihood, width=width))
+    head.save(tmp_path)
+    cost = ModelCost.from_folder(tmp_path)
+    own = sum(p.numel() for p in head.parameters())
+    table = 0 if likelihood else 96 * 32
+    assert cost.parameters == plain.parameters - table + own
+    assert cost.head == 96 * 32 - table
 
 
 def test_conversions() -> None:
-    policy, verifier = ModelCost(1000, 900, 100, 16, 2), ModelCost(500, 450, 50, 8, 2)
+    policy, verifier = ModelCost(1000, 900, 100, 16, 16, 2), ModelCost(500, 450, 50, 8, 8, 2)
     assert generation_flops(policy, None, 10, 20, "paper") == 2 * 1000 * 20
     assert generation_flops(policy, verifier, 10, 20, "paper") == 2 * 1500 * 20
     assert generation_flops(policy, None, 10, 20, "exact") == policy.exact(0, 29, 20)
@@ -150,7 +166,7 @@ def test_conversions() -> None:
     )
 
 
-def test_mistakes_are_named(tmp_path: Any) -> None:
+def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="known families"):
         ModelCost.from_config({"model_type": "qwen9"})
     with pytest.raises(UserError, match="hidden_size"):

@@ -85,6 +85,10 @@ class Beam:
         return True
 
     @property
+    def sequences(self) -> int:
+        return self.n
+
+    @property
     def continuations(self) -> int:
         """Steps drawn from each survivor."""
         if isinstance(self.width, int):

@@ -50,6 +50,10 @@ class BestOfN:
     def uses_verifier(self) -> bool:
         return True
 
+    @property
+    def sequences(self) -> int:
+        return self.n
+
     async def solve(self, prompt: Prompt, models: Models) -> Solution:
         """Raises PurseEmpty where not one sample could be drawn, UserError for scores outside [0, 1]."""
         sampling = Sampling(self.temperature, self.top_p)

@@ -75,8 +75,8 @@ async def score(verifier: VerifierClient, solution: tuple[int, ...]) -> tuple[fl
 
 def step_logprobs(logprobs: tuple[float, ...], step_ends: tuple[int, ...]) -> tuple[float, ...]:
     """Sum token log-probabilities by step; `step_ends` are exclusive offsets."""
-    starts = (0, *step_ends[:-1])
-    return tuple(math.fsum(logprobs[start:end]) for start, end in zip(starts, step_ends, strict=True))
+    starts = (0, *step_ends)
+    return tuple(math.fsum(logprobs[start:end]) for start, end in zip(starts, step_ends, strict=False))
 
 
 def check_count_of_scores(scores: tuple[float, ...], step_ends: tuple[int, ...]) -> None:

@@ -25,6 +25,10 @@ class Greedy:
     def uses_verifier(self) -> bool:
         return False
 
+    @property
+    def sequences(self) -> int:
+        return 1
+
     async def solve(self, prompt: Prompt, models: Models) -> Solution:
         """Raises PurseEmpty where the sample could not be drawn."""
         candidates = await whole_samples(models, 1, Sampling(temperature=0.0), with_scores=False)

@@ -34,6 +34,10 @@ class Majority:
     def uses_verifier(self) -> bool:
         return False
 
+    @property
+    def sequences(self) -> int:
+        return self.n
+
     async def solve(self, prompt: Prompt, models: Models) -> Solution:
         """Raises PurseEmpty where not one sample could be drawn."""
         sampling = Sampling(self.temperature, self.top_p)

@@ -19,15 +19,16 @@ from orchestration.strategies.settings import canonical, check_count, check_temp
 
 
 @dataclass(frozen=True, slots=True)
-class _Rollout:
-    """A rollout to be drawn: its candidate index, the sample it starts from, how many steps they share, and
-    which.
-    """
+class _Prefix:
+    """The first `depth` steps of a sample; its rollouts are candidates from index `first` on."""
 
-    index: int
     sample: Candidate
     depth: int
-    number: int
+    first: int
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        return self.sample.token_ids[: self.sample.step_ends[self.depth - 1]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,10 @@ class MonteCarlo:
     def uses_verifier(self) -> bool:
         return False
 
+    @property
+    def sequences(self) -> int:
+        return self.samples * self.rollouts
+
     async def solve(self, prompt: Prompt, models: Models) -> Solution:
         """The answer is the majority of the samples; each sample and each rollout is one generation.
 
@@ -70,8 +75,10 @@ class MonteCarlo:
         """
         sampling = Sampling(self.temperature, self.top_p)
         samples = await whole_samples(models, self.samples, sampling, with_scores=False)
-        drawn = await together(_draw(models, sampling, rollout) for rollout in self._plan(samples))
-        rollouts = tuple(candidate for candidate in drawn if candidate is not None)
+        drawn = await together(
+            self._roll_out(models, sampling, prefixes) for prefixes in self._prefixes(samples)
+        )
+        rollouts = tuple(candidate for candidates in drawn for candidate in candidates)
         return Solution(
             answer=majority(samples),
             candidates=(*samples, *rollouts),
@@ -79,37 +86,46 @@ class MonteCarlo:
             kept_tokens=sum(len(sample.token_ids) for sample in samples),
         )
 
-    def _plan(self, samples: tuple[Candidate, ...]) -> list[_Rollout]:
-        plan: list[_Rollout] = []
+    def _prefixes(self, samples: tuple[Candidate, ...]) -> list[list[_Prefix]]:
+        """Return, for each sample, its proper prefixes that no earlier sample has."""
+        found: list[list[_Prefix]] = []
         seen: set[tuple[int, ...]] = set()
         for sample in samples:
-            if sample.finish != "eos" or sample.answer is None:
-                continue
-            for depth, end in enumerate(sample.step_ends[:-1], start=1):
-                prefix = sample.token_ids[:end]
-                if prefix not in seen:
-                    seen.add(prefix)
-                    first = self.samples + len(plan)
-                    plan += [_Rollout(first + r, sample, depth, r) for r in range(self.rollouts)]
-        return plan
+            prefixes: list[_Prefix] = []
+            if sample.finish == "eos" and sample.answer is not None:
+                for depth in range(1, len(sample.step_ends)):
+                    prefix = _Prefix(sample, depth, first=self.samples + len(seen) * self.rollouts)
+                    if prefix.token_ids not in seen:
+                        seen.add(prefix.token_ids)
+                        prefixes.append(prefix)
+            found.append(prefixes)
+        return found
+
+    async def _roll_out(self, models: Models, sampling: Sampling, prefixes: list[_Prefix]) -> list[Candidate]:
+        """Draw the rollouts of one sample's prefixes, one prefix after another to bound what runs at once."""
+        candidates: list[Candidate] = []
+        for prefix in prefixes:
+            drawn = await together(
+                _rollout(models, sampling, prefix, number) for number in range(self.rollouts)
+            )
+            candidates += [candidate for candidate in drawn if candidate is not None]
+        return candidates
 
 
-async def _draw(models: Models, sampling: Sampling, rollout: _Rollout) -> Candidate | None:
+async def _rollout(models: Models, sampling: Sampling, prefix: _Prefix, number: int) -> Candidate | None:
     """Draw one rollout to the end and read its answer; None where the purse refused it."""
-    sample = rollout.sample
-    end = sample.step_ends[rollout.depth - 1]
-    prefix = sample.token_ids[:end]
-    place = (sample.index, -rollout.depth, rollout.number)
-    continuation = await draw(models.policy, prefix, place, sampling)
+    sample, start = prefix.sample, prefix.token_ids
+    place = (sample.index, -prefix.depth, number)
+    continuation = await draw(models.policy, start, place, sampling)
     if continuation is None:
         return None
-    token_ids = prefix + continuation.token_ids
+    token_ids = start + continuation.token_ids
     step_ends = models.reader.step_ends(token_ids)
     # The prefix's log-probabilities are known by step alone: the step's last token stands for all of it.
     known = dict(zip(sample.step_ends, sample.logprobs, strict=True))
-    logprobs = tuple(known.get(offset, 0.0) for offset in range(1, end + 1)) + continuation.logprobs
+    logprobs = tuple(known.get(offset, 0.0) for offset in range(1, len(start) + 1)) + continuation.logprobs
     return Candidate(
-        index=rollout.index,
+        index=prefix.first + number,
         token_ids=token_ids,
         step_ends=step_ends,
         logprobs=step_logprobs(logprobs, step_ends),
@@ -118,5 +134,5 @@ async def _draw(models: Models, sampling: Sampling, rollout: _Rollout) -> Candid
         answer=await models.reader.answer(token_ids),
         kept=False,
         parent=sample.index,
-        depth=rollout.depth,
+        depth=prefix.depth,
     )

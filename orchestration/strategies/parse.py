@@ -32,7 +32,7 @@ def parse(text: str) -> Strategy:
     _check_arguments(text, name, factory, arguments)
     strategy = factory(**arguments)
     if not isinstance(strategy, Strategy):
-        mend = f"{name} gives no strategy: it needs `text`, `uses_verifier` and `async solve(prompt, models)`"
+        mend = f"{name} gives no strategy: it needs text, uses_verifier, sequences and async solve"
         raise UserError.of("strategy", text, mend)
     return strategy
 

@@ -1,0 +1,185 @@
+"""Strategies from text and back."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.errors import UserError
+from actors.work import Models, Prompt, Solution, Strategy
+from orchestration.strategies.beam import Beam
+from orchestration.strategies.best_of_n import BestOfN
+from orchestration.strategies.greedy import Greedy
+from orchestration.strategies.majority import Majority
+from orchestration.strategies.monte_carlo import MonteCarlo
+from orchestration.strategies.parse import parse
+from orchestration.strategies.registry import STRATEGIES
+from orchestration.strategies.selection import AGGREGATIONS
+
+COUNTS = st.integers(1, 512)
+SAMPLING = {
+    "temperature": st.floats(min_value=0, exclude_min=True, allow_infinity=False, allow_nan=False),
+    "top_p": st.floats(min_value=0, max_value=1, exclude_min=True, allow_nan=False),
+}
+
+
+@st.composite
+def beams(draw: st.DrawFn) -> Beam:
+    width = draw(st.integers(1, 16) | st.just("sqrt"))
+    n = draw(COUNTS) if width == "sqrt" else draw(st.integers(1, 16)) * int(width)
+    how = {name: draw(values) for name, values in SAMPLING.items()}
+    return Beam(n, width, draw(COUNTS), draw(st.sampled_from(AGGREGATIONS)), **how)
+
+
+ANY: st.SearchStrategy[Strategy] = st.one_of(
+    st.just(Greedy()),
+    st.builds(Majority, COUNTS, **SAMPLING),
+    st.builds(BestOfN, COUNTS, st.booleans(), st.sampled_from(AGGREGATIONS), **SAMPLING),
+    beams(),
+    st.builds(MonteCarlo, COUNTS, COUNTS, **SAMPLING),
+)
+
+
+@given(ANY)
+def test_text_and_strategy_round_trip(strategy: Strategy) -> None:
+    assert parse(strategy.text) == strategy
+    assert parse(strategy.text).text == strategy.text
+    assert pickle.loads(pickle.dumps(strategy)) == strategy
+    assert isinstance(strategy, Strategy)
+    assert " " not in strategy.text
+
+
+@given(ANY, ANY)
+def test_same_text_means_same_strategy(one: Strategy, other: Strategy) -> None:
+    assert (one.text == other.text) == (one == other)
+
+
+@pytest.mark.parametrize(
+    ("text", "strategy", "canonical"),
+    [
+        ("greedy", Greedy(), "greedy"),
+        ("greedy()", Greedy(), "greedy"),
+        ("majority(n=16)", Majority(16), "majority(n=16)"),
+        (" best_of_n( weighted = True, n = 16 ) ", BestOfN(16), "best_of_n(n=16)"),
+        ("best_of_n(n=4,weighted=False)", BestOfN(4, weighted=False), "best_of_n(n=4,weighted=False)"),
+        ("beam(n=16,width=4)", Beam(16), "beam(n=16,width=4)"),
+        ("beam(n=16)", Beam(16), "beam(n=16,width=4)"),
+        ("beam(width=sqrt, n=64)", Beam(64, "sqrt"), "beam(n=64,width=sqrt)"),
+        ("beam(n=4,aggregation='min')", Beam(4, aggregation="min"), "beam(n=4,width=4,aggregation=min)"),
+        ("majority(n=2,temperature=1)", Majority(2), "majority(n=2)"),
+        ("majority(n=2,temperature=2)", Majority(2, 2.0), "majority(n=2,temperature=2.0)"),
+        ("monte_carlo", MonteCarlo(), "monte_carlo(samples=16,rollouts=16)"),
+    ],
+)
+def test_texts(text: str, strategy: Strategy, canonical: str) -> None:
+    assert parse(text) == strategy
+    assert parse(text).text == canonical
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("baem(n=4)", "no strategy 'baem' (did you mean 'beam'?)"),
+        ("bestofn(n=4)", "(did you mean 'best_of_n'?)"),
+        ("xyz", "known are greedy, majority, best_of_n, beam, monte_carlo"),
+        ("beam(n=16,widht=4)", "no parameter 'widht' (did you mean 'width'?)"),
+        ("greedy(n=1)", "no parameter 'n'; it takes none"),
+        ("beam(n=16,aggregation=lats)", "(did you mean 'last'?)"),
+        ("beam(width=4)", "beam needs n"),
+        ("majority", "majority needs n"),
+        ("beam(n=16,width=5)", "the nearest that do are 4 and 8"),
+        ("beam(n=many)", "beam.n = 'many'"),
+        ("beam(n=-4)", "beam.n = -4"),
+        ("beam(n=4.0)", "beam.n = 4.0"),
+        ("best_of_n(n=4,weighted=no)", "best_of_n.weighted = 'no'"),
+        ("beam(16)", "name each parameter"),
+        ("beam(*x)", "name each parameter"),
+        ("beam(**x)", "name each parameter"),
+        ("beam(n=1,n=2)", "each of them once"),
+        ("beam(n=__import__('os').getpid())", "n must be a number, a word or a quoted text"),
+        ("beam(n=2**4)", "n must be a number"),
+        ("beam(n=os.sep)", "n must be a number"),
+        ("beam(n=4)(n=4)", "must begin with a strategy's name"),
+        ("lambda: 0", "must begin with a strategy's name"),
+        ("beam(n=4", "cannot be read"),
+        ("beam n=4", "cannot be read"),
+        ("be\0am", "cannot be read"),
+        ("beam(n=" + "(" * 900 + "4" + ")" * 900 + ")", "cannot be read"),
+        ("beam(n=" + "4" * 5000 + ")", "must be a text such as"),
+        ("", "must be a text such as"),
+        (None, "must be a text such as"),
+        ({"beam": 4}, "must be a text such as"),
+        ("no_such_module.Mine(n=4)", "cannot import no_such_module"),
+        ("orchestration.strategies.beam.Baem(n=4)", "has no class 'Baem' (did you mean 'Beam'?)"),
+        ("collections.OrderedDict(n=4)", "gives no strategy"),
+        ("orchestration.strategies.beam.Beam(m=4)", "no parameter 'm'"),
+    ],
+)
+def test_mistakes_are_named_and_mended(text: object, says: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse(text)  # type: ignore[arg-type]
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@given(st.text(max_size=30) | st.from_regex(r"(beam|greedy)\(.{0,20}\)", fullmatch=True))
+def test_any_other_text_is_a_user_error(text: str) -> None:
+    try:
+        strategy = parse(text)
+    except UserError:
+        return
+    assert parse(strategy.text) == strategy
+
+
+@dataclass(frozen=True)
+class Mine:
+    """A user's own strategy: no base class, only the protocol."""
+
+    n: int
+    mood: str = "calm"
+
+    @property
+    def text(self) -> str:
+        return f"{__name__}.Mine(n={self.n},mood={self.mood})"
+
+    @property
+    def uses_verifier(self) -> bool:
+        return False
+
+    @property
+    def sequences(self) -> int:
+        return self.n
+
+    async def solve(self, prompt: Prompt, models: Models) -> Solution:
+        return Solution(None, (), 0, 0)
+
+
+def test_a_users_own_class() -> None:
+    strategy = parse(f"{__name__}.Mine(n=3,mood=wild)")
+    assert strategy == Mine(3, "wild")
+    assert parse(strategy.text) == strategy
+    with pytest.raises(UserError, match=r"did you mean 'mood'"):
+        parse(f"{__name__}.Mine(n=3,mod=wild)")
+
+
+def test_an_error_inside_a_users_module_keeps_its_traceback(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "broken_strategy_module.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ZeroDivisionError):
+        parse("broken_strategy_module.Mine")
+    sys.modules.pop("broken_strategy_module", None)
+
+
+def test_names_and_purity_of_the_registry() -> None:
+    for name, kind in STRATEGIES.items():
+        required = {f.name: 4 for f in fields(kind) if f.name == "n"}  # type: ignore[arg-type]
+        strategy = kind(**required)
+        assert strategy.text.partition("(")[0] == name
+        assert strategy.__dataclass_params__.frozen  # type: ignore[attr-defined]
+        assert not hasattr(strategy, "__dict__")

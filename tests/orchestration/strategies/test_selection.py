@@ -1,0 +1,147 @@
+"""Who votes, with what weight, and what decides a tie."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.errors import UserError
+from actors.work import Candidate
+from orchestration.strategies.selection import (
+    AGGREGATIONS,
+    aggregate,
+    best,
+    likelihood,
+    majority,
+    voters,
+    weighted,
+)
+
+
+def candidate(
+    index: int,
+    answer: str | None,
+    *scores: float,
+    finish: str = "eos",
+    kept: bool = True,
+    logprobs: tuple[float, ...] = (-1.0,),
+    tokens: int = 1,
+) -> Candidate:
+    ends = tuple(range(1, max(1, len(scores)) + 1))
+    return Candidate(index, (5,) * tokens, ends, logprobs, scores, finish, answer, kept)  # type: ignore[arg-type]
+
+
+RULES = (majority, weighted, best, likelihood)
+
+
+def test_aggregations() -> None:
+    scores = (0.5, 0.25, 0.75)
+    assert aggregate(scores) == aggregate(scores, "last") == 0.75
+    assert aggregate(scores, "min") == 0.25
+    assert aggregate(scores, "product") == 0.5 * 0.25 * 0.75
+    assert aggregate(scores, "mean") == 0.5
+
+
+@pytest.mark.parametrize("how", AGGREGATIONS)
+@pytest.mark.parametrize("bad", [math.nan, -0.01, 1.01, math.inf, -5.0])
+def test_scores_that_are_no_probabilities_are_refused(how: str, bad: float) -> None:
+    with pytest.raises(UserError, match=r"\[0, 1\]"):
+        aggregate((bad, 0.5), how)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no value"):
+        aggregate((), how)  # type: ignore[arg-type]
+
+
+def test_unreadable_answers_never_vote() -> None:
+    candidates = [candidate(0, None, 1.0), candidate(1, None, 1.0), candidate(2, "7", 0.0)]
+    assert [rule(candidates) for rule in RULES] == ["7"] * 4
+    assert [rule(candidates[:2]) for rule in RULES] == [None] * 4
+    assert [rule([]) for rule in RULES] == [None] * 4
+
+
+def test_truncation_is_not_an_end() -> None:
+    candidates = [candidate(i, "1", 0.9, finish="length") for i in range(3)] + [candidate(3, "2", 0.1)]
+    assert [rule(candidates) for rule in RULES] == ["2"] * 4
+
+
+def test_cut_off_candidates_vote_where_nothing_finished_can() -> None:
+    candidates = [candidate(0, "1", 0.9, finish="length"), candidate(1, None, 0.9)]
+    assert [rule(candidates) for rule in RULES] == ["1"] * 4
+
+
+def test_dropped_candidates_never_vote() -> None:
+    candidates = [candidate(i, "1", 0.9, kept=False) for i in range(3)] + [candidate(3, "2", 0.1)]
+    assert [rule(candidates) for rule in RULES] == ["2"] * 4
+
+
+def test_rules_differ_where_they_should() -> None:
+    candidates = [
+        candidate(0, "many", 0.1),
+        candidate(1, "many", 0.1),
+        candidate(2, "many", 0.1),
+        candidate(3, "heavy", 0.6),
+        candidate(4, "heavy", 0.6),
+        candidate(5, "best", 0.9),
+    ]
+    assert (majority(candidates), weighted(candidates), best(candidates)) == ("many", "heavy", "best")
+
+
+def test_aggregation_reaches_the_vote() -> None:
+    candidates = [candidate(0, "a", 0.1, 0.9), candidate(1, "b", 0.8, 0.8)]
+    assert weighted(candidates, "last") == best(candidates, "last") == "a"
+    assert weighted(candidates, "min") == best(candidates, "min") == "b"
+
+
+def test_ties_go_to_the_smallest_index() -> None:
+    candidates = [
+        candidate(3, "b", 0.5),
+        candidate(1, "c", 0.5),
+        candidate(2, "b", 0.5),
+        candidate(0, "c", 0.5),
+    ]
+    assert [rule(candidates) for rule in RULES] == ["c"] * 4
+    assert weighted([candidate(0, "x", 0.0), candidate(1, "y", 0.0)]) == "x"
+
+
+def test_unscored_candidates_leave_the_vote_to_the_scored() -> None:
+    candidates = [candidate(0, "a"), candidate(1, "a"), candidate(2, "b", 0.1)]
+    assert weighted(candidates) == best(candidates) == "b"
+    assert weighted(candidates[:2]) == best(candidates[:2]) == "a"
+
+
+def test_likelihood_weights() -> None:
+    short = candidate(0, "short", logprobs=(-2.0,), tokens=1)
+    long = candidate(1, "long", logprobs=(-4.0,), tokens=4)
+    assert likelihood([short, long]) == "long"
+    assert likelihood([short, long], per_token=False) == "short"
+
+
+def test_likelihood_of_long_solutions_does_not_underflow() -> None:
+    candidates = [candidate(0, "a", logprobs=(-2001.0,)), candidate(1, "b", logprobs=(-2000.0,))]
+    assert likelihood(candidates, per_token=False) == "b"
+
+
+@st.composite
+def electorates(draw: st.DrawFn) -> list[Candidate]:
+    sixteenths = st.integers(0, 16).map(lambda k: k / 16)
+    return [
+        candidate(
+            index,
+            draw(st.sampled_from([None, "1", "2", "3"])),
+            *draw(st.lists(sixteenths, max_size=2)),
+            finish=draw(st.sampled_from(["eos", "length", "stop"])),
+            kept=draw(st.booleans()),
+        )
+        for index in range(draw(st.integers(0, 8)))
+    ]
+
+
+@given(electorates(), st.randoms(use_true_random=False))
+def test_order_of_arrival_never_changes_a_choice(candidates: list[Candidate], rng) -> None:  # type: ignore[no-untyped-def]
+    shuffled = candidates[:]
+    rng.shuffle(shuffled)
+    for rule in RULES:
+        answer = rule(candidates)
+        assert rule(shuffled) == answer
+        assert (answer is None) == (not voters(candidates))
+        assert answer is None or answer in {c.answer for c in voters(candidates)}

@@ -1,0 +1,200 @@
+"""From a run's tables to arrays over its problems: how each strategy did, what it took, and the samples it
+drew.
+
+It knows columns and strategies' texts, nothing of statistics. Invariant: every array has one entry a problem,
+in the same order of problems, NaN where nothing is known.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from actors.errors import UserError
+from orchestration.report.subsets import SampleSet
+from orchestration.strategies.best_of_n import BestOfN
+from orchestration.strategies.majority import Majority
+from orchestration.strategies.parse import parse
+from orchestration.strategies.selection import Aggregation, aggregate
+
+Array = NDArray[np.float64]
+
+COSTS = ("attributed_tokens", "kept_tokens", "attributed_flops", "attributed_flops_exact", "wall_seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A strategy as its text names it: its budget `n`, and the `series` of all budgets that it belongs to."""
+
+    text: str
+    series: str
+    n: int
+    independent: Majority | BestOfN | None
+
+    @classmethod
+    def of(cls, text: str) -> Named:
+        """Read a canonical text; a strategy of the user's own is named by its text alone, never imported."""
+        series = re.sub(r"\bn=\d+,?", "", text).replace(",)", ")").removesuffix("()")
+        match = re.search(r"\bn=(\d+)", text)
+        strategy = None
+        if "." not in text.split("(")[0]:
+            try:
+                strategy = parse(text)
+            except UserError:  # a name that a newer version knows
+                strategy = None
+        iid = strategy if isinstance(strategy, Majority | BestOfN) else None
+        return cls(text, series, int(match[1]) if match else 1, iid)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One strategy over the problems: `correct` (NaN: no label or not run) and costs by column of `COSTS`."""
+
+    name: Named
+    correct: Array
+    costs: dict[str, Array]
+    truncated: float
+    generations: float
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """The largest set of independent samples of a run: one `SampleSet` a problem, values not yet filled in.
+
+    `scores` are the verifier's final values and `likelihoods` exp of the mean log-probability a token, both
+    (P, K) with NaN where there is none.
+    """
+
+    strategy: str
+    size: int
+    ids: list[str]
+    answers: list[list[str | None]]
+    correct: NDArray[np.bool_]
+    finished: NDArray[np.bool_]
+    step_scores: list[list[tuple[float, ...]]]
+    likelihoods: Array
+
+    def sets(self, values: Array) -> list[SampleSet]:
+        """Sample sets whose votes weigh `values` (P, K)."""
+        return [
+            SampleSet(one, answers, right.tolist(), ended.tolist(), weights.tolist())
+            for one, answers, right, ended, weights in zip(
+                self.ids, self.answers, self.correct, self.finished, values, strict=True
+            )
+        ]
+
+    @property
+    def scored(self) -> bool:
+        """Whether a verifier has judged any of them."""
+        return any(steps for row in self.step_scores for steps in row)
+
+    def scores(self, how: Aggregation = "last") -> Array:
+        """The verifier's value of each sample (P, K), NaN where it has none."""
+        return np.array(
+            [[aggregate(steps, how) if steps else np.nan for steps in row] for row in self.step_scores],
+            dtype=np.float64,
+        ).reshape(len(self.ids), self.size)
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """A run as arrays: `ids` is the order of problems, `metadata` what is known of each."""
+
+    ids: list[str]
+    metadata: list[dict[str, Any]]
+    labelled: NDArray[np.bool_]
+    strategies: list[Measured]
+    samples: Samples | None
+
+
+def collect(outcomes: pa.Table, candidates: pa.Table, problems: pa.Table) -> Collected:
+    """Read a run's three tables. Several seeds of one problem are averaged.
+
+    A problem that has a label counts as wrong where a strategy gave no answer at all (the budget ended, or it
+    was quarantined): leaving it out would flatter the strategy.
+    """
+    ids: list[str] = pc.unique(outcomes["problem_id"]).to_pylist()
+    place = {one: row for row, one in enumerate(ids)}
+    known = {row["problem_id"]: row for row in problems.to_pylist()}
+    metadata = [json.loads(known[one]["metadata"]) if one in known else {} for one in ids]
+    answered = set(pc.unique(outcomes.filter(pc.is_valid(outcomes["correct"]))["problem_id"]).to_pylist())
+    labelled = np.array(
+        [one in answered or (one in known and known[one]["answer"] is not None) for one in ids], dtype=bool
+    )
+    strategies = []
+    for text in pc.unique(outcomes["strategy"]).to_pylist():
+        rows = outcomes.filter(pc.equal(outcomes["strategy"], text))
+        strategies.append(_measured(Named.of(text), rows, place, labelled))
+    return Collected(ids, metadata, labelled, strategies, _samples(strategies, candidates))
+
+
+def _measured(name: Named, rows: pa.Table, place: dict[str, int], labelled: NDArray[np.bool_]) -> Measured:
+    at = np.array([place[one] for one in rows["problem_id"].to_pylist()])
+    right = pc.fill_null(rows["correct"], False).to_numpy().astype(np.float64)
+    correct = _mean_at(at, right, len(place))
+    correct[~labelled] = np.nan
+    costs = {name: _mean_at(at, rows[name].to_numpy().astype(np.float64), len(place)) for name in COSTS}
+    return Measured(
+        name,
+        correct,
+        costs,
+        float(pc.sum(rows["truncated"]).as_py() or 0),
+        float(pc.sum(rows["generations"]).as_py() or 0),
+    )
+
+
+def _mean_at(at: NDArray[np.int64], values: Array, size: int) -> Array:
+    """Mean of the values that share a place; NaN at places without one."""
+    total = np.bincount(at, weights=values, minlength=size)
+    count = np.bincount(at, minlength=size)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _samples(strategies: list[Measured], candidates: pa.Table) -> Samples | None:
+    """The set of the strategy that drew most independent samples at temperature 1, scored ones before others.
+
+    None where there is none, or where a problem lacks some of its samples (a budget that ended): subsets of
+    what is left would not be a fair draw.
+    """
+    drawn = [
+        one.name
+        for one in strategies
+        if one.name.independent is not None
+        and (one.name.independent.temperature, one.name.independent.top_p) == (1.0, 1.0)
+    ]
+    if not drawn or not len(candidates):
+        return None
+    best = max(drawn, key=lambda name: (name.n, isinstance(name.independent, BestOfN)))
+    rows = candidates.filter(
+        pc.and_(pc.equal(candidates["strategy"], best.text), pc.is_valid(candidates["correct"]))
+    )
+    if not len(rows):
+        return None
+    first_seed = pc.min(rows["seed"])
+    rows = rows.filter(pc.equal(rows["seed"], first_seed))
+    rows = rows.sort_by([("problem_id", "ascending"), ("index", "ascending")])
+    ids, counts = np.unique(np.asarray(rows["problem_id"].to_pylist(), dtype=object), return_counts=True)
+    if set(counts.tolist()) != {best.n}:
+        return None
+    shape = (len(ids), best.n)
+    tokens = np.maximum(rows["tokens"].to_numpy(), 1)
+    logs = np.array([sum(steps or ()) for steps in rows["logprobs"].to_pylist()])
+    answers = rows["answer"].to_pylist()
+    scores = [tuple(steps or ()) for steps in rows["scores"].to_pylist()]
+    return Samples(
+        strategy=best.text,
+        size=best.n,
+        ids=[str(one) for one in ids],
+        answers=[answers[i : i + best.n] for i in range(0, len(answers), best.n)],
+        correct=pc.fill_null(rows["correct"], False).to_numpy().astype(bool).reshape(shape),
+        finished=pc.equal(rows["finish_reason"], "eos").to_numpy().astype(bool).reshape(shape),
+        step_scores=[scores[i : i + best.n] for i in range(0, len(scores), best.n)],
+        likelihoods=np.exp(logs / tokens).reshape(shape),
+    )

@@ -1,0 +1,321 @@
+"""What a run says: accuracy and cost by strategy and budget, paired differences, the verifier's worth,
+difficulty.
+
+It knows nothing of tables, figures or files. Invariant: whatever is compared is compared on the same
+problems, and the intervals are over problems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from actors.errors import UserError, nearest
+from orchestration.report.collect import Array, Collected, Measured, Named, Samples
+from orchestration.report.statistics import (
+    Estimate,
+    auroc,
+    auroc_within,
+    mean_interval,
+    paired_difference,
+    quintiles,
+)
+from orchestration.report.subsets import Rule, accuracy_at
+from orchestration.strategies.best_of_n import BestOfN
+from orchestration.strategies.majority import Majority
+
+PASS = "pass"
+LIKELIHOOD = "likelihood"
+
+# Plain strategies first, in every table and figure.
+ORDER = ("greedy", "majority", "best_of_n", "beam")
+
+_MOST_LENGTHS = 12
+_LEAST_FOR_QUINTILES = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One strategy at one budget `n`. Costs are means over its problems, as if it had run alone (attributed).
+
+    `samples` is the size of the set that its accuracy was estimated from (0: it is what the strategy
+    answered). Where this n was not `ran`, costs are those of its largest n, scaled; NaN: not known. `wasted`
+    is the share of tokens drawn that stand in no kept candidate, `truncated` the candidates cut off by the
+    token limit for each generation. `correct` has one value a problem.
+    """
+
+    strategy: str
+    series: str
+    n: int
+    accuracy: Estimate
+    samples: int
+    ran: bool
+    tokens: float
+    flops: float
+    flops_exact: float
+    wasted: float
+    truncated: float
+    seconds: float
+    correct: Array = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Accuracy of `a` less that of `b`, over the problems that both answered."""
+
+    a: str
+    b: str
+    estimate: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierQuality:
+    """How well final step scores, and the policy's own likelihood, tell right samples from wrong ones."""
+
+    samples: int
+    questions: int
+    within: float
+    overall: float
+    likelihood_within: float
+    likelihood_overall: float
+
+
+@dataclass(frozen=True, slots=True)
+class DifficultyPoint:
+    """Accuracy of a row on problems of one difficulty `x` within a `panel`."""
+
+    panel: str
+    x: int
+    strategy: str
+    accuracy: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """Everything that a report shows."""
+
+    problems: int
+    labelled: int
+    rows: list[Row]
+    baselines: list[Row]
+    differences: list[Difference]
+    verifier: VerifierQuality | None
+    difficulty: list[DifficultyPoint]
+    difficulty_axis: str
+    notes: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """How intervals are made."""
+
+    level: float = 0.95
+    resamples: int = 2000
+    seed: int = 0
+
+    def mean(self, values: Array) -> Estimate:
+        return mean_interval(values, resamples=self.resamples, level=self.level, seed=self.seed)
+
+    def difference(self, a: Array, b: Array) -> Estimate:
+        return paired_difference(a, b, resamples=self.resamples, level=self.level, seed=self.seed)
+
+
+def measure(run: Collected, intervals: Intervals, pairs: Sequence[str] = ()) -> Measures:
+    """Measure a run. `pairs` are further comparisons, "A vs B" by strategies' texts.
+
+    Raises UserError for a pair that is not written so, or names a strategy that the run does not have.
+    """
+    labelled = bool(run.labelled.any())
+    samples = run.samples if labelled else None
+    chosen = [one for one in run.strategies if not (samples and _estimable(one.name, samples))]
+    rows = [_row(one.name, one.correct, 0, one, 1.0, intervals) for one in chosen]
+    rows += _estimated(run, samples, intervals) if samples else []
+    rows.sort(key=lambda row: (_rank(row.series), row.series, row.n))
+    baselines = _baselines(run, samples, rows, intervals) if samples else []
+    points, axis = _difficulty(run, samples, rows, intervals) if labelled else ([], "")
+    return Measures(
+        problems=len(run.ids),
+        labelled=int(run.labelled.sum()),
+        rows=rows,
+        baselines=baselines,
+        differences=_differences(rows, baselines, pairs, intervals) if labelled else [],
+        verifier=_verifier(samples) if samples else None,
+        difficulty=points,
+        difficulty_axis=axis,
+        notes=_notes(run, samples, labelled),
+    )
+
+
+def _notes(run: Collected, samples: Samples | None, labelled: bool) -> list[str]:
+    if not labelled:
+        return ["The problems have no answers: no accuracy can be told."]
+    if samples:
+        return [
+            "Accuracies of majority and best_of_n are unbiased estimates over subsets of the "
+            f"{samples.size} samples that {samples.strategy} drew of each problem. "
+            "~ marks an N that was not run: its costs are scaled."
+        ]
+    if any(one.name.independent for one in run.strategies):
+        return ["Every row is what its strategy answered: subsets need all samples of every problem."]
+    return []
+
+
+def _rank(series: str) -> int:
+    """The order of strategies in every table and figure: plain ones first."""
+    name = series.split("(")[0]
+    return ORDER.index(name) if name in ORDER else len(ORDER)
+
+
+def _estimable(name: Named, samples: Samples) -> bool:
+    """Whether a strategy's answers are a function of a subset of these samples."""
+    strategy = name.independent
+    if strategy is None or (strategy.temperature, strategy.top_p) != (1.0, 1.0) or name.n > samples.size:
+        return False
+    return isinstance(strategy, Majority) or samples.scored
+
+
+def _row(
+    name: Named, correct: Array, samples: int, costs: Measured | None, scale: float, intervals: Intervals
+) -> Row:
+    """A row whose costs are those of `costs` times `scale`, NaN without them."""
+    mean = {key: float(np.nanmean(values)) * scale for key, values in costs.costs.items()} if costs else {}
+    drawn = mean.get("attributed_tokens", np.nan)
+    return Row(
+        strategy=name.text,
+        series=name.series,
+        n=name.n,
+        accuracy=intervals.mean(correct),
+        samples=samples,
+        ran=costs is not None and scale == 1.0,
+        tokens=drawn,
+        flops=mean.get("attributed_flops", np.nan),
+        flops_exact=mean.get("attributed_flops_exact", np.nan),
+        wasted=1 - mean["kept_tokens"] / drawn if drawn > 0 else 0.0,
+        truncated=costs.truncated / costs.generations if costs and costs.generations else 0.0,
+        seconds=mean["wall_seconds"] if costs and scale == 1.0 else np.nan,
+        correct=correct,
+    )
+
+
+def _ladder(size: int, also: Sequence[int] = ()) -> list[int]:
+    """Powers of two up to `size`, `size` itself, and others that were asked for."""
+    return sorted({2**power for power in range(size.bit_length())} | {size} | set(also))
+
+
+def _estimated(run: Collected, samples: Samples, intervals: Intervals) -> list[Row]:
+    """Rows of every series that chooses among the independent samples, at each N up to its largest."""
+    by_series: dict[str, list[Measured]] = {}
+    for one in run.strategies:
+        if _estimable(one.name, samples):
+            by_series.setdefault(one.name.series, []).append(one)
+    rows = []
+    for members in by_series.values():
+        known = {one.name.n: one for one in members}
+        largest = known[max(known)]
+        strategy = largest.name.independent
+        ns = _ladder(largest.name.n, list(known))
+        if isinstance(strategy, BestOfN):
+            rule: Rule = "weighted" if strategy.weighted else "best"
+            table = accuracy_at(samples.sets(samples.scores(strategy.aggregation)), rule, ns, seed=0)
+        else:
+            table = accuracy_at(samples.sets(samples.likelihoods), "majority", ns, seed=0)
+        for column, n in enumerate(ns):
+            name = replace(largest.name, text=largest.name.text.replace(f"n={max(known)}", f"n={n}"), n=n)
+            costs, scale = (known[n], 1.0) if n in known else (largest, n / max(known))
+            correct = _aligned(run, samples, table[:, column])
+            rows.append(_row(name, correct, samples.size, costs, scale, intervals))
+    return rows
+
+
+def _aligned(run: Collected, samples: Samples, values: Array) -> Array:
+    """Values in the samples' order of problems, put in the run's order."""
+    by_id = dict(zip(samples.ids, values.tolist(), strict=True))
+    aligned = np.array([by_id.get(one, np.nan) for one in run.ids])
+    return np.where(run.labelled, aligned, np.nan)
+
+
+def _baselines(run: Collected, samples: Samples, rows: list[Row], intervals: Intervals) -> list[Row]:
+    """What else the same samples could give at no cost: votes, votes by likelihood, any right one."""
+    rules: list[tuple[str, Rule]] = [(LIKELIHOOD, "weighted"), (PASS, "pass")]
+    if not any(row.series == "majority" for row in rows):
+        rules.insert(0, ("majority", "majority"))
+    ns = _ladder(samples.size)
+    found = []
+    for series, rule in rules:
+        table = accuracy_at(samples.sets(samples.likelihoods), rule, ns, seed=0)
+        for column, n in enumerate(ns):
+            name = Named(f"{series}(n={n})", series, n, None)
+            correct = _aligned(run, samples, table[:, column])
+            found.append(_row(name, correct, samples.size, None, 1.0, intervals))
+    return found
+
+
+def _differences(
+    rows: list[Row], baselines: list[Row], pairs: Sequence[str], intervals: Intervals
+) -> list[Difference]:
+    """Each strategy that ran less majority at its N, then less one sample, then the pairs asked for."""
+    by_text = {row.strategy: row for row in [*baselines, *rows]}
+    one = by_text.get("majority(n=1)") or by_text.get("best_of_n(n=1)") or by_text.get("greedy")
+    asked = []
+    for row in rows:
+        if row.ran and row.series != "majority" and (vote := by_text.get(f"majority(n={row.n})")):
+            asked.append((row, vote))
+    asked += [(row, one) for row in rows if one and row.ran and row.n > 1]
+    for pair in pairs:
+        names = [part.strip() for part in pair.split(" vs ")]
+        if len(names) != 2:
+            raise UserError.of("report.pairs", pair, "write it as A vs B")
+        for name in names:
+            if name not in by_text:
+                known = ", ".join(row.strategy for row in rows)
+                mend = f"the run has no strategy {name!r}{nearest(name, by_text)}; it has {known}"
+                raise UserError.of("report.pairs", pair, mend)
+        asked.append((by_text[names[0]], by_text[names[1]]))
+    return [Difference(a.strategy, b.strategy, intervals.difference(a.correct, b.correct)) for a, b in asked]
+
+
+def _verifier(samples: Samples) -> VerifierQuality | None:
+    if not samples.scored:
+        return None
+    questions = np.repeat(np.arange(len(samples.ids)), samples.size)
+    scores, right = samples.scores().ravel(), samples.correct.ravel()
+    known = ~np.isnan(scores)
+    likelihoods = samples.likelihoods.ravel()[known]
+    scores, right, questions = scores[known], right[known], questions[known]
+    within, count = auroc_within(scores, right, questions)
+    return VerifierQuality(
+        samples=len(scores),
+        questions=count,
+        within=within,
+        overall=auroc(scores, right),
+        likelihood_within=auroc_within(likelihoods, right, questions)[0],
+        likelihood_overall=auroc(likelihoods, right),
+    )
+
+
+def _difficulty(
+    run: Collected, samples: Samples | None, rows: list[Row], intervals: Intervals
+) -> tuple[list[DifficultyPoint], str]:
+    """Accuracy of every series' largest budget by the problems' length, or else by quintiles of pass@1."""
+    largest = {row.series: row for row in rows if row.ran}
+    lengths = [one.get("length") for one in run.metadata]
+    places: dict[tuple[str, int], list[int]] = {}
+    if lengths and all(isinstance(length, int) for length in lengths) and len(set(lengths)) <= _MOST_LENGTHS:
+        axis = "length of the problem"
+        for place, meta in enumerate(run.metadata):
+            places.setdefault((str(meta.get("family", "")), meta["length"]), []).append(place)
+    elif samples and len(run.ids) >= _LEAST_FOR_QUINTILES:
+        axis = "quintile of pass@1 (1: easiest), told from the same samples"
+        rate = _aligned(run, samples, samples.correct.mean(axis=1))
+        kept = np.flatnonzero(~np.isnan(rate))
+        for place, fifth in zip(kept.tolist(), quintiles(rate[kept]).tolist(), strict=True):
+            places.setdefault(("", fifth), []).append(place)
+    else:
+        return [], ""
+    return [
+        DifficultyPoint(panel, x, row.strategy, intervals.mean(row.correct[places[panel, x]]))
+        for panel, x in sorted(places)
+        for row in largest.values()
+    ], axis

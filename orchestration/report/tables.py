@@ -1,0 +1,211 @@
+"""Measures as tables: for the terminal (rich), for reading (Markdown), for other programs (CSV, Parquet).
+
+It knows nothing of how a number came about. Invariant: every form shows the same numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestration.report.measure import PASS, Measures, Row
+from orchestration.report.statistics import Estimate
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from rich.table import Table
+
+Cells = list[list[str]]
+
+MAIN = (
+    "strategy",
+    "N",
+    "accuracy",
+    "interval",
+    "tokens",
+    "FLOPs",
+    "FLOPs exact",
+    "wasted",
+    "cut off",
+    "seconds",
+)
+
+
+def main_cells(measures: Measures) -> Cells:
+    """The main table's cells, in the columns `MAIN`; costs are per problem."""
+    return [
+        [
+            row.strategy if row.ran else f"~ {row.strategy}",
+            str(row.n),
+            percent(row.accuracy.mean),
+            interval(row.accuracy),
+            amount(row.tokens, 0),
+            scientific(row.flops),
+            scientific(row.flops_exact),
+            percent(row.wasted),
+            percent(row.truncated),
+            amount(row.seconds, 2),
+        ]
+        for row in measures.rows
+    ]
+
+
+def baseline_cells(measures: Measures) -> tuple[list[str], Cells]:
+    """Head and cells of the baselines: a row a rule, a column an N."""
+    ns = sorted({row.n for row in measures.baselines})
+    names = list(dict.fromkeys(row.series for row in measures.baselines))
+    titles = {
+        "majority": "majority (plain vote)",
+        "likelihood": "vote weighed by the policy's likelihood",
+        PASS: "pass@N (any of N right: what perfect choice would give)",
+    }
+    by = {(row.series, row.n): row for row in measures.baselines}
+    cells = [[titles[name], *(percent(by[name, n].accuracy.mean) for n in ns)] for name in names]
+    return ["baseline", *(f"N = {n}" for n in ns)], cells
+
+
+def difference_cells(measures: Measures) -> Cells:
+    """Strategy, what it is compared with, the difference in points, its interval, and a mark where that
+    excludes 0.
+    """
+    return [
+        [
+            one.a,
+            one.b,
+            points(one.estimate.mean),
+            f"{points(one.estimate.low)} to {points(one.estimate.high)}",
+            ("better" if one.estimate.mean > 0 else "worse") if one.estimate.excludes_zero() else "",
+        ]
+        for one in measures.differences
+    ]
+
+
+DIFFERENCES = ("strategy", "less", "points", "interval", "")
+
+
+def verifier_lines(measures: Measures) -> list[str]:
+    """How well the verifier tells right from wrong, in sentences."""
+    quality = measures.verifier
+    if quality is None:
+        return []
+    return [
+        f"AUROC within a question: {quality.within:.3f} (policy's own likelihood: {quality.likelihood_within:.3f}), "
+        f"mean over {quality.questions:,} questions with right and wrong samples.",
+        f"AUROC over all {quality.samples:,} samples: {quality.overall:.3f} "
+        f"(likelihood: {quality.likelihood_overall:.3f}); it also rewards knowing which questions are hard.",
+    ]
+
+
+def rich_table(head: tuple[str, ...] | list[str], cells: Cells, title: str = "") -> Table:
+    """The cells as a table for the terminal; the first column reads from the left, numbers from the right."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        title=title or None, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False
+    )
+    for place, name in enumerate(head):
+        left = place == 0 or name in ("less", "")
+        table.add_column(name, justify="left" if left else "right", no_wrap=place > 0)
+    for row in cells:
+        table.add_row(*row, style="dim" if row[0].startswith("~") else None)
+    return table
+
+
+def markdown_table(head: tuple[str, ...] | list[str], cells: Cells) -> str:
+    """The cells as a Markdown table."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
+    return "\n".join(lines)
+
+
+def arrow_table(measures: Measures) -> pa.Table:
+    """Main table and baselines as numbers, a row a strategy and N, for CSV and Parquet."""
+    import pyarrow as pa
+
+    def record(row: Row, kind: str) -> dict[str, Any]:
+        return {
+            "kind": kind,
+            "strategy": row.strategy,
+            "series": row.series,
+            "n": row.n,
+            "ran": row.ran,
+            "estimated_from": row.samples,
+            "problems": row.accuracy.problems,
+            "accuracy": _known(row.accuracy.mean),
+            "accuracy_low": _known(row.accuracy.low),
+            "accuracy_high": _known(row.accuracy.high),
+            "tokens": _known(row.tokens),
+            "flops": _known(row.flops),
+            "flops_exact": _known(row.flops_exact),
+            "wasted": row.wasted,
+            "truncated": row.truncated,
+            "seconds": _known(row.seconds),
+        }
+
+    rows = [record(row, "strategy") for row in measures.rows]
+    rows += [record(row, "baseline") for row in measures.baselines]
+    floats = ("accuracy", "accuracy_low", "accuracy_high", "tokens", "flops", "flops_exact", "wasted")
+    schema = pa.schema(
+        [
+            *((name, pa.string()) for name in ("kind", "strategy", "series")),
+            ("n", pa.int32()),
+            ("ran", pa.bool_()),
+            ("estimated_from", pa.int32()),
+            ("problems", pa.int64()),
+            *((name, pa.float64()) for name in (*floats, "truncated", "seconds")),
+        ]
+    )
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+def differences_table(measures: Measures) -> pa.Table:
+    """The paired differences as numbers."""
+    import pyarrow as pa
+
+    names = ("strategy", "less", "problems", "difference", "low", "high")
+    rows = [
+        (one.a, one.b, one.estimate.problems, one.estimate.mean, one.estimate.low, one.estimate.high)
+        for one in measures.differences
+    ]
+    kinds = (pa.string(), pa.string(), pa.int64(), pa.float64(), pa.float64(), pa.float64())
+    schema = pa.schema(list(zip(names, kinds, strict=True)))
+    return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema=schema)
+
+
+def write_table(table: pa.Table, path: Path) -> list[Path]:
+    """Write a table as `path`.csv and `path`.parquet; return both."""
+    import pyarrow.csv as pc
+    import pyarrow.parquet as pq
+
+    csv, parquet = path.with_suffix(".csv"), path.with_suffix(".parquet")
+    pc.write_csv(table, csv)
+    pq.write_table(table, parquet)
+    return [csv, parquet]
+
+
+def percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.1f}%"
+
+
+def points(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:+.1f}"
+
+
+def interval(estimate: Estimate) -> str:
+    if math.isnan(estimate.mean):
+        return "-"
+    return f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f}"
+
+
+def amount(value: float, decimals: int) -> str:
+    return "-" if math.isnan(value) else f"{value:,.{decimals}f}"
+
+
+def scientific(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2e}".replace("e+0", "e").replace("e+", "e")
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -1,0 +1,138 @@
+"""Writes the report of a run into its folder: Markdown, tables, figures.
+
+It knows nothing of how runs are made. Invariant: it reads the run's tables only, so a report can be made
+again at any time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from actors.errors import UserError
+from orchestration.report.collect import collect
+from orchestration.report.figures import draw_figures
+from orchestration.report.measure import Intervals, Measures, measure
+from orchestration.report.tables import (
+    DIFFERENCES,
+    MAIN,
+    arrow_table,
+    baseline_cells,
+    difference_cells,
+    differences_table,
+    main_cells,
+    markdown_table,
+    rich_table,
+    scientific,
+    verifier_lines,
+    write_table,
+)
+from orchestration.runs import Run, write_atomically
+from orchestration.settings import ReportSettings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_COLUMNS = (
+    "problem_id",
+    "strategy",
+    "seed",
+    "index",
+    "answer",
+    "correct",
+    "finish_reason",
+    "tokens",
+    "logprobs",
+    "scores",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was measured, one line on what the run spent, and the files that say so."""
+
+    measures: Measures
+    totals: list[str]
+    paths: list[Path]
+    level: float
+
+    def show(self, console: Console) -> None:
+        """Print the tables."""
+        measures = self.measures
+        title = f"{measures.problems:,} problems, {self.level:.0%} intervals, costs a problem"
+        console.print(rich_table(MAIN, main_cells(measures), title))
+        if measures.baselines:
+            console.print(rich_table(*baseline_cells(measures)))
+        if measures.differences:
+            console.print(rich_table(DIFFERENCES, difference_cells(measures), "Paired differences"))
+        for line in [*verifier_lines(measures), *measures.notes, *self.totals]:
+            console.print(line, highlight=False)
+
+
+def make_report(run: Run, settings: ReportSettings) -> Report:
+    """Measure a run and write `report/` inside its folder. Raises UserError where the run holds no outcome."""
+    outcomes = run.outcomes()
+    if not len(outcomes):
+        raise UserError.of("run", str(run.folder), "it has no outcome yet")
+    collected = collect(outcomes, run.candidates(columns=list(_COLUMNS)), run.problems())
+    intervals = Intervals(settings.level, settings.resamples, settings.seed)
+    measures = measure(collected, intervals, settings.pairs)
+    totals = _totals(outcomes)
+    folder = run.folder / "report"
+    folder.mkdir(exist_ok=True)
+    figures = draw_figures(measures, folder, settings.figures)
+    tables = write_table(arrow_table(measures), folder / "table")
+    tables += write_table(differences_table(measures), folder / "differences")
+    text = folder / "report.md"
+    write_atomically(text, _markdown(run, measures, totals, figures, settings.level))
+    return Report(measures, totals, [text, *figures, *tables], settings.level)
+
+
+def _totals(outcomes: pa.Table) -> list[str]:
+    """What the whole run took, and how its outcomes ended."""
+    states = {row["values"]: row["counts"] for row in pc.value_counts(outcomes["state"]).to_pylist()}
+    ended = ", ".join(f"{count:,} {state}" for state, count in sorted(states.items()))
+
+    def total(name: str) -> Any:
+        return pc.sum(outcomes[name]).as_py() or 0
+
+    lines = [
+        f"{len(outcomes):,} outcomes: {ended}.",
+        f"Spent, with samples shared between strategies: {scientific(total('spent_flops'))} FLOPs "
+        f"({scientific(total('spent_flops_exact'))} exact), {total('policy_tokens'):,} tokens drawn, "
+        f"{total('verifier_tokens'):,} scored.",
+    ]
+    lost = outcomes.filter(pc.equal(outcomes["state"], "quarantined"))
+    reasons = pc.value_counts(lost["reason"]).to_pylist() if len(lost) else []
+    return lines + [f"Quarantined ({row['counts']:,}): {row['values']}" for row in reasons[:5]]
+
+
+def _markdown(run: Run, measures: Measures, totals: list[str], figures: list[Path], level: float) -> str:
+    parts = [
+        f"# {run.folder.name}",
+        f"{measures.problems:,} problems, {measures.labelled:,} of them with an answer. Intervals ({level:.0%}) are "
+        "bootstrapped over problems. Costs are a problem's, as if each strategy had run alone; FLOPs are 2 x parameters "
+        "a token, exact FLOPs are prefill, decode and attention. Wasted: tokens that stand in no kept candidate. "
+        "Cut off: candidates that met the token limit, for each generation.",
+        markdown_table(MAIN, main_cells(measures)),
+        *measures.notes,
+    ]
+    if measures.baselines:
+        parts += ["## The same samples, chosen otherwise", markdown_table(*baseline_cells(measures))]
+    if measures.differences:
+        parts += [
+            "## Paired differences",
+            "Accuracy of the first less that of the second over the same problems, in points.",
+            markdown_table(DIFFERENCES, difference_cells(measures)),
+        ]
+    if measures.verifier:
+        parts += ["## Verifier", *verifier_lines(measures)]
+    shown = [path for path in figures if path.suffix == ".png"] or figures
+    if shown:
+        parts += ["## Figures", *(f"![{path.stem.replace('_', ' ')}]({path.name})" for path in shown)]
+    parts += ["## The run", *totals]
+    return "\n\n".join(parts) + "\n"

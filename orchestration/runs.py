@@ -1,0 +1,261 @@
+"""Runs on disk: what an outcome's key is, what may go on in a folder, and how to read one.
+
+It knows columns and files, nothing of how outcomes are made. Invariant: two outcomes have one key only if
+nothing that could make them differ differs; a folder never holds outcomes of two different set-ups.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import yaml
+
+from actors.errors import UserError, nearest
+from actors.run_writer import read_segment
+from actors.schema import CANDIDATES, OUTCOMES, RUN_FORMAT
+from orchestration.problems import Problem
+
+PROBLEMS = pa.schema(
+    [
+        ("problem_id", pa.string()),
+        ("question", pa.string()),
+        ("answer", pa.string()),
+        ("metadata", pa.string()),
+        ("prompt_tokens", pa.int32()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """All of a set-up, besides problem, strategy and seed, that can change an outcome.
+
+    Hashes are those of files (`actors.engines.identity`), so a model that moved is the same and one that was
+    retrained is not. `verifier` is empty without one.
+    """
+
+    policy: str
+    tokenizer: str
+    dtype: str
+    verifier: str
+    verifier_dtype: str
+    engine: str
+    grader: str
+    prompt: str
+    delimiter: str
+    max_tokens: int
+    context: int | None
+
+
+def problem_hash(problem: Problem) -> str:
+    """Hash of what a problem says: id, question and reference, in hex."""
+    return _digest(problem.id, problem.question, problem.answer)
+
+
+def outcome_key(problem: str, strategy: str, uses_verifier: bool, seed: int, identity: Identity) -> str:
+    """Hash of all that decides an outcome: problem (its hash), strategy's full text, seed and set-up, in hex.
+
+    A strategy that asks no verifier has the same key whatever the verifier is.
+    """
+    setup = asdict(identity)
+    if not uses_verifier:
+        setup |= {"verifier": "", "verifier_dtype": ""}
+    return _digest(problem, strategy, seed, sorted(setup.items()))
+
+
+def _digest(*parts: Any) -> str:
+    text = json.dumps(parts, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a small file so that a reader, or a crash, sees the old text or the new one."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def check_same(folder: Path, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raise UserError, with each difference, unless what decides results (`wanted`) is in the folder."""
+    changed = [
+        f"{key} was {_short(known.get(key))} and is {_short(value)}"
+        for key, value in wanted.items()
+        if known.get(key) != value
+    ]
+    if changed:
+        mend = f"it holds results of another set-up ({'; '.join(changed)}); choose another folder=..."
+        raise UserError.of("folder", str(folder), mend)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+class ProblemStore:
+    """The problems of a run, written by the driver as they stream by, so that the folder can be read without
+    their source.
+
+    Parts are written before their problems are queued; a problem is stored once, also over resumes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "problems"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        parts = _parts(self._folder)
+        self._known = {
+            one
+            for part in parts
+            for one in pq.read_table(part, columns=["problem_id"])["problem_id"].to_pylist()
+        }
+        self._next = 1 + max((int(part.stem.rpartition("-")[2]) for part in parts), default=0)
+
+    def store(self, batch: Iterable[tuple[Problem, int]]) -> None:
+        """Write those of (problem, prompt's length in tokens) that are not there yet."""
+        rows = [
+            {
+                "problem_id": problem.id,
+                "question": problem.question,
+                "answer": problem.answer,
+                "metadata": json.dumps(problem.metadata, ensure_ascii=False),
+                "prompt_tokens": tokens,
+            }
+            for problem, tokens in batch
+            if problem.id not in self._known
+        ]
+        if not rows:
+            return
+        part = self._folder / f"part-{self._next:06d}.parquet"
+        temporary = part.with_suffix(".tmp")
+        pq.write_table(pa.Table.from_pylist(rows, schema=PROBLEMS), temporary, compression="zstd")
+        temporary.rename(part)
+        self._next += 1
+        self._known.update(row["problem_id"] for row in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One outcome as an object: a row of `outcomes` and its candidates' rows, by column name."""
+
+    outcome: dict[str, Any]
+    candidates: tuple[dict[str, Any], ...]
+
+    @property
+    def answer(self) -> str | None:
+        answer: str | None = self.outcome["answer"]
+        return answer
+
+    @property
+    def correct(self) -> bool | None:
+        correct: bool | None = self.outcome["correct"]
+        return correct
+
+
+class Run:
+    """A run folder, finished or not, read lazily; what stands in its log and in no part yet is read too."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        if not (self.folder / "run.json").is_file():
+            siblings = [str(path.parent) for path in self.folder.parent.glob("*/run.json")]
+            raise UserError.of("run", str(folder), f"no run there{nearest(str(folder), siblings)}")
+        self.info: dict[str, Any] = json.loads((self.folder / "run.json").read_text())
+        if self.info.get("format") != RUN_FORMAT:
+            mend = f"its format is {self.info.get('format')}, this version reads {RUN_FORMAT}"
+            raise UserError.of("run", str(folder), mend)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The settings it was last given."""
+        config: dict[str, Any] = yaml.safe_load((self.folder / "config.yaml").read_text())
+        return config
+
+    def outcomes(self) -> pa.Table:
+        """All outcomes, a row each. Where a later budget paid for what had been unaffordable, the later row
+        counts.
+        """
+        table = self._table("outcomes", OUTCOMES, None, None)
+        if pc.count_distinct(table["key"]).as_py() == len(table):
+            return table
+        # The last row of a key; rows come in the order of parts, and so of time.
+        last = {key: row for row, key in enumerate(table["key"].to_pylist())}
+        return table.take(sorted(last.values()))
+
+    def candidates(
+        self, *, strategy: str | None = None, problem: str | None = None, columns: list[str] | None = None
+    ) -> pa.Table:
+        """Candidates, a row each, of one strategy or problem only where that is named."""
+        wanted = {"strategy": strategy, "problem_id": problem}
+        conditions = [pc.field(name) == value for name, value in wanted.items() if value is not None]
+        condition = None
+        for one in conditions:
+            condition = one if condition is None else condition & one
+        return self._table("candidates", CANDIDATES, condition, columns)
+
+    def problems(self) -> pa.Table:
+        """Its problems: `problem_id`, `question`, `answer`, `metadata` (JSON), `prompt_tokens`."""
+        return ds.dataset(_parts(self.folder / "problems"), schema=PROBLEMS, format="parquet").to_table()
+
+    def problem(self, problem_id: str) -> Problem:
+        """One of its problems; UserError where there is none of this id."""
+        table = self.problems()
+        rows = table.filter(pc.equal(table["problem_id"], problem_id)).to_pylist()
+        if not rows:
+            ids = table["problem_id"].to_pylist()
+            raise UserError.of(
+                "problem", problem_id, f"{self.folder} has no such problem{nearest(problem_id, ids)}"
+            )
+        row = rows[0]
+        return Problem(row["problem_id"], row["question"], row["answer"], None, json.loads(row["metadata"]))
+
+    def results(self) -> Iterator[Result]:
+        """Outcomes with their candidates as objects, a part of the run in memory at a time."""
+        live = self._live()
+        for part in _parts(self.folder / "outcomes"):
+            outcomes = pq.read_table(part, schema=OUTCOMES).to_pylist()
+            candidates = pq.read_table(self.folder / "candidates" / part.name, schema=CANDIDATES).to_pylist()
+            yield from _joined(outcomes, candidates)
+        for record in live:
+            yield from _joined(record.get("outcomes", []), record.get("candidates", []))
+
+    def _table(self, name: str, schema: pa.Schema, condition: Any, columns: list[str] | None) -> pa.Table:
+        # The log first: a segment that becomes a part meanwhile is then read twice, never missed.
+        logged = [row for record in self._live() for row in record.get(name, ())]
+        parts = ds.dataset(_parts(self.folder / name), schema=schema, format="parquet")
+        table = parts.to_table(filter=condition, columns=columns)
+        if not logged:
+            return table
+        rows = ds.dataset(pa.Table.from_pylist(logged, schema=schema))
+        return pa.concat_tables([table, rows.to_table(filter=condition, columns=columns)])
+
+    def _live(self) -> list[dict[str, Any]]:
+        """Records of the log that are in no part yet."""
+        compacted = {part.stem.rpartition("-")[2] for part in _parts(self.folder / "outcomes")}
+        segments = sorted((self.folder / "log").glob("segment-*.jsonl"))
+        live = [path for path in segments if path.stem.rpartition("-")[2] not in compacted]
+        return [record for path in live for record in read_segment(path)]
+
+
+def _parts(folder: Path) -> list[Path]:
+    return sorted(folder.glob("part-*.parquet"))
+
+
+def _joined(outcomes: list[dict[str, Any]], candidates: list[dict[str, Any]]) -> Iterator[Result]:
+    by_key: dict[str, list[dict[str, Any]]] = {}
+    for row in candidates:
+        by_key.setdefault(row["key"], []).append(row)
+    for outcome in outcomes:
+        yield Result(outcome, tuple(by_key.get(outcome["key"], ())))

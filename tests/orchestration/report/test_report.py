@@ -1,0 +1,191 @@
+"""Reports of hand-made runs: numbers against counts, files, and what is said where something is missing."""
+
+import io
+import math
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from actors.errors import UserError
+from orchestration.report.collect import Named, collect
+from orchestration.report.measure import Intervals, Measures, measure
+from orchestration.report.write import Report, make_report
+from orchestration.runs import Run
+from orchestration.settings import ReportSettings
+from tests.orchestration.report.handmade import FLOPS_A_TOKEN, TOKENS, write_run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("runs") / "hand")
+
+
+@pytest.fixture(scope="module")
+def measures(folder: Path) -> Measures:
+    run = Run(folder)
+    return measure(collect(run.outcomes(), run.candidates(), run.problems()), Intervals(resamples=200))
+
+
+@pytest.fixture(scope="module")
+def report(folder: Path) -> Report:
+    return make_report(Run(folder), ReportSettings(resamples=200))
+
+
+def accuracy_as_run(folder: Path, strategy: str) -> float:
+    table = Run(folder).outcomes()
+    rows = table.filter(pc.equal(table["strategy"], strategy))
+    return float(pc.mean(pc.cast(rows["correct"], "float64")).as_py())
+
+
+def test_names_are_read_from_texts() -> None:
+    assert (Named.of("beam(n=16,width=4)").series, Named.of("beam(n=16,width=4)").n) == ("beam(width=4)", 16)
+    assert Named.of("majority(n=4)").series == "majority"
+    assert Named.of("greedy").n == 1
+    assert Named.of("best_of_n(n=8,temperature=0.5)").series == "best_of_n(temperature=0.5)"
+    assert Named.of("their.module.Search(n=4)").independent is None
+
+
+def test_accuracy_is_the_share_of_right_answers(folder: Path, measures: Measures) -> None:
+    rows = {row.strategy: row for row in measures.rows}
+    for strategy in ("greedy", "beam(n=4,width=4)", "majority(n=16)", "best_of_n(n=16)"):
+        assert rows[strategy].accuracy.mean == pytest.approx(accuracy_as_run(folder, strategy)), strategy
+        assert rows[strategy].accuracy.low < rows[strategy].accuracy.mean < rows[strategy].accuracy.high
+
+
+def test_below_the_largest_set_accuracy_is_an_estimate_over_subsets(folder: Path, measures: Measures) -> None:
+    rows = {row.strategy: row for row in measures.rows}
+    table = Run(folder).candidates(strategy="majority(n=16)")
+    one = rows["majority(n=1)"]
+    # Each of the 16 samples is as good as the first.
+    assert one.accuracy.mean == pytest.approx(pc.mean(pc.cast(table["correct"], "float64")).as_py())
+    assert one.samples == 16
+    assert rows["greedy"].samples == 0
+    spread = one.accuracy.high - one.accuracy.low
+    assert spread < rows["greedy"].accuracy.high - rows["greedy"].accuracy.low
+    assert any("unbiased estimates over subsets of the 16 samples" in note for note in measures.notes)
+    assert not rows["majority(n=8)"].ran
+    assert rows["majority(n=8)"].tokens == pytest.approx(8 * TOKENS)
+    assert rows["majority(n=4)"].ran
+
+
+def test_costs_and_waste(measures: Measures) -> None:
+    rows = {row.strategy: row for row in measures.rows}
+    best, beam = rows["best_of_n(n=16)"], rows["beam(n=16,width=4)"]
+    assert best.flops == pytest.approx(2 * 16 * TOKENS * FLOPS_A_TOKEN)
+    assert best.flops_exact == pytest.approx(1.1 * best.flops)
+    assert best.wasted == 0.0
+    assert beam.wasted == pytest.approx(8 / 12)
+    assert best.seconds == pytest.approx(0.66)
+    assert math.isnan(rows["majority(n=8)"].seconds)
+
+
+def test_baselines(measures: Measures) -> None:
+    by = {(row.series, row.n): row.accuracy.mean for row in measures.baselines}
+    rows = {row.strategy: row.accuracy.mean for row in measures.rows}
+    assert by["pass", 1] == pytest.approx(rows["majority(n=1)"]) == pytest.approx(by["likelihood", 1])
+    assert by["pass", 16] >= by["likelihood", 16] > rows["majority(n=16)"]
+    # With likelihoods that tell right from wrong, two samples are as good as choosing perfectly.
+    assert by["likelihood", 2] == pytest.approx(by["pass", 2])
+
+
+def test_differences_are_paired_and_named_pairs_come_last(folder: Path) -> None:
+    run = Run(folder)
+    collected = collect(run.outcomes(), run.candidates(), run.problems())
+    pair = "beam(n=4,width=4) vs greedy"
+    found = measure(collected, Intervals(resamples=200), [pair]).differences
+    by = {(one.a, one.b): one.estimate for one in found}
+    expected = accuracy_as_run(folder, "beam(n=4,width=4)") - accuracy_as_run(folder, "greedy")
+    assert found[-1].a == "beam(n=4,width=4)"
+    assert by["beam(n=4,width=4)", "greedy"].mean == pytest.approx(expected)
+    assert by["best_of_n(n=16)", "majority(n=16)"].problems == 60
+    assert ("best_of_n(n=4)", "majority(n=1)") in by
+    assert not any("n=8" in one.a for one in found)
+    with pytest.raises(UserError, match="did you mean 'beam"):
+        measure(collected, Intervals(), ["baem(n=4,width=4) vs greedy"])
+    with pytest.raises(UserError, match="A vs B"):
+        measure(collected, Intervals(), ["greedy"])
+
+
+def test_the_verifier_is_judged_within_questions(measures: Measures) -> None:
+    quality = measures.verifier
+    assert quality is not None
+    assert 0.75 < quality.within < 0.95
+    assert quality.likelihood_within == 1.0
+    assert 0 < quality.questions < 60
+    assert quality.samples == 60 * 16
+
+
+def test_difficulty_is_the_length_or_else_a_quintile(
+    folder: Path, measures: Measures, tmp_path: Path
+) -> None:
+    assert measures.difficulty_axis == "length of the problem"
+    assert {point.panel for point in measures.difficulty} == {"legs", "sums"}
+    assert sum(p.accuracy.problems for p in measures.difficulty if p.strategy == "greedy") == 60
+    run = Run(write_run(tmp_path / "plain", lengths=False))
+    other = measure(collect(run.outcomes(), run.candidates(), run.problems()), Intervals(resamples=200))
+    assert other.difficulty_axis.startswith("quintile")
+    greedy = [point.accuracy.mean for point in other.difficulty if point.strategy == "greedy"]
+    assert greedy[0] > greedy[-1]
+
+
+def test_files_say_the_same(report: Report, folder: Path) -> None:
+    table = pq.read_table(folder / "report" / "table.parquet")
+    csv = pyarrow.csv.read_csv(folder / "report" / "table.csv")
+    assert table.num_rows == csv.num_rows == len(report.measures.rows) + len(report.measures.baselines)
+    row = table.filter(pc.equal(table["strategy"], "beam(n=4,width=4)")).to_pylist()[0]
+    assert row["accuracy"] == pytest.approx(accuracy_as_run(folder, "beam(n=4,width=4)"))
+    text = (folder / "report" / "report.md").read_text()
+    assert f"| beam(n=4,width=4) | 4 | {100 * row['accuracy']:.1f}%" in text
+    assert "AUROC within a question" in text
+    assert "## Paired differences" in text
+    console = Console(width=160, file=io.StringIO())
+    report.show(console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert f"{100 * row['accuracy']:.1f}%" in shown
+    assert "majority(n=8)" in shown
+
+
+def test_figures_are_drawn(report: Report, folder: Path) -> None:
+    names = {path.name for path in report.paths}
+    for name in ("accuracy_generations", "accuracy_flops", "accuracy_difficulty"):
+        assert {f"{name}.png", f"{name}.svg"} <= names
+        png = (folder / "report" / f"{name}.png").read_bytes()
+        assert png.startswith(b"\x89PNG")
+        assert len(png) > 10_000
+        assert "best_of_n" in (folder / "report" / f"{name}.svg").read_text()
+
+
+def test_without_labels_costs_are_shown_and_no_accuracy(tmp_path: Path) -> None:
+    report = make_report(Run(write_run(tmp_path / "bare", problems=12, labels=False)), ReportSettings())
+    assert all(math.isnan(row.accuracy.mean) for row in report.measures.rows)
+    assert report.measures.notes == ["The problems have no answers: no accuracy can be told."]
+    assert not any(path.suffix == ".png" for path in report.paths)
+    assert "| greedy | 1 | - | - | 60 |" in (tmp_path / "bare" / "report" / "report.md").read_text()
+
+
+def test_missing_samples_switch_the_estimates_off(folder: Path, tmp_path: Path) -> None:
+    run = Run(folder)
+    candidates = run.candidates()
+    gone = pc.and_(pc.equal(candidates["problem_id"], "p0003"), pc.greater(candidates["index"], 9))
+    collected = collect(run.outcomes(), candidates.filter(pc.invert(gone)), run.problems())
+    measures = measure(collected, Intervals(resamples=100))
+    assert all(row.samples == 0 for row in measures.rows)
+    assert measures.baselines == []
+    assert "what its strategy answered" in measures.notes[0]
+
+
+def test_unanswered_problems_count_as_wrong(folder: Path) -> None:
+    run = Run(folder)
+    table = run.outcomes()
+    greedy = pc.equal(table["strategy"], "greedy")
+    place = table.schema.get_field_index("correct")
+    nothing = pc.if_else(greedy, pc.cast(None, "bool"), table["correct"])
+    measures = measure(
+        collect(table.set_column(place, "correct", nothing), run.candidates(), run.problems()), Intervals()
+    )
+    row = next(row for row in measures.rows if row.strategy == "greedy")
+    assert (row.accuracy.mean, row.accuracy.problems) == (0.0, 60)

@@ -74,11 +74,11 @@ class TaskBench:
 
 
 def _new_length(solution: tuple[int, ...], ends: tuple[int, ...], scored: set[tuple[int, ...]]) -> int:
-    """Tokens of a solution beyond its longest prefix of steps that is scored."""
+    """Tokens from the longest prefix of steps that is scored to the end of the last step."""
     for end in reversed(ends):
         if solution[:end] in scored:
-            return len(solution) - end
-    return len(solution)
+            return ends[-1] - end
+    return ends[-1]
 
 
 async def once(book: dict[K, asyncio.Future[V]], key: K, make: Callable[[], Coroutine[None, None, V]]) -> V:
@@ -193,14 +193,15 @@ class TaskVerifier:
             raise ValueError("this run has no verifier")
         ends = bench.reader.step_ends(solution)
         if not ends:
-            raise ValueError("an empty solution has no step to score")
-        values = await once(bench.scores, solution, lambda: self._ask(solution, ends))
-        new = _new_length(solution, ends, self._scored)
-        context = len(bench.prompt.token_ids) + len(solution)
+            return ()
+        steps = solution[: ends[-1]]
+        values = await once(bench.scores, steps, lambda: self._ask(steps, ends))
+        new = _new_length(steps, ends, self._scored)
+        context = len(bench.prompt.token_ids) + len(steps)
         exact = cost.exact(context - new, new, new)
         if not self._scored:
             exact += cost.exact(0, len(bench.prompt.token_ids), 0)
-        self._scored.update(solution[:end] for end in ends)
+        self._scored.update(steps[:end] for end in ends)
         self._meter.attributed += Cost(verifier_tokens=new, paper=cost.paper(new), exact=exact)
         return values
 

@@ -61,7 +61,10 @@ class TokenReader:
         self._blank = frozenset(i for i, text in enumerate(texts) if not text.strip()) | self._eos
 
     def step_ends(self, solution: tuple[int, ...]) -> tuple[int, ...]:
-        """Offsets (exclusive) where the non-empty steps end. Blank steps and the end token belong to the step before."""
+        """Offsets (exclusive) where the non-empty steps end.
+
+        A blank step counts to the one after it; what is blank behind the last step, such as a lone end token, to none.
+        """
         ends: list[int] = []
         filled = False
         for position, token in enumerate(solution, start=1):
@@ -69,11 +72,9 @@ class TokenReader:
             if filled and token in self._stops:
                 ends.append(position)
                 filled = False
-        if filled or not ends:
+        if filled:
             ends.append(len(solution))
-        else:
-            ends[-1] = len(solution)
-        return tuple(ends) if solution else ()
+        return tuple(ends)
 
     def text(self, ids: tuple[int, ...]) -> str:
         """Decode ids, without the end token."""

@@ -71,7 +71,7 @@ class VerifierClient(Protocol):
     """The process reward model as a strategy sees it."""
 
     async def score(self, solution: tuple[int, ...]) -> tuple[float, ...]:
-        """Return one value in [0, 1] per non-empty step of `solution` (tokens after the prompt).
+        """Return one value in [0, 1] per non-empty step of `solution` (tokens after the prompt), () if it has none.
 
         Steps that were scored before cost nothing. Raises PurseEmpty like `sample`.
         """
@@ -81,7 +81,7 @@ class Reader(Protocol):
     """Turns tokens into text, steps and the canonical answer."""
 
     def step_ends(self, solution: tuple[int, ...]) -> tuple[int, ...]:
-        """Offsets (exclusive) where the non-empty steps of a solution end; the last is its length."""
+        """Offsets (exclusive) where the non-empty steps of a solution end; a lone end token is no step."""
 
     async def answer(self, solution: tuple[int, ...]) -> str | None:
         """The canonical final answer, or None where none can be read; such a candidate never votes."""

@@ -1,0 +1,395 @@
+"""Trains a process reward model from a policy and runs of its sampled solutions.
+
+Two stages, each a switch. The language stage continues the policy's own objective on samples that were verified correct
+(Cobbe et al. 2021 keep it beside the verifier's), so that labelled problems become knowledge the policy lacks. The value
+stage fits the value head, by binary cross-entropy against soft labels at step ends, stopping at the lowest loss on held-out
+problems (paper section 4). The plain recipe of the paper is `language_weight=0, likelihood=False, width=0,
+train_backbone=True`. It knows nothing of how samples were drawn. Invariant: held-out problems are never trained on.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+from transformers import AutoModelForCausalLM, EarlyStoppingCallback, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from actors.engines.value_head import STATE, ValueHead, ValueHeadConfig, likelihood_features
+from actors.errors import UserError
+from actors.memory import keep_freed_memory
+from actors.seeds import derive
+from orchestration.report.statistics import auroc, auroc_within
+from orchestration.training.muon import MuonAdamW
+from orchestration.training.policy import BatchTrainer, linear_schedule
+from orchestration.training.step_data import Solved, held_out, labelled_solutions
+
+_IGNORED = -100
+
+
+@dataclass(frozen=True, slots=True)
+class PrmTraining:
+    """All that decides the trained verifier.
+
+    `language_weight`: weight of the language-model loss on verified-correct samples (0: no language stage, and none beside
+    the value loss). `hidden`, `likelihood`, `width`: what the head reads and its hidden units. `train_backbone`: whether the
+    value loss reaches the backbone too. `value_epochs` is an upper bound, `patience` the evaluations without a lower
+    held-out loss after which the value stage stops. Learning rates fall linearly to 0.
+    """
+
+    language_weight: float = 1.0
+    hidden: bool = True
+    likelihood: bool = True
+    width: int = 64
+    train_backbone: bool = False
+    value_epochs: int = 6
+    patience: int = 3
+    language_lr: float = 0.01
+    embedding_lr: float = 0.001
+    value_lr: float = 0.002
+    backbone_lr: float = 3e-5
+    held_out_share: float = 0.1
+    tokens_per_step: int = 4096
+    seed: int = 0
+    threads: int = 1
+    save_every: int = 200
+
+    def __post_init__(self) -> None:
+        if not 0 < self.held_out_share < 1:
+            raise UserError.of("train.held_out_share", self.held_out_share, "a share between 0 and 1")
+        if self.language_weight < 0:
+            raise UserError.of("train.language_weight", self.language_weight, "0 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A training row: prompt and solution ids, the prompt's length, step ends within the whole, a label a step."""
+
+    ids: tuple[int, ...]
+    prompt: int
+    ends: tuple[int, ...]
+    labels: tuple[float, ...]
+    correct: bool
+    problem_id: str
+
+
+class StepBatches(Dataset[dict[str, Tensor]]):
+    """Rows of about equal length in batches of at most `tokens` ids with padding, in a seeded order.
+
+    An item is a whole batch: `input_ids` [B, T]; `language` [B, T], the ids that the language loss counts (-100
+    elsewhere); `step_of` [B, T], the step a token belongs to (-1: prompt, padding); `ends` [B, S], the position of each
+    step's last token; `targets` [B, S], NaN where a row has fewer steps.
+    """
+
+    def __init__(self, rows: Sequence[Labelled], tokens: int, pad: int, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        order = rng.permutation(len(rows))
+        order = order[np.argsort([len(rows[i].ids) for i in order], kind="stable")]
+        batches: list[list[int]] = [[]]
+        for index in order.tolist():
+            if batches[-1] and (len(batches[-1]) + 1) * len(rows[index].ids) > tokens:
+                batches.append([])
+            batches[-1].append(index)
+        self._batches = [batches[i] for i in rng.permutation(len(batches))]
+        self.rows, self._pad = rows, pad
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def members(self, index: int) -> list[Labelled]:
+        return [self.rows[i] for i in self._batches[index]]
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        rows = self.members(index)
+        width, steps = max(len(r.ids) for r in rows), max(len(r.ends) for r in rows)
+        ids = torch.full((len(rows), width), self._pad, dtype=torch.long)
+        language = torch.full((len(rows), width), _IGNORED, dtype=torch.long)
+        step_of = torch.full((len(rows), width), -1, dtype=torch.long)
+        ends = torch.zeros((len(rows), steps), dtype=torch.long)
+        targets = torch.full((len(rows), steps), float("nan"))
+        for place, row in enumerate(rows):
+            length = len(row.ids)
+            ids[place, :length] = torch.tensor(row.ids)
+            if row.correct:
+                language[place, row.prompt : length] = ids[place, row.prompt : length]
+            start = row.prompt
+            for number, end in enumerate(row.ends):
+                step_of[place, start:end] = number
+                start = end
+            ends[place, : len(row.ends)] = torch.tensor(row.ends) - 1
+            targets[place, : len(row.labels)] = torch.tensor(row.labels)
+        return {"input_ids": ids, "language": language, "step_of": step_of, "ends": ends, "targets": targets}
+
+
+def step_logits(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the value logit of every step [B, S] and the language-model logits [B, T - 1, V] of the tokens after the first.
+
+    The model carries the head as `value_head`. The likelihood that the head reads is cut off from the gradient: it shall
+    be read, not bent.
+    """
+    head: ValueHead = model.value_head
+    hidden = model.base_model(input_ids=batch["input_ids"], use_cache=False).last_hidden_state
+    logits = model.get_output_embeddings()(hidden[:, :-1]).float()
+    with torch.no_grad():
+        table = torch.log_softmax(logits, dim=-1)
+        logprobs = table.gather(-1, batch["input_ids"][:, 1:, None])[..., 0]
+        entropies = -(table.exp() * table).sum(-1)
+        features, _ = likelihood_features(
+            logprobs,
+            entropies,
+            batch["step_of"][:, 1:],
+            batch["ends"].shape[1],
+            logprobs.new_zeros((len(logprobs), STATE)),
+        )
+    at = hidden.gather(1, batch["ends"][..., None].expand(-1, -1, hidden.shape[-1]))
+    return head(at.float(), features), logits
+
+
+def value_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Binary cross-entropy against soft labels, mean over the steps that have one."""
+    known = ~targets.isnan()
+    return F.binary_cross_entropy_with_logits(logits[known], targets[known])
+
+
+class _LanguageTrainer(BatchTrainer):
+    def compute_loss(self, model: Any, inputs: dict[str, Tensor], **_: Any) -> Tensor:
+        output = model(input_ids=inputs["input_ids"], labels=inputs["language"], use_cache=False)
+        loss: Tensor = output.loss
+        return loss
+
+
+class _ValueTrainer(BatchTrainer):
+    """`language_weight` above 0 keeps the language loss beside the value loss, where the backbone is trained."""
+
+    language_weight = 0.0
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
+    ) -> Any:
+        values, logits = step_logits(model, inputs)
+        loss = value_loss(values, inputs["targets"])
+        targets = inputs["language"][:, 1:]
+        if model.training and self.language_weight and bool((targets != _IGNORED).any()):
+            language = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=_IGNORED)
+            loss = loss + self.language_weight * language
+        return (loss, {"loss": loss}) if return_outputs else loss
+
+
+def training_rows(
+    solved: Iterable[Solved], prompts: dict[str, tuple[int, ...]], context: int
+) -> list[Labelled]:
+    """Put prompts before solutions. A solution whose prompt is unknown, or that exceeds `context` tokens, is an error."""
+    rows = []
+    for one in solved:
+        prompt = prompts[one.problem_id]
+        if len(prompt) + len(one.token_ids) > context:
+            raise UserError.of("verifier context", context, f"{one.problem_id} has a longer solution")
+        rows.append(
+            Labelled(
+                ids=prompt + one.token_ids,
+                prompt=len(prompt),
+                ends=tuple(len(prompt) + end for end in one.step_ends),
+                labels=one.labels,
+                correct=one.correct,
+                problem_id=one.problem_id,
+            )
+        )
+    return rows
+
+
+def train_prm(
+    settings: PrmTraining,
+    base: Path,
+    candidates: Sequence[pa.Table],
+    prompts: dict[str, tuple[int, ...]],
+    output: Path,
+) -> dict[str, Any]:
+    """Train a verifier from the policy in `base` on the `candidates` tables of finished runs, and write it to `output`.
+
+    `prompts` gives the prompt's token ids by problem id. Interrupted stages go on from `output/checkpoints`. Returns (and
+    writes to `training.json`) the measures on held-out problems.
+    """
+    from transformers import AutoTokenizer
+
+    keep_freed_memory()
+    torch.set_num_threads(settings.threads)
+    torch.manual_seed(derive("prm", settings.seed) % (1 << 31))
+    tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(
+        base, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+    )
+    rows = [
+        row
+        for table in candidates
+        for row in training_rows(
+            labelled_solutions(table), prompts, int(model.config.max_position_embeddings)
+        )
+    ]
+    kept = [r for r in rows if not held_out(r.problem_id, settings.held_out_share, settings.seed)]
+    held = [r for r in rows if held_out(r.problem_id, settings.held_out_share, settings.seed)]
+    if not held or not any(r.correct for r in kept) or all(r.correct for r in kept):
+        raise UserError.of(
+            "train.runs",
+            len(rows),
+            "too few labelled solutions: both right and wrong ones are needed, and some held out",
+        )
+    model.value_head = ValueHead(
+        ValueHeadConfig(model.config.hidden_size, settings.hidden, settings.likelihood, settings.width)
+    )
+    pad = tokenizer.pad_token_id or 0
+    checkpoints = output / "checkpoints"
+    if settings.language_weight and not settings.train_backbone:
+        correct = [r for r in kept if r.correct]
+        batches = StepBatches(correct, settings.tokens_per_step, pad, derive("language", settings.seed))
+        language_held = StepBatches([r for r in held if r.correct], settings.tokens_per_step, pad, 0)
+        optimizer = MuonAdamW(model, settings.language_lr, settings.embedding_lr)
+        trainer = _LanguageTrainer(
+            model=model,
+            args=_arguments(settings, checkpoints / "language", len(batches)),
+            train_dataset=batches,
+            eval_dataset=language_held,
+            optimizers=(optimizer, linear_schedule(optimizer, len(batches), 0.02)),
+        )
+        trainer.train(resume_from_checkpoint=_last(checkpoints / "language"))
+    batches = StepBatches(kept, settings.tokens_per_step, pad, derive("value", settings.seed))
+    held_batches = StepBatches(held, settings.tokens_per_step, pad, 0)
+    _standardise(model, batches)
+    groups = [{"params": list(model.value_head.parameters()), "lr": settings.value_lr}]
+    others = [p for n, p in model.named_parameters() if not n.startswith("value_head")]
+    for parameter in others:
+        parameter.requires_grad_(settings.train_backbone)
+    if settings.train_backbone:
+        groups.append({"params": others, "lr": settings.backbone_lr})
+    steps = len(batches) * settings.value_epochs
+    value_optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0)
+    arguments = _arguments(
+        settings,
+        checkpoints / "value",
+        steps,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+    )
+    value_trainer = _ValueTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=batches,
+        eval_dataset=held_batches,
+        optimizers=(value_optimizer, linear_schedule(value_optimizer, steps, 0.02)),
+        callbacks=[EarlyStoppingCallback(settings.patience)],
+    )
+    value_trainer.language_weight = settings.language_weight if settings.train_backbone else 0.0
+    value_trainer.train(resume_from_checkpoint=_last(checkpoints / "value"))
+
+    measures = {
+        "settings": asdict(settings),
+        "solutions": len(kept),
+        "correct_solutions": sum(r.correct for r in kept),
+        "held_out_solutions": len(held),
+        **measure(model, held_batches),
+    }
+    head = model.value_head
+    del model.value_head
+    output.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(output)
+    tokenizer.save_pretrained(output)
+    head.save(output)
+    (output / "training.json").write_text(json.dumps(measures, indent=2) + "\n")
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return measures
+
+
+@torch.inference_mode()
+def measure(model: Any, batches: StepBatches) -> dict[str, Any]:
+    """Judge a verifier on held-out solutions: AUROC over all and within a question, against its own likelihood, and
+    calibration by step position (mean value and mean label of the first, second, ... step)."""
+    model.eval()
+    last: list[float] = []
+    likelihood: list[float] = []
+    right: list[bool] = []
+    groups: list[str] = []
+    by_position: dict[int, list[tuple[float, float]]] = {}
+    for index in range(len(batches)):
+        batch = batches[index]
+        values, logits = step_logits(model, batch)
+        values = torch.sigmoid(values)
+        table = torch.log_softmax(logits, dim=-1).gather(-1, batch["input_ids"][:, 1:, None])[..., 0]
+        inside = batch["step_of"][:, 1:] >= 0
+        sums = torch.where(inside, table, 0.0).sum(-1)
+        for row, one in enumerate(batches.members(index)):
+            last.append(float(values[row, len(one.ends) - 1]))
+            likelihood.append(float(sums[row]))
+            right.append(one.correct)
+            groups.append(one.problem_id)
+            for number, label in enumerate(one.labels):
+                by_position.setdefault(number, []).append((float(values[row, number]), label))
+    within, questions = auroc_within(last, right, groups)
+    return {
+        "auroc": auroc(last, right),
+        "auroc_within_question": within,
+        "questions_with_both": questions,
+        "likelihood_auroc": auroc(likelihood, right),
+        "likelihood_auroc_within_question": auroc_within(likelihood, right, groups)[0],
+        "calibration": [
+            {
+                "step": number + 1,
+                "steps": len(pairs),
+                "mean_value": float(np.mean([v for v, _ in pairs])),
+                "mean_label": float(np.mean([t for _, t in pairs])),
+            }
+            for number, pairs in sorted(by_position.items())
+        ],
+    }
+
+
+@torch.inference_mode()
+def _standardise(model: Any, batches: StepBatches) -> None:
+    """Set the head's mean and scale from the features of some batches, so that it sees numbers of about unit size."""
+    seen: list[Tensor] = []
+    head: ValueHead = model.value_head
+    hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1]))
+    model.eval()
+    for index in range(min(len(batches), 50)):
+        batch = batches[index]
+        step_logits(model, batch)
+        seen[-1] = seen[-1][~batch["targets"].isnan()]
+    hook.remove()
+    features = torch.cat(seen)
+    head.mean.copy_(features.mean(0))
+    head.scale.copy_(features.std(0).clamp(min=1e-3))
+
+
+def _arguments(settings: PrmTraining, folder: Path, steps: int, **more: Any) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=1,
+        per_device_eval_batch_size=1,
+        max_grad_norm=0.0,
+        save_steps=settings.save_every,
+        save_total_limit=2,
+        eval_strategy="steps",
+        eval_steps=settings.save_every,
+        logging_steps=50,
+        report_to="none",
+        disable_tqdm=True,
+        seed=settings.seed,
+        use_cpu=not torch.cuda.is_available(),
+        remove_unused_columns=False,
+        prediction_loss_only=True,
+        **more,
+    )
+
+
+def _last(folder: Path) -> str | None:
+    return get_last_checkpoint(str(folder)) if folder.is_dir() else None

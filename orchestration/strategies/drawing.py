@@ -59,12 +59,10 @@ async def draw(
 
 
 async def score(verifier: VerifierClient, solution: tuple[int, ...]) -> tuple[float, ...] | None:
-    """Return the checked step scores (none for an empty solution), or None where the purse refused them.
+    """Return the checked step scores (none where there is no step), or None where the purse refused them.
 
     Raises UserError for scores outside [0, 1].
     """
-    if not solution:
-        return ()
     try:
         scores = await verifier.score(solution)
     except PurseEmpty:
@@ -74,7 +72,9 @@ async def score(verifier: VerifierClient, solution: tuple[int, ...]) -> tuple[fl
 
 
 def step_logprobs(logprobs: tuple[float, ...], step_ends: tuple[int, ...]) -> tuple[float, ...]:
-    """Sum token log-probabilities by step; `step_ends` are exclusive offsets."""
+    """Sum token log-probabilities by step; `step_ends` are exclusive offsets. Tokens behind the last step are
+    left out: a lone end token has none.
+    """
     starts = (0, *step_ends)
     return tuple(math.fsum(logprobs[start:end]) for start, end in zip(starts, step_ends, strict=False))
 

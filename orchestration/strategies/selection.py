@@ -89,16 +89,21 @@ def likelihood(candidates: Iterable[Candidate], *, per_token: bool = True) -> st
     """Return the winner of a vote weighted by the policy's own probability, a baseline that needs no
     verifier.
 
-    `per_token`: the weight is exp of the mean log-probability of a token, the normalisation of Wang et al.
-    2022 (equation 1), which they found on a par with the plain majority; without it the weight is the
-    solution's whole probability, which favours short solutions and did worse there. Probabilities are those
-    at temperature 1.
+    `per_token`: the weight is exp of the mean log-probability of a token (of those in steps), the
+    normalisation of Wang et al. 2022 (equation 1), which they found on a par with the plain majority; without
+    it the weight is the solution's whole probability, which favours short solutions and did worse there.
+    Probabilities are those at temperature 1.
     """
     electorate = voters(candidates)
-    logs = [math.fsum(c.logprobs) / (max(1, len(c.token_ids)) if per_token else 1) for c in electorate]
+    logs = [math.fsum(c.logprobs) / (_step_tokens(c) if per_token else 1) for c in electorate]
     # Only ratios matter, and exp of a whole solution's log-probability would underflow.
     top = max(logs, default=0.0)
     return _most((c, math.exp(log - top)) for c, log in zip(electorate, logs, strict=True))
+
+
+def _step_tokens(candidate: Candidate) -> int:
+    """Tokens that `logprobs` sums up; 1 where there is no step, and nothing to sum."""
+    return candidate.step_ends[-1] if candidate.step_ends else 1
 
 
 def _most(votes: Iterable[tuple[Candidate, float]]) -> str | None:

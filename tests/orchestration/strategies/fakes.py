@@ -97,7 +97,6 @@ class FakeVerifier:
         return self.table.get(solution, derive("score", solution) % 17 / 16)
 
     async def score(self, solution: tuple[int, ...]) -> tuple[float, ...]:
-        assert solution
         self.requests.append(solution)
         self.purse.take()
         await pause(self.delays, 1, solution)
@@ -116,11 +115,7 @@ class FakeReader:
 def step_ends(solution: tuple[int, ...]) -> tuple[int, ...]:
     ends = [i for i, token in enumerate(solution, start=1) if token == NEWLINE]
     rest = solution[ends[-1] :] if ends else solution
-    if ends and not any(token >= 2 for token in rest):
-        ends[-1] = len(solution)
-    elif rest:
-        ends.append(len(solution))
-    return tuple(ends)
+    return tuple(ends) + ((len(solution),) if any(token >= 2 for token in rest) else ())
 
 
 def answer_of(solution: tuple[int, ...]) -> str | None:

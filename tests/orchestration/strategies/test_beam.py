@@ -355,8 +355,7 @@ async def test_tree_can_be_drawn_again_from_the_candidates(strategy: Beam) -> No
             if c.parent >= 0:
                 parent = solution.candidates[c.parent]
                 assert c.depth >= 1
-                shared = min(c.step_ends[c.depth - 1], parent.step_ends[c.depth - 1])
-                shared -= 1 if (EOS in (c.token_ids + parent.token_ids)[shared - 1 : shared]) else 0
+                shared = c.step_ends[c.depth - 1]
                 assert c.token_ids[:shared] == parent.token_ids[:shared]
             nodes += len(c.token_ids) - shared
             kept_nodes += (len(c.token_ids) - shared) if c.kept else 0

@@ -79,15 +79,15 @@ async def test_nothing_is_paid_for_samples_that_make_bad_data(bad) -> None:  # t
 async def test_log_probabilities_of_shared_steps_are_the_samples() -> None:
     samples = {(0,): step(2, 1, 3, 1, 0), (0, -1, 0): step(4, 4, 0)}
     solution = await MonteCarlo(samples=1, rollouts=1).solve(PROMPT, models(samples=samples))
-    assert solution.candidates[0].logprobs == (-2.0, -3.0)
+    assert solution.candidates[0].logprobs == (-2.0, -2.0)
     assert solution.candidates[1].logprobs == (-2.0, -3.0)
 
 
-async def test_continuation_that_only_ends_belongs_to_the_last_shared_step() -> None:
+async def test_continuation_that_only_ends_adds_no_step() -> None:
     samples = {(0,): step(2, 1, 3, 1, 0), (0, -1, 0): step(0)}
     solution = await MonteCarlo(samples=1, rollouts=1).solve(PROMPT, models(samples=samples))
     rollout = solution.candidates[1]
-    assert (rollout.token_ids, rollout.step_ends, rollout.logprobs) == ((2, 1, 0), (3,), (-3.0,))
+    assert (rollout.token_ids, rollout.step_ends, rollout.logprobs) == ((2, 1, 0), (2,), (-2.0,))
 
 
 async def test_result_depends_on_places_and_not_on_order_of_completion() -> None:

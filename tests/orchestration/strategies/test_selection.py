@@ -1,6 +1,7 @@
 """Who votes, with what weight, and what decides a tie."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -26,10 +27,9 @@ def candidate(
     finish: str = "eos",
     kept: bool = True,
     logprobs: tuple[float, ...] = (-1.0,),
-    tokens: int = 1,
 ) -> Candidate:
     ends = tuple(range(1, max(1, len(scores)) + 1))
-    return Candidate(index, (5,) * tokens, ends, logprobs, scores, finish, answer, kept)  # type: ignore[arg-type]
+    return Candidate(index, (5,), ends, logprobs, scores, finish, answer, kept)  # type: ignore[arg-type]
 
 
 RULES = (majority, weighted, best, likelihood)
@@ -110,10 +110,16 @@ def test_unscored_candidates_leave_the_vote_to_the_scored() -> None:
 
 
 def test_likelihood_weights() -> None:
-    short = candidate(0, "short", logprobs=(-2.0,), tokens=1)
-    long = candidate(1, "long", logprobs=(-4.0,), tokens=4)
+    short = replace(candidate(0, "short", logprobs=(-2.0,)), token_ids=(5,), step_ends=(1,))
+    long = replace(candidate(1, "long", logprobs=(-1.0, -3.0)), token_ids=(5,) * 5, step_ends=(2, 4))
     assert likelihood([short, long]) == "long"
     assert likelihood([short, long], per_token=False) == "short"
+
+
+def test_likelihood_counts_the_tokens_of_steps_alone() -> None:
+    plain = replace(candidate(0, "a", logprobs=(-3.0,)), token_ids=(5, 5), step_ends=(2,))
+    padded = replace(candidate(1, "b", logprobs=(-3.5,)), token_ids=(5, 5, 0, 0, 0), step_ends=(2,))
+    assert likelihood([plain, padded]) == "a"
 
 
 def test_likelihood_of_long_solutions_does_not_underflow() -> None:

@@ -1,0 +1,37 @@
+# Two commands do everything on a fresh machine with Python 3.11 and make: `make run` and `make test`.
+# A Linux machine without a GPU saves gigabytes with torch's CPU build:
+#   make run TORCH_INDEX=https://download.pytorch.org/whl/cpu
+
+PYTHON ?= python3.11
+VENV ?= .venv
+TORCH_INDEX ?=
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: run test check setup train benchmark clean
+
+run: $(READY)  ## the main job: the bundled models on the test problems, about two minutes
+	$(BIN)/flopwise evaluate
+
+test: $(READY)  ## the whole test suite
+	$(BIN)/python -m pytest
+
+check: $(READY)  ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+benchmark: $(READY)  ## speed as ratios of two things measured in one run
+	$(BIN)/python -m tests.benchmarks.local_engine
+
+setup: $(READY)
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(if $(TORCH_INDEX),$(BIN)/pip install --quiet 'torch~=2.13.0' --index-url $(TORCH_INDEX))
+	$(BIN)/pip install --quiet -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

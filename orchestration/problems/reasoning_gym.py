@@ -259,11 +259,11 @@ class Generated:
             if problem is None or (key := question_hash(problem.question)) in seen:
                 barren += 1
                 if barren >= _PATIENCE:
-                    raise UserError.of(
-                        "dataset.count",
-                        self.count,
-                        f"{self.source.description} has only about {len(seen):,} {self.split} questions",
+                    mend = (
+                        f"{self.source.description} gave only {len(seen):,} {self.split} questions with an answer,"
+                        f" then nothing new in {_PATIENCE:,} draws"
                     )
+                    raise UserError.of("dataset.count", self.count, mend)
                 continue
             barren = 0
             seen.add(key)

@@ -101,7 +101,7 @@ def test_any_reasoning_gym_data_set_by_name() -> None:
 
 def test_a_source_without_enough_questions_says_so() -> None:
     tiny = ArithmeticSource(terms=(2, 2), digits=(1, 1), sums=1.0)
-    with pytest.raises(UserError, match=r"only about \d+ validation questions"):
+    with pytest.raises(UserError, match=r"only \d+ validation questions"):
         list(Generated(tiny, "validation", 1_000))
 
 

@@ -162,10 +162,11 @@ def value_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 class _LanguageTrainer(BatchTrainer):
-    def compute_loss(self, model: Any, inputs: dict[str, Tensor], **_: Any) -> Tensor:
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
+    ) -> Any:
         output = model(input_ids=inputs["input_ids"], labels=inputs["language"], use_cache=False)
-        loss: Tensor = output.loss
-        return loss
+        return (output.loss, {"loss": output.loss}) if return_outputs else output.loss
 
 
 class _ValueTrainer(BatchTrainer):
@@ -387,6 +388,7 @@ def _arguments(settings: PrmTraining, folder: Path, steps: int, **more: Any) -> 
         use_cpu=not torch.cuda.is_available(),
         remove_unused_columns=False,
         prediction_loss_only=True,
+        label_names=["language", "targets"],
         **more,
     )
 

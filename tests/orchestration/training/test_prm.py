@@ -1,0 +1,187 @@
+"""The verifier's making, from a policy to a folder that scores, at a hundredth of its size; and its labels by hand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import torch
+
+from actors.engines.base import ScoreRequest
+from actors.engines.scoring import ScoringEngine
+from actors.engines.value_head import ValueHeadConfig
+from actors.errors import UserError
+from actors.schema import CANDIDATES
+from orchestration.problems import ArithmeticSource
+from orchestration.runs import Run
+from orchestration.training.policy import PolicyShape, PolicyTraining, train_policy
+from orchestration.training.prm import PrmTraining, train_prm
+from orchestration.training.prm_job import PrmJob, Sampled, make_prm, sampling_settings
+from orchestration.training.step_data import held_out, labelled_solutions
+
+EASY: dict[str, Any] = {"legs": [1, 2], "counts": [1, 5], "sums": 0.0}
+
+
+def row(index: int, ids: list[int], ends: list[int], correct: bool, **more: Any) -> dict[str, Any]:
+    base = {
+        "key": "k",
+        "problem_id": "p",
+        "strategy": "monte_carlo",
+        "seed": 0,
+        "index": index,
+        "parent": -1,
+        "depth": 0,
+        "token_ids": ids,
+        "step_tokens": ends,
+        "finish_reason": "eos",
+        "answer": "7",
+        "correct": correct,
+        "kept": True,
+    }
+    return base | more
+
+
+def table(*rows: dict[str, Any]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema=CANDIDATES)
+
+
+def test_labels_are_shares_of_correct_rollouts_and_the_last_is_the_answer() -> None:
+    rollouts = [
+        row(4 + i, [1, 2, 9, 9 + i], [2, 4], good, kept=False, parent=0, depth=1)
+        for i, good in enumerate([True, False, False, False])
+    ]
+    [one] = labelled_solutions(table(row(0, [1, 2, 3, 4], [2, 4], True), *rollouts))
+    assert one.labels == (0.25, 1.0)
+    assert one.correct
+
+
+def test_a_prefix_that_two_samples_share_shares_its_rollouts() -> None:
+    rollout = row(5, [1, 2, 8], [2, 3], False, kept=False, parent=0, depth=1)
+    first, second = labelled_solutions(
+        table(row(0, [1, 2, 3], [2, 3], True), row(1, [1, 2, 4], [2, 3], False), rollout)
+    )
+    assert (first.labels, second.labels) == ((0.0, 1.0), (0.0, 0.0))
+
+
+def test_without_rollouts_steps_take_the_answers_of_the_samples_through_them() -> None:
+    samples = [row(0, [1, 2, 3], [2, 3], True), row(1, [1, 2, 4], [2, 3], False), row(2, [5, 6], [2], False)]
+    assert [one.labels for one in labelled_solutions(table(*samples))] == [(0.5, 1.0), (0.5, 0.0), (0.0,)]
+
+
+def test_unreadable_and_cut_off_samples_label_nothing_and_copies_count_once() -> None:
+    rows = [
+        row(0, [1, 2], [2], False, answer=None),
+        row(1, [1, 3], [2], False, finish_reason="length"),
+        row(2, [1, 4], [2], True),
+        row(3, [1, 4], [2], True),
+    ]
+    assert [one.token_ids for one in labelled_solutions(table(*rows))] == [(1, 4)]
+
+
+def test_held_out_is_a_share_that_never_changes_sides() -> None:
+    ids = [f"p{i}" for i in range(4000)]
+    small = {i for i in ids if held_out(i, 0.1, 0)}
+    assert 300 < len(small) < 500
+    assert small < {i for i in ids if held_out(i, 0.2, 0)}
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("policy")
+    source = ArithmeticSource().with_options(EASY)
+    shape = PolicyShape(width=64, layers=2, heads=4, feed_forward=128, context=128)
+    train_policy(
+        PolicyTraining(
+            source=source,
+            shape=shape,
+            vocabulary=400,
+            tokenizer_problems=1000,
+            problems=12_000,
+            validation_problems=50,
+            tokens_per_step=2048,
+            save_every=1000,
+        ),
+        output,
+    )
+    return output
+
+
+@pytest.fixture(scope="module")
+def job(policy: Path, tmp_path_factory: pytest.TempPathFactory) -> PrmJob:
+    return PrmJob(
+        policy=str(policy),
+        options=EASY,
+        max_tokens=80,
+        parts=(Sampled(60, 1, "majority(n=4)"), Sampled(20, 2, "monte_carlo(samples=4,rollouts=2)")),
+        replicas=1,
+        runs=str(tmp_path_factory.mktemp("runs")),
+        training=PrmTraining(
+            width=16, value_epochs=4, tokens_per_step=1024, save_every=5, held_out_share=0.3
+        ),
+    )
+
+
+async def test_from_policy_to_a_verifier_that_scores_and_a_second_start_samples_nothing(
+    job: PrmJob, tmp_path: Path
+) -> None:
+    measures = make_prm(job, tmp_path / "prm")
+    assert measures["questions_with_both"] > 0
+    assert 0 <= measures["auroc_within_question"] <= 1
+    assert measures["calibration"][0]["step"] == 1
+    engine = ScoringEngine.load(tmp_path / "prm")
+    scores = await engine.score(ScoreRequest((0, 5, 6, 7, 8), 2, (4, 5)))
+    assert all(0 < value < 1 for value in scores.values)
+
+    sampled = [Run(Path(sampling_settings(job, n).folder)) for n in range(2)]
+    before = [sorted(run.folder.rglob("*.parquet")) for run in sampled]
+    again = make_prm(job, tmp_path / "again")
+    assert [sorted(run.folder.rglob("*.parquet")) for run in sampled] == before
+    assert again == measures
+
+
+def _prompts(run: Run) -> dict[str, tuple[int, ...]]:
+    return {problem: (0, 5) for problem in run.candidates()["problem_id"].to_pylist()}
+
+
+def test_the_plain_recipe_trains_the_backbone_by_cross_entropy_alone(
+    job: PrmJob, policy: Path, tmp_path: Path
+) -> None:
+    run = Run(Path(sampling_settings(job, 1).folder))
+    plain = replace(
+        job.training, language_weight=0, likelihood=False, width=0, train_backbone=True, value_epochs=2
+    )
+    train_prm(plain, policy, [run.candidates()], _prompts(run), tmp_path)
+    head = json.loads((tmp_path / "value_head.json").read_text())
+    assert (head["hidden"], head["likelihood"], head["width"]) == (True, False, 0)
+    assert (tmp_path / "model.safetensors").read_bytes() != (policy / "model.safetensors").read_bytes()
+
+
+def test_the_head_alone_leaves_the_backbone_as_it_was(job: PrmJob, policy: Path, tmp_path: Path) -> None:
+    run = Run(Path(sampling_settings(job, 1).folder))
+    train_prm(
+        replace(job.training, language_weight=0, value_epochs=1),
+        policy,
+        [run.candidates()],
+        _prompts(run),
+        tmp_path,
+    )
+    from safetensors.torch import load_file
+
+    before, after = load_file(policy / "model.safetensors"), load_file(tmp_path / "model.safetensors")
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_solutions_of_one_kind_only_cannot_train_a_verifier(policy: Path, tmp_path: Path) -> None:
+    rows = [row(0, [1, 2], [2], True, problem_id=f"p{i}") for i in range(40)]
+    with pytest.raises(UserError, match="both right and wrong"):
+        train_prm(PrmTraining(), policy, [table(*rows)], {f"p{i}": (0,) for i in range(40)}, tmp_path)
+
+
+def test_a_head_that_reads_nothing_is_refused() -> None:
+    with pytest.raises(UserError, match="must read"):
+        ValueHeadConfig(8, hidden=False, likelihood=False)

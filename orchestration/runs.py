@@ -54,7 +54,6 @@ class Identity:
     prompt: str
     delimiter: str
     max_tokens: int
-    context: int | None
 
 
 def problem_hash(problem: Problem) -> str:

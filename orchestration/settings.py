@@ -35,6 +35,8 @@ ROLES: dict[str, Role] = {
     "verifier": "changes",
     "verifier.path": "free",
     "budget": "extends",
+    # The books of a folder are kept in one accounting.
+    "budget.unit": "changes",
     "cluster": "free",
     "report": "free",
 }
@@ -48,6 +50,18 @@ def role(key: str) -> Role:
         if not dot:
             raise KeyError(key)
     return ROLES[name]
+
+
+def flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one mapping with dotted keys; an empty mapping is a value."""
+    flat: dict[str, Any] = {}
+    for name, value in data.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{key}.")
+        else:
+            flat[key] = value
+    return flat
 
 
 @dataclass
@@ -82,7 +96,6 @@ class PromptSettings:
 class PolicySettings:
     path: str = "bundled"
     dtype: str = "float32"
-    context: int | None = None
     max_tokens: int = 256
     typical_tokens: int = 70
     delimiter: str = "\n"
@@ -129,6 +142,14 @@ class ReportSettings:
     seed: int = 0
     pairs: list[str] = field(default_factory=list)
     figures: list[str] = field(default_factory=lambda: ["png", "svg"])
+
+
+@dataclass
+class ShowSettings:
+    """What `flopwise show` may be told besides run and problem."""
+
+    strategy: str | None = None
+    count: int = 3
 
 
 @dataclass

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import yaml
 
 from actors.errors import UserError, nearest
+from orchestration.settings import flatten
 
 T = TypeVar("T")
 
@@ -49,25 +50,13 @@ def compose(root: str, words: Sequence[str], schema: type[T]) -> T:
         if option not in options(group):
             mend = f"choose one of {', '.join(options(group))}{nearest(option, options(group))}"
             raise UserError.of(group, option, mend)
-    data = _defaults(root, [f"{group}={option}" for group, option in chosen.items()])
+    data = _defaults(root, [f"{group}={option}" for group, option in chosen.items()], bool(known_groups))
     picked = known_groups | chosen
     for key, text in changes.items():
         kind = _kind(schema, data, key, picked)
         _set(data, key, _value(key, text, kind))
     built: T = _build(schema, data, "")
     return built
-
-
-def flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings as one mapping with dotted keys; an empty mapping is a value."""
-    flat: dict[str, Any] = {}
-    for name, value in data.items():
-        key = f"{prefix}{name}"
-        if isinstance(value, dict) and value:
-            flat |= flatten(value, f"{key}.")
-        else:
-            flat[key] = value
-    return flat
 
 
 def list_of_texts(text: str) -> list[str]:
@@ -93,7 +82,10 @@ def _split(word: str) -> tuple[str, str]:
     return key.strip(), value
 
 
-def _defaults(root: str, chosen: list[str]) -> dict[str, Any]:
+def _defaults(root: str, chosen: list[str], has_groups: bool) -> dict[str, Any]:
+    if not has_groups:
+        plain = yaml.safe_load((CONF / f"{root}.yaml").read_text())
+        return {name: value for name, value in plain.items() if not name.startswith("_")}
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from omegaconf import OmegaConf
@@ -176,7 +168,11 @@ def _build(kind: Any, value: Any, key: str) -> Any:
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         hints = typing.get_type_hints(kind)
         inside = f"{key}." if key else ""
-        values = {name: _build(hints[name], one, f"{inside}{name}") for name, one in value.items()}
+        values = {
+            name: _build(hints[name], one, f"{inside}{name}")
+            for name, one in value.items()
+            if not name.startswith("_")  # Hydra's own, such as _target_
+        }
         return kind(**values)
     choices = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     if value is None and types.NoneType in choices:
@@ -193,6 +189,9 @@ def _as(kind: Any, value: Any, key: str) -> Any:
     if typing.get_origin(kind) is list and isinstance(value, list):
         (item,) = typing.get_args(kind)
         return [_build(item, one, key) for one in value]
+    if typing.get_origin(kind) is tuple and isinstance(value, list):
+        items = typing.get_args(kind)
+        return tuple(_build(item, one, key) for item, one in zip(items, value, strict=False)) or None
     if typing.get_origin(kind) is dict and isinstance(value, dict):
         return value
     if kind is bool or isinstance(value, bool):

@@ -34,7 +34,6 @@ IDENTITY = Identity(
     prompt="{question}",
     delimiter="\n",
     max_tokens=256,
-    context=None,
 )
 PROBLEM = Problem("p1", "1 + 1 = ?", "2")
 

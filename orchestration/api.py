@@ -1,0 +1,81 @@
+"""Flopwise from Python: evaluate, report and read runs in a few lines, with the command's own settings and
+checks.
+
+    from orchestration.api import evaluate, report
+
+    run = evaluate(["greedy", "majority(n=16)"], dataset="arithmetic", count=50, folder="runs/mine",
+    budget=1e12) print(report(run).measures.rows) for result in run.results(): print(result.answer,
+    result.correct)
+
+It knows nothing that the command does not. Invariant: the same settings give the same run from here and from
+the command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from actors.errors import UserError
+from actors.work import Progress
+from orchestration.commands.compose import compose
+from orchestration.evaluation import evaluate as evaluate_prepared
+from orchestration.prepare import prepare
+from orchestration.report.write import Report, make_report
+from orchestration.runs import Result, Run
+from orchestration.settings import EvaluateSettings, ReportSettings
+
+__all__ = ["Report", "ReportSettings", "Result", "Run", "UserError", "evaluate", "report", "settings_of"]
+
+
+def evaluate(
+    strategies: Sequence[str],
+    *,
+    folder: str | Path,
+    dataset: str | None = None,
+    count: int | None = None,
+    policy: str | Path | None = None,
+    verifier: str | Path | None = None,
+    budget: float | None = None,
+    settings: Sequence[str] = (),
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Run:
+    """Solve problems by each strategy and return the run; what its folder holds already is not done again.
+
+    `dataset` is a data set's name in the config (arithmetic, gsm_symbolic, ...) or a .jsonl or .parquet file;
+    `policy` and `verifier` are an option's name (bundled, none) or a model's folder; `budget` is in FLOPs.
+    `settings` are further `key=value` words as the command takes them. Raises UserError for whatever the
+    command would refuse.
+    """
+    words = [f"strategies=[{','.join(strategies)}]", f"folder={folder}"]
+    if dataset is not None:
+        words += ["dataset=table", f"dataset.path={dataset}"] if _is_file(dataset) else [f"dataset={dataset}"]
+    words += [f"dataset.count={count}"] if count is not None else []
+    words += _model("policy", policy, "base") + _model("verifier", verifier, "folder")
+    words += [f"budget.flops={budget}"] if budget is not None else []
+    prepared = prepare(settings_of([*words, *settings]))
+    return evaluate_prepared(prepared, on_progress=on_progress)
+
+
+def settings_of(words: Sequence[str] = ()) -> EvaluateSettings:
+    """The settings that `flopwise evaluate` has with these `key=value` words."""
+    return compose("evaluate", words, EvaluateSettings)
+
+
+def report(run: Run | str | Path, settings: ReportSettings | None = None) -> Report:
+    """Measure a run, write its report into its folder, and return it."""
+    return make_report(run if isinstance(run, Run) else Run(run), settings or ReportSettings())
+
+
+def _is_file(dataset: str) -> bool:
+    return dataset.endswith((".jsonl", ".parquet"))
+
+
+def _model(group: str, value: str | Path | None, option: str) -> list[str]:
+    """Words that choose a model: an option's name as it is, a path as the path of `option`."""
+    if value is None:
+        return []
+    if isinstance(value, str) and "/" not in value and not Path(value).is_dir():
+        return [f"{group}={value}"]
+    # A later word wins, so an option of the user's own choice may follow.
+    return [f"{group}={option}", f"{group}.path={value}"]

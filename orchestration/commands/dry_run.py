@@ -1,0 +1,174 @@
+"""`flopwise evaluate --dry-run`: what would run, what it would take, and whether the budget suffices.
+
+It loads no model and starts nothing. Invariant: it writes nothing, and refuses whatever the real run would
+refuse.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestration.commands.evaluate import known_record
+from orchestration.estimate import Needs, estimate
+from orchestration.flops import generation_flops
+from orchestration.prepare import Prepared
+from orchestration.report.tables import rich_table, scientific
+from orchestration.settings import ReplicaSettings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from orchestration.evaluation import Session
+
+
+def show_plan(prepared: Prepared, console: Console) -> None:
+    """Print the plan of a run."""
+    from rich.table import Table
+
+    session = _survey(prepared)
+    needs = estimate(prepared, session.problems)
+    settings = prepared.settings
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column()
+    grid.add_row("problems", f"{session.problems:,}: {prepared.dataset.description}")
+    grid.add_row("folder", _folder(prepared, session))
+    grid.add_row(
+        "policy",
+        f"{prepared.policy}, {prepared.policy_cost.parameters:,} parameters that count, {settings.policy.dtype}, "
+        + _share(settings.cluster.policy),
+    )
+    if prepared.verifier is not None and prepared.verifier_cost is not None:
+        grid.add_row(
+            "verifier",
+            f"{prepared.verifier}, {prepared.verifier_cost.parameters:,} parameters that count, "
+            f"{settings.verifier.dtype}, " + _share(settings.cluster.verifier),
+        )
+    grid.add_row(
+        "tokens",
+        f"prompt {prepared.prompt_tokens} on average, solution {settings.policy.typical_tokens} "
+        f"(policy.typical_tokens), at most {settings.policy.max_tokens} (policy.max_tokens)",
+    )
+    grid.add_row("budget", _budget(prepared))
+    console.print(grid, highlight=False)
+    console.print()
+    console.print(
+        rich_table(
+            _HEAD, _cells(needs), "Expected for one problem, each strategy alone; at worst in brackets"
+        )
+    )
+    for line in _verdict(prepared, needs, session):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+_HEAD = ["strategy", "generations", "tokens", "scored", "FLOPs (paper)", "FLOPs (exact)"]
+
+
+def _cells(needs: Needs) -> list[list[str]]:
+    cells = []
+    for need in needs.each:
+        worst = need.worst
+        cells.append(
+            [
+                need.strategy,
+                f"{need.generations:,}",
+                f"{need.expected.policy_tokens:,}" + (f" ({worst.policy_tokens:,})" if worst else ""),
+                f"{need.expected.verifier_tokens:,}",
+                scientific(need.expected.paper) + (f" ({scientific(worst.paper)})" if worst else ""),
+                scientific(need.expected.exact) + (f" ({scientific(worst.exact)})" if worst else ""),
+            ]
+        )
+    return cells
+
+
+def _survey(prepared: Prepared) -> Session:
+    from orchestration.evaluation import done_keys, larger, survey
+    from orchestration.records import identify, run_record
+
+    folder = Path(prepared.settings.folder)
+    known = known_record(folder)
+    identity = identify(prepared)
+    paid_more = larger(prepared.budget, known.get("budget_flops")) if known else False
+    run_record(prepared, identity, known)
+    return survey(prepared, identity, done_keys(folder, again_unaffordable=paid_more))
+
+
+def _folder(prepared: Prepared, session: Session) -> str:
+    folder = prepared.settings.folder
+    if not session.outcomes_done:
+        return (
+            f"{folder} (new)" if not (Path(folder) / "run.json").is_file() else f"{folder} (nothing done yet)"
+        )
+    return f"{folder} (resuming: {session.problems_done:,} of {session.problems:,} problems done)"
+
+
+def _share(replica: ReplicaSettings) -> str:
+    copies = f"{replica.replicas} replica{'s' if replica.replicas > 1 else ''}"
+    threads = f"{replica.threads} thread{'s' if replica.threads > 1 else ''}"
+    gpus = f" and {replica.gpus:g} GPU" if replica.gpus else ""
+    return f"{copies} of {replica.cpus:g} CPU{gpus}, {threads}, {replica.max_sequences} sequences at once"
+
+
+def _budget(prepared: Prepared) -> str:
+    if prepared.budget is None:
+        return "none (budget.flops, budget.tokens or budget.generations sets one)"
+    typical = prepared.settings.policy.typical_tokens
+    price = generation_flops(
+        prepared.policy_cost, prepared.verifier_cost, prepared.prompt_tokens, typical, prepared.unit
+    )
+    generations = prepared.budget / price
+    scored = ", each scored" if prepared.verifier_cost else ""
+    return (
+        f"{scientific(prepared.budget)} FLOPs ({prepared.unit}): about {generations:,.0f} generations{scored}, "
+        f"or {generations * typical:,.0f} tokens"
+    )
+
+
+def _verdict(prepared: Prepared, needs: Needs, session: Session) -> list[str]:
+    expected = needs.expected
+    disk = ", ".join(f"{_size(size)} with keep={keep}" for keep, size in needs.disk.items())
+    lines = [
+        f"All {needs.problems:,} problems, samples shared: {expected.policy_tokens:,} tokens drawn, "
+        f"{expected.verifier_tokens:,} scored, {scientific(expected.paper)} FLOPs (paper), "
+        f"{scientific(expected.exact)} (exact).",
+        "At worst: "
+        + (
+            f"{scientific(needs.worst.paper)} FLOPs (paper), {scientific(needs.worst.exact)} (exact)."
+            if needs.worst
+            else "no bound is known for some strategies; a budget bounds them."
+        ),
+        f"On disk about {disk}.",
+    ]
+    if prepared.budget is not None:
+        want = expected.paper if prepared.unit == "paper" else expected.exact
+        worst = (
+            None
+            if needs.worst is None
+            else needs.worst.paper
+            if prepared.unit == "paper"
+            else needs.worst.exact
+        )
+        if worst is not None and worst <= prepared.budget:
+            lines.append("The budget suffices, even at worst.")
+        elif want <= prepared.budget:
+            lines.append(
+                f"The budget suffices as expected ({want / prepared.budget:.0%} of it), not at worst."
+            )
+        else:
+            lines.append(
+                f"The budget does not suffice: it pays about {prepared.budget / want:.0%} of what is expected; problems "
+                "that it cannot pay end as unaffordable or with fewer candidates."
+            )
+    if session.outcomes_done:
+        share = session.outcomes_left / session.outcomes
+        lines.append(f"{share:.0%} of the outcomes are still to be made; the figures above are for all.")
+    return lines
+
+
+def _size(size: int) -> str:
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size < 1000 or unit == "TB":
+            return f"{size:.0f} {unit}" if size >= 10 or unit == "B" else f"{size:.1f} {unit}"
+        size = size / 1000  # type: ignore[assignment]
+    raise AssertionError

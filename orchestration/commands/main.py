@@ -1,0 +1,85 @@
+"""The `flopwise` command: finds the sub-command, and turns a user's mistakes into one line.
+
+It imports nothing heavy, so that help comes at once. Invariant: a mistake of the user's ends with exit code 2
+and one line, Ctrl-C with 130; whatever else goes wrong keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from actors.errors import UserError, nearest
+
+HELP = """flopwise makes a language model think longer exactly where it pays: test-time search under one FLOPs
+budget.
+
+Commands:
+  flopwise evaluate               solve problems with several strategies and compare them
+  flopwise report RUN             make tables and figures of a run again
+  flopwise show RUN [PROBLEM]     read a run's problems, candidates, steps and scores
+  flopwise train policy FOLDER    train a small policy from nothing
+  flopwise train prm FOLDER       train a process reward model on runs
+
+Examples:
+  flopwise evaluate               the bundled models on 200 test problems
+  flopwise evaluate --dry-run     what that would take
+  flopwise evaluate --help        every setting, with examples
+
+Every command has --help. Settings are given as key=value."""
+
+COMMANDS = ("evaluate", "report", "show", "train")
+
+PATIENCE_MESSAGE = "\nstopped. What had ended is kept; the same command goes on where it stopped."
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command that `words` (by default the command line's) name; return the exit code."""
+    given = list(sys.argv[1:] if words is None else words)
+    if not given or given[0] in ("--help", "-h", "help"):
+        print(HELP)
+        return 0
+    if given[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"flopwise {version('flopwise')}")
+        return 0
+    try:
+        if given[0] not in COMMANDS:
+            raise UserError(
+                f"{given[0]!r} is no command{nearest(given[0], COMMANDS)}; there are {', '.join(COMMANDS)}"
+            )
+        code: int = importlib.import_module(f"orchestration.commands.{given[0]}").run(given[1:])
+    except UserError as error:
+        _complain(str(error))
+        return 2
+    except KeyboardInterrupt:
+        print(PATIENCE_MESSAGE, file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone, as with `| head`.
+        sys.stderr.close()
+        return 0
+    return code
+
+
+def options_of(words: Sequence[str], known: Sequence[str]) -> tuple[set[str], list[str]]:
+    """Split words into --options, checked against `known`, and the rest."""
+    options = {"--help" if word == "-h" else word for word in words if word.startswith("-")}
+    for option in sorted(options):
+        if option not in known:
+            raise UserError(f"{option}: no such option{nearest(option, known)}; there are {', '.join(known)}")
+    return options, [word for word in words if not word.startswith("-")]
+
+
+def _complain(message: str) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    line = Text.assemble(("error: ", "bold red"), message)
+    Console(stderr=True, soft_wrap=True, highlight=False).print(line)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""`flopwise report RUN`: make the tables and figures of a run again, from what is on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from actors.errors import UserError
+from orchestration.commands.compose import compose
+from orchestration.commands.helptext import help_of
+from orchestration.commands.main import options_of
+from orchestration.settings import ReportSettings, check_report
+
+
+@dataclass
+class _Settings:
+    report: ReportSettings = field(default_factory=ReportSettings)
+
+
+def run(words: Sequence[str]) -> int:
+    """Run the command; return its exit code."""
+    options, rest = options_of(words, ("--help",))
+    if "--help" in options:
+        print(help_of("report"))
+        return 0
+    folders = [word for word in rest if "=" not in word]
+    if len(folders) != 1:
+        raise UserError("name one run, as in: flopwise report runs/evaluate")
+    settings = compose("report", [word for word in rest if "=" in word], _Settings).report
+    check_report(settings)
+    from rich.console import Console
+
+    from orchestration.report.write import make_report
+    from orchestration.runs import Run
+
+    console = Console()
+    report = make_report(Run(folders[0]), settings)
+    report.show(console)
+    for path in report.paths:
+        console.print(str(path), highlight=False, soft_wrap=True)
+    return 0

@@ -1,0 +1,156 @@
+"""What a run would take, told from settings alone: tokens, FLOPs by both accountings, bytes on disk.
+
+It loads no model. Invariant: a worst case is a true upper bound (or None, where a strategy sets none); an
+expectation takes a solution to have the policy's typical length, and its strategies to run alone unless the
+total is asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from actors.work import Cost, CostModel, Strategy
+from orchestration.prepare import Prepared
+from orchestration.strategies.beam import Beam
+from orchestration.strategies.best_of_n import BestOfN
+from orchestration.strategies.greedy import Greedy
+from orchestration.strategies.majority import Majority
+from orchestration.strategies.monte_carlo import MonteCarlo
+
+# Bytes on disk, measured on runs of the bundled models (zstd Parquet): a row, and what a token adds to it.
+_ROW = {"all": 60.0, "no_token_ids": 50.0, "answers": 40.0}
+_TOKEN = {"all": 2.5, "no_token_ids": 1.3, "answers": 0.0}
+_OUTCOME = 80.0
+
+# A solution in steps of this many tokens, where only the strategy knows how often it starts anew.
+_STEP = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What one strategy needs for one problem: candidates, and cost with a typical length and at worst."""
+
+    strategy: str
+    generations: int
+    candidates: int
+    expected: Cost
+    worst: Cost | None
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a run needs: each strategy for one problem, and all of them for `problems`, samples shared.
+
+    `disk` is in bytes, by what is kept of candidates.
+    """
+
+    problems: int
+    each: list[Need]
+    expected: Cost
+    worst: Cost | None
+    disk: dict[str, int]
+
+
+def estimate(prepared: Prepared, problems: int) -> Needs:
+    """Estimate a run of `problems` problems that starts from nothing."""
+    typical, most = prepared.settings.policy.typical_tokens, prepared.settings.policy.max_tokens
+    each = [_need(prepared, strategy, typical, most) for strategy in prepared.strategies]
+    shared = _shared(prepared, each, typical)
+    worst = [need.worst for need in each]
+    total_worst = None
+    if all(one is not None for one in worst):
+        total_worst = _times(sum((one for one in worst if one is not None), Cost()), problems)
+    candidates = problems * sum(need.candidates for need in each)
+    disk = {
+        keep: int(candidates * (_ROW[keep] + _TOKEN[keep] * typical) + problems * len(each) * _OUTCOME)
+        for keep in _ROW
+    }
+    return Needs(problems, each, _times(shared, problems), total_worst, disk)
+
+
+def _need(prepared: Prepared, strategy: Strategy, typical: int, most: int) -> Need:
+    draws = _draws(strategy, typical)
+    bound = _bound(strategy, most)
+    policy, verifier = prepared.policy_cost, prepared.verifier_cost if strategy.uses_verifier else None
+    prompt, longest = prepared.prompt_tokens, prepared.longest_prompt
+    mean = max(1, draws.tokens // draws.sequences)
+    expected = _drawing(policy, prompt, draws.sequences, mean) + _scoring(
+        verifier, prompt, draws.sequences, mean
+    )
+    worst = None if bound is None else _drawing(policy, longest, *bound) + _scoring(verifier, longest, *bound)
+    return Need(strategy.text, draws.generations, draws.sequences, expected, worst)
+
+
+@dataclass(frozen=True, slots=True)
+class _Draws:
+    generations: int
+    sequences: int
+    tokens: int
+
+
+def _draws(strategy: Strategy, typical: int) -> _Draws:
+    """How many generations, candidates and tokens a strategy draws where a solution has `typical` tokens."""
+    if isinstance(strategy, MonteCarlo):
+        steps = max(1, typical // _STEP)
+        rollouts = strategy.samples * (steps - 1) * strategy.rollouts
+        tokens = strategy.samples * typical + rollouts * typical // 2
+        return _Draws(strategy.samples, strategy.samples + rollouts, tokens)
+    n = getattr(strategy, "n", strategy.sequences)
+    count = 1 if isinstance(strategy, Greedy) else int(n)
+    return _Draws(count, count, count * typical)
+
+
+def _bound(strategy: Strategy, most: int) -> tuple[int, int] | None:
+    """(sequences, tokens each) that no run of the strategy exceeds; None where nothing is known."""
+    if isinstance(strategy, Greedy):
+        return 1, most
+    if isinstance(strategy, Majority | BestOfN):
+        return strategy.n, most
+    if isinstance(strategy, Beam):
+        # In every round each of n places may draw all that its prefix leaves, and a prefix gains a token a
+        # round.
+        rounds = 1 if strategy.n == 1 else min(strategy.rounds, most)
+        return strategy.n * rounds, most
+    if isinstance(strategy, MonteCarlo):
+        return strategy.samples * (1 + (most - 1) * strategy.rollouts), most
+    return None
+
+
+def _drawing(policy: CostModel, prompt: int, sequences: int, tokens: int) -> Cost:
+    """`sequences` continuations of one prompt, which is computed once, each of `tokens` tokens."""
+    drawn = sequences * tokens
+    exact = policy.exact(0, prompt - 1, 0) + sequences * policy.exact(prompt - 1, tokens, tokens)
+    return Cost(policy_tokens=drawn, paper=policy.paper(drawn), exact=exact)
+
+
+def _scoring(verifier: CostModel | None, prompt: int, sequences: int, tokens: int) -> Cost:
+    """Each of those continuations scored once; nothing without a verifier."""
+    if verifier is None or sequences == 0:
+        return Cost()
+    exact = verifier.exact(0, prompt, 0) + sequences * verifier.exact(prompt, tokens, tokens)
+    return Cost(verifier_tokens=sequences * tokens, paper=verifier.paper(sequences * tokens), exact=exact)
+
+
+def _shared(prepared: Prepared, each: list[Need], typical: int) -> Cost:
+    """One problem by all strategies: independent samples of one temperature are drawn once, and scored once."""
+    total = Cost()
+    drawn: dict[tuple[float, float], int] = {}
+    scored: dict[tuple[float, float], int] = {}
+    for strategy, need in zip(prepared.strategies, each, strict=True):
+        if not isinstance(strategy, Majority | BestOfN):
+            total += need.expected
+            continue
+        sampling = (strategy.temperature, strategy.top_p)
+        drawn[sampling] = max(drawn.get(sampling, 0), strategy.n)
+        if strategy.uses_verifier:
+            scored[sampling] = max(scored.get(sampling, 0), strategy.n)
+    for sampling, n in drawn.items():
+        total += _drawing(prepared.policy_cost, prepared.prompt_tokens, n, typical)
+        total += _scoring(prepared.verifier_cost, prepared.prompt_tokens, scored.get(sampling, 0), typical)
+    return total
+
+
+def _times(cost: Cost, factor: int) -> Cost:
+    return Cost(
+        cost.policy_tokens * factor, cost.verifier_tokens * factor, cost.paper * factor, cost.exact * factor
+    )

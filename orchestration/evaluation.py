@@ -1,0 +1,224 @@
+"""An evaluation from prepared settings to a finished run folder: go on where it stopped, stream, record.
+
+It knows the runtime's driver API and nothing of terminals. Invariant: nothing is spent before the folder has
+agreed to be gone on with, and what the folder holds already is never asked for again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from actors.work import Progress, Prompt, Strategy, Task
+from orchestration.allocation import FirstCome
+from orchestration.flops import generation_flops
+from orchestration.prepare import Prepared
+from orchestration.problems import Problem, Quarantined, Table
+from orchestration.records import identify, now, run_record, session_record, write_record
+from orchestration.runs import Identity, ProblemStore, Run, outcome_key, problem_hash
+from orchestration.settings import ReplicaSettings
+
+if TYPE_CHECKING:
+    from actors.placement import RunPlan
+    from actors.replicas import ModelPlan
+    from actors.run_writer import Retention
+
+# Problems that are tokenised and stored at once: few files, and little waiting before the first task.
+_CHUNK = 512
+
+
+@dataclass(slots=True)
+class Session:
+    """What one start of a run finds to do: counts over all its problems, and rows that are no problems."""
+
+    problems: int = 0
+    problems_done: int = 0
+    outcomes: int = 0
+    outcomes_done: int = 0
+    skipped: list[Quarantined] = field(default_factory=list)
+
+    @property
+    def outcomes_left(self) -> int:
+        return self.outcomes - self.outcomes_done
+
+
+def evaluate(
+    prepared: Prepared,
+    on_start: Callable[[Session], None] = lambda _: None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Run:
+    """Run what is missing in the folder and return it. Blocks; Ctrl-C lets what is in hand end and is raised
+    again.
+
+    Raises UserError where the folder holds results of another set-up, or the machine cannot take the
+    replicas.
+    """
+    folder = Path(prepared.settings.folder)
+    identity = identify(prepared)
+    file = folder / "run.json"
+    known = json.loads(file.read_text()) if file.is_file() else None
+    paid_more = known is None or larger(prepared.budget, known.get("budget_flops"))
+    record = run_record(prepared, identity, known)
+    folder.mkdir(parents=True, exist_ok=True)
+    done = done_keys(folder, again_unaffordable=paid_more)
+    session = survey(prepared, identity, done)
+    on_start(session)
+    write_record(folder, prepared, record)
+    if session.outcomes_left:
+        started = time.time()
+        state = "failed"
+        try:
+            progress = _stream(prepared, identity, done, on_progress)
+            state = "finished"
+            record.setdefault("sessions", []).append(session_record(progress, started))
+        except KeyboardInterrupt:
+            state = "stopped"
+            raise
+        finally:
+            write_record(folder, prepared, record | {"state": state, "updated": now()})
+    else:
+        write_record(folder, prepared, record | {"state": "finished"})
+    return Run(folder)
+
+
+def survey(prepared: Prepared, identity: Identity, done: set[str]) -> Session:
+    """Count what there is to do, and what of it is done."""
+    session = Session()
+    for problem in _problems(prepared, session.skipped):
+        missing = len(_missing(prepared, identity, problem, done))
+        session.problems += 1
+        session.problems_done += missing == 0
+        session.outcomes += len(prepared.strategies)
+        session.outcomes_done += len(prepared.strategies) - missing
+    return session
+
+
+def tasks(
+    prepared: Prepared, identity: Identity, done: set[str], store: ProblemStore, tokenizer: Any
+) -> Iterator[tuple[Task, str | None]]:
+    """Stream what is missing as (task, reference answer); each problem is stored before its task is given
+    out.
+    """
+    todo = (
+        (problem, missing)
+        for problem in _problems(prepared, [])
+        if (missing := _missing(prepared, identity, problem, done))
+    )
+    while chunk := list(itertools.islice(todo, _CHUNK)):
+        prompts = [tuple(prepared.prompt.prompt_ids(tokenizer, problem.question)) for problem, _ in chunk]
+        store.store((problem, len(ids)) for (problem, _), ids in zip(chunk, prompts, strict=True))
+        for (problem, missing), ids in zip(chunk, prompts, strict=True):
+            strategies, keys = zip(*missing, strict=True)
+            task = Task(problem.id, Prompt(problem.id, ids), strategies, keys, prepared.settings.seed)
+            yield task, problem.answer
+
+
+def _missing(
+    prepared: Prepared, identity: Identity, problem: Problem, done: set[str]
+) -> list[tuple[Strategy, str]]:
+    content, seed = problem_hash(problem), prepared.settings.seed
+    keyed = (
+        (one, outcome_key(content, one.text, one.uses_verifier, seed, identity))
+        for one in prepared.strategies
+    )
+    return [(strategy, key) for strategy, key in keyed if key not in done]
+
+
+def _problems(prepared: Prepared, skipped: list[Quarantined]) -> Iterator[Problem]:
+    """The problems; rows of a table that are none go to `skipped`."""
+    if not isinstance(prepared.dataset, Table):
+        yield from prepared.dataset
+        return
+    for row in prepared.dataset.rows():
+        if isinstance(row, Problem):
+            yield row
+        else:
+            skipped.append(row)
+
+
+def done_keys(folder: Path, *, again_unaffordable: bool) -> set[str]:
+    """Keys of what the folder holds; what a larger budget may pay now is not among them."""
+    if not (folder / "outcomes").is_dir():
+        return set()
+    table = Run(folder).outcomes().select(["key", "state"])
+    rows = zip(table["key"].to_pylist(), table["state"].to_pylist(), strict=True)
+    return {key for key, state in rows if not (again_unaffordable and state == "unaffordable")}
+
+
+def larger(budget: int | None, known: int | None) -> bool:
+    """Whether a budget is larger than the one that a folder knew (None: unlimited)."""
+    return known is not None and (budget is None or budget > known)
+
+
+def _stream(
+    prepared: Prepared, identity: Identity, done: set[str], on_progress: Callable[[Progress], None]
+) -> Progress:
+    from transformers import AutoTokenizer
+
+    from actors.placement import Cluster
+
+    settings = prepared.settings
+    if settings.cluster.address:
+        os.environ["RAY_ADDRESS"] = settings.cluster.address
+    tokenizer = AutoTokenizer.from_pretrained(prepared.policy, local_files_only=True, trust_remote_code=False)
+    store = ProblemStore(Path(settings.folder))
+    with Cluster(run_plan(prepared)) as cluster:
+        cluster.infos()
+        return cluster.run(tasks(prepared, identity, done, store, tokenizer), on_progress)
+
+
+def run_plan(prepared: Prepared) -> RunPlan:
+    """What the runtime needs besides the tasks."""
+    from actors.placement import RunPlan
+    from actors.reader import ReaderPlan
+    from actors.replicas import Bench
+
+    settings = prepared.settings
+    first = None
+    if prepared.budget is not None:
+        first = generation_flops(
+            prepared.policy_cost,
+            prepared.verifier_cost,
+            prepared.longest_prompt,
+            settings.policy.max_tokens,
+            prepared.unit,
+        )
+    return RunPlan(
+        folder=Path(settings.folder),
+        policy=_model_plan(prepared.policy, settings.policy.dtype, settings.cluster.policy),
+        verifier=None
+        if prepared.verifier is None
+        else _model_plan(prepared.verifier, settings.verifier.dtype, settings.cluster.verifier),
+        bench=Bench(
+            reader=ReaderPlan(prepared.policy, settings.policy.delimiter, prepared.grader),
+            policy_cost=prepared.policy_cost,
+            verifier_cost=prepared.verifier_cost,
+            unit=prepared.unit,
+            max_tokens=settings.policy.max_tokens,
+        ),
+        allocator=FirstCome(first),
+        judge=prepared.grader,
+        budget=prepared.budget,
+        retention=cast("Retention", settings.keep),
+    )
+
+
+def _model_plan(path: Path, dtype: str, replica: ReplicaSettings) -> ModelPlan:
+    from actors.replicas import ModelPlan
+
+    return ModelPlan(
+        path=path,
+        replicas=replica.replicas,
+        cpus=replica.cpus,
+        gpus=replica.gpus,
+        threads=replica.threads,
+        max_sequences=replica.max_sequences,
+        device=replica.device,
+        dtype=dtype,
+    )

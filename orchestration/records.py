@@ -1,0 +1,123 @@
+"""What a run folder says of itself: run.json and config.yaml, and whether it may be gone on with.
+
+It knows settings and hashes, nothing of outcomes. Invariant: a folder's record names one set-up, and whatever
+differs from it in a way that changes results is refused by name.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import socket
+import time
+import uuid
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from actors.engines.identity import model_hash, tokenizer_hash
+from actors.schema import RUN_FORMAT
+from actors.work import Progress
+from orchestration.prepare import Prepared
+from orchestration.runs import Identity, check_same, write_atomically
+from orchestration.settings import flatten, role
+
+ENGINE = "local"
+
+
+def identify(prepared: Prepared) -> Identity:
+    """Hash the models' files: seconds for large ones."""
+    settings = prepared.settings
+    return Identity(
+        policy=model_hash(prepared.policy),
+        tokenizer=tokenizer_hash(prepared.policy),
+        dtype=settings.policy.dtype,
+        verifier=model_hash(prepared.verifier) if prepared.verifier else "",
+        verifier_dtype=settings.verifier.dtype if prepared.verifier else "",
+        engine=ENGINE,
+        grader=prepared.grader.version,
+        prompt=json.dumps(asdict(settings.policy.prompt), ensure_ascii=False, sort_keys=True),
+        delimiter=settings.policy.delimiter,
+        max_tokens=settings.policy.max_tokens,
+    )
+
+
+def run_record(prepared: Prepared, identity: Identity, known: dict[str, Any] | None) -> dict[str, Any]:
+    """The contents of run.json: `known` gone on with, or a new one.
+
+    Raises UserError with the differences where the folder holds results of another set-up. A verifier may
+    join later, for strategies that ask none do not change with it.
+    """
+    settings = prepared.settings
+    flat = flatten(asdict(settings))
+    same = {key: value for key, value in flat.items() if role(key) == "changes" and not _hashed(key)}
+    mine = asdict(identity)
+    if known is None:
+        known = {
+            "format": RUN_FORMAT,
+            "id": uuid.uuid4().hex[:12],
+            "created": now(),
+            "seeds": [],
+            "strategies": [],
+        }
+        known |= {"identity": mine, "settings": same}
+    old = known["identity"]
+    if not (old["verifier"] and mine["verifier"]):
+        joined = {name: old[name] or mine[name] for name in ("verifier", "verifier_dtype")}
+        old, mine = old | joined, mine | joined
+    wanted = {**mine, **same}
+    check_same(Path(settings.folder), {**old, **known["settings"]}, wanted)
+    known |= {
+        "identity": mine,
+        "state": "running",
+        "updated": now(),
+        "budget_flops": prepared.budget,
+        "versions": _versions(),
+        "models": {
+            "policy": {"path": str(prepared.policy), "cost": asdict(prepared.policy_cost)},
+            "verifier": None
+            if prepared.verifier is None or prepared.verifier_cost is None
+            else {"path": str(prepared.verifier), "cost": asdict(prepared.verifier_cost)},
+        },
+        "dataset": prepared.dataset.description,
+        "seeds": sorted({*known["seeds"], settings.seed}),
+        "strategies": list(dict.fromkeys([*known["strategies"], *(one.text for one in prepared.strategies)])),
+    }
+    return known
+
+
+def _hashed(key: str) -> bool:
+    """Settings that the identity already holds, as what they lead to."""
+    return key.startswith(("policy.", "verifier.")) or key == "dataset.grader"
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    names = ("flopwise", "torch", "transformers", "ray", "pyarrow", "numpy")
+    return {"python": platform.python_version()} | {name: version(name) for name in names}
+
+
+def write_record(folder: Path, prepared: Prepared, record: dict[str, Any]) -> None:
+    config = yaml.safe_dump(asdict(prepared.settings), sort_keys=False, allow_unicode=True)
+    write_atomically(folder / "config.yaml", config)
+    write_atomically(folder / "run.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def session_record(progress: Progress, started: float) -> dict[str, Any]:
+    """What run.json keeps of one start."""
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(started)),
+        "seconds": round(progress.seconds, 1),
+        "host": socket.gethostname(),
+        "outcomes": progress.outcomes,
+        "policy_tokens": progress.policy_tokens,
+        "spent": progress.spent,
+        "wasted": progress.wasted,
+    }
+
+
+def now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")

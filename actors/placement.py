@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -107,6 +108,16 @@ class _Policy:
         ray.kill(self._handle, no_restart=False)
 
 
+class _PolicyActor(PolicyReplica):
+    """Finds its peers by name: handles among a constructor's arguments would be lost to a restart."""
+
+    def __init__(
+        self, name: str, plan: ModelPlan, bench: Bench, verifiers: tuple[str, ...], writer: str
+    ) -> None:
+        handles = tuple(ray.get_actor(verifier) for verifier in verifiers)
+        super().__init__(name, plan, bench, handles, ray.get_actor(writer))
+
+
 class _SchedulerActor:
     def __init__(
         self,
@@ -164,14 +175,21 @@ class Cluster:
         start_ray()
         self._plan = plan
         self._check_room()
+        self._run = uuid.uuid4().hex[:8]
         self._writer = (
-            ray.remote(_WriterActor).options(num_cpus=0).remote(plan.folder, plan.judge, plan.retention)
+            ray.remote(_WriterActor)
+            .options(num_cpus=0, name=self._named("writer"))
+            .remote(plan.folder, plan.judge, plan.retention)
         )
         books = _get(self._writer.books.remote())
         self.verifiers = self._verifiers()
         self.policies = {
-            f"policy-{i}": self._actor(PolicyReplica, plan.policy).remote(
-                f"policy-{i}", plan.policy, plan.bench, tuple(self.verifiers.values()), self._writer
+            f"policy-{i}": self._actor(_PolicyActor, plan.policy, f"policy-{i}").remote(
+                f"policy-{i}",
+                plan.policy,
+                plan.bench,
+                tuple(self._named(name) for name in self.verifiers),
+                self._named("writer"),
             )
             for i in range(plan.policy.replicas)
         }
@@ -258,14 +276,22 @@ class Cluster:
         if plan is None:
             return {}
         return {
-            f"verifier-{i}": self._actor(VerifierReplica, plan).remote(plan) for i in range(plan.replicas)
+            f"verifier-{i}": self._actor(VerifierReplica, plan, f"verifier-{i}").remote(plan)
+            for i in range(plan.replicas)
         }
 
-    @staticmethod
-    def _actor(kind: type, plan: ModelPlan) -> Any:
+    def _named(self, name: str) -> str:
+        return f"{name}-{self._run}"
+
+    def _actor(self, kind: type, plan: ModelPlan, name: str) -> Any:
         # Whatever spends FLOPs is never retried by Ray: the scheduler leases again, so that waste is charged once.
         return ray.remote(kind).options(
-            num_cpus=plan.cpus, num_gpus=plan.gpus, max_restarts=-1, max_task_retries=0, max_concurrency=1000
+            name=self._named(name),
+            num_cpus=plan.cpus,
+            num_gpus=plan.gpus,
+            max_restarts=-1,
+            max_task_retries=0,
+            max_concurrency=1000,
         )
 
     def _check_room(self) -> None:

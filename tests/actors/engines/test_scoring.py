@@ -107,7 +107,7 @@ async def test_a_prompt_and_a_solution_asked_for_many_times_at_once_are_computed
     ValueHead(ValueHeadConfig(32)).save(checkpoints["llama"])
     engine = ScoringEngine.load(checkpoints["llama"])
     [first, *_] = solutions(1)
-    other = ScoreRequest(first.token_ids + (5, 6), first.prompt_length, (*first.step_ends, len(first.token_ids) + 2))
+    other = ScoreRequest((*first.token_ids, 5, 6), first.prompt_length, (*first.step_ends, len(first.token_ids) + 2))
     scores = await asyncio.gather(*(engine.score(r) for r in [first, first, other, first]))
     prompt = first.prompt_length
     whole = sum(s.computed for s in scores)

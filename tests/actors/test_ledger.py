@@ -1,0 +1,224 @@
+"""The books are conserved whatever happens, and a purse never lets out what it does not hold."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+
+from actors.ledger import Ledger, Purse
+from actors.work import PurseEmpty
+
+BUDGET = 1_000
+
+
+class Books(RuleBasedStateMachine):
+    """A ledger beside the plainest book-keeping that could be right."""
+
+    leases = Bundle("leases")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ledger = Ledger(BUDGET, spent=70, wasted=30)
+        self.granted: dict[int, int] = {}
+        self.reported: dict[int, tuple[int, int]] = {}
+        self.settled, self.lost, self.next = 70, 30, 1
+
+    def lent(self) -> int:
+        return sum(self.granted.values())
+
+    @rule(target=leases, amount=st.integers(0, 400))
+    def start(self, amount: int) -> int:
+        lease, self.next = self.next, self.next + 1
+        fits = amount <= BUDGET - self.settled - self.lost - self.lent()
+        assert self.ledger.grant(lease, amount) is fits
+        if fits:
+            self.granted[lease], self.reported[lease] = amount, (0, 0)
+        return lease
+
+    @rule(lease=leases, amount=st.integers(0, 200))
+    def grant_more(self, lease: int, amount: int) -> None:
+        if lease in self.granted:
+            fits = amount <= BUDGET - self.settled - self.lost - self.lent()
+            assert self.ledger.grant(lease, amount) is fits
+            self.granted[lease] += amount * fits
+
+    @rule(lease=leases, spent=st.floats(0, 1), reserved=st.floats(0, 1))
+    def report(self, lease: int, spent: float, reserved: float) -> None:
+        if lease in self.granted:
+            before = self.reported[lease][0]
+            now = before + int(spent * (self.granted[lease] - before))
+            aside = int(reserved * (self.granted[lease] - now))
+            self.ledger.report(lease, now, aside)
+            self.reported[lease] = (now, aside)
+
+    @rule(lease=leases)
+    def report_nonsense(self, lease: int) -> None:
+        """Less than before, or more than was lent: refused, and nothing has changed."""
+        if lease in self.granted:
+            with pytest.raises(ValueError, match="reports"):
+                self.ledger.report(lease, self.granted[lease], 1)
+            if self.reported[lease][0]:
+                with pytest.raises(ValueError, match="reports"):
+                    self.ledger.report(lease, self.reported[lease][0] - 1, 0)
+
+    @rule(lease=consumes(leases), share=st.floats(0, 1))
+    def close(self, lease: int, share: float) -> None:
+        if lease in self.granted:
+            before, granted = self.reported.pop(lease)[0], self.granted.pop(lease)
+            spent = before + int(share * (granted - before))
+            self.ledger.close(lease, spent)
+            self.settled += spent
+
+    @rule(lease=consumes(leases))
+    def lose(self, lease: int) -> None:
+        """The holder may have spent all it held since it last reported."""
+        if lease in self.granted:
+            granted = self.granted.pop(lease)
+            del self.reported[lease]
+            assert self.ledger.lose(lease) == granted
+            self.lost += granted
+
+    @invariant()
+    def conserved(self) -> None:
+        ledger = self.ledger
+        assert (ledger.spent, ledger.wasted) == (self.settled, self.lost)
+        assert ledger.free == BUDGET - self.settled - self.lost - self.lent() >= 0
+        assert ledger.charged == self.settled + sum(spent for spent, _ in self.reported.values())
+        assert ledger.reserved == sum(aside for _, aside in self.reported.values())
+        assert ledger.outstanding == self.lent() - sum(spent for spent, _ in self.reported.values())
+        assert ledger.charged + ledger.reserved + ledger.wasted <= BUDGET
+
+
+TestBooks = Books.TestCase
+TestBooks.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+
+
+def test_without_a_budget_a_lost_lease_is_charged_what_was_last_known() -> None:
+    ledger = Ledger(None)
+    assert not ledger.limited
+    assert ledger.grant(1, 1 << 60)
+    ledger.report(1, 40, 7)
+    assert ledger.lose(1) == 47
+    assert (ledger.spent, ledger.wasted, ledger.reserved) == (0, 47, 0)
+
+
+def test_a_smaller_budget_than_was_spent_before_lends_nothing() -> None:
+    ledger = Ledger(100, spent=90, wasted=20)
+    assert ledger.free == -10
+    assert not ledger.grant(1, 1)
+
+
+def test_a_negative_grant_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="-1"):
+        Ledger(10).grant(1, -1)
+
+
+async def give_way() -> None:
+    """Let every task that is ready run until it waits."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_what_is_reserved_and_not_used_is_free_again() -> None:
+    purse = Purse(100)
+    await purse.reserve(60)
+    await purse.reserve(40)
+    assert (purse.free, purse.reserved, purse.lacking) == (0, 100, 0)
+    purse.settle(60, 10)
+    assert (purse.free, purse.reserved, purse.spent) == (50, 40, 10)
+    with pytest.raises(ValueError, match="41"):
+        purse.settle(40, 41)
+    assert (purse.free, purse.reserved, purse.spent) == (50, 40, 10)
+
+
+async def test_one_refill_serves_all_who_wait() -> None:
+    purse = Purse(10)
+    asked = purse.on_ask = asyncio.Event()
+    waiting = [asyncio.create_task(purse.reserve(30)) for _ in range(4)]
+    await asyncio.wait_for(asked.wait(), 1)
+    await give_way()
+    assert purse.lacking == 4 * 30 - 10
+    purse.refill(purse.lacking)
+    assert purse.lacking == 0
+    await asyncio.wait_for(asyncio.gather(*waiting), 1)
+    assert (purse.granted, purse.reserved, purse.free, purse.lacking) == (120, 120, 0, 0)
+
+
+async def test_what_another_request_gives_back_serves_who_waits() -> None:
+    purse = Purse(100)
+    await purse.reserve(80)
+    second = asyncio.create_task(purse.reserve(50))
+    third = asyncio.create_task(purse.reserve(50))
+    await give_way()
+    assert purse.lacking == 80
+    purse.settle(80, 10)
+    await give_way()
+    assert [second.done(), third.done()] == [True, False]
+    assert purse.lacking == 10
+    purse.settle(50, 50)
+    await give_way()
+    assert not third.done()
+    assert purse.lacking == 10
+    purse.refill(10)
+    await asyncio.wait_for(third, 1)
+    assert (purse.spent, purse.reserved, purse.free) == (60, 50, 0)
+
+
+async def test_a_refused_purse_is_empty_for_what_does_not_fit_and_only_for_that() -> None:
+    purse = Purse(100)
+    await purse.reserve(60)
+    large = asyncio.create_task(purse.reserve(70))
+    await give_way()
+    purse.refill(None)
+    with pytest.raises(PurseEmpty):
+        await asyncio.wait_for(large, 1)
+    assert purse.lacking == 0
+    await purse.reserve(40)
+    with pytest.raises(PurseEmpty):
+        await purse.reserve(1)
+    purse.settle(60, 0)
+    await purse.reserve(60)
+    assert (purse.granted, purse.reserved) == (100, 100)
+
+
+async def test_a_waiter_that_is_cancelled_asks_no_more() -> None:
+    purse = Purse(0)
+    one, two = (asyncio.create_task(purse.reserve(30)) for _ in range(2))
+    await give_way()
+    one.cancel()
+    await asyncio.gather(one, return_exceptions=True)
+    assert purse.lacking == 30
+    purse.refill(30)
+    await asyncio.wait_for(two, 1)
+    assert purse.reserved == 30
+
+
+@given(st.lists(st.tuples(st.sampled_from(["ask", "settle", "refill"]), st.integers(0, 60)), max_size=40))
+def test_nobody_waits_for_what_is_there(events: list[tuple[str, int]]) -> None:
+    async def play() -> None:
+        purse = Purse(50)
+        waiting: list[tuple[int, asyncio.Task[None]]] = []
+        running: list[int] = []
+        for kind, amount in events:
+            if kind == "ask":
+                waiting.append((amount, asyncio.create_task(purse.reserve(amount))))
+            elif kind == "refill":
+                purse.refill(amount)
+            elif running:
+                reserved = running.pop(0)
+                purse.settle(reserved, min(amount, reserved))
+            await give_way()
+            running += [size for size, one in waiting if one.done()]
+            waiting = [(size, one) for size, one in waiting if not one.done()]
+            assert purse.free >= 0
+            assert purse.reserved == sum(running)
+            assert all(size > purse.free for size, _ in waiting)
+            assert purse.lacking == max(0, sum(size for size, _ in waiting) - purse.free)
+        for _, one in waiting:
+            one.cancel()
+
+    asyncio.run(play())

@@ -1,0 +1,108 @@
+"""A policy and a verifier small enough to answer in milliseconds, with a real tokenizer, and tasks for them.
+
+Of 97 tokens, 18 end a line and 4 a solution, so that a random model writes solutions of a few short steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders
+from tokenizers.models import WordLevel
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, set_seed
+
+from actors.engines.value_head import ValueHead, ValueHeadConfig
+from actors.reader import ReaderPlan
+from actors.replicas import Bench, ModelPlan
+from actors.work import Prompt, Strategy, Task
+from orchestration.allocation import FirstCome
+from orchestration.flops import ModelCost
+
+MAX_TOKENS = 24
+NEWLINE, TWO_NEWLINES, SPACE, EQUALS_AND_TWO_NEWLINES = 13, 14, 15, 31
+EOS_IDS = (1, 94, 95, 96)
+VOCABULARY = (
+    ["<bos>", "<eos>", "<pad>"]
+    + [str(digit) for digit in range(10)]
+    + ["\n", "\n\n", " ", "\t"]
+    + [f"{letter}\n" for letter in "abcdefghijklmn"]
+    + ["=\n\n", "\n "]
+    + [f" w{number}" for number in range(33, 94)]
+    + ["<end-a>", "<end-b>", "<end-c>"]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LastDigit:
+    """Grades by the last digit of a text."""
+
+    def extract(self, text: str) -> str | None:
+        return next((letter for letter in reversed(text) if letter in "0123456789"), None)
+
+    def correct(self, answer: str | None, reference: str) -> bool:
+        return answer == reference
+
+
+def save_tokenizer(folder: Path, vocabulary: Sequence[str] = VOCABULARY) -> None:
+    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token="<pad>"))
+    tokenizer.decoder = decoders.Fuse()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>"
+    ).save_pretrained(folder)
+
+
+def save_policy(folder: Path, seed: int = 7) -> Path:
+    config = LlamaConfig(
+        vocab_size=len(VOCABULARY),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        bos_token_id=0,
+        eos_token_id=list(EOS_IDS),
+        pad_token_id=2,
+        tie_word_embeddings=False,
+    )
+    set_seed(seed)
+    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
+    save_tokenizer(folder)
+    return folder
+
+
+def save_verifier(folder: Path, seed: int = 8) -> Path:
+    save_policy(folder, seed)
+    torch.manual_seed(seed)
+    ValueHead(ValueHeadConfig(32, width=8)).save(folder)
+    return folder
+
+
+def make_bench(policy: Path, verifier: Path | None, *, max_tokens: int = MAX_TOKENS) -> Bench:
+    return Bench(
+        reader=ReaderPlan(policy, "\n", LastDigit()),
+        policy_cost=ModelCost.from_folder(policy),
+        verifier_cost=None if verifier is None else ModelCost.from_folder(verifier),
+        unit="paper",
+        max_tokens=max_tokens,
+    )
+
+
+def make_plan(folder: Path, *, replicas: int = 1, cpus: float = 0.4, max_sequences: int = 16) -> ModelPlan:
+    return ModelPlan(folder, replicas=replicas, cpus=cpus, max_sequences=max_sequences, device="cpu")
+
+
+def make_task(number: int, strategies: tuple[Strategy, ...], seed: int = 0) -> Task:
+    """Problem `number`; its outcomes have the keys `p<number>/<strategy>`."""
+    prompt = Prompt(f"p{number}", (0, *(3 + int(digit) for digit in f"{number:03d}"), NEWLINE))
+    keys = tuple(f"{prompt.id}/{strategy.text}" for strategy in strategies)
+    return Task(f"task-{number}", prompt, strategies, keys, seed)
+
+
+def first_come(bench: Bench) -> FirstCome:
+    """Under a budget: a task starts where one whole candidate can be paid, scored as well."""
+    scored = 0 if bench.verifier_cost is None else bench.verifier_cost.paper(bench.max_tokens)
+    return FirstCome(bench.policy_cost.paper(bench.max_tokens) + scored)

@@ -26,10 +26,13 @@ class _Family:
     norms: int = 2
     head_norms: bool = False
     qkv_bias: bool | None = None
+    gated: bool = True
+    biased: bool = False
     experts: Literal["none", "mixtral", "qwen"] = "none"
 
 
-# qkv_bias None: the config's attention_bias says it, for q, k, v and o together.
+# qkv_bias None: the config's attention_bias says it, for q, k, v and o together. biased: norms and feed-
+# forward layers have biases.
 _FAMILIES = {
     "llama": _Family(),
     "mistral": _Family(),
@@ -38,6 +41,7 @@ _FAMILIES = {
     "phi3": _Family(),
     "gemma": _Family(),
     "gemma2": _Family(norms=4),
+    "gpt_neox": _Family(gated=False, biased=True),
     "mixtral": _Family(experts="mixtral"),
     "qwen3_moe": _Family(head_norms=True, experts="qwen"),
 }
@@ -118,16 +122,19 @@ class ModelCost:
         attention = 2 * hidden * queries + 2 * hidden * keys
         mlp = sum(_mlp_weights(config, family, hidden, layer) for layer in range(layers))
         matrix = layers * attention + mlp
-        bias = bool(config.get("attention_bias")) if family.qkv_bias is None else family.qkv_bias
-        vectors = family.norms * hidden + (2 * head_size if family.head_norms else 0)
+        bias = (
+            bool(config.get("attention_bias", family.biased)) if family.qkv_bias is None else family.qkv_bias
+        )
+        norm = 2 * hidden if family.biased else hidden
+        vectors = family.norms * norm + (2 * head_size if family.head_norms else 0)
         if bias:
             vectors += queries + 2 * keys + (hidden if family.qkv_bias is None else 0)
-        if config.get("mlp_bias"):
-            vectors += 2 * _need(config, "intermediate_size") + hidden
+        if config.get("mlp_bias") or family.biased:
+            vectors += (2 if family.gated else 1) * _need(config, "intermediate_size") + hidden
         head, head_bias = _head_weights(config, hidden)
         windowed = _window_layers(config, layers)
         return cls(
-            parameters=matrix + layers * vectors + hidden + head + head_bias,
+            parameters=matrix + layers * vectors + norm + head + head_bias,
             matrix=matrix,
             head=head,
             hidden=hidden,
@@ -201,10 +208,8 @@ def _need(config: Mapping[str, Any], name: str) -> int:
 
 
 def _mlp_weights(config: Mapping[str, Any], family: _Family, hidden: int, layer: int) -> int:
-    """Weights of one gated feed-forward layer that work on a token (router and active experts, if it has
-    them).
-    """
-    dense = 3 * hidden * _need(config, "intermediate_size")
+    """Weights of one feed-forward layer that work on a token: router and active experts, if it has them."""
+    dense = (3 if family.gated else 2) * hidden * _need(config, "intermediate_size")
     if family.experts == "none":
         return dense
     active = _need(config, "num_experts_per_tok")

@@ -43,16 +43,13 @@ class Prepared:
 
 def model_folder(path: str, kind: str) -> Path:
     """The folder of a model; "bundled" is the one that comes with flopwise. UserError where there is none."""
-    folder = (
-        BUNDLED / ("policy" if kind == "policy" else "prm") if path == "bundled" else Path(path).expanduser()
-    )
-    if not folder.is_dir():
-        bundled = path == "bundled"
-        mend = (
-            f"no bundled model at {folder}; make it with flopwise train"
-            if bundled
-            else "there is no such folder"
-        )
+    if path == "bundled":
+        folder = BUNDLED / ("policy" if kind == "policy" else "prm")
+        mend = f"there is none at {folder}; make it with flopwise train {folder.name} {folder}"
+    else:
+        folder = Path(path).expanduser()
+        mend = "there is no model's folder (with a config.json)"
+    if not (folder / "config.json").is_file():
         raise UserError.of(f"{kind}.path", path, mend)
     return folder
 

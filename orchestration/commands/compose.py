@@ -166,6 +166,12 @@ def _build(kind: Any, value: Any, key: str) -> Any:
     if isinstance(value, str) and value == "???":
         raise UserError(f"{key} must be given: add {key}=...")
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        if not isinstance(value, dict):
+            raise UserError.of(key, value, "it must be a mapping, as in {name: value}")
+        for name in value:
+            if name not in typing.get_type_hints(kind) and not name.startswith("_"):
+                hint = nearest(name, typing.get_type_hints(kind))
+                raise UserError(f"{key}.{name}: no such setting{hint}; --help lists them all")
         hints = typing.get_type_hints(kind)
         inside = f"{key}." if key else ""
         values = {
@@ -191,7 +197,11 @@ def _as(kind: Any, value: Any, key: str) -> Any:
         return [_build(item, one, key) for one in value]
     if typing.get_origin(kind) is tuple and isinstance(value, list):
         items = typing.get_args(kind)
-        return tuple(_build(item, one, key) for item, one in zip(items, value, strict=False)) or None
+        if items[-1] is Ellipsis:
+            items = (items[0],) * len(value)
+        if len(items) != len(value):
+            return None
+        return tuple(_build(item, one, key) for item, one in zip(items, value, strict=True))
     if typing.get_origin(kind) is dict and isinstance(value, dict):
         return value
     if kind is bool or isinstance(value, bool):

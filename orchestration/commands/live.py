@@ -206,6 +206,22 @@ class Display:
         return Group(grid, *below)
 
 
+class Lines:
+    """A line every few seconds for work whose size is not known beforehand, such as sampling for training."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._next = 0.0
+
+    def update(self, progress: Progress) -> None:
+        """Print the newest progress, if it is time."""
+        if progress.seconds < self._next and progress.seconds > self._next - 2 * LINE:
+            return
+        self._next = progress.seconds + LINE
+        line = f"{clock(progress.seconds)}  {progress.outcomes:,} outcomes  {progress.policy_tokens:,} tokens"
+        self._console.print(line, highlight=False, soft_wrap=True)
+
+
 def _named(progress: Progress) -> str:
     return ", ".join(f"{name} ({clock(age)})" for name, age in progress.oldest)
 

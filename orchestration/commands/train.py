@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from actors.engines.identity import tokenizer_hash
 from actors.errors import UserError, nearest
 from orchestration.commands.compose import compose
 from orchestration.commands.helptext import help_of
 from orchestration.commands.main import options_of
-
-if TYPE_CHECKING:
-    from orchestration.runs import Run
 
 MODELS = ("policy", "prm")
 
@@ -47,34 +42,10 @@ def _policy(folder: Path, words: Sequence[str]) -> dict[str, Any]:
 
 
 def _prm(folder: Path, words: Sequence[str]) -> dict[str, Any]:
-    from orchestration.prepare import model_folder
-    from orchestration.runs import Run
-    from orchestration.training.prm import PrmTraining, train_prm
+    from rich.console import Console
 
-    @dataclass(frozen=True)
-    class Command(PrmTraining):
-        """The training's own settings, and where its data and its start come from."""
+    from orchestration.commands.live import Lines
+    from orchestration.training.prm_job import PrmJob, make_prm
 
-        runs: list[str] = field(default_factory=list)
-        policy: str = "bundled"
-
-    command = compose("train/prm", words, Command)
-    training = PrmTraining(**{one.name: getattr(command, one.name) for one in fields(PrmTraining)})
-    base = model_folder(command.policy, "policy")
-    runs = [Run(path) for path in command.runs]
-    prompts = {problem: ids for one in runs for problem, ids in _prompts(one, base)}
-    return dict(train_prm(training, base, [one.candidates() for one in runs], prompts, folder))
-
-
-def _prompts(run: Run, policy: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Each problem's prompt as the run's policy read it, in ids."""
-    from transformers import AutoTokenizer
-
-    from orchestration.problems import PromptFormat
-
-    if run.info["identity"]["tokenizer"] != tokenizer_hash(policy):
-        raise UserError.of("policy", str(policy), f"its tokenizer is not that of the policy of {run.folder}")
-    prompt = PromptFormat(**run.config["policy"]["prompt"])
-    tokenizer = AutoTokenizer.from_pretrained(policy, local_files_only=True, trust_remote_code=False)
-    for row in run.problems().select(["problem_id", "question"]).to_pylist():
-        yield row["problem_id"], tuple(prompt.prompt_ids(tokenizer, row["question"]))
+    job = compose("train/prm", words, PrmJob)
+    return dict(make_prm(job, folder, Lines(Console()).update))

@@ -6,6 +6,7 @@ It knows nothing of how a number came about. Invariant: every form shows the sam
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +58,8 @@ def baseline_cells(measures: Measures) -> tuple[list[str], Cells]:
     names = list(dict.fromkeys(row.series for row in measures.baselines))
     titles = {
         "majority": "majority (plain vote)",
-        "likelihood": "vote weighed by the policy's likelihood",
-        PASS: "pass@N (any of N right: what perfect choice would give)",
+        "likelihood": "vote weighed by likelihood",
+        PASS: "pass@N (a perfect choice)",
     }
     by = {(row.series, row.n): row for row in measures.baselines}
     cells = [[titles[name], *(percent(by[name, n].accuracy.mean) for n in ns)] for name in names]
@@ -81,6 +82,9 @@ def difference_cells(measures: Measures) -> Cells:
     ]
 
 
+# What the main table does without on a narrow terminal, in this order.
+EXPENDABLE = ("seconds", "FLOPs exact", "N", "cut off", "wasted")
+
 DIFFERENCES = ("strategy", "less", "points", "interval", "")
 
 
@@ -97,7 +101,22 @@ def verifier_lines(measures: Measures) -> list[str]:
     ]
 
 
-def rich_table(head: tuple[str, ...] | list[str], cells: Cells, title: str = "") -> Table:
+def fitted(
+    head: Sequence[str], cells: Cells, width: int, expendable: Sequence[str]
+) -> tuple[list[str], Cells]:
+    """Leave out columns, in the order of `expendable`, until the table fits into `width` characters."""
+    names, rows = list(head), cells
+    for gone in expendable:
+        needed = sum(max(len(row[place]) for row in [names, *rows]) + 3 for place in range(len(names)))
+        if needed <= width:
+            break
+        place = names.index(gone)
+        names = names[:place] + names[place + 1 :]
+        rows = [row[:place] + row[place + 1 :] for row in rows]
+    return names, rows
+
+
+def rich_table(head: Sequence[str], cells: Cells, title: str = "") -> Table:
     """The cells as a table for the terminal; the first column reads from the left, numbers from the right."""
     from rich import box
     from rich.table import Table
@@ -113,7 +132,7 @@ def rich_table(head: tuple[str, ...] | list[str], cells: Cells, title: str = "")
     return table
 
 
-def markdown_table(head: tuple[str, ...] | list[str], cells: Cells) -> str:
+def markdown_table(head: Sequence[str], cells: Cells) -> str:
     """The cells as a Markdown table."""
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]

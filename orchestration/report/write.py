@@ -19,11 +19,13 @@ from orchestration.report.figures import draw_figures
 from orchestration.report.measure import Intervals, Measures, measure
 from orchestration.report.tables import (
     DIFFERENCES,
+    EXPENDABLE,
     MAIN,
     arrow_table,
     baseline_cells,
     difference_cells,
     differences_table,
+    fitted,
     main_cells,
     markdown_table,
     rich_table,
@@ -64,7 +66,8 @@ class Report:
         """Print the tables."""
         measures = self.measures
         title = f"{measures.problems:,} problems, {self.level:.0%} intervals, costs a problem"
-        console.print(rich_table(MAIN, main_cells(measures), title))
+        head, cells = fitted(MAIN, main_cells(measures), console.width, EXPENDABLE)
+        console.print(rich_table(head, cells, title))
         if measures.baselines:
             console.print(rich_table(*baseline_cells(measures)))
         if measures.differences:

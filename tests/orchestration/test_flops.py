@@ -46,6 +46,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "phi3": {},
     "gemma": {"head_dim": 16},
     "gemma2": {"head_dim": 16, "sliding_window": 6},
+    "gpt_neox": {"num_key_value_heads": 4},
     "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
     "qwen3_moe": {
         "num_experts": 4,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from actors.reader import TokenReader
@@ -40,7 +41,6 @@ def candidate_rows(outcome: Outcome, solution: Solution, reader: TokenReader) ->
     """The rows of `candidates` of one outcome; `correct` is the writer's to fill."""
     rows = []
     for candidate in solution.candidates:
-        starts = (0, *candidate.step_ends[:-1])
         rows.append(
             {
                 "key": outcome.key,
@@ -52,7 +52,7 @@ def candidate_rows(outcome: Outcome, solution: Solution, reader: TokenReader) ->
                 "depth": candidate.depth,
                 "steps": [
                     reader.text(candidate.token_ids[a:b])
-                    for a, b in zip(starts, candidate.step_ends, strict=True)
+                    for a, b in itertools.pairwise((0, *candidate.step_ends))
                 ],
                 "step_tokens": list(candidate.step_ends),
                 "token_ids": list(candidate.token_ids),

@@ -51,6 +51,7 @@ class _Held:
     lease: Lease
     replica: str
     since: float
+    reserved: int = 0
     asked: int = 0
     refused: bool = False
 
@@ -122,7 +123,7 @@ class LeaseBook:
         held = self._held.get(lease)
         if held is not None:
             self.ledger.report(lease, spent, reserved)
-            held.asked = lacking
+            held.reserved, held.asked = reserved, lacking
 
     def refills(self) -> dict[str, list[Grant]]:
         """Answer the purses that ask, by replica. A purse is refused only when nobody is left to return FLOPs."""
@@ -141,7 +142,11 @@ class LeaseBook:
                 answers.setdefault(held.replica, []).append(Grant(held.lease.id, None))
             else:
                 waiting.append(held)
-        if waiting and all(held.asked > 0 or held.refused for held in self._held.values()):
+        # One that was refused ends now, and one with a request in flight goes on: both may return FLOPs.
+        stuck = all(
+            held.asked > 0 and not held.reserved and not held.refused for held in self._held.values()
+        )
+        if waiting and stuck:
             # The youngest gives up first: what it returns may carry the older ones to their end.
             youngest = max(waiting, key=lambda held: held.lease.id)
             youngest.refused = True

@@ -109,13 +109,13 @@ class LeaseBook:
         return leases
 
     def starve(self) -> list[Task]:
-        """Take the tasks that can never start: nothing runs that could return FLOPs, and the first does not fit."""
-        if self._held or not self._queue:
+        """Take the tasks that can never start: nothing runs that could return FLOPs, and their first grant does not fit."""
+        if self._held:
             return []
-        if self._allocator.first_grant(self._queue[0], self.ledger.free) <= self.ledger.free:
-            return []
-        starved = list(self._queue)
-        self._queue.clear()
+        free = self.ledger.free
+        starved = [task for task in self._queue if self._allocator.first_grant(task, free) > free]
+        gone = {task.id for task in starved}
+        self._queue = deque(task for task in self._queue if task.id not in gone)
         return starved
 
     def report(self, lease: int, spent: int, reserved: int, lacking: int) -> None:

@@ -93,7 +93,7 @@ class LeaseBook:
         place (guided self-scheduling).
         """
         leases: list[Lease] = []
-        share = -(-len(self._queue) // (2 * replicas))
+        share = -(-len(self._queue) // (2 * replicas)) if replicas > 1 else len(self._queue)
         while self._queue and sequences > 0 and len(leases) < share:
             task = self._queue[0]
             grant = self._allocator.first_grant(task, self.ledger.free)

@@ -164,13 +164,14 @@ class LeaseBook:
         held = self._held.get(lease)
         return held is not None and held.lease.attempt == attempt
 
-    def lose(self, lease: int) -> tuple[Lease, int, bool]:
+    def lose(self, lease: int, spent: int | None = None) -> tuple[Lease, int, bool]:
         """Take back a lease that failed: the lease, what is charged as waste, and whether its task is given up.
 
-        A task that is not given up is queued again, at the front.
+        `spent` is what its replica says that it took, None where the replica is gone. A task that is not given up is
+        queued again, at the front.
         """
         held = self._held.pop(lease)
-        waste = self.ledger.lose(lease)
+        waste = self.ledger.lose(lease, spent)
         task = held.lease.task
         hopeless = self._attempts[task.id] >= MAX_ATTEMPTS
         if hopeless:

@@ -80,15 +80,20 @@ class Ledger:
         self._granted -= account.granted
         self.spent += spent
 
-    def lose(self, lease: int) -> int:
-        """Settle a lease whose holder is gone, and return what it is charged as waste.
+    def lose(self, lease: int, spent: int | None = None) -> int:
+        """Settle a lease that came to nothing, and return what it is charged as waste: `spent` where its holder told.
 
-        Under a budget that is its whole grant, for all of it may have been spent since the last report; without one it is
-        what was last reported as spent and reserved.
+        Where the holder is gone, under a budget that is its whole grant, for all of it may have been spent since the last
+        report; without one it is what was last reported as spent and reserved.
         """
+        if spent is not None:
+            self.report(lease, spent, 0)
         account = self._accounts.pop(lease)
         self._granted -= account.granted
-        waste = account.granted if self.limited else account.spent + account.reserved
+        if spent is not None or not self.limited:
+            waste = account.spent + account.reserved
+        else:
+            waste = account.granted
         self.wasted += waste
         return waste
 

@@ -207,7 +207,7 @@ class Scheduler:
                 self._outcomes[outcome.state] += 1
                 self._verifier_tokens += outcome.spent.verifier_tokens
         for one in bad:
-            await self._lose([one.lease], one.error or "the run writer lost its record")
+            await self._lose({one.lease: one.spent}, one.error or "the run writer lost its record")
         self._acks[name].extend(f.lease for f in finished)
         if finished:
             await self._nudge()
@@ -220,13 +220,14 @@ class Scheduler:
         seen.past_busy, seen.busy = seen.past_busy + seen.busy, 0.0
         self._acks[name].clear()
         self._grants[name].clear()
-        await self._lose(list(self._book.held_by(name)), reason)
+        await self._lose(dict.fromkeys(self._book.held_by(name)), reason)
 
-    async def _lose(self, leases: list[int], reason: str) -> None:
-        """Charge lost leases as waste; their tasks are queued again, or end as quarantined."""
+    async def _lose(self, leases: dict[int, int | None], reason: str) -> None:
+        """Charge lost leases as waste, at what they spent where that is known; their tasks are queued again, or end as
+        quarantined."""
         wasted, given_up = [], []
-        for number in leases:
-            lease, waste, hopeless = self._book.lose(number)
+        for number, spent in leases.items():
+            lease, waste, hopeless = self._book.lose(number, spent)
             wasted.append(Waste(lease.task.id, lease.attempt, waste, reason))
             if hopeless:
                 why = f"lost {lease.attempt} times, last: {reason}"

@@ -2,7 +2,7 @@
 
 Fed with what replicas report, it says what they get next. It knows nothing of strategies beyond how many sequences they run.
 Invariants: each task is queued, leased or ended, never two of them; each ends once; a report counts only for the lease
-and attempt that hold the task.
+and attempt that hold the task; a task on its last attempt is alone with its replica.
 """
 
 from __future__ import annotations
@@ -63,13 +63,15 @@ class LeaseBook:
         self.ledger = ledger
         self._allocator = allocator
         self._queue: deque[Task] = deque()
+        # One more loss ends these: each is leased alone, for among them may be what kills replicas.
+        self._suspects: deque[Task] = deque()
         self._attempts: dict[str, int] = {}
         self._held: dict[int, _Held] = {}
         self._next = 1
 
     @property
     def queued(self) -> int:
-        return len(self._queue)
+        return len(self._queue) + len(self._suspects)
 
     @property
     def leased(self) -> int:
@@ -92,29 +94,45 @@ class LeaseBook:
         Towards the end of the queue one replica gets no more than its share, so that the last tasks do not wait in one
         place (guided self-scheduling).
         """
+        mine = self.held_by(replica)
+        if any(self._held[number].lease.attempt == MAX_ATTEMPTS for number in mine):
+            return []
+        if self._suspects and sequences > 0 and not mine:
+            alone = self._start(self._suspects, replica, now)
+            return [] if alone is None else [alone]
         leases: list[Lease] = []
         share = -(-len(self._queue) // (2 * replicas)) if replicas > 1 else len(self._queue)
         while self._queue and sequences > 0 and len(leases) < share:
-            task = self._queue[0]
-            grant = self._allocator.first_grant(task, self.ledger.free)
-            if not self.ledger.grant(self._next, grant):
+            lease = self._start(self._queue, replica, now)
+            if lease is None:
                 break
-            self._queue.popleft()
-            attempt = self._attempts[task.id] = self._attempts.get(task.id, 0) + 1
-            lease = Lease(self._next, attempt, task, grant)
-            self._next += 1
-            self._held[lease.id] = _Held(lease, replica, now)
-            sequences -= sum(strategy.sequences for strategy in task.strategies)
+            sequences -= sum(strategy.sequences for strategy in lease.task.strategies)
             leases.append(lease)
         return leases
+
+    def _start(self, queue: deque[Task], replica: str, now: float) -> Lease | None:
+        """Lease the first of a queue, where the budget holds its first grant."""
+        task = queue[0]
+        grant = self._allocator.first_grant(task, self.ledger.free)
+        if not self.ledger.grant(self._next, grant):
+            return None
+        queue.popleft()
+        attempt = self._attempts[task.id] = self._attempts.get(task.id, 0) + 1
+        lease = Lease(self._next, attempt, task, grant)
+        self._next += 1
+        self._held[lease.id] = _Held(lease, replica, now)
+        return lease
 
     def starve(self) -> list[Task]:
         """Take the tasks that can never start: nothing runs that could return FLOPs, and their first grant does not fit."""
         if self._held:
             return []
         free = self.ledger.free
-        starved = [task for task in self._queue if self._allocator.first_grant(task, free) > free]
+        starved = [
+            task for task in (*self._suspects, *self._queue) if self._allocator.first_grant(task, free) > free
+        ]
         gone = {task.id for task in starved}
+        self._suspects = deque(task for task in self._suspects if task.id not in gone)
         self._queue = deque(task for task in self._queue if task.id not in gone)
         return starved
 
@@ -143,9 +161,7 @@ class LeaseBook:
             else:
                 waiting.append(held)
         # One that was refused ends now, and one with a request in flight goes on: both may return FLOPs.
-        stuck = all(
-            held.asked > 0 and not held.reserved and not held.refused for held in self._held.values()
-        )
+        stuck = all(held.asked > 0 and not held.reserved and not held.refused for held in self._held.values())
         if waiting and stuck:
             # The youngest gives up first: what it returns may carry the older ones to their end.
             youngest = max(waiting, key=lambda held: held.lease.id)
@@ -173,9 +189,11 @@ class LeaseBook:
         held = self._held.pop(lease)
         waste = self.ledger.lose(lease, spent)
         task = held.lease.task
-        hopeless = self._attempts[task.id] >= MAX_ATTEMPTS
-        if hopeless:
+        lost = self._attempts[task.id]
+        if lost >= MAX_ATTEMPTS:
             del self._attempts[task.id]
+        elif lost == MAX_ATTEMPTS - 1:
+            self._suspects.append(task)
         else:
             self._queue.appendleft(task)
-        return held.lease, waste, hopeless
+        return held.lease, waste, lost >= MAX_ATTEMPTS

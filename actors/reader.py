@@ -53,8 +53,12 @@ class TokenReader:
         texts = self._tokenizer.batch_decode(
             [[i] for i in range(size)], skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
-        # Every token that ends in the delimiter ends a step: ".\n\n" is often one token.
-        self.stop_ids = tuple(i for i, text in enumerate(texts) if text.endswith(plan.delimiter))
+        # Every token after whose delimiter nothing is written ends a step: ".\n\n" is often one token, as is "\n  ".
+        self.stop_ids = tuple(
+            i
+            for i, text in enumerate(texts)
+            if plan.delimiter in text and not text.rpartition(plan.delimiter)[2].strip()
+        )
         if not self.stop_ids:
             raise UserError.of("delimiter", plan.delimiter, "no token of the policy's vocabulary ends in it")
         self._stops = frozenset(self.stop_ids)

@@ -150,6 +150,7 @@ class RunWriter:
         self.books = read_books(folder)
         self._labels: dict[str, str | None] = {}
         self._staged: dict[tuple[str, int], tuple[tuple[Outcome, ...], list[Row]]] = {}
+        self._failure = ""
         self._log = self._open()
 
     def label(self, labels: dict[str, str | None]) -> None:
@@ -164,37 +165,62 @@ class RunWriter:
         self, settled: Iterable[Settlement], wasted: Iterable[Waste] = (), given_up: Iterable[GivenUp] = ()
     ) -> list[str]:
         """Make settlements durable (one fsync for all of them); return the tasks whose record is not staged here."""
+        if self._failure:
+            raise RuntimeError(f"the run's log failed before, so it takes nothing more: {self._failure}")
         missing: list[str] = []
+        lines: list[bytes] = []
+        ended: list[tuple[str, int]] = []
         for settlement in settled:
-            record = self._staged.pop((settlement.task_id, settlement.attempt), None)
-            if record is None:
+            attempt = settlement.task_id, settlement.attempt
+            if attempt not in self._staged:
                 missing.append(settlement.task_id)
                 continue
-            outcomes, rows = record
-            books = _entry(settlement.task_id, settlement.attempt, "spent", settlement.spent, "")
-            self._write(settlement.task_id, books, outcomes, rows)
+            outcomes, rows = self._staged[attempt]
+            lines.append(self._record(*attempt, "spent", settlement.spent, "", outcomes, rows))
+            ended.append(attempt)
         for loss in wasted:
+            lines.append(self._record(loss.task_id, loss.attempt, "wasted", loss.flops, loss.reason, (), []))
             self._staged.pop((loss.task_id, loss.attempt), None)
-            books = _entry(loss.task_id, loss.attempt, "wasted", loss.flops, loss.reason)
-            self._write(loss.task_id, books, (), [])
         for end in given_up:
-            self._write(end.task_id, None, end.outcomes, [])
-        _sync(self._log)
-        if self._log.tell() > SEGMENT_BYTES:
-            self._roll()
+            lines.append(self._record(end.task_id, 0, None, 0, "", end.outcomes, []))
+            ended.append((end.task_id, 0))
+        try:
+            self._log.write(b"".join(lines))
+            _sync(self._log)
+            if self._log.tell() > SEGMENT_BYTES:
+                self._roll()
+        except BaseException as error:
+            # What is on disk now is unknown: one more line could write a record twice, or stand behind a torn one.
+            self._failure = repr(error)
+            raise
+        for task_id, number in ended:
+            self._staged.pop((task_id, number), None)
+            self._labels.pop(task_id, None)
         return missing
 
     def close(self) -> None:
-        """Compact what is left, so that the folder is Parquet alone, and let it go."""
-        self._roll()
-        self._log.close()
-        for segment in _segments(self._folder):
-            if segment.stat().st_size == 0:
-                segment.unlink()
+        """Compact what is left, so that the folder is Parquet alone, and let it go. After a failed write the log stays
+        as it is, for the next writer to make parts of."""
+        if not self._failure:
+            self._roll()
+            self._log.close()
+            for segment in _segments(self._folder):
+                if segment.stat().st_size == 0:
+                    segment.unlink()
         self._lock.release()
 
-    def _write(self, task_id: str, books: Row | None, outcomes: tuple[Outcome, ...], rows: list[Row]) -> None:
-        label = self._labels.pop(task_id, None) if outcomes else None
+    def _record(
+        self,
+        task_id: str,
+        attempt: int,
+        kind: Literal["spent", "wasted"] | None,
+        flops: int,
+        reason: str,
+        outcomes: tuple[Outcome, ...],
+        rows: list[Row],
+    ) -> bytes:
+        """One record of the log, graded and trimmed."""
+        label = self._labels.get(task_id)
         verdicts: dict[str | None, bool | None] = {}
 
         def correct(answer: str | None) -> bool | None:
@@ -204,12 +230,13 @@ class RunWriter:
                 verdicts[answer] = self._judge.correct(answer, label)
             return verdicts[answer]
 
+        entry = {"task_id": task_id, "attempt": attempt, "kind": kind, "flops": flops, "reason": reason}
         record = {
-            "ledger": [] if books is None else [books],
+            "ledger": [] if kind is None else [entry],
             "outcomes": [outcome_row(o, correct(o.answer)) for o in outcomes],
             "candidates": [self._trim({**row, "correct": correct(row["answer"])}) for row in rows],
         }
-        self._log.write(_line(record))
+        return _line(record)
 
     def _trim(self, row: Row) -> Row:
         if self._retention == "all":
@@ -245,10 +272,6 @@ class RunWriter:
                 temporary.rename(part)
                 _sync_folder(part.parent)
         segment.unlink()
-
-
-def _entry(task_id: str, attempt: int, kind: str, flops: int, reason: str) -> Row:
-    return {"task_id": task_id, "attempt": attempt, "kind": kind, "flops": flops, "reason": reason}
 
 
 def _sync(file: Any) -> None:

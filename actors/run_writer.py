@@ -136,6 +136,7 @@ class RunWriter:
         self._folder, self._judge, self._retention = folder, judge, retention
         for name in ("log", *_TABLES):
             (folder / name).mkdir(parents=True, exist_ok=True)
+        _sync_folder(folder)
         self._lock = FolderLock(folder)
         for leftover in [p for name in _TABLES for p in (folder / name).glob("*.tmp")]:
             leftover.unlink()
@@ -245,7 +246,10 @@ class RunWriter:
         return {**row, **dict.fromkeys(dropped)}
 
     def _open(self) -> Any:
-        return (self._folder / "log" / f"segment-{self._next:06d}.jsonl").open("ab")
+        log = (self._folder / "log" / f"segment-{self._next:06d}.jsonl").open("ab")
+        # Without its name on the disk, a synced file is lost with the power all the same.
+        _sync_folder(self._folder / "log")
+        return log
 
     def _roll(self) -> None:
         segment = Path(self._log.name)

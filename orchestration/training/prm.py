@@ -95,9 +95,9 @@ class StepBatches(Dataset[dict[str, Tensor]]):
         rng = np.random.default_rng(seed)
         order = rng.permutation(len(rows))
         order = order[np.argsort([len(rows[i].ids) for i in order], kind="stable")]
-        batches: list[list[int]] = [[]]
+        batches: list[list[int]] = []
         for index in order.tolist():
-            if batches[-1] and (len(batches[-1]) + 1) * len(rows[index].ids) > tokens:
+            if not batches or (len(batches[-1]) + 1) * len(rows[index].ids) > tokens:
                 batches.append([])
             batches[-1].append(index)
         self._batches = [batches[i] for i in rng.permutation(len(batches))]
@@ -211,14 +211,17 @@ def training_rows(
 def train_prm(
     settings: PrmTraining,
     base: Path,
-    candidates: Sequence[pa.Table],
+    language: Sequence[pa.Table],
+    value: Sequence[pa.Table],
     prompts: dict[str, tuple[int, ...]],
     output: Path,
 ) -> dict[str, Any]:
-    """Train a verifier from the policy in `base` on the `candidates` tables of finished runs, and write it to `output`.
+    """Train a verifier from the policy in `base` on candidates of finished runs, and write it to `output`.
 
-    `prompts` gives the prompt's token ids by problem id. Interrupted stages go on from `output/checkpoints`. Returns (and
-    writes to `training.json`) the measures on held-out problems.
+    `language` tables feed the language stage, `value` tables the value stage; where the two differ, the head is fitted on
+    solutions whose likelihood the language stage has not raised by training on them. `prompts` gives the prompt's token
+    ids by problem id. Interrupted stages go on from `output/checkpoints`. Returns (and writes to `training.json`) the
+    measures on held-out problems.
     """
     from transformers import AutoTokenizer
 
@@ -229,19 +232,20 @@ def train_prm(
     model = AutoModelForCausalLM.from_pretrained(
         base, dtype=torch.float32, local_files_only=True, trust_remote_code=False
     )
-    rows = [
-        row
-        for table in candidates
-        for row in training_rows(
-            labelled_solutions(table), prompts, int(model.config.max_position_embeddings)
-        )
-    ]
-    kept = [r for r in rows if not held_out(r.problem_id, settings.held_out_share, settings.seed)]
-    held = [r for r in rows if held_out(r.problem_id, settings.held_out_share, settings.seed)]
+    context = int(model.config.max_position_embeddings)
+
+    def split(tables: Sequence[pa.Table]) -> tuple[list[Labelled], list[Labelled]]:
+        sides: tuple[list[Labelled], list[Labelled]] = ([], [])
+        for table in tables:
+            for row in training_rows(labelled_solutions(table), prompts, context):
+                sides[held_out(row.problem_id, settings.held_out_share, settings.seed)].append(row)
+        return sides
+
+    kept, held = split(value)
     if not held or not any(r.correct for r in kept) or all(r.correct for r in kept):
         raise UserError.of(
             "train.runs",
-            len(rows),
+            len(kept),
             "too few labelled solutions: both right and wrong ones are needed, and some held out",
         )
     model.value_head = ValueHead(
@@ -249,10 +253,11 @@ def train_prm(
     )
     pad = tokenizer.pad_token_id or 0
     checkpoints = output / "checkpoints"
+    correct: list[Labelled] = []
     if settings.language_weight and not settings.train_backbone:
-        correct = [r for r in kept if r.correct]
+        correct, correct_held = ([r for r in side if r.correct] for side in split(language))
         batches = StepBatches(correct, settings.tokens_per_step, pad, derive("language", settings.seed))
-        language_held = StepBatches([r for r in held if r.correct], settings.tokens_per_step, pad, 0)
+        language_held = StepBatches(correct_held, settings.tokens_per_step, pad, 0)
         optimizer = MuonAdamW(model, settings.language_lr, settings.embedding_lr)
         trainer = _LanguageTrainer(
             model=model,
@@ -294,8 +299,8 @@ def train_prm(
 
     measures = {
         "settings": asdict(settings),
-        "solutions": len(kept),
-        "correct_solutions": sum(r.correct for r in kept),
+        "language_solutions": len(correct),
+        "value_solutions": len(kept),
         "held_out_solutions": len(held),
         **measure(model, held_batches),
     }

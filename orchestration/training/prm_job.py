@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from actors.errors import UserError
 from actors.work import Progress
@@ -31,11 +31,13 @@ from orchestration.training.prm import PrmTraining, train_prm
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """One part of the data: how many problems, which of them (`seed`), and what is drawn for each."""
+    """One part of the data: how many problems, which of them (`seed`), what is drawn for each, and which stage of the
+    training it feeds."""
 
     problems: int
     seed: int
     strategy: str
+    use: Literal["language", "value", "both"] = "both"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +57,16 @@ class PrmJob:
     delimiter: str = "\n"
     max_tokens: int = 256
     parts: tuple[Sampled, ...] = (
-        Sampled(16_000, 1, "majority(n=4)"),
-        Sampled(2_000, 2, "monte_carlo(samples=4,rollouts=4)"),
+        Sampled(30_000, 1, "majority(n=2)", "language"),
+        Sampled(800, 2, "monte_carlo(samples=8,rollouts=4)", "value"),
     )
     replicas: int = 2
     runs: str = "runs/prm"
     training: PrmTraining = field(default_factory=PrmTraining)
 
     def __post_init__(self) -> None:
-        if not self.parts:
-            raise UserError.of("train.parts", self.parts, "at least one part of sampled problems is needed")
+        if not any(part.use != "language" for part in self.parts):
+            raise UserError.of("train.parts", self.parts, "at least one part must feed the value stage")
         if len({part.seed for part in self.parts}) < len(self.parts):
             raise UserError.of(
                 "train.parts", [p.seed for p in self.parts], "each part needs a seed of its own"
@@ -106,7 +108,15 @@ def make_prm(
         prepared = prepare(sampling_settings(job, number))
         runs.append(evaluate(prepared, on_progress=on_progress))
         prompts |= _prompts(prepared)
-    return train_prm(job.training, prepared.policy, [run.candidates() for run in runs], prompts, output)
+    tables = [(part.use, run.candidates()) for part, run in zip(job.parts, runs, strict=True)]
+    return train_prm(
+        job.training,
+        prepared.policy,
+        [table for use, table in tables if use != "value"],
+        [table for use, table in tables if use != "language"],
+        prompts,
+        output,
+    )
 
 
 def _prompts(prepared: Any) -> dict[str, tuple[int, ...]]:

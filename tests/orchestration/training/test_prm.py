@@ -116,7 +116,10 @@ def job(policy: Path, tmp_path_factory: pytest.TempPathFactory) -> PrmJob:
         policy=str(policy),
         options=EASY,
         max_tokens=80,
-        parts=(Sampled(60, 1, "majority(n=4)"), Sampled(20, 2, "monte_carlo(samples=4,rollouts=2)")),
+        parts=(
+            Sampled(60, 1, "majority(n=4)", "language"),
+            Sampled(20, 2, "monte_carlo(samples=4,rollouts=2)"),
+        ),
         replicas=1,
         runs=str(tmp_path_factory.mktemp("runs")),
         training=PrmTraining(
@@ -154,7 +157,7 @@ def test_the_plain_recipe_trains_the_backbone_by_cross_entropy_alone(
     plain = replace(
         job.training, language_weight=0, likelihood=False, width=0, train_backbone=True, value_epochs=2
     )
-    train_prm(plain, policy, [run.candidates()], _prompts(run), tmp_path)
+    train_prm(plain, policy, [], [run.candidates()], _prompts(run), tmp_path)
     head = json.loads((tmp_path / "value_head.json").read_text())
     assert (head["hidden"], head["likelihood"], head["width"]) == (True, False, 0)
     assert (tmp_path / "model.safetensors").read_bytes() != (policy / "model.safetensors").read_bytes()
@@ -165,6 +168,7 @@ def test_the_head_alone_leaves_the_backbone_as_it_was(job: PrmJob, policy: Path,
     train_prm(
         replace(job.training, language_weight=0, value_epochs=1),
         policy,
+        [],
         [run.candidates()],
         _prompts(run),
         tmp_path,
@@ -179,7 +183,7 @@ def test_the_head_alone_leaves_the_backbone_as_it_was(job: PrmJob, policy: Path,
 def test_solutions_of_one_kind_only_cannot_train_a_verifier(policy: Path, tmp_path: Path) -> None:
     rows = [row(0, [1, 2], [2], True, problem_id=f"p{i}") for i in range(40)]
     with pytest.raises(UserError, match="both right and wrong"):
-        train_prm(PrmTraining(), policy, [table(*rows)], {f"p{i}": (0,) for i in range(40)}, tmp_path)
+        train_prm(PrmTraining(), policy, [], [table(*rows)], {f"p{i}": (0,) for i in range(40)}, tmp_path)
 
 
 def test_a_head_that_reads_nothing_is_refused() -> None:

@@ -69,7 +69,12 @@ def save_policy(folder: Path, seed: int = 7) -> Path:
         tie_word_embeddings=False,
     )
     set_seed(seed)
-    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            # At their usual size, random weights give logits so flat that greedy choice is a tie.
+            parameter.data.mul_(3.0)
+    model.save_pretrained(folder)
     save_tokenizer(folder)
     return folder
 

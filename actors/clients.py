@@ -16,7 +16,7 @@ from actors.engines.base import GenerateRequest, PolicyEngine, ScoreRequest, Sco
 from actors.ledger import Purse
 from actors.reader import TokenReader
 from actors.seeds import derive
-from actors.work import Cost, CostModel, Prompt, Sample, Sampling
+from actors.work import Cost, CostModel, Prompt, PurseEmpty, Sample, Sampling
 
 Unit = Literal["paper", "exact"]
 
@@ -34,10 +34,14 @@ class Scorer(Protocol):
 
 @dataclass(slots=True)
 class Meter:
-    """What one strategy took: `spent` for real, `attributed` alone with an ideal cache of its own prefixes."""
+    """What one strategy took: `spent` for real, `attributed` alone with an ideal cache of its own prefixes.
+
+    `refused` says that the purse could not pay one of its requests: it answers with less than it wanted.
+    """
 
     spent: Cost = field(default_factory=Cost)
     attributed: Cost = field(default_factory=Cost)
+    refused: bool = False
 
 
 @dataclass(slots=True)
@@ -117,11 +121,15 @@ class TaskPolicy:
         bench = self._bench
         if len(prefix) >= bench.room:
             return Sample((), (), "length")
-        sample = await once(
-            bench.draws,
-            (prefix, place, one_step, sampling),
-            lambda: self._draw(prefix, place, one_step, sampling),
-        )
+        try:
+            sample = await once(
+                bench.draws,
+                (prefix, place, one_step, sampling),
+                lambda: self._draw(prefix, place, one_step, sampling),
+            )
+        except PurseEmpty:
+            self._meter.refused = True
+            raise
         context = len(bench.prompt.token_ids) + len(prefix)
         count = len(sample.token_ids)
         cost = bench.policy_cost
@@ -195,7 +203,11 @@ class TaskVerifier:
         if not ends:
             return ()
         steps = solution[: ends[-1]]
-        values = await once(bench.scores, steps, lambda: self._ask(steps, ends))
+        try:
+            values = await once(bench.scores, steps, lambda: self._ask(steps, ends))
+        except PurseEmpty:
+            self._meter.refused = True
+            raise
         new = _new_length(steps, ends, self._scored)
         context = len(bench.prompt.token_ids) + len(steps)
         exact = cost.exact(context - new, new, new)

@@ -298,13 +298,16 @@ class PolicyReplica:
 def _outcome(
     key: str, strategy: Strategy, task: Task, solution: Solution | None, meter: Meter, seconds: float
 ) -> Outcome:
+    reason = "the budget ended before the first candidate" if solution is None else ""
+    if solution is not None and meter.refused:
+        reason = "the budget ended before all candidates"
     return Outcome(
         key=key,
         problem_id=task.prompt.id,
         strategy=strategy.text,
         seed=task.seed,
         state="unaffordable" if solution is None else "answered",
-        reason="the budget ended before the first candidate" if solution is None else "",
+        reason=reason,
         answer=None if solution is None else solution.answer,
         generations=0 if solution is None else solution.generations,
         truncated=0 if solution is None else sum(c.finish == "length" for c in solution.candidates),

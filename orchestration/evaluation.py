@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from actors.replicas import ModelPlan
     from actors.run_writer import Retention
 
+# How the reason of an outcome begins that the budget cut short.
+UNPAID = "the budget ended"
+
 # Problems that are tokenised and stored at once: few files, and little waiting before the first task.
 _CHUNK = 512
 
@@ -66,7 +69,7 @@ def evaluate(
     paid_more = known is None or larger(prepared.budget, known.get("budget_flops"))
     record = run_record(prepared, identity, known)
     folder.mkdir(parents=True, exist_ok=True)
-    done = done_keys(folder, again_unaffordable=paid_more)
+    done = done_keys(folder, again_unpaid=paid_more)
     session = survey(prepared, identity, done)
     on_start(session)
     write_record(folder, prepared, record)
@@ -142,13 +145,13 @@ def _problems(prepared: Prepared, skipped: list[Quarantined]) -> Iterator[Proble
             skipped.append(row)
 
 
-def done_keys(folder: Path, *, again_unaffordable: bool) -> set[str]:
-    """Keys of what the folder holds; what a larger budget may pay now is not among them."""
+def done_keys(folder: Path, *, again_unpaid: bool) -> set[str]:
+    """Keys of what the folder holds; what a larger budget may now pay in full is not among them."""
     if not (folder / "outcomes").is_dir():
         return set()
-    table = Run(folder).outcomes().select(["key", "state"])
-    rows = zip(table["key"].to_pylist(), table["state"].to_pylist(), strict=True)
-    return {key for key, state in rows if not (again_unaffordable and state == "unaffordable")}
+    table = Run(folder).outcomes().select(["key", "reason"])
+    rows = zip(table["key"].to_pylist(), table["reason"].to_pylist(), strict=True)
+    return {key for key, reason in rows if not (again_unpaid and (reason or "").startswith(UNPAID))}
 
 
 def larger(budget: int | None, known: int | None) -> bool:

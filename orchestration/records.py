@@ -21,6 +21,7 @@ from actors.engines.identity import model_hash, tokenizer_hash
 from actors.schema import RUN_FORMAT
 from actors.work import Progress
 from orchestration.prepare import Prepared
+from orchestration.problems import Generated
 from orchestration.runs import Identity, check_same, write_atomically
 from orchestration.settings import flatten, role
 
@@ -53,6 +54,9 @@ def run_record(prepared: Prepared, identity: Identity, known: dict[str, Any] | N
     settings = prepared.settings
     flat = flatten(asdict(settings))
     same = {key: value for key, value in flat.items() if role(key) == "changes" and not _hashed(key)}
+    if isinstance(prepared.dataset, Generated):
+        # The shipped mixture may differ between versions under one name.
+        same["dataset.source"] = prepared.dataset.source.description
     mine = asdict(identity)
     if known is None:
         known = {
@@ -67,19 +71,25 @@ def run_record(prepared: Prepared, identity: Identity, known: dict[str, Any] | N
     if not (old["verifier"] and mine["verifier"]):
         joined = {name: old[name] or mine[name] for name in ("verifier", "verifier_dtype")}
         old, mine = old | joined, mine | joined
-    wanted = {**mine, **same}
-    check_same(Path(settings.folder), {**old, **known["settings"]}, wanted)
+    models = known.get("models", {})
+    paths = {"policy": str(prepared.policy), "verifier": str(prepared.verifier)}
+    before, after = {**old, **known["settings"]}, {**mine, **same}
+    for one in models:
+        if old[one] != mine[one]:
+            # Paths tell a reader more than hashes do; but it is the hash that counts.
+            before[one] = f"{models[one]['path']} (files {old[one][:8]})"
+            after[one] = f"{paths[one]} (files {mine[one][:8]})"
+    check_same(Path(settings.folder), before, after)
+    costs = {"policy": prepared.policy_cost, "verifier": prepared.verifier_cost}
     known |= {
         "identity": mine,
         "state": "running",
         "updated": now(),
         "budget_flops": prepared.budget,
         "versions": _versions(),
-        "models": {
-            "policy": {"path": str(prepared.policy), "cost": asdict(prepared.policy_cost)},
-            "verifier": None
-            if prepared.verifier is None or prepared.verifier_cost is None
-            else {"path": str(prepared.verifier), "cost": asdict(prepared.verifier_cost)},
+        "models": models
+        | {
+            one: {"path": paths[one], "cost": asdict(cost)} for one, cost in costs.items() if cost is not None
         },
         "dataset": prepared.dataset.description,
         "seeds": sorted({*known["seeds"], settings.seed}),

@@ -187,9 +187,9 @@ class Run:
         counts.
         """
         table = self._table("outcomes", OUTCOMES, None, None)
-        if pc.count_distinct(table["key"]).as_py() == len(table):
+        if not _repeated(table):
             return table
-        # The last row of a key; rows come in the order of parts, and so of time.
+        # Rows come in the order of parts, and so of time.
         last = {key: row for row, key in enumerate(table["key"].to_pylist())}
         return table.take(sorted(last.values()))
 
@@ -202,7 +202,12 @@ class Run:
         condition = None
         for one in conditions:
             condition = one if condition is None else condition & one
-        return self._table("candidates", CANDIDATES, condition, columns)
+        repeated = _repeated(self._table("outcomes", OUTCOMES, None, ["key"]))
+        if not repeated:
+            return self._table("candidates", CANDIDATES, condition, columns)
+        names = columns or CANDIDATES.names
+        table = self._table("candidates", CANDIDATES, condition, list({*names, "key", "index"}))
+        return table.take(_last_blocks(table, set(repeated))).select(names)
 
     def problems(self) -> pa.Table:
         """Its problems: `problem_id`, `question`, `answer`, `metadata` (JSON), `prompt_tokens`."""
@@ -222,6 +227,18 @@ class Run:
 
     def results(self) -> Iterator[Result]:
         """Outcomes with their candidates as objects, a part of the run in memory at a time."""
+        earlier = {
+            key: count - 1
+            for key, count in _repeated(self._table("outcomes", OUTCOMES, None, ["key"])).items()
+        }
+        for result in self._all_results():
+            key = result.outcome["key"]
+            if earlier.get(key, 0):
+                earlier[key] -= 1
+            else:
+                yield result
+
+    def _all_results(self) -> Iterator[Result]:
         live = self._live()
         for part in _parts(self.folder / "outcomes"):
             outcomes = pq.read_table(part, schema=OUTCOMES).to_pylist()
@@ -250,6 +267,27 @@ class Run:
 
 def _parts(folder: Path) -> list[Path]:
     return sorted(folder.glob("part-*.parquet"))
+
+
+def _repeated(outcomes: pa.Table) -> dict[str, int]:
+    """Keys that occur more than once, with their counts."""
+    if pc.count_distinct(outcomes["key"]).as_py() == len(outcomes):
+        return {}
+    counts = pc.value_counts(outcomes["key"])
+    return {row["values"]: row["counts"] for row in counts.to_pylist() if row["counts"] > 1}
+
+
+def _last_blocks(candidates: pa.Table, repeated: set[str]) -> list[int]:
+    """Rows of the newest outcome of every key: an outcome's candidates stand together, by rising index."""
+    rows: dict[str, list[int]] = {}
+    newest: dict[str, int] = {}
+    keys, indices = candidates["key"].to_pylist(), candidates["index"].to_pylist()
+    for row, (key, index) in enumerate(zip(keys, indices, strict=True)):
+        if key in repeated and index <= newest.get(key, -1):
+            rows[key] = []
+        newest[key] = index
+        rows.setdefault(key, []).append(row)
+    return sorted(row for block in rows.values() for row in block)
 
 
 def _joined(outcomes: list[dict[str, Any]], candidates: list[dict[str, Any]]) -> Iterator[Result]:

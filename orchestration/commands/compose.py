@@ -88,10 +88,17 @@ def _defaults(root: str, chosen: list[str], has_groups: bool) -> dict[str, Any]:
         return {name: value for name, value in plain.items() if not name.startswith("_")}
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf
 
-    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        config = hydra_compose(root, overrides=chosen)
+    # A program that calls us may be a Hydra application itself: its instance is put aside.
+    place = GlobalHydra.instance()
+    outer, place.hydra = place.hydra, None
+    try:
+        with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+            config = hydra_compose(root, overrides=chosen)
+    finally:
+        GlobalHydra.instance().hydra = outer
     return typing.cast(dict[str, Any], OmegaConf.to_container(config))
 
 
@@ -147,7 +154,7 @@ def _value(key: str, text: str, kind: Any) -> Any:
         return list_of_texts(text)
     if text.strip() in ("null", "None"):
         return None
-    if kind is str or str in typing.get_args(kind):
+    if kind is str or (isinstance(kind, types.UnionType) and str in typing.get_args(kind)):
         return _unquoted(text)
     try:
         return yaml.safe_load(text)
@@ -180,6 +187,11 @@ def _build(kind: Any, value: Any, key: str) -> Any:
             if not name.startswith("_")  # Hydra's own, such as _target_
         }
         return kind(**values)
+    if typing.get_origin(kind) is typing.Literal:
+        words = [str(word) for word in typing.get_args(kind)]
+        if value not in typing.get_args(kind):
+            raise UserError.of(key, value, f"choose one of {', '.join(words)}{nearest(str(value), words)}")
+        return value
     choices = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     if value is None and types.NoneType in choices:
         return None

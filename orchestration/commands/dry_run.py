@@ -13,7 +13,7 @@ from orchestration.commands.evaluate import known_record
 from orchestration.estimate import Needs, estimate
 from orchestration.flops import generation_flops
 from orchestration.prepare import Prepared
-from orchestration.report.tables import rich_table, scientific
+from orchestration.report.tables import fitted, rich_table, scientific
 from orchestration.settings import ReplicaSettings
 
 if TYPE_CHECKING:
@@ -53,14 +53,13 @@ def show_plan(prepared: Prepared, console: Console) -> None:
     grid.add_row("budget", _budget(prepared))
     console.print(grid, highlight=False)
     console.print()
-    console.print(
-        rich_table(
-            _HEAD, _cells(needs), "Expected for one problem, each strategy alone; at worst in brackets"
-        )
-    )
+    head, cells = fitted(_HEAD, _cells(needs), console.width, ("FLOPs (exact)", "scored", "generations"))
+    console.print(rich_table(head, cells, _TITLE))
     for line in _verdict(prepared, needs, session):
         console.print(line, highlight=False, soft_wrap=True)
 
+
+_TITLE = "Expected for one problem, each strategy alone; at worst in brackets"
 
 _HEAD = ["strategy", "generations", "tokens", "scored", "FLOPs (paper)", "FLOPs (exact)"]
 
@@ -91,7 +90,7 @@ def _survey(prepared: Prepared) -> Session:
     identity = identify(prepared)
     paid_more = larger(prepared.budget, known.get("budget_flops")) if known else False
     run_record(prepared, identity, known)
-    return survey(prepared, identity, done_keys(folder, again_unaffordable=paid_more))
+    return survey(prepared, identity, done_keys(folder, again_unpaid=paid_more))
 
 
 def _folder(prepared: Prepared, session: Session) -> str:

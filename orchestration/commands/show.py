@@ -65,7 +65,7 @@ def _list(run: Run, count: int, console: Console) -> None:
     questions = {row["problem_id"]: row["question"] for row in run.problems().to_pylist()}
     for problem in list(by)[:shown]:
         marks = [_mark(by[problem].get(strategy)) for strategy in strategies]
-        table.add_row(problem, *marks, Text(" ".join(questions.get(problem, "").split())[:70]))
+        table.add_row(problem, *marks, Text(visible(" ".join(questions.get(problem, "").split())[:70])))
     console.print(table)
     for place, strategy in enumerate(strategies):
         console.print(f"{place + 1}: {strategy}", highlight=False, markup=False)
@@ -94,7 +94,7 @@ def _show(run: Run, problem_id: str, strategy: str | None, count: int, console: 
         )
     candidates = run.candidates(problem=problem_id).to_pylist()
     console.rule(problem_id)
-    console.print(problem.question, markup=False, highlight=False)
+    console.print(visible(problem.question), markup=False, highlight=False)
     if problem.answer is not None:
         console.print(f"reference: {problem.answer}", markup=False, highlight=False, style="bold")
     for outcome in outcomes:
@@ -109,7 +109,9 @@ def _outcome(outcome: dict[str, Any], candidates: list[dict[str, Any]], count: i
     console.print()
     verdict = {None: "", True: "right", False: "wrong"}[outcome["correct"]]
     head = Text(f"{outcome['strategy']}  ", style="bold")
-    head.append(f"answer {outcome['answer']} " if outcome["state"] == "answered" else outcome["state"])
+    head.append(
+        f"answer {visible(str(outcome['answer']))} " if outcome["state"] == "answered" else outcome["state"]
+    )
     head.append(verdict, style="green" if verdict == "right" else "red")
     head.append(
         f"  {outcome['generations']} generations, {outcome['attributed_tokens']:,} tokens", style="dim"
@@ -132,7 +134,7 @@ def _candidate(row: dict[str, Any], console: Console) -> None:
     from rich.text import Text
 
     verdict = {None: "", True: "right", False: "wrong"}[row["correct"]]
-    title = Text(f"candidate {row['index']}: answer {row['answer']} ")
+    title = Text(f"candidate {row['index']}: answer {visible(str(row['answer']))} ")
     title.append(verdict, style="green" if verdict == "right" else "red")
     notes = [row["finish_reason"]] if row["finish_reason"] != "eos" else []
     notes += [] if row["kept"] else ["dropped"]
@@ -149,9 +151,17 @@ def _candidate(row: dict[str, Any], console: Console) -> None:
         table.add_row(
             Text("" if math.isnan(score) else f"{score:.2f}", style=style),
             "" if math.isnan(logprob) else f"{logprob:.2f}",
-            Text(step.rstrip("\n")),
+            Text(visible(step.rstrip("\n"))),
         )
     console.print(table)
+
+
+def visible(text: str) -> str:
+    """The text with control characters written out: what a model wrote shall not steer the terminal."""
+    return "".join(
+        letter if letter in "\n\t" or letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 def _at(values: list[float] | None, place: int) -> float:

@@ -55,9 +55,10 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One strategy over the problems: `correct` (NaN: no label or not run) and costs by column of `COSTS`."""
+    """One strategy over the problems: which it ran on, `correct` (NaN: no label or not run), costs by column."""
 
     name: Named
+    ran: NDArray[np.bool_]
     correct: Array
     costs: dict[str, Array]
     truncated: float
@@ -143,6 +144,7 @@ def _measured(name: Named, rows: pa.Table, place: dict[str, int], labelled: NDAr
     costs = {name: _mean_at(at, rows[name].to_numpy().astype(np.float64), len(place)) for name in COSTS}
     return Measured(
         name,
+        np.isin(np.arange(len(place)), at),
         correct,
         costs,
         float(pc.sum(rows["truncated"]).as_py() or 0),

@@ -49,6 +49,7 @@ class Row:
     strategy: str
     series: str
     n: int
+    problems: int
     accuracy: Estimate
     samples: int
     ran: bool
@@ -129,7 +130,7 @@ def measure(run: Collected, intervals: Intervals, pairs: Sequence[str] = ()) -> 
     """
     labelled = bool(run.labelled.any())
     samples = run.samples if labelled else None
-    chosen = [one for one in run.strategies if not (samples and _estimable(one.name, samples))]
+    chosen = [one for one in run.strategies if not (samples and _estimable(run, one, samples))]
     rows = [_row(one.name, one.correct, 0, one, 1.0, intervals) for one in chosen]
     rows += _estimated(run, samples, intervals) if samples else []
     rows.sort(key=lambda row: (_rank(row.series), row.series, row.n))
@@ -168,10 +169,15 @@ def _rank(series: str) -> int:
     return ORDER.index(name) if name in ORDER else len(ORDER)
 
 
-def _estimable(name: Named, samples: Samples) -> bool:
-    """Whether a strategy's answers are a function of a subset of these samples."""
-    strategy = name.independent
-    if strategy is None or (strategy.temperature, strategy.top_p) != (1.0, 1.0) or name.n > samples.size:
+def _estimable(run: Collected, one: Measured, samples: Samples) -> bool:
+    """Whether a strategy's answers are a function of subsets of these samples, on every problem that it ran
+    on.
+    """
+    strategy = one.name.independent
+    if strategy is None or (strategy.temperature, strategy.top_p) != (1.0, 1.0) or one.name.n > samples.size:
+        return False
+    covered = np.isin(run.ids, samples.ids)
+    if np.any(one.ran & run.labelled & ~covered):
         return False
     return isinstance(strategy, Majority) or samples.scored
 
@@ -186,6 +192,7 @@ def _row(
         strategy=name.text,
         series=name.series,
         n=name.n,
+        problems=int(costs.ran.sum()) if costs else int((~np.isnan(correct)).sum()),
         accuracy=intervals.mean(correct),
         samples=samples,
         ran=costs is not None and scale == 1.0,
@@ -208,7 +215,7 @@ def _estimated(run: Collected, samples: Samples, intervals: Intervals) -> list[R
     """Rows of every series that chooses among the independent samples, at each N up to its largest."""
     by_series: dict[str, list[Measured]] = {}
     for one in run.strategies:
-        if _estimable(one.name, samples):
+        if _estimable(run, one, samples):
             by_series.setdefault(one.name.series, []).append(one)
     rows = []
     for members in by_series.values():

@@ -33,11 +33,16 @@ MAIN = (
 )
 
 
-def main_cells(measures: Measures) -> Cells:
-    """The main table's cells, in the columns `MAIN`; costs are per problem."""
-    return [
+def main_cells(measures: Measures) -> tuple[list[str], Cells]:
+    """The main table's head and cells, costs per problem; where rows cover different problems, their number
+    too.
+    """
+    uneven = len({row.problems for row in measures.rows}) > 1
+    head = [MAIN[0], "problems", *MAIN[1:]] if uneven else list(MAIN)
+    return head, [
         [
             row.strategy if row.ran else f"~ {row.strategy}",
+            *([f"{row.problems:,}"] if uneven else []),
             str(row.n),
             percent(row.accuracy.mean),
             interval(row.accuracy),
@@ -93,6 +98,8 @@ def verifier_lines(measures: Measures) -> list[str]:
     quality = measures.verifier
     if quality is None:
         return []
+    if quality.questions == 0:
+        return ["No question has both right and wrong samples: the verifier's AUROC cannot be told."]
     return [
         f"AUROC within a question: {quality.within:.3f} (policy's own likelihood: {quality.likelihood_within:.3f}), "
         f"mean over {quality.questions:,} questions with right and wrong samples.",
@@ -151,7 +158,7 @@ def arrow_table(measures: Measures) -> pa.Table:
             "n": row.n,
             "ran": row.ran,
             "estimated_from": row.samples,
-            "problems": row.accuracy.problems,
+            "problems": row.problems,
             "accuracy": _known(row.accuracy.mean),
             "accuracy_low": _known(row.accuracy.low),
             "accuracy_high": _known(row.accuracy.high),

@@ -20,7 +20,6 @@ from orchestration.report.measure import Intervals, Measures, measure
 from orchestration.report.tables import (
     DIFFERENCES,
     EXPENDABLE,
-    MAIN,
     arrow_table,
     baseline_cells,
     difference_cells,
@@ -66,7 +65,7 @@ class Report:
         """Print the tables."""
         measures = self.measures
         title = f"{measures.problems:,} problems, {self.level:.0%} intervals, costs a problem"
-        head, cells = fitted(MAIN, main_cells(measures), console.width, EXPENDABLE)
+        head, cells = fitted(*main_cells(measures), console.width, EXPENDABLE)
         console.print(rich_table(head, cells, title))
         if measures.baselines:
             console.print(rich_table(*baseline_cells(measures)))
@@ -109,6 +108,13 @@ def _totals(outcomes: pa.Table) -> list[str]:
         f"({scientific(total('spent_flops_exact'))} exact), {total('policy_tokens'):,} tokens drawn, "
         f"{total('verifier_tokens'):,} scored.",
     ]
+    short = outcomes.filter(pc.starts_with(pc.fill_null(outcomes["reason"], ""), "the budget ended"))
+    if len(short):
+        none = states.get("unaffordable", 0)
+        lines.append(
+            f"The budget cut {len(short):,} outcomes short, {none:,} of them before their first candidate, which "
+            "count as wrong; with a larger budget the same command goes on with them."
+        )
     lost = outcomes.filter(pc.equal(outcomes["state"], "quarantined"))
     reasons = pc.value_counts(lost["reason"]).to_pylist() if len(lost) else []
     return lines + [f"Quarantined ({row['counts']:,}): {row['values']}" for row in reasons[:5]]
@@ -121,7 +127,7 @@ def _markdown(run: Run, measures: Measures, totals: list[str], figures: list[Pat
         "bootstrapped over problems. Costs are a problem's, as if each strategy had run alone; FLOPs are 2 x parameters "
         "a token, exact FLOPs are prefill, decode and attention. Wasted: tokens that stand in no kept candidate. "
         "Cut off: candidates that met the token limit, for each generation.",
-        markdown_table(MAIN, main_cells(measures)),
+        markdown_table(*main_cells(measures)),
         *measures.notes,
     ]
     if measures.baselines:

@@ -10,7 +10,7 @@ import pytest
 
 from actors.errors import UserError
 from actors.run_writer import RunWriter
-from actors.schema import OUTCOMES
+from actors.schema import CANDIDATES, OUTCOMES
 from orchestration.problems import Problem
 from orchestration.runs import (
     Identity,
@@ -72,7 +72,7 @@ def test_problem_strategy_and_seed_change_the_key() -> None:
 
 
 def test_the_key_is_the_same_everywhere_and_for_ever() -> None:
-    assert key() == "f7b5907f9bb08b299512da94b1d165b9"
+    assert key() == "a7620576133b4f967aae9af98b673d8a"
 
 
 def test_another_set_up_is_refused_with_the_difference(tmp_path: Path) -> None:
@@ -132,14 +132,26 @@ def test_an_interrupted_run_is_read_from_its_log(tmp_path: Path) -> None:
 
 def test_a_later_outcome_of_the_same_key_counts(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", problems=2)
-    rows = pq.read_table(folder / "outcomes" / "part-000001.parquet").to_pylist()
-    again = rows[0] | {"state": "answered", "answer": "7"}
-    pq.write_table(
-        pa.Table.from_pylist([again], schema=OUTCOMES), folder / "outcomes" / "part-000002.parquet"
-    )
-    table = Run(folder).outcomes().to_pylist()
-    assert len(table) == len(rows)
-    assert [row["answer"] for row in table if row["key"] == rows[0]["key"]] == ["7"]
+    old = Run(folder)
+    before = old.outcomes().to_pylist()
+    again = next(row for row in before if row["strategy"] == "majority(n=4)")
+    candidates = [row for row in old.candidates().to_pylist() if row["key"] == again["key"]]
+    write_part(folder, "outcomes", [again | {"answer": "7"}])
+    write_part(folder, "candidates", [row | {"answer": "7"} for row in candidates[:3]])
+    run = Run(folder)
+    table = run.outcomes().to_pylist()
+    assert len(table) == len(before)
+    assert [row["answer"] for row in table if row["key"] == again["key"]] == ["7"]
+    kept = run.candidates(problem=again["problem_id"], strategy="majority(n=4)", columns=["answer"])
+    assert kept.to_pylist() == [{"answer": "7"}] * 3
+    assert len(run.candidates(strategy="majority(n=4)")) == 7
+    results = [one for one in run.results() if one.outcome["key"] == again["key"]]
+    assert [(one.answer, len(one.candidates)) for one in results] == [("7", 3)]
+
+
+def write_part(folder: Path, table: str, rows: list[dict[str, object]]) -> None:
+    schema = OUTCOMES if table == "outcomes" else CANDIDATES
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / table / "part-000002.parquet")
 
 
 def test_problems_are_stored_once(tmp_path: Path) -> None:

@@ -1,0 +1,136 @@
+"""From words to settings, and what is said of words that cannot be."""
+
+from dataclasses import fields
+
+import pytest
+import yaml
+
+from actors.errors import UserError
+from orchestration.commands.compose import CONF, compose, groups, list_of_texts, options
+from orchestration.commands.helptext import entries, group_entries, help_of
+from orchestration.settings import EvaluateSettings, ReportSettings, ShowSettings, check, flatten
+from orchestration.strategies.parse import parse
+
+
+def settings(*words: str) -> EvaluateSettings:
+    return compose("evaluate", words, EvaluateSettings)
+
+
+def test_the_defaults_are_those_of_the_files_and_pass_every_check() -> None:
+    default = settings()
+    check(default)
+    assert [parse(text).text for text in default.strategies][:2] == ["greedy", "majority(n=1)"]
+    assert (default.dataset.count, default.policy.path, default.budget.flops) == (200, "bundled", None)
+    assert default.policy.delimiter == "\n"
+
+
+@pytest.mark.parametrize("group", ["dataset", "policy", "verifier", "budget", "cluster", "report"])
+def test_every_option_of_every_group_composes(group: str) -> None:
+    missing = {"gym": "dataset.name=chain_sum", "table": "dataset.path=x.jsonl"}
+    for option in options(group):
+        words = [f"{group}={option}"]
+        if (CONF / group / f"{option}.yaml").read_text().find("???") >= 0:
+            words.append(missing.get(option, f"{group}.path=somewhere"))
+        check(settings(*words))
+
+
+def test_values_are_read_by_their_type() -> None:
+    found = settings(
+        "strategies=[greedy,beam(n=16,width=4)]",
+        "budget.flops=1e13",
+        "policy.prompt.template=Q: {question} (a, b)",
+        'policy.delimiter="\\n\\n"',
+        "dataset.options.legs=[1,4]",
+        "policy.prompt.chat=true",
+        "dataset.count=1e3",
+        "report.figures=svg",
+        "folder=runs/a b",
+        "policy.prompt.system=null",
+    )
+    assert found.strategies == ["greedy", "beam(n=16,width=4)"]
+    assert found.budget.flops == 1e13
+    assert found.policy.prompt.template == "Q: {question} (a, b)"
+    assert found.policy.delimiter == "\n\n"
+    assert found.dataset.options == {"legs": [1, 4]}
+    assert found.policy.prompt.chat is True
+    assert found.dataset.count == 1000
+    assert found.report.figures == ["svg"]
+    assert found.folder == "runs/a b"
+    assert found.policy.prompt.system is None
+
+
+def test_lists_of_texts() -> None:
+    assert list_of_texts("[greedy,'majority(n=16)', beam(n=4,width=2)]") == [
+        "greedy",
+        "majority(n=16)",
+        "beam(n=4,width=2)",
+    ]
+    assert list_of_texts("greedy") == ["greedy"]
+    assert list_of_texts("[]") == []
+    assert list_of_texts('["a vs b"]') == ["a vs b"]
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("dataset.cuont=3", "did you mean 'dataset.count'"),
+        ("datset=table", "did you mean 'dataset'"),
+        ("dataset=tabel", "choose one of arithmetic, gsm_symbolic, gym, table .did you mean 'table'"),
+        ("dataset.path=x", "dataset=arithmetic has no such key, dataset=table has"),
+        ("dataset=table", "dataset.path must be given"),
+        ("dataset.count=many", "a whole number or null"),
+        ("dataset.count=1.5", "a whole number or null"),
+        ("seed=true", "it must be a whole number"),
+        ("budget.flops=nan", "a number or null"),
+        ("budget.flops=lots", "a number or null"),
+        ("policy.prompt.chat=maybe", "true or false"),
+        ("policy.prompt=x", "set one of policy.prompt.template"),
+        ("dataset.options.legs=[1", "cannot be read"),
+        ("cluster.policy.replicas.x=1", "no such setting"),
+        ("evaluate", "key=value"),
+        ("=3", "key=value"),
+    ],
+)
+def test_mistakes_are_named(word: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        settings(word)
+
+
+def test_composing_twice_and_inside_another_hydra_application() -> None:
+    from hydra import initialize_config_dir
+
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        assert settings("seed=3").seed == 3
+    assert settings().seed == 0
+
+
+@pytest.mark.parametrize("root", ["evaluate", "report", "show", "train/policy", "train/prm"])
+def test_help_explains_every_key(root: str) -> None:
+    text = help_of(root)
+    assert text.startswith(f"flopwise {root.replace('/', ' ')}")
+    assert "Examples:" in text
+    documented = entries(CONF / f"{root}.yaml")
+    for group, default in groups(root).items():
+        documented += group_entries(group, default)
+    assert all(entry.meaning for entry in documented), [e.key for e in documented if not e.meaning]
+    known = set()
+    plain = yaml.safe_load((CONF / f"{root}.yaml").read_text())
+    known |= set(flatten({key: value for key, value in plain.items() if key != "defaults"}))
+    for group in groups(root):
+        for option in options(group):
+            known |= set(flatten({group: yaml.safe_load((CONF / group / f"{option}.yaml").read_text())}))
+    known = {key for key in known if "_target_" not in key and "_convert_" not in key}
+    assert {entry.key for entry in documented} == known
+
+
+def test_files_and_schemas_agree() -> None:
+    from orchestration.training.policy import PolicyTraining
+    from orchestration.training.prm_job import PrmJob
+
+    assert compose("train/policy", (), PolicyTraining) == PolicyTraining()
+    assert compose("train/prm", (), PrmJob) == PrmJob()
+    assert compose("show", (), ShowSettings) == ShowSettings()
+    assert settings().report == ReportSettings()
+    assert {field.name for field in fields(EvaluateSettings)} == set(
+        yaml.safe_load((CONF / "evaluate.yaml").read_text())
+    ) - {"defaults"} | set(groups("evaluate"))

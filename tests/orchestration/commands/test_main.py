@@ -1,0 +1,192 @@
+"""The command line as a user meets it: help, mistakes, dry run, and how soon it answers."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestration.commands.main import main
+from tests.orchestration.report.handmade import write_run
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
+    captured = capsys.readouterr()
+    return " ".join(captured.out.split()), " ".join(captured.err.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["evalute"], "'evalute' is no command (did you mean 'evaluate'?)"),
+        (["evaluate", "--dryrun"], "did you mean '--dry-run'?"),
+        (["evaluate", "dataset.cuont=3"], "did you mean 'dataset.count'?"),
+        (["evaluate", "dataset=tabel"], "did you mean 'table'?"),
+        (["evaluate", "budget.flops=-5"], "between 1 and 9e18"),
+        (["evaluate", "strategies=[majorty(n=4)]"], "did you mean 'majority'?"),
+        (["evaluate", "strategies=[beam(n=4,widht=2)]"], "did you mean 'width'?"),
+        (["evaluate", "policy.path=/nowhere"], "no model's folder"),
+        (["evaluate", "dataset=table", "dataset.path=/nowhere.jsonl"], "there is no such file"),
+        (["report"], "name one run"),
+        (["report", "/nowhere"], "no run there"),
+        (["show", "/nowhere"], "no run there"),
+        (["train"], "policy or prm"),
+        (["train", "prn"], "did you mean 'prm'?"),
+        (["train", "policy"], "name one folder"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_a_verifier_that_is_needed_and_missing(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    kept = [word for word in words if not word.startswith("verifier.path")]
+    assert main(["evaluate", *kept, "verifier=none"]) == 2
+    assert "best_of_n(n=4), best_of_n(n=16), beam(n=4,width=4)" in capsys.readouterr().err
+
+
+def test_a_verifier_with_another_tokenizer(
+    words: list[str], models: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    other = tmp_path / "prm"
+    shutil.copytree(models[1], other)
+    (other / "tokenizer.json").write_text((other / "tokenizer.json").read_text() + " ")
+    kept = [word for word in words if not word.startswith("verifier.path")]
+    assert main(["evaluate", *kept, f"verifier.path={other}"]) == 2
+    assert "tokenizer is not the policy's" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--help"],
+        ["evaluate", "--help"],
+        ["report", "-h"],
+        ["show", "--help"],
+        ["train", "prm", "--help"],
+    ],
+)
+def test_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 0
+    out, err = said(capsys)
+    assert "Examples:" in out
+    assert err == ""
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert said(capsys)[0].startswith("flopwise 0.")
+
+
+def test_ctrl_c_says_how_to_go_on(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("orchestration.prepare.prepare", interrupted)
+    assert main(["evaluate", *words]) == 130
+    assert "the same command goes on where it stopped" in said(capsys)[1]
+
+
+def test_a_dry_run_tells_costs_and_writes_nothing(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    assert main(["evaluate", "--dry-run", *words, f"folder={folder}", "budget.generations=1000"]) == 0
+    out, _ = said(capsys)
+    assert "6 test problems of arithmetic" in out
+    assert "about 1,000 generations, each scored, or 30,000 tokens" in out
+    assert "The budget suffices as expected" in out
+    assert "beam(n=16,width=4)" in out
+    assert "FLOPs (paper)" in out
+    assert "with keep=no_token_ids" in out
+    assert not folder.exists()
+    assert main(["evaluate", "--dry-run", *words, f"folder={folder}", "budget.generations=10"]) == 0
+    assert "The budget does not suffice" in said(capsys)[0]
+
+
+def test_a_dry_run_loads_neither_torch_nor_ray(words: list[str], tmp_path: Path) -> None:
+    arguments = json.dumps(["evaluate", "--dry-run", *words, f"folder={tmp_path / 'run'}"])
+    code = (
+        "import sys; from orchestration.commands.main import main\n"
+        f"assert main({arguments}) == 0\n"
+        "print([name for name in ('torch', 'ray', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_comes_at_once() -> None:
+    code = (
+        "import sys; from orchestration.commands.main import main\n"
+        "main(['evaluate', '--help'])\n"
+        "heavy = ('torch', 'ray', 'transformers', 'numpy', 'pyarrow', 'hydra', 'matplotlib', 'rich')\n"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    # Some tenths of a second; the bound leaves room for a machine that does other work.
+    assert time.monotonic() - started < 5
+
+
+def test_report_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_run(tmp_path / "run", problems=12)
+    assert main(["report", str(folder), "report=table", "report.pairs=[beam(n=4,width=4) vs greedy]"]) == 0
+    out, _ = said(capsys)
+    assert "12 problems, 95% intervals" in out
+    assert "Paired differences" in out
+    assert "report.md" in out
+    assert ".png" not in out
+    assert main(["report", str(folder), "report.pairs=[baem(n=4) vs greedy]"]) == 2
+
+
+def test_show_lists_problems_and_reads_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_run(tmp_path / "run", problems=30)
+    assert main(["show", str(folder)]) == 0
+    out, _ = said(capsys)
+    assert "p0000" in out
+    assert "10 more problems" in out
+    assert main(["show", str(folder), "p0003", "count=2"]) == 0
+    out, _ = said(capsys)
+    assert "question 3?" in out
+    assert "reference: 42" in out
+    assert "14 more candidates" in out
+    assert main(["show", str(folder), "p0003", "strategy=beam(n=16,width=4)"]) == 0
+    out, _ = said(capsys)
+    assert "greedy" not in out
+    assert "0.80" in out
+    assert main(["show", str(folder), "p0003", "strategy=baem"]) == 2
+    assert main(["show", str(folder), "p9999"]) == 2
+
+
+def test_what_a_model_wrote_is_never_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from actors.schema import CANDIDATES
+
+    folder = write_run(tmp_path / "run", problems=1)
+    part = folder / "candidates" / "part-000001.parquet"
+    rows = pq.read_table(part).to_pylist()
+    for row in rows:
+        row["steps"] = ["[red]x = [/nonsense] \x1b[2J", "#### [/]"]
+    pq.write_table(pa.Table.from_pylist(rows, schema=CANDIDATES), part)
+    assert main(["show", str(folder), "p0000"]) == 0
+    out = capsys.readouterr().out
+    assert "[red]x = [/nonsense]" in out
+    assert "\x1b[2J" not in out

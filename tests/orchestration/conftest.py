@@ -1,0 +1,21 @@
+"""Tiny models that all tests of this part share."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.orchestration.tiny_models import make_models
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Folders of a random policy and verifier."""
+    return make_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def words(models: tuple[Path, Path]) -> list[str]:
+    """Settings that name the tiny models."""
+    policy, verifier = models
+    sizes = ["policy.max_tokens=40", "policy.typical_tokens=30", "dataset.count=6"]
+    return [f"policy.path={policy}", f"verifier.path={verifier}", *sizes]

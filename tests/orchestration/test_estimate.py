@@ -1,0 +1,89 @@
+"""The dry run's numbers against closed forms, and its worst case against what really is spent."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestration.api import settings_of
+from orchestration.estimate import estimate
+from orchestration.prepare import Prepared, prepare
+
+
+def prepared(words: list[str], *more: str) -> Prepared:
+    return prepare(settings_of([*words, *more]))
+
+
+def test_independent_samples_are_shared(words: list[str]) -> None:
+    both = estimate(prepared(words, "strategies=[majority(n=4),majority(n=16),best_of_n(n=8)]"), 10)
+    alone = estimate(prepared(words, "strategies=[majority(n=16)]"), 10)
+    assert both.expected.policy_tokens == alone.expected.policy_tokens == 10 * 16 * 30
+    assert both.expected.verifier_tokens == 10 * 8 * 30
+    assert [need.generations for need in both.each] == [4, 16, 8]
+    apart = estimate(prepared(words, "strategies=[majority(n=16),majority(n=16,temperature=0.5)]"), 10)
+    assert apart.expected.policy_tokens == 2 * alone.expected.policy_tokens
+
+
+def test_costs_are_those_of_the_models(words: list[str]) -> None:
+    ready = prepared(words, "strategies=[best_of_n(n=4)]")
+    need = estimate(ready, 1).each[0]
+    policy, verifier, prompt = ready.policy_cost, ready.verifier_cost, ready.prompt_tokens
+    assert verifier is not None
+    assert need.expected.paper == policy.paper(120) + verifier.paper(120)
+    assert need.expected.exact == (
+        policy.exact(0, prompt - 1, 0)
+        + 4 * policy.exact(prompt - 1, 30, 30)
+        + verifier.exact(0, prompt, 0)
+        + 4 * verifier.exact(prompt, 30, 30)
+    )
+    assert need.worst is not None
+    assert need.worst.policy_tokens == 4 * 40
+
+
+def test_a_beam_may_cost_more_than_its_generations(words: list[str]) -> None:
+    ready = prepared(words, "strategies=[beam(n=4,width=4,rounds=3),beam(n=1)]")
+    beam, one = estimate(ready, 1).each
+    assert beam.worst is not None
+    assert beam.worst.policy_tokens == 4 * 3 * 40
+    assert one.worst is not None
+    assert one.worst.policy_tokens == 40
+
+
+def test_a_strategy_of_the_users_own_has_no_bound(words: list[str]) -> None:
+    ready = prepared(words, "strategies=[greedy,tests.orchestration.test_estimate.Own(n=3)]")
+    needs = estimate(ready, 2)
+    assert needs.worst is None
+    assert needs.each[1].generations == 3
+
+
+class Own:
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    text = "tests.orchestration.test_estimate.Own(n=3)"
+    uses_verifier = False
+    sequences = 3
+
+    async def solve(self, *_: object) -> None: ...
+
+
+@pytest.mark.parametrize(("unit", "amount"), [("paper", 1), ("exact", 1)])
+def test_budgets_in_tokens_and_generations_are_flops(words: list[str], unit: str, amount: int) -> None:
+    generations = prepared(words, f"budget={unit}", f"budget.generations={100 * amount}").budget
+    tokens = prepared(words, f"budget={unit}", f"budget.tokens={3000 * amount}").budget
+    assert generations == tokens
+    assert prepared(words, "budget.flops=1e9").budget == 10**9
+    assert prepared(words).budget is None
+
+
+def test_disk_is_less_when_less_is_kept(words: list[str]) -> None:
+    disk = estimate(prepared(words), 100).disk
+    assert disk["all"] > disk["no_token_ids"] > disk["answers"] > 0
+
+
+def test_models_are_found_or_named(models: tuple[Path, Path]) -> None:
+    from actors.errors import UserError
+    from orchestration.prepare import model_folder
+
+    assert model_folder(str(models[0]), "policy") == models[0]
+    with pytest.raises(UserError, match=r"verifier\.path"):
+        model_folder(str(models[0] / "none"), "verifier")

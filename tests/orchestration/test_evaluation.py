@@ -1,0 +1,144 @@
+"""Whole evaluations through Ray with tiny models: first start, resume, extension, refusal, budget, API."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pytest
+
+from actors.errors import UserError
+from orchestration.api import Run, evaluate, report, settings_of
+from orchestration.commands.main import main
+from orchestration.evaluation import Session
+from orchestration.evaluation import evaluate as evaluate_prepared
+from orchestration.prepare import prepare
+
+STRATEGIES = ["greedy", "majority(n=2)", "majority(n=4)", "best_of_n(n=4)", "beam(n=4,width=2)"]
+
+
+@pytest.fixture(scope="module")
+def first(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    return evaluate(STRATEGIES, folder=folder, settings=words)
+
+
+def start(words: list[str], *more: str) -> tuple[Session, Run]:
+    sessions: list[Session] = []
+    run = evaluate_prepared(prepare(settings_of([*words, *more])), sessions.append)
+    return sessions[0], run
+
+
+def test_every_problem_and_strategy_has_one_outcome(first: Run) -> None:
+    outcomes = first.outcomes()
+    assert len(outcomes) == 6 * 5
+    assert pc.count_distinct(outcomes["key"]).as_py() == 30
+    assert set(outcomes["strategy"].to_pylist()) == set(STRATEGIES)
+    assert set(outcomes["state"].to_pylist()) == {"answered"}
+    assert len(first.problems()) == 6
+    assert len(first.candidates(strategy="majority(n=4)")) == 24
+    assert first.info["state"] == "finished"
+    assert first.info["sessions"][0]["outcomes"] == 30
+    assert first.config["strategies"] == STRATEGIES
+    result = next(iter(first.results()))
+    assert result.candidates
+    assert first.problem(result.outcome["problem_id"]).question
+
+
+def test_strategies_share_samples_and_pay_them_once(first: Run) -> None:
+    outcomes = first.outcomes()
+    attributed = {
+        row["strategy"]: row["attributed_tokens_sum"]
+        for row in outcomes.group_by("strategy").aggregate([("attributed_tokens", "sum")]).to_pylist()
+    }
+    spent = pc.sum(outcomes["policy_tokens"]).as_py()
+    assert attributed["majority(n=4)"] == attributed["best_of_n(n=4)"]
+    assert spent < sum(attributed.values()) - attributed["majority(n=4)"]
+
+
+def test_a_report_of_it(first: Run) -> None:
+    measures = report(first).measures
+    assert {row.strategy for row in measures.rows if row.ran} == set(STRATEGIES)
+    assert (first.folder / "report" / "report.md").is_file()
+
+
+def test_the_same_command_has_nothing_to_do(
+    first: Run, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = first.outcomes()
+    texts = f"strategies=[{','.join(STRATEGIES)}]"
+    assert main(["evaluate", *words, texts, f"folder={first.folder}"]) == 0
+    assert "all 6 problems are done" in capsys.readouterr().out
+    assert Run(first.folder).outcomes().equals(before)
+
+
+def test_another_model_is_refused_before_anything_is_touched(
+    first: Run, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (first.folder / "run.json").read_text()
+    changed = [word for word in words if not word.startswith("policy.max_tokens")]
+    assert main(["evaluate", *changed, "policy.max_tokens=41", f"folder={first.folder}"]) == 2
+    assert "max_tokens was 40 and is 41" in capsys.readouterr().err
+    assert (first.folder / "run.json").read_text() == before
+
+
+def test_more_problems_and_strategies_extend_a_run(first: Run, words: list[str]) -> None:
+    more = [word for word in words if not word.startswith("dataset.count")]
+    session, run = start(
+        more, "dataset.count=8", "strategies=[greedy,majority(n=3)]", f"folder={first.folder}", "seed=0"
+    )
+    assert (session.problems, session.outcomes, session.outcomes_done) == (8, 16, 6)
+    assert len(run.outcomes()) == 30 + 2 + 8
+    assert len(run.problems()) == 8
+    assert len(run.info["sessions"]) == 2
+    # The two first starts draw the same tokens at the same places.
+    kept = run.candidates(strategy="majority(n=3)").filter(pc.field("index") == 1)
+    old = run.candidates(strategy="majority(n=2)").filter(pc.field("index") == 1)
+    tokens: list[dict[str, Any]] = [
+        dict(zip(table["problem_id"].to_pylist(), table["token_ids"].to_pylist(), strict=True))
+        for table in (old, kept)
+    ]
+    assert all(tokens[1][problem] == ids for problem, ids in tokens[0].items())
+
+
+def test_a_budget_is_kept_and_a_larger_one_goes_on(words: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "tight"
+    common = [*words, "strategies=[majority(n=4)]", "verifier=none", f"folder={folder}"]
+    common = [word for word in common if not word.startswith("verifier.path")]
+    _, run = start(common, "budget.generations=9")
+    budget = run.info["budget_flops"]
+    table = run.outcomes()
+    assert 0 < pc.sum(table["spent_flops"]).as_py() <= budget
+    unpaid = pc.sum(pc.starts_with(table["reason"], "the budget ended")).as_py()
+    assert unpaid > 0
+    # Anytime: whatever was paid has an answer.
+    assert set(table.filter(pc.greater(table["generations"], 0))["state"].to_pylist()) == {"answered"}
+    session, run = start(common, "budget.generations=9")
+    assert session.outcomes_left == 0
+    session, run = start(common, "budget.generations=500")
+    assert session.outcomes_left == unpaid
+    assert set(run.outcomes()["generations"].to_pylist()) == {4}
+    assert len(run.outcomes()) == 6
+
+
+def test_a_users_own_table_runs_without_labels(models: tuple[Path, Path], tmp_path: Path) -> None:
+    table = tmp_path / "mine.jsonl"
+    rows = [{"question": "1 + 2 = ?"}, {"question": ""}, {"question": "3 + 4 = ?"}]
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = evaluate(
+        ["greedy"],
+        folder=tmp_path / "run",
+        dataset=str(table),
+        policy=models[0],
+        verifier="none",
+        settings=["dataset.columns.answer=null", "policy.max_tokens=20", "policy.typical_tokens=10"],
+    )
+    assert run.outcomes()["correct"].to_pylist() == [None, None]
+    assert report(run).measures.labelled == 0
+
+
+def test_the_api_refuses_what_the_command_refuses(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="did you mean 'greedy'"):
+        evaluate(["gredy"], folder=tmp_path / "run")
+    with pytest.raises(UserError, match="choose one of"):
+        evaluate(["greedy"], folder=tmp_path / "run", dataset="arithmetics")

@@ -1,0 +1,168 @@
+"""Every setting is sorted by what it does to results, and the folder's record keeps to that."""
+
+import copy
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from actors.errors import UserError
+from orchestration.api import settings_of
+from orchestration.commands.compose import CONF, groups, options
+from orchestration.prepare import prepare
+from orchestration.records import identify, run_record
+from orchestration.settings import EvaluateSettings, check, flatten, role
+
+# Another value gives other results: a folder that holds results refuses it.
+CHANGES = {
+    "dataset.name": "gsm_symbolic",
+    "dataset.path": "other.jsonl",
+    "dataset.split": "validation",
+    "dataset.seed": "1",
+    "dataset.columns.question": "text",
+    "dataset.columns.answer": "label",
+    "dataset.columns.id": "name",
+    "dataset.options": "{sums: 0.5}",
+    "dataset.grader": "text",
+    "policy.dtype": "bfloat16",
+    "policy.max_tokens": "39",
+    "policy.delimiter": "9",
+    "policy.prompt.template": "Q: {question}",
+    "policy.prompt.chat": "true",
+    "policy.prompt.system": "think",
+    "verifier.dtype": "bfloat16",
+    "budget.unit": "exact",
+}
+# Another value adds rows or money.
+EXTENDS = {
+    "strategies": "[greedy,majority(n=3)]",
+    "seed": "7",
+    "dataset.count": "9",
+    "budget.flops": "1e9",
+    "budget.tokens": "1e5",
+    "budget.generations": "1e3",
+}
+# Another value changes speed, place or looks.
+FREE = {
+    "folder": None,
+    "keep": "answers",
+    "policy.path": None,
+    "policy.typical_tokens": "20",
+    "verifier.path": None,
+    "cluster.address": "auto",
+    "report.level": "0.9",
+    "report.resamples": "500",
+    "report.seed": "3",
+    "report.pairs": "[greedy vs greedy]",
+    "report.figures": "[]",
+} | {
+    f"cluster.{model}.{key}": value
+    for model in ("policy", "verifier")
+    for key, value in {
+        "replicas": "2",
+        "cpus": "0.5",
+        "gpus": "0.5",
+        "threads": "2",
+        "max_sequences": "32",
+        "device": "cpu",
+    }.items()
+}
+
+
+def test_every_setting_is_sorted() -> None:
+    known = set(flatten(asdict(EvaluateSettings())))
+    for group in groups("evaluate"):
+        for option in options(group):
+            known |= set(flatten({group: yaml.safe_load((CONF / group / f"{option}.yaml").read_text())}))
+    assert known == set(CHANGES) | set(EXTENDS) | set(FREE)
+    for expected, keys in (("changes", CHANGES), ("extends", EXTENDS), ("free", FREE)):
+        assert {key: role(key) for key in keys} == dict.fromkeys(keys, expected)
+    with pytest.raises(KeyError):
+        role("polcy.dtype")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tables")
+    row = {"question": "1 + 1 = ?", "text": "2 + 2 = ?", "answer": "2", "label": "4", "name": "one"}
+    for name in ("mine.jsonl", "other.jsonl"):
+        (folder / name).write_text(json.dumps(row) + "\n")
+    return folder
+
+
+def record_of(words: list[str], known: dict[str, Any] | None) -> dict[str, Any]:
+    prepared = prepare(settings_of(words))
+    return run_record(prepared, identify(prepared), copy.deepcopy(known))
+
+
+def base(key: str, words: list[str], table: Path) -> list[str]:
+    """Settings under which the key exists."""
+    if key == "dataset.path" or key.startswith("dataset.columns"):
+        kept = [word for word in words if not word.startswith("dataset.")]
+        return [*kept, "dataset=table", f"dataset.path={table / 'mine.jsonl'}", "strategies=[beam(n=4)]"]
+    return [*words, "strategies=[greedy,beam(n=4)]"]
+
+
+@pytest.mark.parametrize("key", CHANGES)
+def test_what_changes_results_is_refused(key: str, words: list[str], table: Path) -> None:
+    before = base(key, words, table)
+    known = record_of(before, None)
+    value = CHANGES[key] if key != "dataset.path" else str(table / CHANGES[key])
+    changed = [word for word in before if not word.startswith(f"{key}=")]
+    with pytest.raises(UserError, match="another set-up") as error:
+        record_of([*changed, f"{key}={value}"], known)
+    assert key.split(".")[1] in str(error.value) or key.split(".")[-1] in str(error.value)
+
+
+@pytest.mark.parametrize("key", [*EXTENDS, *FREE])
+def test_all_else_goes_on(key: str, words: list[str], table: Path) -> None:
+    before = base(key, words, table)
+    known = record_of(before, None)
+    value = (EXTENDS | FREE)[key]
+    if value is not None:
+        before = [word for word in before if not word.startswith(f"{key}=")] + [f"{key}={value}"]
+    assert record_of(before, known)["identity"] == known["identity"]
+
+
+def test_a_verifier_may_join_and_leave(words: list[str]) -> None:
+    alone = [*words, "verifier=none", "strategies=[greedy]"]
+    alone = [word for word in alone if not word.startswith("verifier.path")]
+    known = record_of(alone, None)
+    assert known["identity"]["verifier"] == ""
+    joined = record_of([*words, "strategies=[beam(n=4)]"], known)
+    assert joined["identity"]["verifier"] != ""
+    left = record_of(alone, joined)
+    assert left["identity"] == joined["identity"]
+    assert left["models"]["verifier"] == joined["models"]["verifier"]
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("strategies=[]", "name at least one"),
+        ("keep=everything", "choose one of all, no_token_ids, answers"),
+        ("policy.dtype=float23", "did you mean 'float32'"),
+        ("policy.max_tokens=0", "at least 1"),
+        ("policy.typical_tokens=500", "cannot be longer than policy.max_tokens"),
+        ("policy.delimiter=", "text that ends a step"),
+        ("budget.flops=-1", "between 1 and 9e18"),
+        ("budget.flops=1e30", "between 1 and 9e18"),
+        ("cluster.policy.replicas=0", "at least 1"),
+        ("cluster.policy.gpus=-1", "at least 0"),
+        ("cluster.verifier.device=tpu", "auto, cpu, cuda"),
+        ("report.level=95", "between 0.5 and 1"),
+        ("report.resamples=3", "at least 100"),
+        ("report.figures=[gif]", "png, svg, pdf"),
+    ],
+)
+def test_values_that_cannot_be_meant(word: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check(settings_of([word]))
+
+
+def test_one_budget_is_enough() -> None:
+    with pytest.raises(UserError, match="give one of flops, tokens and generations"):
+        check(settings_of(["budget.flops=1e9", "budget.tokens=1e5"]))

@@ -17,10 +17,12 @@ from orchestration.strategies.greedy import Greedy
 from orchestration.strategies.majority import Majority
 from orchestration.strategies.monte_carlo import MonteCarlo
 
-# Bytes on disk, measured on runs of the bundled models (zstd Parquet): a row, and what a token adds to it.
-_ROW = {"all": 60.0, "no_token_ids": 50.0, "answers": 40.0}
-_TOKEN = {"all": 2.5, "no_token_ids": 1.3, "answers": 0.0}
-_OUTCOME = 80.0
+# Bytes on disk in zstd Parquet: of a candidate's row, of a token that was drawn (however many rows it stands
+# in, for what repeats costs next to nothing), of an outcome. Measured on runs of the bundled models; tokens
+# are doubled, for richer text repeats less.
+_ROW = 8.0
+_TOKEN = {"all": 1.5, "no_token_ids": 0.6, "answers": 0.0}
+_OUTCOME = 65.0
 
 # A solution in steps of this many tokens, where only the strategy knows how often it starts anew.
 _STEP = 12
@@ -61,9 +63,10 @@ def estimate(prepared: Prepared, problems: int) -> Needs:
     if all(one is not None for one in worst):
         total_worst = _times(sum((one for one in worst if one is not None), Cost()), problems)
     candidates = problems * sum(need.candidates for need in each)
+    rest = candidates * _ROW + problems * len(each) * _OUTCOME
     disk = {
-        keep: int(candidates * (_ROW[keep] + _TOKEN[keep] * typical) + problems * len(each) * _OUTCOME)
-        for keep in _ROW
+        keep: int(rest + problems * shared.policy_tokens * bytes_a_token)
+        for keep, bytes_a_token in _TOKEN.items()
     }
     return Needs(problems, each, _times(shared, problems), total_worst, disk)
 
@@ -78,26 +81,31 @@ def _need(prepared: Prepared, strategy: Strategy, typical: int, most: int) -> Ne
         verifier, prompt, draws.sequences, mean
     )
     worst = None if bound is None else _drawing(policy, longest, *bound) + _scoring(verifier, longest, *bound)
-    return Need(strategy.text, draws.generations, draws.sequences, expected, worst)
+    return Need(strategy.text, draws.generations, draws.rows, expected, worst)
 
 
 @dataclass(frozen=True, slots=True)
 class _Draws:
+    """What a strategy draws for a problem; `rows` is how many candidates it leaves, dropped ones included."""
+
     generations: int
     sequences: int
     tokens: int
+    rows: int
 
 
 def _draws(strategy: Strategy, typical: int) -> _Draws:
     """How many generations, candidates and tokens a strategy draws where a solution has `typical` tokens."""
+    steps = max(1, typical // _STEP)
     if isinstance(strategy, MonteCarlo):
-        steps = max(1, typical // _STEP)
         rollouts = strategy.samples * (steps - 1) * strategy.rollouts
         tokens = strategy.samples * typical + rollouts * typical // 2
-        return _Draws(strategy.samples, strategy.samples + rollouts, tokens)
+        return _Draws(strategy.samples, strategy.samples + rollouts, tokens, strategy.samples + rollouts)
     n = getattr(strategy, "n", strategy.sequences)
     count = 1 if isinstance(strategy, Greedy) else int(n)
-    return _Draws(count, count, count * typical)
+    # Most beams of every round are dropped, and each is a candidate.
+    rows = count * steps if isinstance(strategy, Beam) else count
+    return _Draws(count, count, count * typical, rows)
 
 
 def _bound(strategy: Strategy, most: int) -> tuple[int, int] | None:

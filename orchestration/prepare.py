@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from actors.engines.identity import tokenizer_hash
 from actors.errors import UserError
 from actors.work import Strategy
 from orchestration.flops import ModelCost, Unit, flops_of_generations, flops_of_tokens
-from orchestration.problems import Dataset, Grader, PromptFormat, load, make_grader
+from orchestration.problems import Dataset, Generated, Grader, PromptFormat, load, make_grader
 from orchestration.settings import EvaluateSettings, check
 from orchestration.strategies.parse import parse
 
@@ -39,6 +39,11 @@ class Prepared:
     prompt_tokens: int
     longest_prompt: int
     budget: int | None
+
+    def described(self, problems: int) -> str:
+        """What is solved, for people."""
+        text = self.dataset.description
+        return text if isinstance(self.dataset, Generated) else f"{problems:,} problems of {text}"
 
 
 def model_folder(path: str, kind: str) -> Path:
@@ -83,7 +88,7 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     if settings.verifier.path is not None and needing:
         verifier = model_folder(settings.verifier.path, "verifier")
         verifier_cost = ModelCost.from_folder(verifier)
-        if tokenizer_hash(policy) != tokenizer_hash(verifier):
+        if _vocabulary(policy) != _vocabulary(verifier):
             mend = "its tokenizer is not the policy's; a verifier reads the policy's own token ids"
             raise UserError.of("verifier.path", settings.verifier.path, mend)
     unit: Unit = "paper" if settings.budget.unit == "paper" else "exact"
@@ -105,18 +110,27 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     )
 
 
+def _tokenizer(folder: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        mend = "no tokenizer.json there; save the model with its fast tokenizer"
+        raise UserError.of("model.path", str(folder), mend)
+    return Tokenizer.from_file(str(file))
+
+
+def _vocabulary(folder: Path) -> dict[str, int]:
+    """Every token and its id: the same ids mean the same text, however the files were written."""
+    vocabulary: dict[str, int] = _tokenizer(folder).get_vocab(with_added_tokens=True)
+    return vocabulary
+
+
 def _prompt_lengths(dataset: Dataset, policy: Path, prompt: PromptFormat, most: int = 100) -> tuple[int, int]:
     """Mean and largest length of the first prompts in tokens, without the few tokens of a chat template's
     own.
     """
-    from tokenizers import Tokenizer
-
-    file = policy / "tokenizer.json"
-    if not file.is_file():
-        raise UserError.of(
-            "policy.path", str(policy), "no tokenizer.json there; save the model with its fast tokenizer"
-        )
-    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer = _tokenizer(policy)
     lengths = []
     for problem, _ in zip(dataset, range(most), strict=False):
         text = (prompt.system or "") + prompt.template.replace("{question}", problem.question)

@@ -32,7 +32,7 @@ def show_plan(prepared: Prepared, console: Console) -> None:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column()
-    grid.add_row("problems", f"{session.problems:,}: {prepared.dataset.description}")
+    grid.add_row("problems", prepared.described(session.problems))
     grid.add_row("folder", _folder(prepared, session))
     grid.add_row(
         "policy",
@@ -130,7 +130,7 @@ def _verdict(prepared: Prepared, needs: Needs, session: Session) -> list[str]:
     lines = [
         f"All {needs.problems:,} problems, samples shared: {expected.policy_tokens:,} tokens drawn, "
         f"{expected.verifier_tokens:,} scored, {scientific(expected.paper)} FLOPs (paper), "
-        f"{scientific(expected.exact)} (exact).",
+        f"{scientific(expected.exact)} (exact). What several samples share is scored once, so less may be scored.",
         "At worst: "
         + (
             f"{scientific(needs.worst.paper)} FLOPs (paper), {scientific(needs.worst.exact)} (exact)."
@@ -160,8 +160,12 @@ def _verdict(prepared: Prepared, needs: Needs, session: Session) -> list[str]:
                 "that it cannot pay end as unaffordable or with fewer candidates."
             )
     if session.outcomes_done:
-        share = session.outcomes_left / session.outcomes
-        lines.append(f"{share:.0%} of the outcomes are still to be made; the figures above are for all.")
+        left = (
+            f"{session.outcomes_left:,} of {session.outcomes:,} outcomes are"
+            if session.outcomes_left
+            else "None is"
+        )
+        lines.append(f"{left} still to be made; the figures above are for all.")
     return lines
 
 

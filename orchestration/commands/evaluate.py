@@ -103,9 +103,7 @@ def _announce(prepared: Prepared, session: Session, console: Console) -> None:
             f"{session.outcomes_done:,} of {session.outcomes:,} outcomes ({folder})"
         )
     else:
-        say(
-            f"{session.problems:,} problems, {len(prepared.strategies)} strategies: {prepared.dataset.description}"
-        )
+        say(f"{prepared.described(session.problems)}; {len(prepared.strategies)} strategies")
     for row in session.skipped[:5]:
         say(f"row {row.row} of {prepared.settings.dataset.path} is no problem: {row.reason}", style="yellow")
     if len(session.skipped) > 5:

@@ -29,9 +29,11 @@ def run(words: Sequence[str]) -> int:
     settings = [word for word in rest if "=" in word]
     train = _policy if places[0] == "policy" else _prm
     result = train(Path(places[1]), settings)
+    # Longer things (settings, calibration) stand in the model's training.json.
     for name, value in result.items():
-        print(f"{name:24} {value:.4g}" if isinstance(value, float) else f"{name:24} {value}")
-    print(f"{'model':24} {places[1]}")
+        if isinstance(value, int | float | str):
+            print(f"{name:36} {value:.4g}" if isinstance(value, float) else f"{name:36} {value}")
+    print(f"{'model':36} {places[1]}")
     return 0
 
 

@@ -31,8 +31,10 @@ _STYLE: dict[str, Any] = {
 }
 
 
-def draw_figures(measures: Measures, folder: Path, kinds: Sequence[str]) -> list[Path]:
+def draw_figures(measures: Measures, folder: Path, kinds: Sequence[str], level: float) -> list[Path]:
     """Draw what the measures allow into `folder`, in each of the file `kinds`; return the paths.
+
+    `level` is that of the intervals, for the legend.
 
     Nothing is drawn without labels, and no figure by difficulty without a difficulty.
     """
@@ -50,6 +52,7 @@ def draw_figures(measures: Measures, folder: Path, kinds: Sequence[str]) -> list
     with mpl.rc_context(_STYLE):
         for name, make in wanted:
             figure = make(measures)
+            figure.axes[-1].get_legend().set_title(f"bars: {level:.0%} intervals", {"size": 8})
             for kind in kinds:
                 path = folder / f"{name}.{kind}"
                 # Without a date the same run gives the same bytes.

@@ -86,7 +86,7 @@ def make_report(run: Run, settings: ReportSettings) -> Report:
     totals = _totals(outcomes)
     folder = run.folder / "report"
     folder.mkdir(exist_ok=True)
-    figures = draw_figures(measures, folder, settings.figures)
+    figures = draw_figures(measures, folder, settings.figures, settings.level)
     tables = write_table(arrow_table(measures), folder / "table")
     tables += write_table(differences_table(measures), folder / "differences")
     text = folder / "report.md"

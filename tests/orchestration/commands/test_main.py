@@ -62,7 +62,11 @@ def test_a_verifier_with_another_tokenizer(
 
     other = tmp_path / "prm"
     shutil.copytree(models[1], other)
-    (other / "tokenizer.json").write_text((other / "tokenizer.json").read_text() + " ")
+    # Other ids for the same texts.
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
     kept = [word for word in words if not word.startswith("verifier.path")]
     assert main(["evaluate", *kept, f"verifier.path={other}"]) == 2
     assert "tokenizer is not the policy's" in capsys.readouterr().err

@@ -51,9 +51,9 @@ def run(words: Sequence[str]) -> int:
 
 def _list(run: Run, count: int, console: Console) -> None:
     """A row a problem, a column a strategy."""
+    from rich import box
+    from rich.table import Table
     from rich.text import Text
-
-    from orchestration.report.tables import rich_table
 
     shown = max(count, _LEAST_LISTED)
     outcomes = run.outcomes().select(["problem_id", "strategy", "correct", "answer"]).to_pylist()
@@ -61,11 +61,17 @@ def _list(run: Run, count: int, console: Console) -> None:
     by: dict[str, dict[str, Any]] = {}
     for row in outcomes:
         by.setdefault(row["problem_id"], {})[row["strategy"]] = row
-    table = rich_table(["problem", *(str(place + 1) for place in range(len(strategies))), ""], [])
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("problem", no_wrap=True, min_width=max(map(len, by), default=0))
+    for place in range(len(strategies)):
+        table.add_column(str(place + 1), no_wrap=True, min_width=2)
+    table.add_column("question")
     questions = {row["problem_id"]: row["question"] for row in run.problems().to_pylist()}
     for problem in list(by)[:shown]:
         marks = [_mark(by[problem].get(strategy)) for strategy in strategies]
-        table.add_row(problem, *marks, Text(visible(" ".join(questions.get(problem, "").split())[:70])))
+        question = visible(" ".join(questions.get(problem, "").split()))
+        # The one column that may shrink; on one line, cut off where the terminal ends.
+        table.add_row(problem, *marks, Text(question, no_wrap=True, overflow="ellipsis"))
     console.print(table)
     for place, strategy in enumerate(strategies):
         console.print(f"{place + 1}: {strategy}", highlight=False, markup=False)

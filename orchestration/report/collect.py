@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from actors.errors import UserError
-from orchestration.report.subsets import SampleSet
+from orchestration.report.subsets import SampleSet, pass_at
 from orchestration.strategies.best_of_n import BestOfN
 from orchestration.strategies.majority import Majority
 from orchestration.strategies.parse import parse
@@ -67,10 +68,11 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """The largest set of independent samples of a run: one `SampleSet` a problem, values not yet filled in.
+    """The largest set of independent samples of a run: K of each of P problems, in the order of `ids`.
 
-    `scores` are the verifier's final values and `likelihoods` exp of the mean log-probability a token, both
-    (P, K) with NaN where there is none.
+    `likelihoods` (P, K) are exp of the mean log-probability a token. `prefixes` has for each problem how many
+    of its samples begin with each distinct prefix of steps, and how many tokens that prefix's last step has;
+    None where steps were not kept.
     """
 
     strategy: str
@@ -81,6 +83,7 @@ class Samples:
     finished: NDArray[np.bool_]
     step_scores: list[list[tuple[float, ...]]]
     likelihoods: Array
+    prefixes: list[list[tuple[int, int]]] | None
 
     def sets(self, values: Array) -> list[SampleSet]:
         """Sample sets whose votes weigh `values` (P, K)."""
@@ -90,6 +93,18 @@ class Samples:
                 self.ids, self.answers, self.correct, self.finished, values, strict=True
             )
         ]
+
+    def distinct_tokens(self, n: int) -> float:
+        """Tokens of distinct step prefixes that n of the samples have on average: what a verifier has to
+        read.
+
+        NaN where steps were not kept. At n samples a prefix that m of K share is there with the chance that
+        one of n is among the m.
+        """
+        if self.prefixes is None:
+            return float("nan")
+        total = sum(tokens * pass_at(self.size, count, n) for each in self.prefixes for count, tokens in each)
+        return total / len(self.prefixes)
 
     @property
     def scored(self) -> bool:
@@ -115,8 +130,10 @@ class Collected:
     samples: Samples | None
 
 
-def collect(outcomes: pa.Table, candidates: pa.Table, problems: pa.Table) -> Collected:
-    """Read a run's three tables. Several seeds of one problem are averaged.
+def collect(outcomes: pa.Table, candidates_of: Callable[[str], pa.Table], problems: pa.Table) -> Collected:
+    """Read a run's tables; `candidates_of` gives those of one strategy, which are read of one only.
+
+    Several seeds of one problem are averaged.
 
     A problem that has a label counts as wrong where a strategy gave no answer at all (the budget ended, or it
     was quarantined): leaving it out would flatter the strategy.
@@ -133,7 +150,7 @@ def collect(outcomes: pa.Table, candidates: pa.Table, problems: pa.Table) -> Col
     for text in pc.unique(outcomes["strategy"]).to_pylist():
         rows = outcomes.filter(pc.equal(outcomes["strategy"], text))
         strategies.append(_measured(Named.of(text), rows, place, labelled))
-    return Collected(ids, metadata, labelled, strategies, _samples(strategies, candidates))
+    return Collected(ids, metadata, labelled, strategies, _samples(strategies, candidates_of))
 
 
 def _measured(name: Named, rows: pa.Table, place: dict[str, int], labelled: NDArray[np.bool_]) -> Measured:
@@ -159,7 +176,7 @@ def _mean_at(at: NDArray[np.int64], values: Array, size: int) -> Array:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _samples(strategies: list[Measured], candidates: pa.Table) -> Samples | None:
+def _samples(strategies: list[Measured], candidates_of: Callable[[str], pa.Table]) -> Samples | None:
     """The set of the strategy that drew most independent samples at temperature 1, scored ones before others.
 
     None where there is none, or where a problem lacks some of its samples (a budget that ended): subsets of
@@ -171,12 +188,11 @@ def _samples(strategies: list[Measured], candidates: pa.Table) -> Samples | None
         if one.name.independent is not None
         and (one.name.independent.temperature, one.name.independent.top_p) == (1.0, 1.0)
     ]
-    if not drawn or not len(candidates):
+    if not drawn:
         return None
     best = max(drawn, key=lambda name: (name.n, isinstance(name.independent, BestOfN)))
-    rows = candidates.filter(
-        pc.and_(pc.equal(candidates["strategy"], best.text), pc.is_valid(candidates["correct"]))
-    )
+    rows = candidates_of(best.text)
+    rows = rows.filter(pc.is_valid(rows["correct"]))
     if not len(rows):
         return None
     first_seed = pc.min(rows["seed"])
@@ -199,4 +215,22 @@ def _samples(strategies: list[Measured], candidates: pa.Table) -> Samples | None
         finished=pc.equal(rows["finish_reason"], "eos").to_numpy().astype(bool).reshape(shape),
         step_scores=[scores[i : i + best.n] for i in range(0, len(scores), best.n)],
         likelihoods=np.exp(logs / tokens).reshape(shape),
+        prefixes=_prefixes(rows, best.n),
     )
+
+
+def _prefixes(rows: pa.Table, size: int) -> list[list[tuple[int, int]]] | None:
+    """(samples that share it, tokens of its last step) of each distinct prefix of steps, problem by problem."""
+    if rows["steps"].null_count:
+        return None
+    found: list[list[tuple[int, int]]] = []
+    steps, ends = rows["steps"].to_pylist(), rows["step_tokens"].to_pylist()
+    for start in range(0, len(steps), size):
+        counts: dict[str, tuple[int, int]] = {}
+        for texts, offsets in zip(steps[start : start + size], ends[start : start + size], strict=True):
+            prefix = ""
+            for text, tokens in zip(texts, np.diff([0, *offsets]).tolist(), strict=True):
+                prefix += f"{text}\0"
+                counts[prefix] = (counts.get(prefix, (0, 0))[0] + 1, tokens)
+        found.append(list(counts.values()))
+    return found

@@ -76,7 +76,7 @@ def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
 
 
 def _over_generations(measures: Measures) -> Any:
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import FuncFormatter, NullLocator
 
     figure, (axes,) = _figure(7.2, 4.4)
     _curves(axes, measures, lambda row: row.n, nudge=True)
@@ -85,7 +85,7 @@ def _over_generations(measures: Measures) -> Any:
     ns = sorted({row.n for row in measures.rows})
     axes.set_xticks(ns if len(ns) <= 12 else [n for n in ns if n & (n - 1) == 0])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_locator(_no_ticks())
+    axes.xaxis.set_minor_locator(NullLocator())
     for name, label, dashes in (
         (PASS, "pass@N (perfect choice)", (1, 2)),
         (LIKELIHOOD, "vote by likelihood", (5, 2)),
@@ -104,9 +104,16 @@ def _over_generations(measures: Measures) -> Any:
 
 
 def _over_flops(measures: Measures) -> Any:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
     figure, (axes,) = _figure(7.2, 4.4)
     _curves(axes, measures, lambda row: row.flops, nudge=False)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:.0e}".replace("e+0", "e").replace("e+", "e"))
+    )
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("FLOPs a problem, as if run alone (2 x parameters a token)")
     return _finished(figure, axes, measures)
 
@@ -168,9 +175,3 @@ def _finished(figure: Any, axes: Any, measures: Measures, legend_of: Any = None)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     (legend_of or axes).legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
     return figure
-
-
-def _no_ticks() -> Any:
-    from matplotlib.ticker import NullLocator
-
-    return NullLocator()

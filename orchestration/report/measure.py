@@ -41,8 +41,8 @@ class Row:
     """One strategy at one budget `n`. Costs are means over its problems, as if it had run alone (attributed).
 
     `samples` is the size of the set that its accuracy was estimated from (0: it is what the strategy
-    answered). Where this n was not `ran`, costs are those of its largest n, scaled; NaN: not known. `wasted`
-    is the share of tokens drawn that stand in no kept candidate, `truncated` the candidates cut off by the
+    answered). Where this n was not `ran`, tokens and FLOPs are what its series' largest n tells; NaN: not
+    known. `wasted` is the share of tokens drawn that stand in no kept candidate, `truncated` the candidates cut off by the
     token limit for each generation. `correct` has one value a problem.
     """
 
@@ -123,16 +123,19 @@ class Intervals:
         return paired_difference(a, b, resamples=self.resamples, level=self.level, seed=self.seed)
 
 
-def measure(run: Collected, intervals: Intervals, pairs: Sequence[str] = ()) -> Measures:
-    """Measure a run. `pairs` are further comparisons, "A vs B" by strategies' texts.
+def measure(
+    run: Collected, intervals: Intervals, pairs: Sequence[str] = (), token_price: float = float("nan")
+) -> Measures:
+    """Measure a run. `pairs` are further comparisons, "A vs B" by strategies' texts; `token_price` is what
+    the policy's tokens cost in FLOPs (paper accounting), NaN where that is not known.
 
     Raises UserError for a pair that is not written so, or names a strategy that the run does not have.
     """
     labelled = bool(run.labelled.any())
     samples = run.samples if labelled else None
     chosen = [one for one in run.strategies if not (samples and _estimable(run, one, samples))]
-    rows = [_row(one.name, one.correct, 0, one, 1.0, intervals) for one in chosen]
-    rows += _estimated(run, samples, intervals) if samples else []
+    rows = [_row(one.name, one.correct, 0, one, intervals) for one in chosen]
+    rows += _estimated(run, samples, intervals, token_price) if samples else []
     rows.sort(key=lambda row: (_rank(row.series), row.series, row.n))
     baselines = _baselines(run, samples, rows, intervals) if samples else []
     points, axis = _difficulty(run, samples, rows, intervals) if labelled else ([], "")
@@ -156,7 +159,7 @@ def _notes(run: Collected, samples: Samples | None, labelled: bool) -> list[str]
         return [
             "Accuracies of majority and best_of_n are unbiased estimates over subsets of the "
             f"{samples.size} samples that {samples.strategy} drew of each problem. "
-            "~ marks an N that was not run: its costs are scaled."
+            "~ marks an N that was not run: its costs are told from the largest."
         ]
     if any(one.name.independent for one in run.strategies):
         return ["Every row is what its strategy answered: subsets need all samples of every problem."]
@@ -182,11 +185,9 @@ def _estimable(run: Collected, one: Measured, samples: Samples) -> bool:
     return isinstance(strategy, Majority) or samples.scored
 
 
-def _row(
-    name: Named, correct: Array, samples: int, costs: Measured | None, scale: float, intervals: Intervals
-) -> Row:
-    """A row whose costs are those of `costs` times `scale`, NaN without them."""
-    mean = {key: float(np.nanmean(values)) * scale for key, values in costs.costs.items()} if costs else {}
+def _row(name: Named, correct: Array, samples: int, costs: Measured | None, intervals: Intervals) -> Row:
+    """A row whose costs are those of `costs`, NaN without them."""
+    mean = {key: float(np.nanmean(values)) for key, values in costs.costs.items()} if costs else {}
     drawn = mean.get("attributed_tokens", np.nan)
     return Row(
         strategy=name.text,
@@ -195,14 +196,35 @@ def _row(
         problems=int(costs.ran.sum()) if costs else int((~np.isnan(correct)).sum()),
         accuracy=intervals.mean(correct),
         samples=samples,
-        ran=costs is not None and scale == 1.0,
+        ran=costs is not None,
         tokens=drawn,
         flops=mean.get("attributed_flops", np.nan),
         flops_exact=mean.get("attributed_flops_exact", np.nan),
         wasted=1 - mean["kept_tokens"] / drawn if drawn > 0 else 0.0,
         truncated=costs.truncated / costs.generations if costs and costs.generations else 0.0,
-        seconds=mean["wall_seconds"] if costs and scale == 1.0 else np.nan,
+        seconds=mean.get("wall_seconds", np.nan),
         correct=correct,
+    )
+
+
+def _told(row: Row, largest: Row, samples: Samples, verifies: bool, token_price: float) -> Row:
+    """A row of an N that was not run, with what its series' largest N tells of its costs.
+
+    Samples are exchangeable, so tokens go with N; a verifier reads what is distinct among them, which grows
+    slower. How much of the exact FLOPs is the prompt's cannot be told.
+    """
+    share = row.n / largest.n
+    flops = largest.flops * share
+    if verifies:
+        drawn = largest.tokens * token_price
+        read = samples.distinct_tokens(row.n) / samples.distinct_tokens(largest.n)
+        flops = drawn * share + (largest.flops - drawn) * read
+    return replace(
+        row,
+        problems=largest.problems,
+        tokens=largest.tokens * share,
+        flops=flops,
+        truncated=largest.truncated,
     )
 
 
@@ -211,7 +233,7 @@ def _ladder(size: int, also: Sequence[int] = ()) -> list[int]:
     return sorted({2**power for power in range(size.bit_length())} | {size} | set(also))
 
 
-def _estimated(run: Collected, samples: Samples, intervals: Intervals) -> list[Row]:
+def _estimated(run: Collected, samples: Samples, intervals: Intervals, token_price: float) -> list[Row]:
     """Rows of every series that chooses among the independent samples, at each N up to its largest."""
     by_series: dict[str, list[Measured]] = {}
     for one in run.strategies:
@@ -230,9 +252,12 @@ def _estimated(run: Collected, samples: Samples, intervals: Intervals) -> list[R
             table = accuracy_at(samples.sets(samples.likelihoods), "majority", ns, seed=0)
         for column, n in enumerate(ns):
             name = replace(largest.name, text=largest.name.text.replace(f"n={max(known)}", f"n={n}"), n=n)
-            costs, scale = (known[n], 1.0) if n in known else (largest, n / max(known))
             correct = _aligned(run, samples, table[:, column])
-            rows.append(_row(name, correct, samples.size, costs, scale, intervals))
+            row = _row(name, correct, samples.size, known.get(n), intervals)
+            if n not in known:
+                top = _row(largest.name, correct, samples.size, largest, intervals)
+                row = _told(row, top, samples, isinstance(strategy, BestOfN), token_price)
+            rows.append(row)
     return rows
 
 
@@ -255,7 +280,7 @@ def _baselines(run: Collected, samples: Samples, rows: list[Row], intervals: Int
         for column, n in enumerate(ns):
             name = Named(f"{series}(n={n})", series, n, None)
             correct = _aligned(run, samples, table[:, column])
-            found.append(_row(name, correct, samples.size, None, 1.0, intervals))
+            found.append(_row(name, correct, samples.size, None, intervals))
     return found
 
 

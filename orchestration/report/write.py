@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "problem_id",
-    "strategy",
     "seed",
     "index",
     "answer",
@@ -49,6 +48,8 @@ _COLUMNS = (
     "tokens",
     "logprobs",
     "scores",
+    "steps",
+    "step_tokens",
 )
 
 
@@ -80,9 +81,13 @@ def make_report(run: Run, settings: ReportSettings) -> Report:
     outcomes = run.outcomes()
     if not len(outcomes):
         raise UserError.of("run", str(run.folder), "it has no outcome yet")
-    collected = collect(outcomes, run.candidates(columns=list(_COLUMNS)), run.problems())
+    collected = collect(
+        outcomes, lambda text: run.candidates(strategy=text, columns=list(_COLUMNS)), run.problems()
+    )
     intervals = Intervals(settings.level, settings.resamples, settings.seed)
-    measures = measure(collected, intervals, settings.pairs)
+    policy = run.info.get("models", {}).get("policy", {}).get("cost", {})
+    price = 2.0 * policy["parameters"] if policy else float("nan")
+    measures = measure(collected, intervals, settings.pairs, price)
     totals = _totals(outcomes)
     folder = run.folder / "report"
     folder.mkdir(exist_ok=True)

@@ -165,6 +165,7 @@ def test_show_lists_problems_and_reads_one(tmp_path: Path, capsys: pytest.Captur
     out, _ = said(capsys)
     assert "p0000" in out
     assert "10 more problems" in out
+    assert " x + + +" in out or " + + + x" in out
     assert main(["show", str(folder), "p0003", "count=2"]) == 0
     out, _ = said(capsys)
     assert "question 3?" in out

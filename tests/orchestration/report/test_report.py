@@ -4,6 +4,7 @@ import io
 import math
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -11,12 +12,21 @@ import pytest
 from rich.console import Console
 
 from actors.errors import UserError
-from orchestration.report.collect import Named, collect
+from orchestration.report.collect import Collected, Named, collect
 from orchestration.report.measure import Intervals, Measures, measure
 from orchestration.report.write import Report, make_report
 from orchestration.runs import Run
 from orchestration.settings import ReportSettings
 from tests.orchestration.report.handmade import FLOPS_A_TOKEN, TOKENS, write_run
+
+
+def collected(run: Run, candidates: pa.Table | None = None) -> Collected:
+    table = run.candidates() if candidates is None else candidates
+
+    def of(text: str) -> pa.Table:
+        return table.filter(pc.equal(table["strategy"], text))
+
+    return collect(run.outcomes(), of, run.problems())
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def measures(folder: Path) -> Measures:
     run = Run(folder)
-    return measure(collect(run.outcomes(), run.candidates(), run.problems()), Intervals(resamples=200))
+    return measure(collected(run), Intervals(resamples=200))
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +93,30 @@ def test_costs_and_waste(measures: Measures) -> None:
     assert math.isnan(rows["majority(n=8)"].seconds)
 
 
+def test_costs_of_an_n_that_was_not_run(folder: Path) -> None:
+    run = Run(folder)
+    price = float(FLOPS_A_TOKEN)
+    rows = {row.strategy: row for row in measure(collected(run), Intervals(resamples=100), (), price).rows}
+    assert rows["majority(n=8)"].flops == pytest.approx(rows["majority(n=16)"].flops / 2)
+    assert math.isnan(rows["majority(n=8)"].flops_exact)
+    # Of its two steps the first is always the same, the second one of five: little is left to read.
+    samples = collected(run).samples
+    assert samples is not None
+    assert samples.distinct_tokens(1) == pytest.approx(TOKENS)
+    by_hand = []
+    table = run.candidates(strategy="best_of_n(n=16)")
+    for problem in samples.ids:
+        answers = table.filter(pc.equal(table["problem_id"], problem))["answer"].to_pylist()
+        pairs = [len({a, b}) for i, a in enumerate(answers) for b in answers[i + 1 :]]
+        by_hand.append(TOKENS / 2 + TOKENS / 2 * sum(pairs) / len(pairs))
+    assert samples.distinct_tokens(2) == pytest.approx(sum(by_hand) / len(by_hand))
+    two, all_of_them = rows["best_of_n(n=2)"], rows["best_of_n(n=16)"]
+    read = samples.distinct_tokens(2) / samples.distinct_tokens(16)
+    drawn = all_of_them.tokens * price
+    assert two.flops == pytest.approx(drawn / 8 + (all_of_them.flops - drawn) * read)
+    assert two.flops > all_of_them.flops / 8
+
+
 def test_baselines(measures: Measures) -> None:
     by = {(row.series, row.n): row.accuracy.mean for row in measures.baselines}
     rows = {row.strategy: row.accuracy.mean for row in measures.rows}
@@ -94,9 +128,9 @@ def test_baselines(measures: Measures) -> None:
 
 def test_differences_are_paired_and_named_pairs_come_last(folder: Path) -> None:
     run = Run(folder)
-    collected = collect(run.outcomes(), run.candidates(), run.problems())
+    arrays = collected(run)
     pair = "beam(n=4,width=4) vs greedy"
-    found = measure(collected, Intervals(resamples=200), [pair]).differences
+    found = measure(arrays, Intervals(resamples=200), [pair]).differences
     by = {(one.a, one.b): one.estimate for one in found}
     expected = accuracy_as_run(folder, "beam(n=4,width=4)") - accuracy_as_run(folder, "greedy")
     assert found[-1].a == "beam(n=4,width=4)"
@@ -105,9 +139,9 @@ def test_differences_are_paired_and_named_pairs_come_last(folder: Path) -> None:
     assert ("best_of_n(n=4)", "majority(n=1)") in by
     assert not any("n=8" in one.a for one in found)
     with pytest.raises(UserError, match="did you mean 'beam"):
-        measure(collected, Intervals(), ["baem(n=4,width=4) vs greedy"])
+        measure(arrays, Intervals(), ["baem(n=4,width=4) vs greedy"])
     with pytest.raises(UserError, match="A vs B"):
-        measure(collected, Intervals(), ["greedy"])
+        measure(arrays, Intervals(), ["greedy"])
 
 
 def test_the_verifier_is_judged_within_questions(measures: Measures) -> None:
@@ -126,7 +160,7 @@ def test_difficulty_is_the_length_or_else_a_quintile(
     assert {point.panel for point in measures.difficulty} == {"legs", "sums"}
     assert sum(p.accuracy.problems for p in measures.difficulty if p.strategy == "greedy") == 60
     run = Run(write_run(tmp_path / "plain", lengths=False))
-    other = measure(collect(run.outcomes(), run.candidates(), run.problems()), Intervals(resamples=200))
+    other = measure(collected(run), Intervals(resamples=200))
     assert other.difficulty_axis.startswith("quintile")
     greedy = [point.accuracy.mean for point in other.difficulty if point.strategy == "greedy"]
     assert greedy[0] > greedy[-1]
@@ -171,8 +205,7 @@ def test_missing_samples_switch_the_estimates_off(folder: Path, tmp_path: Path) 
     run = Run(folder)
     candidates = run.candidates()
     gone = pc.and_(pc.equal(candidates["problem_id"], "p0003"), pc.greater(candidates["index"], 9))
-    collected = collect(run.outcomes(), candidates.filter(pc.invert(gone)), run.problems())
-    measures = measure(collected, Intervals(resamples=100))
+    measures = measure(collected(run, candidates.filter(pc.invert(gone))), Intervals(resamples=100))
     assert all(row.samples == 0 for row in measures.rows)
     assert measures.baselines == []
     assert "what its strategy answered" in measures.notes[0]
@@ -184,8 +217,11 @@ def test_unanswered_problems_count_as_wrong(folder: Path) -> None:
     greedy = pc.equal(table["strategy"], "greedy")
     place = table.schema.get_field_index("correct")
     nothing = pc.if_else(greedy, pc.cast(None, "bool"), table["correct"])
-    measures = measure(
-        collect(table.set_column(place, "correct", nothing), run.candidates(), run.problems()), Intervals()
+    arrays = collect(
+        table.set_column(place, "correct", nothing),
+        lambda text: run.candidates(strategy=text),
+        run.problems(),
     )
+    measures = measure(arrays, Intervals())
     row = next(row for row in measures.rows if row.strategy == "greedy")
     assert (row.accuracy.mean, row.accuracy.problems) == (0.0, 60)

@@ -6,7 +6,9 @@ nothing is written.
 
 from __future__ import annotations
 
+import inspect
 import json
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +32,7 @@ def run(words: Sequence[str]) -> int:
     options, settings_words = options_of(words, ("--help", "--dry-run"))
     if "--help" in options:
         print(help_of("evaluate"))
+        print(_strategies_help())
         return 0
     settings = compose("evaluate", settings_words, EvaluateSettings)
     from rich.console import Console
@@ -86,6 +89,28 @@ def _evaluate(prepared: Prepared, console: Console) -> None:
     for name, paths in (("report", report.paths[:1]), ("figures", shown), ("run folder", [folder])):
         for place, path in enumerate(paths):
             console.print(f"{name if place == 0 else '':12}{path}", highlight=False, soft_wrap=True)
+
+
+def _strategies_help() -> str:
+    """Every strategy that has a short name: its parameters with their defaults, and what its module says
+    first.
+    """
+    from orchestration.strategies.registry import STRATEGIES
+
+    lines = ["", "Strategies, their parameters with defaults:"]
+    for name, kind in STRATEGIES.items():
+        parameters = [
+            str(one).split(":")[0] if one.default is one.empty else f"{one.name}={one.default}"
+            for one in inspect.signature(kind).parameters.values()
+        ]
+        about = (inspect.getdoc(inspect.getmodule(kind)) or "").split("\n\n")[0]
+        lines += textwrap.wrap(
+            f"{name}({', '.join(parameters)})", 110, initial_indent="  ", subsequent_indent="    "
+        )
+        lines += textwrap.wrap(about, 104, initial_indent="      ", subsequent_indent="      ")
+    lines.append("  my.module.Class(n=4)")
+    lines.append("      one of your own, which the workers must be able to import too")
+    return "\n".join(lines)
 
 
 def _announce(prepared: Prepared, session: Session, console: Console) -> None:

@@ -1,6 +1,8 @@
 """From words to settings, and what is said of words that cannot be."""
 
+import shlex
 from dataclasses import fields
+from typing import Any
 
 import pytest
 import yaml
@@ -8,6 +10,7 @@ import yaml
 from actors.errors import UserError
 from orchestration.commands.compose import CONF, compose, groups, list_of_texts, options
 from orchestration.commands.helptext import entries, group_entries, help_of
+from orchestration.commands.report import _Settings
 from orchestration.settings import EvaluateSettings, ReportSettings, ShowSettings, check, flatten
 from orchestration.strategies.parse import parse
 
@@ -121,6 +124,31 @@ def test_help_explains_every_key(root: str) -> None:
             known |= set(flatten({group: yaml.safe_load((CONF / group / f"{option}.yaml").read_text())}))
     known = {key for key in known if "_target_" not in key and "_convert_" not in key}
     assert {entry.key for entry in documented} == known
+
+
+def examples(root: str) -> list[list[str]]:
+    """The command lines of a help's examples, continuations joined."""
+    text = help_of(root).split("Settings, with")[0].split("Examples:")[1].replace("\\\n", " ")
+    lines = [line.strip() for line in text.splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith("flopwise ")]
+
+
+@pytest.mark.parametrize("root", ["evaluate", "report", "show", "train/policy", "train/prm"])
+def test_every_example_of_the_help_is_valid(root: str) -> None:
+    from orchestration.training.policy import PolicyTraining
+    from orchestration.training.prm_job import PrmJob
+
+    schemas: dict[str, type[Any]] = {"train/policy": PolicyTraining, "train/prm": PrmJob}
+    schemas |= {"report": _Settings, "show": ShowSettings}
+    found = examples(root)
+    assert len(found) >= 2
+    for line in found:
+        words = [word for word in line if "=" in word]
+        if line[0] == "evaluate":
+            for text in settings(*words).strategies:
+                parse(text)
+        else:
+            compose(root, words, schemas[root])
 
 
 def test_files_and_schemas_agree() -> None:

@@ -90,6 +90,13 @@ def test_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert err == ""
 
 
+def test_help_lists_strategies_with_their_parameters(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["evaluate", "--help"])
+    out, _ = said(capsys)
+    assert "beam(n, width=4, rounds=40, aggregation=last" in out
+    assert "Self-consistency" in out
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert said(capsys)[0].startswith("flopwise 0.")

@@ -185,6 +185,9 @@ class PolicyReplica:
                 self._purses[grant.lease].refill(grant.amount)
         for number in set(self._work) - set(orders.holds):
             self._drop(number)
+        # What the orders brought is no news any more; what is lacking beyond it is.
+        self._told = min(self._told, self._wanted())
+        self._told_lacking = min(self._told_lacking, self._lacking())
         until = time.monotonic() + EXCHANGE_SECONDS
         while not self._has_news() and time.monotonic() < until:
             try:

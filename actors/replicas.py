@@ -189,7 +189,8 @@ class PolicyReplica:
         self._told = min(self._told, self._wanted())
         self._told_lacking = min(self._told_lacking, self._lacking())
         until = time.monotonic() + EXCHANGE_SECONDS
-        while not self._has_news() and time.monotonic() < until:
+        # Without work there will be no news, and the scheduler may have some at any moment.
+        while self._work and not self._has_news() and time.monotonic() < until:
             try:
                 await asyncio.wait_for(self._news.wait(), LOOK_SECONDS)
                 await asyncio.sleep(GATHER_SECONDS)

@@ -64,7 +64,7 @@ class PolicyTraining:
     prompt: PromptFormat = field(default_factory=PromptFormat)
     vocabulary: int = 512
     tokenizer_problems: int = 20_000
-    problems: int = 65_000
+    problems: int = 100_000
     validation_problems: int = 500
     tokens_per_step: int = 4096
     muon_lr: float = 0.02

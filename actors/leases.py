@@ -163,10 +163,15 @@ class LeaseBook:
         # One that was refused ends now, and one with a request in flight goes on: both may return FLOPs.
         stuck = all(held.asked > 0 and not held.reserved and not held.refused for held in self._held.values())
         if waiting and stuck:
-            # The youngest gives up first: what it returns may carry the older ones to their end.
-            youngest = max(waiting, key=lambda held: held.lease.id)
-            youngest.refused = True
-            answers.setdefault(youngest.replica, []).append(Grant(youngest.lease.id, None))
+            # The youngest give up first, as many as it takes for what they return to carry the oldest on.
+            oldest, *others = sorted(waiting, key=lambda held: held.lease.id)
+            lacking = oldest.asked - self.ledger.free
+            for held in reversed(others or [oldest]):
+                held.refused = True
+                answers.setdefault(held.replica, []).append(Grant(held.lease.id, None))
+                lacking -= self.ledger.unspent(held.lease.id)
+                if lacking <= 0:
+                    break
         return answers
 
     def settle(self, lease: int, spent: int) -> None:

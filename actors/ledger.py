@@ -56,6 +56,11 @@ class Ledger:
         """Spent so far, running leases included (as last reported)."""
         return self.spent + sum(a.spent for a in self._accounts.values())
 
+    def unspent(self, lease: int) -> int:
+        """What a lease would return if it ended as last reported."""
+        account = self._accounts[lease]
+        return account.granted - account.spent
+
     def grant(self, lease: int, amount: int) -> bool:
         """Lend `amount` to a lease, whole or not at all."""
         if amount < 0:

@@ -168,7 +168,7 @@ class PolicyReplica:
         self._finished: dict[int, Finished] = {}
         self._reported: set[int] = set()
         self._news = asyncio.Event()
-        self._told = self._told_lacking = 0
+        self._told = self._told_lacking = self._told_stuck = 0
 
     async def info(self) -> ReplicaInfo:
         return ReplicaInfo(self._name, socket.gethostname(), os.getpid(), self._engine.info)
@@ -188,6 +188,7 @@ class PolicyReplica:
         # What the orders brought is no news any more; what is lacking beyond it is.
         self._told = min(self._told, self._wanted())
         self._told_lacking = min(self._told_lacking, self._lacking())
+        self._told_stuck = min(self._told_stuck, self._stuck())
         until = time.monotonic() + EXCHANGE_SECONDS
         # Without work there will be no news, and the scheduler may have some at any moment.
         while self._work and not self._has_news() and time.monotonic() < until:
@@ -198,7 +199,7 @@ class PolicyReplica:
                 continue
         self._news.clear()
         self._reported.update(self._finished)
-        self._told, self._told_lacking = self._wanted(), self._lacking()
+        self._told, self._told_lacking, self._told_stuck = self._wanted(), self._lacking(), self._stuck()
         return Report(
             finished=tuple(self._finished.values()),
             accounts=tuple(
@@ -210,15 +211,21 @@ class PolicyReplica:
         )
 
     def _has_news(self) -> bool:
-        """Something ended, a purse is empty, or a quarter of the slots became free since the last report."""
+        """Something ended, a purse is empty or its task came to a stand for it, or a quarter of the slots became free
+        since the last report."""
         return (
             bool(self._finished.keys() - self._reported)
             or self._lacking() > self._told_lacking
+            or self._stuck() > self._told_stuck
             or self._wanted() >= self._told + max(1, self._engine.slots // 4)
         )
 
     def _lacking(self) -> int:
         return sum(purse.lacking for purse in self._purses.values())
+
+    def _stuck(self) -> int:
+        """Tasks that wait for their purse alone."""
+        return sum(purse.lacking > 0 and not purse.reserved for purse in self._purses.values())
 
     def _wanted(self) -> int:
         """Sequences this replica could take on: by what it was promised, and by what its engine really runs."""

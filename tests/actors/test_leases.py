@@ -95,6 +95,16 @@ class ByWidth:
         return None if self.refusing else asked
 
 
+class InLumps:
+    """Grants 40 FLOPs at first and 30 at a time later."""
+
+    def first_grant(self, task: Task, free: int) -> int:
+        return 40
+
+    def refill(self, task: Task, asked: int, held: int, free: int) -> int | None:
+        return max(30, asked)
+
+
 def test_only_tasks_that_can_never_start_starve() -> None:
     one = LeaseBook(Ledger(25), ByWidth())
     for number, width in enumerate((3, 1, 4, 1)):
@@ -165,6 +175,33 @@ def test_the_youngest_gives_up_first_and_the_next_waits_for_what_it_returns() ->
     assert one.refills() == {}
     one.settle(3, 10)
     assert one.refills() == {"a": [Grant(1, 20), Grant(2, 20)]}
+
+
+def test_as_many_give_up_at_once_as_the_oldest_needs() -> None:
+    """One at a time would cost a heartbeat for each lease in hand, when a budget ends."""
+    one = book(500, *(task(i) for i in range(5)))
+    one.lease("a", 5, now=0.0)
+    for lease, spent in enumerate((100, 60, 70, 60, 90), start=1):
+        one.report(lease, spent, 0, lacking=60)
+    # Lease 1 needs 60: the youngest return 10 and 40 and 30.
+    assert one.refills() == {"a": [Grant(5, None), Grant(4, None), Grant(3, None)]}
+    one.settle(5, 90)
+    assert one.refills() == {}
+    one.settle(4, 60)
+    one.settle(3, 70)
+    assert one.refills() == {"a": [Grant(1, 60)]}
+
+
+def test_an_allocator_that_grants_more_than_is_asked_still_sees_everybody_end() -> None:
+    one = LeaseBook(Ledger(100), InLumps())
+    for number in range(2):
+        one.add(task(number))
+    one.lease("a", 2, now=0.0)
+    one.report(1, 40, 0, lacking=15)
+    one.report(2, 40, 0, lacking=15)
+    assert one.refills() == {"a": [Grant(2, None)]}, "20 are free, but nothing below 30 is granted"
+    one.settle(2, 40)
+    assert one.refills() == {"a": [Grant(1, None)]}
 
 
 def test_a_report_of_a_lease_that_is_not_held_counts_for_nothing() -> None:

@@ -151,7 +151,7 @@ def test_waste_is_on_the_books_and_drops_its_record(tmp_path: Path) -> None:
 
 
 @contextmanager
-def RunWriterAgain(folder: Path, judge: LastDigit | None = None) -> Iterator[RunWriter]:  # noqa: N802
+def RunWriterAgain(folder: Path, judge: LastDigit | None = None) -> Iterator[RunWriter]:
     writer = RunWriter(folder, judge)
     yield writer
     writer.close()

@@ -184,7 +184,10 @@ class Scheduler:
             wanted = report.sequences_wanted
             seen.tokens, seen.busy = report.counters.tokens_out, report.counters.busy_seconds
             for account in report.accounts:
-                self._book.report(account.lease, account.spent, account.reserved, account.lacking)
+                # Granted while the exchange was in flight, on another replica's news: it lacks that much less.
+                under_way = sum(g.amount or 0 for g in self._grants[name] if g.lease == account.lease)
+                lacking = max(0, account.lacking - under_way)
+                self._book.report(account.lease, account.spent, account.reserved, lacking)
             await self._settle(name, report.finished)
             for other, more in self._book.refills().items():
                 self._grants[other].extend(more)

@@ -261,13 +261,12 @@ class PolicyReplica:
             unit=self._bench.unit,
             max_tokens=self._bench.max_tokens,
         )
+        runs = [
+            asyncio.create_task(self._run(key, strategy, task, bench))
+            for key, strategy in zip(task.keys, task.strategies, strict=True)
+        ]
         try:
-            results = await asyncio.gather(
-                *(
-                    self._run(key, strategy, task, bench)
-                    for key, strategy in zip(task.keys, task.strategies, strict=True)
-                )
-            )
+            results = await asyncio.gather(*runs)
             rows = [row for _, some in results for row in some]
             outcomes = tuple(outcome for outcome, _ in results)
             await self._stage(lease, outcomes, rows)
@@ -276,6 +275,9 @@ class PolicyReplica:
             bench.cancel()
             raise
         except Exception as error:
+            # Beside the strategy that failed others go on, and would spend what is on no book any more.
+            for run in runs:
+                run.cancel()
             bench.cancel()
             self._finish(lease, purse, (), f"{type(error).__name__}: {error}"[:500])
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 
 from actors.engines.base import EngineCounters
 from actors.errors import UserError
@@ -92,7 +93,13 @@ class _Policy:
         self._handle = handle
 
     async def ready(self) -> None:
-        await self._handle.info.remote()
+        while True:
+            try:
+                await self._handle.info.remote()
+                return
+            except ActorUnavailableError:
+                # It is being restarted, or its machine is being replaced; one that is dead raises ActorDiedError.
+                await asyncio.sleep(0.5)
 
     async def exchange(self, orders: Orders) -> Report:
         reference = self._handle.exchange.remote(orders)
@@ -156,6 +163,8 @@ def start_ray(cpus: int | None = None) -> None:
     """Join the cluster that RAY_ADDRESS names, or start a local one of this machine's cores."""
     if ray.is_initialized():
         return
+    # At each start Ray would tell that token authentication, its default, is on.
+    logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     if os.environ.get("RAY_ADDRESS"):
         ray.init(log_to_driver=False, configure_logging=False)
         return

@@ -31,7 +31,7 @@ class ReplicaClient(Protocol):
     """A policy replica as the scheduler sees it."""
 
     async def ready(self) -> None:
-        """Return when the replica has loaded; raises what it died of."""
+        """Return when the replica has loaded, however often it restarts; raises what it died of if it never will."""
 
     async def exchange(self, orders: Orders) -> Report: ...
 
@@ -147,9 +147,11 @@ class Scheduler:
         deaths_in_a_row = 0
         while not self._done():
             settled_before = sum(self._outcomes.values())
+            up = False
             try:
-                await asyncio.wait_for(replica.ready(), STARTING)
-                await self._exchanges(name, replica)
+                up = await self._starts(replica)
+                if up:
+                    await self._exchanges(name, replica)
             except asyncio.CancelledError:
                 raise
             except Exception as death:
@@ -157,11 +159,25 @@ class Scheduler:
                     deaths_in_a_row = 0
                 deaths_in_a_row += 1
                 await self._bury(name, f"{type(death).__name__}: {death}"[:300])
-                if deaths_in_a_row > MAX_DEATHS:
+                hangs = isinstance(death, TimeoutError)
+                if deaths_in_a_row > MAX_DEATHS or not (up or hangs):
                     raise
-                if isinstance(death, TimeoutError):
+                if hangs:
                     await replica.restart()
                 await asyncio.sleep(min(0.2 * 2**deaths_in_a_row, 5.0))
+
+    async def _starts(self, replica: ReplicaClient) -> bool:
+        """Wait until a replica is up; False where all is done without it (its machine may never come)."""
+        starting = asyncio.ensure_future(replica.ready())
+        try:
+            async with asyncio.timeout(STARTING):
+                while not self._done():
+                    if (await asyncio.wait({starting}, timeout=0.5))[0]:
+                        starting.result()
+                        return True
+            return False
+        finally:
+            starting.cancel()
 
     async def _exchanges(self, name: str, replica: ReplicaClient) -> None:
         """Exchange with a replica that is up until all is done; a replica with nothing to do is parked."""

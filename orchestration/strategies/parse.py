@@ -67,9 +67,9 @@ def _dotted(text: str, node: ast.expr) -> str:
 
 
 def _value(text: str, name: str, node: ast.expr) -> object:
-    """Return a literal, or a bare word as text."""
+    """Return a literal, or a bare word as text; true and false are read as config files write them."""
     if isinstance(node, ast.Name):
-        return node.id
+        return {"true": True, "false": False}.get(node.id, node.id)
     try:
         value: object = ast.literal_eval(node)
     except (ValueError, TypeError, RecursionError, MemoryError):

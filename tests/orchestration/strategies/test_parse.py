@@ -68,6 +68,7 @@ def test_same_text_means_same_strategy(one: Strategy, other: Strategy) -> None:
         ("majority(n=16)", Majority(16), "majority(n=16)"),
         (" best_of_n( weighted = True, n = 16 ) ", BestOfN(16), "best_of_n(n=16)"),
         ("best_of_n(n=4,weighted=False)", BestOfN(4, weighted=False), "best_of_n(n=4,weighted=False)"),
+        ("best_of_n(n=4,weighted=false)", BestOfN(4, weighted=False), "best_of_n(n=4,weighted=False)"),
         ("beam(n=16,width=4)", Beam(16), "beam(n=16,width=4)"),
         ("beam(n=16)", Beam(16), "beam(n=16,width=4)"),
         ("beam(width=sqrt, n=64)", Beam(64, "sqrt"), "beam(n=64,width=sqrt)"),

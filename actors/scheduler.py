@@ -183,7 +183,8 @@ class Scheduler:
         """Exchange with a replica that is up until all is done; a replica with nothing to do is parked."""
         seen = self._seen[name]
         seen.alive = True
-        wanted = 0
+        wanted = computed = 0
+        moved = time.monotonic()
         while not self._done():
             acks, self._acks[name] = self._acks[name], []
             grants, self._grants[name] = self._grants[name], []
@@ -197,7 +198,13 @@ class Scheduler:
                 continue
             orders = Orders(tuple(leases), tuple(grants), tuple(acks), holds)
             report = await asyncio.wait_for(replica.exchange(orders), self._deadline)
-            wanted = report.sequences_wanted
+            wanted, now = report.sequences_wanted, time.monotonic()
+            if not report.counters.running or report.counters.tokens_computed != computed:
+                computed, moved = report.counters.tokens_computed, now
+            elif now - moved > self._deadline:
+                raise TimeoutError(
+                    f"no new token in {self._deadline:g} s of {report.counters.running} requests"
+                )
             seen.tokens, seen.busy = report.counters.tokens_out, report.counters.busy_seconds
             for account in report.accounts:
                 # Granted while the exchange was in flight, on another replica's news: it lacks that much less.

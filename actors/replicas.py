@@ -32,6 +32,9 @@ from actors.work import Cost, CostModel, Outcome, PurseEmpty, Solution, Strategy
 EXCHANGE_SECONDS = 2.0
 """An exchange returns after this long at the latest: it is the heartbeat."""
 
+STAND_SECONDS = 0.25
+"""The same where every task waits for its purse: a grant may have been made meanwhile, and nothing runs until it is here."""
+
 LOOK_SECONDS = 0.1
 """How often a waiting exchange looks at the engine's load, which tells nobody when it falls."""
 
@@ -189,9 +192,12 @@ class PolicyReplica:
         self._told = min(self._told, self._wanted())
         self._told_lacking = min(self._told_lacking, self._lacking())
         self._told_stuck = min(self._told_stuck, self._stuck())
-        until = time.monotonic() + EXCHANGE_SECONDS
+        started = time.monotonic()
         # Without work there will be no news, and the scheduler may have some at any moment.
-        while self._work and not self._has_news() and time.monotonic() < until:
+        while self._work and not self._has_news():
+            stands = self._stuck() == len(self._work)
+            if time.monotonic() - started > (STAND_SECONDS if stands else EXCHANGE_SECONDS):
+                break
             try:
                 await asyncio.wait_for(self._news.wait(), LOOK_SECONDS)
                 await asyncio.sleep(GATHER_SECONDS)

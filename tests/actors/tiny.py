@@ -107,7 +107,12 @@ def make_task(number: int, strategies: tuple[Strategy, ...], seed: int = 0) -> T
     return Task(f"task-{number}", prompt, strategies, keys, seed)
 
 
-def first_come(bench: Bench) -> FirstCome:
+def first_come(bench: Bench, budget: int | None) -> FirstCome:
     """Under a budget: a task starts where one whole candidate can be paid, scored as well."""
+    return FirstCome(None if budget is None else candidate_cost(bench))
+
+
+def candidate_cost(bench: Bench) -> int:
+    """Worst case in FLOPs (paper) of one whole candidate, scored if there is a verifier."""
     scored = 0 if bench.verifier_cost is None else bench.verifier_cost.paper(bench.max_tokens)
-    return FirstCome(bench.policy_cost.paper(bench.max_tokens) + scored)
+    return bench.policy_cost.paper(bench.max_tokens) + scored

@@ -1,0 +1,171 @@
+"""Replicas and run writer of this process behind the faces that the scheduler knows, and ways in which they fail.
+
+Everything but Ray is the real thing: engines, clients, purses, the run writer's folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from actors.leases import Allocator
+from actors.messages import GivenUp, Orders, Report, Row, Settlement, Waste
+from actors.replicas import Bench, PolicyReplica, VerifierReplica
+from actors.run_writer import RunWriter
+from actors.scheduler import DEADLINE, Scheduler
+from actors.work import Outcome, Progress, Task
+
+from .tiny import LastDigit, first_come, make_bench, make_plan
+
+
+class Dead(Exception):
+    """What the caller of a dead process sees."""
+
+
+class _Method:
+    """`handle.method.remote(...)`, as replicas call actors."""
+
+    def __init__(self, call: Callable[..., Awaitable[Any]]) -> None:
+        self.remote = call
+
+
+class Writer:
+    """The run writer as scheduler and replicas see it; `settled` notes what it was told in order."""
+
+    def __init__(self, folder: Path) -> None:
+        self.writer = RunWriter(folder, LastDigit())
+        self.stage = _Method(self._stage)
+        self.settled: list[Settlement] = []
+        self.wasted: list[Waste] = []
+        self.fail: Exception | None = None
+
+    async def _stage(self, task: str, attempt: int, outcomes: tuple[Outcome, ...], rows: list[Row]) -> None:
+        self.writer.stage(task, attempt, outcomes, rows)
+
+    async def commit(
+        self, settled: list[Settlement], wasted: list[Waste], given_up: list[GivenUp]
+    ) -> list[str]:
+        await asyncio.sleep(0)
+        if self.fail is not None:
+            raise self.fail
+        missing = self.writer.commit(settled, wasted, given_up)
+        self.settled += [one for one in settled if one.task_id not in missing]
+        self.wasted += wasted
+        return missing
+
+
+class Verifier:
+    """A verifier's actor handle."""
+
+    def __init__(self, folder: Path) -> None:
+        self.replica = VerifierReplica(make_plan(folder))
+        self.score = _Method(self.replica.score)
+
+
+Fault = Callable[["Replica", Orders], Awaitable[Report | None]]
+"""What happens to an exchange in place of its usual course; None: nothing out of the ordinary."""
+
+
+@dataclass
+class Replica:
+    """A policy replica of this process. `fault` may interfere with each exchange; `exchanges` counts them."""
+
+    make: Callable[[], PolicyReplica]
+    fault: Fault | None = None
+    starts: int = 0
+    exchanges: int = 0
+    restarts: int = 0
+    inner: PolicyReplica | None = None
+    unready: asyncio.Event | None = None
+    fails_to_start: Exception | None = None
+    calls: set[asyncio.Task[Report]] = field(default_factory=set)
+
+    async def ready(self) -> None:
+        if self.unready is not None:
+            await self.unready.wait()
+        if self.fails_to_start is not None:
+            raise self.fails_to_start
+        if self.inner is None:
+            self.inner = self.make()
+            self.starts += 1
+
+    async def exchange(self, orders: Orders) -> Report:
+        self.exchanges += 1
+        if self.fault is not None:
+            report = await self.fault(self, orders)
+            if report is not None:
+                return report
+        return await self.through(orders)
+
+    async def through(self, orders: Orders) -> Report:
+        if self.inner is None:
+            raise Dead("the actor is restarting")
+        return await self.inner.exchange(orders)
+
+    async def restart(self) -> None:
+        self.restarts += 1
+        await self.die()
+
+    async def die(self) -> None:
+        """The process ends: all its work is gone, nobody is told."""
+        if self.inner is None:
+            return
+        inner, self.inner = self.inner, None
+        work = list(inner._work.values())
+        for one in work:
+            one.cancel()
+        await asyncio.gather(*work, return_exceptions=True)
+        await inner._engine.close()
+
+
+class Cell:
+    """A scheduler with its replicas, verifier and run folder, all in this process."""
+
+    def __init__(
+        self,
+        folder: Path,
+        policy: Path,
+        verifier: Path,
+        *,
+        replicas: int = 2,
+        budget: int | None = None,
+        allocator: Allocator | None = None,
+        deadline: float = DEADLINE,
+        max_sequences: int = 8,
+    ) -> None:
+        self.bench: Bench = make_bench(policy, verifier)
+        self.writer = Writer(folder)
+        self.verifier = Verifier(verifier)
+        plan = make_plan(policy, max_sequences=max_sequences)
+
+        def maker(name: str) -> Callable[[], PolicyReplica]:
+            return lambda: PolicyReplica(name, plan, self.bench, (self.verifier,), self.writer)
+
+        self.replicas = {f"policy-{i}": Replica(maker(f"policy-{i}")) for i in range(replicas)}
+        if allocator is None:
+            allocator = first_come(self.bench, budget)
+        self.scheduler = Scheduler(
+            dict(self.replicas), self.writer, allocator, budget=budget, deadline=deadline
+        )
+
+    async def __aenter__(self) -> Cell:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for replica in self.replicas.values():
+            await replica.die()
+        self.writer.writer.close()
+
+    async def run(self, tasks: list[Task], seconds: float = 60) -> Progress:
+        """Queue all tasks, and drive them to their end."""
+        self.writer.writer.label({task.id: "4" for task in tasks})
+        await self.scheduler.submit(tasks)
+        await self.scheduler.close()
+        await asyncio.wait_for(self.scheduler.run(), seconds)
+        return self.scheduler.progress()

@@ -1,4 +1,5 @@
-"""Who gets what of one budget. Pure: fed with tasks and numbers, it answers with numbers, and is tested with lists.
+"""Who gets what of one budget. Pure: fed with tasks and numbers, it answers with numbers, and is tested with
+lists.
 
 `FirstCome` serves tasks in their order until the budget is spent. It knows nothing of replicas or clocks.
 """
@@ -15,7 +16,8 @@ WITHOUT_BUDGET = 1 << 60
 
 @dataclass(frozen=True, slots=True)
 class FirstCome:
-    """Every task may start while the budget holds `first` FLOPs, the worst case of one candidate with its scoring, and gets
+    """Every task may start while the budget holds `first` FLOPs, the worst case of one candidate with its
+    scoring, and gets
     what it asks for as long as it is there. `first` None: there is no budget."""
 
     first: int | None

@@ -107,7 +107,9 @@ async def test_a_prompt_and_a_solution_asked_for_many_times_at_once_are_computed
     ValueHead(ValueHeadConfig(32)).save(checkpoints["llama"])
     engine = ScoringEngine.load(checkpoints["llama"])
     [first, *_] = solutions(1)
-    other = ScoreRequest((*first.token_ids, 5, 6), first.prompt_length, (*first.step_ends, len(first.token_ids) + 2))
+    other = ScoreRequest(
+        (*first.token_ids, 5, 6), first.prompt_length, (*first.step_ends, len(first.token_ids) + 2)
+    )
     scores = await asyncio.gather(*(engine.score(r) for r in [first, first, other, first]))
     prompt = first.prompt_length
     whole = sum(s.computed for s in scores)
@@ -119,13 +121,19 @@ async def test_a_prompt_and_a_solution_asked_for_many_times_at_once_are_computed
 async def test_a_small_memory_costs_time_and_never_a_score(checkpoints: dict[str, Path]) -> None:
     ValueHead(ValueHeadConfig(32)).save(checkpoints["llama"])
     requests = solutions(9)
-    roomy, tight = ScoringEngine.load(checkpoints["llama"]), ScoringEngine.load(checkpoints["llama"], prefix_bytes=1)
+    roomy, tight = (
+        ScoringEngine.load(checkpoints["llama"]),
+        ScoringEngine.load(checkpoints["llama"], prefix_bytes=1),
+    )
     for request in requests:
-        assert (await tight.score(request)).values == pytest.approx((await roomy.score(request)).values, abs=1e-5)
+        assert (await tight.score(request)).values == pytest.approx(
+            (await roomy.score(request)).values, abs=1e-5
+        )
 
 
 @pytest.mark.parametrize(
-    ("ends", "message"), [((), "at least one"), ((9, 7), "ascending"), ((3,), "after the prompt"), ((99,), "within")]
+    ("ends", "message"),
+    [((), "at least one"), ((9, 7), "ascending"), ((3,), "after the prompt"), ((99,), "within")],
 )
 async def test_impossible_requests_are_refused(
     checkpoints: dict[str, Path], ends: tuple[int, ...], message: str

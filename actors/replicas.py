@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ray.exceptions import ActorDiedError
 
 from actors.clients import Meter, Scorer, TaskBench, TaskModels, Unit
 from actors.engines.base import EngineCounters, ScoreRequest, Scores
@@ -40,6 +41,9 @@ LOOK_SECONDS = 0.1
 
 GATHER_SECONDS = 0.05
 """After the first finish, how long an exchange waits for more to send along."""
+
+PATIENCE = 600.0
+"""Seconds that no verifier may answer before a tree that needs one is given up: as long as a replica may take to start."""
 
 LOAD = 1.5
 """Sequences in hand per slot: trees that wait for their verifier leave slots to others."""
@@ -94,58 +98,66 @@ class VerifierReplica:
     async def counters(self) -> EngineCounters:
         return self._engine.counters()
 
-    async def score(self, requests: list[ScoreRequest]) -> list[Scores]:
-        """Score a batch; each request's answer stands at its place."""
-        return await asyncio.gather(*(self._engine.score(request) for request in requests))
+    async def score(self, requests: list[ScoreRequest]) -> list[Scores | str]:
+        """Score a batch; each request's answer stands at its place, or what is wrong with this request."""
+        answers = await asyncio.gather(
+            *(self._engine.score(request) for request in requests), return_exceptions=True
+        )
+        return [a if isinstance(a, Scores) else f"{type(a).__name__}: {a}" for a in answers]
+
+
+_Waiting = tuple[ScoreRequest, asyncio.Future[Scores]]
 
 
 class RemoteScorer:
     """A verifier elsewhere, asked by many tasks: requests of a few milliseconds travel as one call.
 
-    A problem's requests go to one verifier, where its prefixes are cached; one that fails is asked again elsewhere.
+    A problem's requests go to one verifier, where its prefixes are cached; where it fails another is asked, and again, until
+    one is back. A request that is itself at fault fails alone.
     """
 
-    def __init__(self, handles: tuple[Any, ...], key: int, deadline: float = 120.0) -> None:
-        self._handles, self._home, self._deadline = handles, key % len(handles), deadline
-        self._waiting: list[tuple[ScoreRequest, asyncio.Future[Scores]]] = []
-        self._sender: asyncio.Task[None] | None = None
+    def __init__(
+        self, handles: tuple[Any, ...], key: int, *, deadline: float = 120.0, patience: float = PATIENCE
+    ) -> None:
+        self._handles, self._home = handles, key % len(handles)
+        self._deadline, self._patience = deadline, patience
+        self._waiting: list[_Waiting] = []
+        self._senders: set[asyncio.Task[None]] = set()
 
     async def score(self, request: ScoreRequest) -> Scores:
         future: asyncio.Future[Scores] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, future))
-        if self._sender is None or self._sender.done():
-            self._sender = asyncio.create_task(self._send_soon())
+        if len(self._waiting) == 1:
+            sender = asyncio.create_task(self._send_soon())
+            self._senders.add(sender)
+            sender.add_done_callback(self._senders.discard)
         return await future
 
     async def _send_soon(self) -> None:
         await asyncio.sleep(0.003)
-        batch = [item for item in self._waiting if not item[1].done()]
-        self._waiting.clear()
-        self._sender = None
-        if batch:
-            await self._send(batch)
-
-    async def _send(self, batch: list[tuple[ScoreRequest, asyncio.Future[Scores]]]) -> None:
-        error: Exception | None = None
-        # Twice round: a verifier that is being restarted answers the second time.
-        for attempt in range(2 * len(self._handles) + 1):
-            handle = self._handles[(self._home + attempt) % len(self._handles)]
-            reference = handle.score.remote([request for request, _ in batch])
+        batch, self._waiting = self._waiting, []
+        started, failures, dead = time.monotonic(), 0, 0
+        while batch := [item for item in batch if not item[1].done()]:
+            handle = self._handles[(self._home + failures) % len(self._handles)]
             try:
-                scores = await asyncio.wait_for(reference, self._deadline)
-            except asyncio.CancelledError:
-                raise
-            except Exception as caught:
-                error = caught
-                await asyncio.sleep(0.2 * 2**attempt)
-                continue
-            for (_, future), score in zip(batch, scores, strict=True):
-                if not future.done():
-                    future.set_result(score)
-            return
-        for _, future in batch:
-            if not future.done():
-                future.set_exception(RuntimeError(f"no verifier answers: {error!r}"))
+                call = handle.score.remote([request for request, _ in batch])
+                answers: list[Scores | str] = await asyncio.wait_for(call, self._deadline)
+            except Exception as error:
+                failures += 1
+                # One that is dead for good says so each time; others may come back.
+                dead = dead + 1 if isinstance(error, ActorDiedError) else 0
+                if dead >= len(self._handles) or time.monotonic() - started > self._patience:
+                    answers = [f"no verifier answers: {error!r}"] * len(batch)
+                else:
+                    await asyncio.sleep(min(0.1 * 2 ** (failures // len(self._handles)), 2.0))
+                    continue
+            for (_, future), answer in zip(batch, answers, strict=True):
+                if future.done():
+                    continue
+                if isinstance(answer, Scores):
+                    future.set_result(answer)
+                else:
+                    future.set_exception(RuntimeError(answer))
 
 
 class PolicyReplica:

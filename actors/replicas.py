@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import torch
 from ray.exceptions import ActorDiedError
 
 from actors.clients import Meter, Scorer, TaskBench, TaskModels, Unit
-from actors.engines.base import EngineCounters, ScoreRequest, Scores
+from actors.engines.base import EngineCounters, EngineError, ScoreRequest, Scores
 from actors.engines.local import LocalEngine
 from actors.engines.scoring import ScoringEngine
 from actors.leases import Lease
@@ -79,6 +80,15 @@ class Bench:
     max_tokens: int
 
 
+def _leave(error: EngineError) -> None:
+    """End this process, so that a fresh one takes its place.
+
+    Going on would fail every task that comes; leaving in good order (Ray's `exit_actor`) would be for good.
+    """
+    print(f"this replica makes way for a new one: {error}", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
 class VerifierReplica:
     """A process reward model that scores for every task."""
 
@@ -103,6 +113,9 @@ class VerifierReplica:
         answers = await asyncio.gather(
             *(self._engine.score(request) for request in requests), return_exceptions=True
         )
+        for answer in answers:
+            if isinstance(answer, EngineError):
+                _leave(answer)
         return [a if isinstance(a, Scores) else f"{type(a).__name__}: {a}" for a in answers]
 
 
@@ -293,6 +306,8 @@ class PolicyReplica:
             bench.cancel()
             raise
         except Exception as error:
+            if isinstance(error, EngineError):
+                _leave(error)
             # Beside the strategy that failed others go on, and would spend what is on no book any more.
             for run in runs:
                 run.cancel()

@@ -85,6 +85,10 @@ class EngineCounters:
     running: int
 
 
+class EngineError(RuntimeError):
+    """A step of the engine failed. What it holds is unknown since: its process should give way to a fresh one."""
+
+
 class PolicyEngine(Protocol):
     """A language model that continues sequences, many at once."""
 

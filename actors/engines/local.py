@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from actors.engines.base import EngineCounters, EngineInfo, Finish, GenerateRequest, Generation
+from actors.engines.base import EngineCounters, EngineError, EngineInfo, Finish, GenerateRequest, Generation
 from actors.engines.decoder import Decoder, load_decoder
 from actors.engines.identity import model_hash, tokenizer_hash
 from actors.engines.kv import PrefixCache
@@ -156,7 +156,7 @@ class LocalEngine:
                 # The batch's state is unknown after a failed step: every request in it fails, none hangs.
                 for job in [*self._running, *self._waiting]:
                     if not job.future.done():
-                        job.future.set_exception(RuntimeError(f"engine step failed: {error!r}"))
+                        job.future.set_exception(EngineError(f"engine step failed: {error!r}"))
                 self._running.clear()
                 self._waiting.clear()
                 continue

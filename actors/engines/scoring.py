@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from actors.engines.base import EngineCounters, EngineInfo, ScoreRequest, Scores
+from actors.engines.base import EngineCounters, EngineError, EngineInfo, ScoreRequest, Scores
 from actors.engines.decoder import Decoder, load_decoder
 from actors.engines.identity import model_hash, tokenizer_hash
 from actors.engines.value_head import STATE, ValueHead, likelihood_features
@@ -173,7 +173,7 @@ class ScoringEngine:
             except Exception as error:
                 for _, future in batch:
                     if not future.done():
-                        future.set_exception(RuntimeError(f"scoring failed: {error!r}"))
+                        future.set_exception(EngineError(f"scoring failed: {error!r}"))
                 continue
             for (_, future), scores in zip(batch, results, strict=True):
                 if not future.done():

@@ -174,6 +174,23 @@ async def test_who_is_cancelled_is_not_asked_for_again() -> None:
     assert [[len(r.token_ids) for r in call] for call in handle.calls] == [[6, 7], [7]]
 
 
+async def test_a_verifier_whose_engine_fails_leaves_its_process(
+    verifier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[str] = []
+    monkeypatch.setattr(actors.replicas, "_leave", lambda error: left.append(str(error)))
+    replica = Verifier(verifier).replica
+    await replica.score([request(130)])
+    assert not left, "a request at fault is no failure of the engine"
+    monkeypatch.setattr(replica._engine, "_score_all", broken)
+    await replica.score([request()])
+    assert left == ["scoring failed: RuntimeError('CUDA error: device-side assert triggered')"]
+
+
+def broken(*_: object) -> None:
+    raise RuntimeError("CUDA error: device-side assert triggered")
+
+
 # Exchanges
 
 
@@ -278,3 +295,30 @@ async def test_a_grant_for_a_lease_that_ended_is_nobodys(replica: PolicyReplica)
     await finish(replica, lease(1, Greedy()))
     report = await exchange(replica, grants=(Grant(1, 5),))
     assert report.accounts == ()
+
+
+async def test_a_replica_whose_engine_fails_leaves_its_process(
+    replica: PolicyReplica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trap: an engine that is broken for good fails task after task, and all of them end as quarantined."""
+    left: list[str] = []
+    monkeypatch.setattr(actors.replicas, "_leave", lambda error: left.append(str(error)))
+    monkeypatch.setattr(replica._engine, "_step", broken)
+    await finish(replica, lease(1, Majority(2)))
+    assert left == ["engine step failed: RuntimeError('CUDA error: device-side assert triggered')"]
+
+
+async def test_a_strategy_that_fails_leaves_the_replica_alone(
+    replica: PolicyReplica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dataclass(frozen=True, slots=True)
+    class Broken(Waiting):
+        async def solve(self, prompt: Prompt, models: Models) -> Solution:
+            raise RuntimeError("scores outside [0, 1]")
+
+    left: list[str] = []
+    monkeypatch.setattr(actors.replicas, "_leave", lambda error: left.append(str(error)))
+    report = await finish(replica, lease(1, Broken()))
+    assert report.finished[0].error == "RuntimeError: scores outside [0, 1]"
+    assert not left
+    assert (await finish(replica, lease(2, Greedy()))).finished[-1].error == ""

@@ -325,13 +325,13 @@ def _get(reference: Any) -> Any:
     """`ray.get` that gives a UserError of the other side back as itself."""
     try:
         return ray.get(reference)
-    except RayTaskError as error:
-        if isinstance(error.cause, UserError):
-            raise error.cause from None
-        raise
-    except RayActorError as error:
-        # A constructor's mistake arrives as the text of its traceback.
-        _, mark, tail = str(error).rpartition("UserError: ")
-        if mark:
-            raise UserError(tail.strip().splitlines()[0]) from None
+    except (RayTaskError, RayActorError) as error:
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        if isinstance(cause, UserError):
+            raise cause from None
+        if isinstance(cause, RayActorError):
+            # A constructor's mistake arrives as the text of its traceback, also through another actor that met it.
+            _, mark, tail = str(error).rpartition("UserError: ")
+            if mark:
+                raise UserError(tail.strip().splitlines()[0]) from None
         raise

@@ -5,6 +5,7 @@ Of 97 tokens, 18 end a line and 4 a solution, so that a random model writes solu
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerF
 from actors.engines.value_head import ValueHead, ValueHeadConfig
 from actors.reader import ReaderPlan
 from actors.replicas import Bench, ModelPlan
-from actors.work import Prompt, Strategy, Task
+from actors.work import Models, Prompt, Solution, Strategy, Task
 from orchestration.allocation import FirstCome
 from orchestration.flops import ModelCost
 
@@ -116,3 +117,29 @@ def candidate_cost(bench: Bench) -> int:
     """Worst case in FLOPs (paper) of one whole candidate, scored if there is a verifier."""
     scored = 0 if bench.verifier_cost is None else bench.verifier_cost.paper(bench.max_tokens)
     return bench.policy_cost.paper(bench.max_tokens) + scored
+
+
+@dataclass(frozen=True, slots=True)
+class Gated:
+    """The inner strategy, which waits at some problems until a file is there: so a test knows what is in hand."""
+
+    inner: Strategy
+    gate: Path
+    problems: frozenset[str]
+
+    @property
+    def text(self) -> str:
+        return self.inner.text
+
+    @property
+    def uses_verifier(self) -> bool:
+        return self.inner.uses_verifier
+
+    @property
+    def sequences(self) -> int:
+        return self.inner.sequences
+
+    async def solve(self, prompt: Prompt, models: Models) -> Solution:
+        while prompt.id in self.problems and not self.gate.exists():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        return await self.inner.solve(prompt, models)

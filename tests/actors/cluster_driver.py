@@ -1,0 +1,50 @@
+"""A driver that a test can kill: importable for its run, and runnable as the victim.
+
+python -m tests.actors.cluster_driver FOLDER POLICY VERIFIER GATE solves what the folder does not hold yet.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from actors.placement import Cluster, RunPlan
+from actors.run_writer import read_done
+from actors.work import Strategy, Task
+from orchestration.strategies.beam import Beam
+from orchestration.strategies.greedy import Greedy
+from orchestration.strategies.majority import Majority
+
+from .tiny import Gated, LastDigit, first_come, make_bench, make_plan, make_task
+
+COUNT = 16
+STRATEGIES: tuple[Strategy, ...] = (Greedy(), Majority(3), Beam(4, 2))
+GATED = frozenset(f"p{number}" for number in range(COUNT // 2, COUNT))
+
+
+def run_plan(folder: Path, policy: Path, verifier: Path | None, *, replicas: int = 2) -> RunPlan:
+    bench = make_bench(policy, verifier)
+    return RunPlan(
+        folder=folder,
+        policy=make_plan(policy, replicas=replicas),
+        verifier=None if verifier is None else make_plan(verifier),
+        bench=bench,
+        allocator=first_come(bench, None),
+        judge=LastDigit(),
+    )
+
+
+def tasks(gate: Path, gated: frozenset[str] = GATED) -> list[Task]:
+    strategies = tuple(Gated(strategy, gate, gated) for strategy in STRATEGIES)
+    return [make_task(number, strategies) for number in range(COUNT)]
+
+
+def main(folder: Path, policy: Path, verifier: Path, gate: Path) -> None:
+    done = read_done(folder)
+    todo = [task for task in tasks(gate) if not done.issuperset(task.keys)]
+    with Cluster(run_plan(folder, policy, verifier)) as cluster:
+        cluster.run((task, "4") for task in todo)
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))

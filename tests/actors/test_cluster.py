@@ -78,6 +78,22 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, policy: Path, verifier
     return said(folder)
 
 
+@pytest.fixture(scope="module")
+def refusal(tmp_path_factory: pytest.TempPathFactory, policy: Path) -> Iterator[tuple[Path, Future[str]]]:
+    """What a driver is told whose folder another holds. It waits a while for that one to go, beside the other tests."""
+    folder = tmp_path_factory.mktemp("held") / "run"
+    writer = RunWriter(folder, None)
+
+    def start() -> str:
+        with pytest.raises(UserError) as error:
+            Cluster(run_plan(folder, policy, None))
+        return str(error.value)
+
+    with ThreadPoolExecutor(1) as pool:
+        yield folder, pool.submit(start)
+    writer.close()
+
+
 # Replicas that are killed
 
 
@@ -95,7 +111,9 @@ class Disturbed:
 
 
 @pytest.fixture(scope="module")
-def disturbed(tmp_path_factory: pytest.TempPathFactory, policy: Path, verifier: Path) -> Disturbed:
+def disturbed(
+    tmp_path_factory: pytest.TempPathFactory, policy: Path, verifier: Path, refusal: object
+) -> Disturbed:
     folder = tmp_path_factory.mktemp("disturbed")
     run = Disturbed(folder / "run")
     gate = folder / "gate"
@@ -216,25 +234,7 @@ def test_a_killed_driver_goes_on_where_it_stopped(
 # Mistakes
 
 
-@pytest.fixture(scope="module")
-def refusal(tmp_path_factory: pytest.TempPathFactory, policy: Path) -> Iterator[tuple[Path, Future[str]]]:
-    """What a driver is told whose folder another holds. It waits a while for that one to go, beside the other tests."""
-    folder = tmp_path_factory.mktemp("held") / "run"
-    writer = RunWriter(folder, None)
-
-    def start() -> str:
-        with pytest.raises(UserError) as error:
-            Cluster(run_plan(folder, policy, None))
-        return str(error.value)
-
-    with ThreadPoolExecutor(1) as pool:
-        yield folder, pool.submit(start)
-    writer.close()
-
-
-def test_a_second_driver_is_told_who_writes_the_folder(
-    refusal: tuple[Path, Future[str]], disturbed: Disturbed
-) -> None:
+def test_a_second_driver_is_told_who_writes_the_folder(refusal: tuple[Path, Future[str]]) -> None:
     folder, told = refusal
     message = told.result(60)
     assert f"pid {os.getpid()} on {socket.gethostname()} writes this run" in message

@@ -80,7 +80,7 @@ class GymSource:
         if entry["answer"] is None:
             return None
         question, answer = str(entry["question"]).strip(), str(entry["answer"])
-        return Problem(content_id(self.name, question, answer), question, answer, None, {"family": self.name})
+        return Problem(content_id(self.name, question), question, answer, None, {"family": self.name})
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class GsmSymbolicSource:
         if not solution.endswith(f"#### {answer}"):
             return None
         metadata = {"family": "gsm_symbolic", "template": template, "length": solution.count("\n")}
-        return Problem(content_id("gsm", question, answer), question, answer, solution, metadata)
+        return Problem(content_id("gsm", question), question, answer, solution, metadata)
 
     @staticmethod
     def _template(seed: int, offset: int) -> int:
@@ -199,7 +199,7 @@ def _legs_problem(entry: dict[str, Any]) -> Problem:
     question, answer = f"How many legs: {', '.join(names)}?", entry["answer"]
     lines.append(f"#### {answer}")
     metadata = {"family": "legs", "length": len(animals)}
-    return Problem(content_id("legs", question, answer), question, answer, "\n".join(lines), metadata)
+    return Problem(content_id("legs", question), question, answer, "\n".join(lines), metadata)
 
 
 def _sum_problem(entry: dict[str, Any]) -> Problem:
@@ -217,7 +217,7 @@ def _sum_problem(entry: dict[str, Any]) -> Problem:
         "length": entry["metadata"]["num_terms"],
         "digits": entry["metadata"]["num_digits"],
     }
-    return Problem(content_id("sums", question, answer), question, answer, "\n".join(lines), metadata)
+    return Problem(content_id("sums", question), question, answer, "\n".join(lines), metadata)
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ class Table:
             if not answer:
                 return f"{self.columns.answer!r} is empty"
         if self.columns.id is None:
-            return Problem(content_id(self.path.stem, question, answer), question, answer)
+            return Problem(content_id(self.path.stem, question), question, answer)
         identity = row.get(self.columns.id)
         if isinstance(identity, bool) or not isinstance(identity, str | int) or not str(identity).strip():
             return f"{self.columns.id!r} is neither a text nor a whole number"

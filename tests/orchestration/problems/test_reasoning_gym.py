@@ -8,6 +8,7 @@ import pytest
 
 from actors.errors import UserError
 from orchestration.problems import SPLITS, load, split_of
+from orchestration.problems.problem import content_id
 from orchestration.problems.reasoning_gym import (
     ArithmeticSource,
     Generated,
@@ -97,6 +98,13 @@ def test_any_reasoning_gym_data_set_by_name() -> None:
     (problem, *_) = load("leg_counting", count=3, options={"min_animals": 2, "max_animals": 2})
     assert problem.metadata["family"] == "leg_counting"
     assert problem.question.startswith("Your task is to count")
+
+
+@pytest.mark.parametrize("source", [ArithmeticSource(), GymSource("gcd"), GsmSymbolicSource()])
+def test_ids_are_made_from_questions_alone(source: Source) -> None:
+    for problem in Generated(source, "train", 20):
+        name = problem.id.rpartition("-")[0]
+        assert problem.id == content_id(name, problem.question)
 
 
 def test_a_source_without_enough_questions_says_so() -> None:

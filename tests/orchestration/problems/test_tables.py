@@ -67,6 +67,14 @@ def test_parquet_nulls_and_no_labels(tmp_path: Path) -> None:
     assert [p.answer for p in unlabelled] == [None, None]
 
 
+def test_ids_and_so_seeds_know_nothing_of_labels(tmp_path: Path) -> None:
+    def ids(answers: list[object], **columns: str | None) -> list[str]:
+        rows = [{"question": f"{i}?", "answer": answer} for i, answer in enumerate(answers)]
+        return [p.id for p in load(path=_jsonl(tmp_path / "d.jsonl", list(rows)), columns=columns)]
+
+    assert ids([1, 2, 3]) == ids([3, None, "two"]) == ids([1, 2, 3], answer=None)
+
+
 def test_count_stops_early_and_fingerprints_follow_the_content(tmp_path: Path) -> None:
     path = _jsonl(tmp_path / "d.jsonl", [{"question": f"{i}?", "answer": "1"} for i in range(10)])
     data = load(path=path, count=4)

@@ -145,7 +145,9 @@ def _shared(prepared: Prepared, each: list[Need], typical: int) -> Cost:
     drawn: dict[tuple[float, float], int] = {}
     scored: dict[tuple[float, float], int] = {}
     for strategy, need in zip(prepared.strategies, each, strict=True):
-        if not isinstance(strategy, Majority | BestOfN):
+        if not isinstance(strategy, Majority | BestOfN | Beam) or (
+            isinstance(strategy, Beam) and strategy.n > 1  # a beam of one is one of these samples
+        ):
             total += need.expected
             continue
         sampling = (strategy.temperature, strategy.top_p)

@@ -23,6 +23,15 @@ def test_independent_samples_are_shared(words: list[str]) -> None:
     assert apart.expected.policy_tokens == 2 * alone.expected.policy_tokens
 
 
+def test_every_family_has_its_one_sample_and_it_is_the_same(words: list[str]) -> None:
+    ladder = prepared(words)
+    texts = [strategy.text for strategy in ladder.strategies]
+    assert {"majority(n=1)", "best_of_n(n=1)", "beam(n=1,width=4)"} <= set(texts)
+    ones = estimate(prepared(words, "strategies=[majority(n=1),best_of_n(n=1),beam(n=1)]"), 10)
+    alone = estimate(prepared(words, "strategies=[best_of_n(n=1)]"), 10)
+    assert ones.expected == alone.expected
+
+
 def test_costs_are_those_of_the_models(words: list[str]) -> None:
     ready = prepared(words, "strategies=[best_of_n(n=4)]")
     need = estimate(ready, 1).each[0]

@@ -52,7 +52,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 def test_a_verifier_that_is_needed_and_missing(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     kept = [word for word in words if not word.startswith("verifier.path")]
     assert main(["evaluate", *kept, "verifier=none"]) == 2
-    assert "best_of_n(n=4), best_of_n(n=16), beam(n=4,width=4)" in capsys.readouterr().err
+    assert "best_of_n(n=1), best_of_n(n=4), best_of_n(n=16), beam(n=1,width=4)" in capsys.readouterr().err
 
 
 def test_a_verifier_with_another_tokenizer(

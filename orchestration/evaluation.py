@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -38,12 +37,19 @@ _CHUNK = 512
 
 @dataclass(slots=True)
 class Session:
-    """What one start of a run finds to do: counts over all its problems, and rows that are no problems."""
+    """What one start of a run finds to do: counts over all its problems, and rows that are no problems.
+
+    `done` are the keys that are not asked for again. Of `unpaid` outcomes that a smaller budget cut short,
+    `again` are asked for.
+    """
 
     problems: int = 0
     problems_done: int = 0
     outcomes: int = 0
     outcomes_done: int = 0
+    unpaid: int = 0
+    again: int = 0
+    done: set[str] = field(default_factory=set, repr=False)
     skipped: list[Quarantined] = field(default_factory=list)
 
     @property
@@ -66,19 +72,21 @@ def evaluate(
     identity = identify(prepared)
     file = folder / "run.json"
     known = json.loads(file.read_text()) if file.is_file() else None
-    paid_more = known is None or larger(prepared.budget, known.get("budget_flops"))
+    before = known["budget_flops"] if known else prepared.budget
     record = run_record(prepared, identity, known)
+    session = survey(prepared, identity, record)
     folder.mkdir(parents=True, exist_ok=True)
-    done = done_keys(folder, again_unpaid=paid_more)
-    session = survey(prepared, identity, done)
     on_start(session)
     write_record(folder, prepared, record)
     if session.outcomes_left:
         started = time.time()
         state = "failed"
         try:
-            progress = _stream(prepared, identity, done, on_progress)
+            progress = _stream(prepared, identity, session.done, on_progress)
             state = "finished"
+            # Not where an outcome that a smaller one cut short was not asked for: it would never be again.
+            if session.again == session.unpaid:
+                record["budget_flops"] = prepared.budget
             record.setdefault("sessions", []).append(session_record(progress, started))
         except KeyboardInterrupt:
             state = "stopped"
@@ -86,19 +94,23 @@ def evaluate(
         finally:
             write_record(folder, prepared, record | {"state": state, "updated": now()})
     else:
-        write_record(folder, prepared, record | {"state": "finished"})
+        write_record(folder, prepared, record | {"state": "finished", "budget_flops": before})
     return Run(folder)
 
 
-def survey(prepared: Prepared, identity: Identity, done: set[str]) -> Session:
-    """Count what there is to do, and what of it is done."""
-    session = Session()
+def survey(prepared: Prepared, identity: Identity, record: Mapping[str, Any]) -> Session:
+    """Count what there is to do in the folder that `record` is run.json of, and what of it is done."""
+    done, unpaid = _held(Path(prepared.settings.folder))
+    if larger(prepared.budget, record["budget_flops"]):
+        done -= unpaid
+    session = Session(unpaid=len(unpaid), done=done)
     for problem in _problems(prepared, session.skipped):
-        missing = len(_missing(prepared, identity, problem, done))
+        missing = [key for _, key in _missing(prepared, identity, problem, done)]
         session.problems += 1
-        session.problems_done += missing == 0
+        session.problems_done += not missing
         session.outcomes += len(prepared.strategies)
-        session.outcomes_done += len(prepared.strategies) - missing
+        session.outcomes_done += len(prepared.strategies) - len(missing)
+        session.again += len(unpaid.intersection(missing))
     return session
 
 
@@ -145,13 +157,13 @@ def _problems(prepared: Prepared, skipped: list[Quarantined]) -> Iterator[Proble
             skipped.append(row)
 
 
-def done_keys(folder: Path, *, again_unpaid: bool) -> set[str]:
-    """Keys of what the folder holds; what a larger budget may now pay in full is not among them."""
+def _held(folder: Path) -> tuple[set[str], set[str]]:
+    """Keys of the outcomes that the folder holds, and of those among them that a budget cut short."""
     if not (folder / "outcomes").is_dir():
-        return set()
+        return set(), set()
     table = Run(folder).outcomes().select(["key", "reason"])
-    rows = zip(table["key"].to_pylist(), table["reason"].to_pylist(), strict=True)
-    return {key for key, reason in rows if not (again_unpaid and (reason or "").startswith(UNPAID))}
+    rows = list(zip(table["key"].to_pylist(), table["reason"].to_pylist(), strict=True))
+    return {key for key, _ in rows}, {key for key, reason in rows if (reason or "").startswith(UNPAID)}
 
 
 def larger(budget: int | None, known: int | None) -> bool:
@@ -167,8 +179,6 @@ def _stream(
     from actors.placement import Cluster
 
     settings = prepared.settings
-    if settings.cluster.address:
-        os.environ["RAY_ADDRESS"] = settings.cluster.address
     tokenizer = AutoTokenizer.from_pretrained(prepared.policy, local_files_only=True, trust_remote_code=False)
     store = ProblemStore(Path(settings.folder))
     with Cluster(run_plan(prepared)) as cluster:
@@ -209,6 +219,7 @@ def run_plan(prepared: Prepared) -> RunPlan:
         judge=prepared.grader,
         budget=prepared.budget,
         retention=cast("Retention", settings.keep),
+        address=settings.cluster.address,
     )
 
 

@@ -49,7 +49,8 @@ def run_record(prepared: Prepared, identity: Identity, known: dict[str, Any] | N
     """The contents of run.json: `known` gone on with, or a new one.
 
     Raises UserError with the differences where the folder holds results of another set-up. A verifier may
-    join later, for strategies that ask none do not change with it.
+    join later, for strategies that ask none do not change with it. `budget_flops` is the smallest budget that
+    any outcome which it cut short was offered.
     """
     settings = prepared.settings
     flat = flatten(asdict(settings))
@@ -65,6 +66,7 @@ def run_record(prepared: Prepared, identity: Identity, known: dict[str, Any] | N
             "created": now(),
             "seeds": [],
             "strategies": [],
+            "budget_flops": prepared.budget,
         }
         known |= {"identity": mine, "settings": same}
     old = known["identity"]
@@ -85,7 +87,8 @@ def run_record(prepared: Prepared, identity: Identity, known: dict[str, Any] | N
         "identity": mine,
         "state": "running",
         "updated": now(),
-        "budget_flops": prepared.budget,
+        # A larger one stands here once it has paid what a smaller one had not: see `evaluate`.
+        "budget_flops": smaller(prepared.budget, known["budget_flops"]),
         "versions": _versions(),
         "models": models
         | {
@@ -96,6 +99,11 @@ def run_record(prepared: Prepared, identity: Identity, known: dict[str, Any] | N
         "strategies": list(dict.fromkeys([*known["strategies"], *(one.text for one in prepared.strategies)])),
     }
     return known
+
+
+def smaller(one: int | None, other: int | None) -> int | None:
+    """The smaller of two budgets (None: unlimited)."""
+    return min((budget for budget in (one, other) if budget is not None), default=None)
 
 
 def _hashed(key: str) -> bool:

@@ -82,15 +82,13 @@ def _cells(needs: Needs) -> list[list[str]]:
 
 
 def _survey(prepared: Prepared) -> Session:
-    from orchestration.evaluation import done_keys, larger, survey
+    from orchestration.evaluation import survey
     from orchestration.records import identify, run_record
 
     folder = Path(prepared.settings.folder)
     known = known_record(folder)
     identity = identify(prepared)
-    paid_more = larger(prepared.budget, known.get("budget_flops")) if known else False
-    run_record(prepared, identity, known)
-    return survey(prepared, identity, done_keys(folder, again_unpaid=paid_more))
+    return survey(prepared, identity, run_record(prepared, identity, known))
 
 
 def _folder(prepared: Prepared, session: Session) -> str:

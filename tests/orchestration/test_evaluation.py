@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 import pytest
 
 from actors.errors import UserError
+from orchestration import evaluation
 from orchestration.api import Run, evaluate, report, settings_of
 from orchestration.commands.main import main
 from orchestration.evaluation import Session
@@ -115,10 +116,23 @@ def test_a_budget_is_kept_and_a_larger_one_goes_on(words: list[str], tmp_path: P
     assert set(table.filter(pc.greater(table["generations"], 0))["state"].to_pylist()) == {"answered"}
     session, run = start(common, "budget.generations=9")
     assert session.outcomes_left == 0
-    session, run = start(common, "budget.generations=500")
+    larger = [*common, "budget.generations=500"]
+    # A larger budget that something stopped has paid nothing yet.
+    with pytest.MonkeyPatch.context() as patch:
+
+        def stopped(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(evaluation, "_stream", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            start(larger)
+    # Nor has one that was not asked for what is unpaid.
+    start(larger, "strategies=[greedy]")
+    session, run = start(larger)
     assert session.outcomes_left == unpaid
-    assert set(run.outcomes()["generations"].to_pylist()) == {4}
-    assert len(run.outcomes()) == 6
+    votes = run.outcomes().filter(pc.equal(run.outcomes()["strategy"], "majority(n=4)"))
+    assert votes["generations"].to_pylist() == [4] * 6
+    assert start(larger)[0].outcomes_left == 0
 
 
 def test_a_users_own_table_runs_without_labels(models: tuple[Path, Path], tmp_path: Path) -> None:

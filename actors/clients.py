@@ -16,6 +16,7 @@ from actors.engines.base import GenerateRequest, PolicyEngine, ScoreRequest, Sco
 from actors.ledger import Purse
 from actors.reader import TokenReader
 from actors.seeds import derive
+from actors.verifying import CallLost
 from actors.work import Cost, CostModel, Prompt, PurseEmpty, Sample, Sampling
 
 Unit = Literal["paper", "exact"]
@@ -61,17 +62,24 @@ class TaskBench:
     draws: dict[_DrawKey, asyncio.Future[Sample]] = field(default_factory=dict)
     scores: dict[tuple[int, ...], asyncio.Future[tuple[float, ...]]] = field(default_factory=dict)
     scored: set[tuple[int, ...]] = field(default_factory=set)
+    ended: bool = False
 
     @property
     def room(self) -> int:
         """Tokens that a solution may have: the run's limit, or what the context leaves."""
         return min(self.max_tokens, self.engine.info.context - len(self.prompt.token_ids))
 
+    def check_open(self) -> None:
+        """Refuse what comes after `cancel`: it would be spent on no book."""
+        if self.ended:
+            raise RuntimeError("this task has ended")
+
     def price(self, cost: Cost) -> int:
         return cost.paper if self.unit == "paper" else cost.exact
 
     def cancel(self) -> None:
-        """Stop whatever still runs for this task; its requests are aborted."""
+        """Stop whatever still runs for this task, and whatever would start; its requests are aborted."""
+        self.ended = True
         futures: list[asyncio.Future[Any]] = [*self.draws.values(), *self.scores.values()]
         for future in futures:
             future.cancel()
@@ -119,6 +127,7 @@ class TaskPolicy:
         sampling: Sampling = Sampling(),  # noqa: B008  (frozen)
     ) -> Sample:
         bench = self._bench
+        bench.check_open()
         if len(prefix) >= bench.room:
             return Sample((), (), "length")
         try:
@@ -199,6 +208,7 @@ class TaskVerifier:
         bench, cost = self._bench, self._bench.verifier_cost
         if bench.scorer is None or cost is None:
             raise ValueError("this run has no verifier")
+        bench.check_open()
         ends = bench.reader.step_ends(solution)
         if not ends:
             return ()
@@ -224,24 +234,31 @@ class TaskVerifier:
         start = len(bench.prompt.token_ids)
         ids = bench.prompt.token_ids + solution
         new = _new_length(solution, ends, bench.scored)
-        worst = bench.price(Cost(paper=cost.paper(new), exact=cost.exact(0, len(ids), len(ids))))
-        await bench.purse.reserve(worst)
-        took = worst
-        try:
-            scores = await bench.scorer.score(ScoreRequest(ids, start, tuple(start + end for end in ends)))
-            if len(scores.values) != len(ends):
-                raise RuntimeError(f"the verifier gave {len(scores.values)} scores for {len(ends)} steps")
-            spent = Cost(
-                verifier_tokens=new,
-                paper=cost.paper(new),
-                exact=cost.exact(len(ids) - scores.computed, scores.computed, scores.computed),
-            )
-            self._meter.spent += spent
-            took = bench.price(spent)
-        finally:
-            bench.purse.settle(worst, took)
-        bench.scored.update(solution[:end] for end in ends)
-        return scores.values
+        worst = bench.price(Cost(paper=cost.paper(new), exact=cost.exact(0, len(ids), len(solution))))
+        request = ScoreRequest(ids, start, tuple(start + end for end in ends))
+        while True:
+            await bench.purse.reserve(worst)
+            took, lost = worst, False
+            try:
+                scores = await bench.scorer.score(request)
+                if len(scores.values) != len(ends):
+                    raise RuntimeError(f"the verifier gave {len(scores.values)} scores for {len(ends)} steps")
+                spent = Cost(
+                    verifier_tokens=new,
+                    paper=cost.paper(new),
+                    exact=cost.exact(
+                        len(ids) - scores.computed, scores.computed, min(scores.computed, len(solution))
+                    ),
+                )
+                self._meter.spent += spent
+                took = bench.price(spent)
+                bench.scored.update(solution[:end] for end in ends)
+                return scores.values
+            except CallLost:
+                # It may have been computed to the end before it was lost: paid in full, and asked again.
+                lost = True
+            finally:
+                bench.purse.settle(worst, took, wasted=lost)
 
 
 @dataclass(frozen=True, slots=True)

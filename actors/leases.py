@@ -174,10 +174,10 @@ class LeaseBook:
                     break
         return answers
 
-    def settle(self, lease: int, spent: int) -> None:
+    def settle(self, lease: int, spent: int, wasted: int = 0) -> None:
         """End a lease that is held and came to its end; what it did not spend is free again."""
         held = self._held.pop(lease)
-        self.ledger.close(lease, spent)
+        self.ledger.close(lease, spent, wasted)
         del self._attempts[held.lease.task.id]
 
     def holds(self, lease: int, attempt: int) -> bool:

@@ -78,12 +78,15 @@ class Ledger:
             raise ValueError(f"lease {lease} reports {spent} spent and {reserved} reserved of {account}")
         account.spent, account.reserved = spent, reserved
 
-    def close(self, lease: int, spent: int) -> None:
-        """Settle a lease that ended well: what it did not spend is free again."""
+    def close(self, lease: int, spent: int, wasted: int = 0) -> None:
+        """Settle a lease that ended well: what it did not spend is free again; `wasted` of `spent` went for lost calls."""
+        if not 0 <= wasted <= spent:
+            raise ValueError(f"lease {lease} wasted {wasted} of {spent} FLOPs")
         self.report(lease, spent, 0)
         account = self._accounts.pop(lease)
         self._granted -= account.granted
-        self.spent += spent
+        self.spent += spent - wasted
+        self.wasted += wasted
 
     def lose(self, lease: int, spent: int | None = None) -> int:
         """Settle a lease that came to nothing, and return what it is charged as waste: `spent` where its holder told.
@@ -108,7 +111,7 @@ class Purse:
 
     def __init__(self, granted: int) -> None:
         self.granted = granted
-        self.spent = self.reserved = 0
+        self.spent = self.reserved = self.wasted = 0
         self.asked = 0
         self._closed = False
         self._changed = asyncio.Event()
@@ -134,12 +137,13 @@ class Purse:
                 self.asked = max(0, self.asked - amount)
         self.reserved += amount
 
-    def settle(self, reserved: int, spent: int) -> None:
-        """Give a reservation back and charge what the request really took."""
+    def settle(self, reserved: int, spent: int, *, wasted: bool = False) -> None:
+        """Give a reservation back and charge what the request really took; `wasted` where nothing came of it."""
         if spent > reserved:
             raise ValueError(f"a request took {spent} FLOPs with {reserved} reserved")
         self.reserved -= reserved
         self.spent += spent
+        self.wasted += spent if wasted else 0
         self._wake()
 
     def refill(self, amount: int | None) -> None:

@@ -24,7 +24,10 @@ class Orders:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A lease that came to its end: an outcome per strategy, or `error` where the task itself failed."""
+    """A lease that came to its end: an outcome per strategy, or `error` where the task itself failed.
+
+    `wasted` is the part of `spent` that went for calls whose verifier was lost.
+    """
 
     lease: int
     attempt: int
@@ -32,6 +35,7 @@ class Finished:
     outcomes: tuple[Outcome, ...]
     spent: int
     error: str = ""
+    wasted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,6 @@ class Report:
     accounts: tuple[Account, ...]
     sequences_wanted: int
     counters: EngineCounters
-    verifier_seconds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +70,13 @@ class ReplicaInfo:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """Scheduler to run writer: this attempt's staged record counts, at this price in FLOPs of the budget."""
+    """Scheduler to run writer: this attempt's staged record counts, at this price in FLOPs of the budget, `wasted` of
+    which went for lost calls."""
 
     task_id: str
     attempt: int
     spent: int
+    wasted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.engines.base import EngineCounters
+from actors.engines.base import EngineCounters, ScoreRequest, Scores
 from actors.errors import UserError
 from actors.leases import Allocator
 from actors.messages import GivenUp, Orders, ReplicaInfo, Report, Row, Settlement, Waste
@@ -27,6 +28,7 @@ from actors.reader import Judge
 from actors.replicas import Bench, ModelPlan, PolicyReplica, VerifierReplica
 from actors.run_writer import Retention, RunWriter
 from actors.scheduler import Scheduler
+from actors.verifying import VerifierGone
 from actors.work import Outcome, Progress, Task
 
 WINDOW = 2_000
@@ -38,7 +40,8 @@ TICK = 0.25
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """Everything a run needs besides its tasks. `budget` is in FLOPs of `bench.unit`; None: unlimited."""
+    """Everything a run needs besides its tasks. `budget` is in FLOPs of `bench.unit`; None: unlimited. `address` is that of
+    a Ray cluster to join."""
 
     folder: Path
     policy: ModelPlan
@@ -48,6 +51,7 @@ class RunPlan:
     judge: Judge | None
     budget: int | None = None
     retention: Retention = "all"
+    address: str | None = None
 
 
 # Thin shells: an actor's methods are the plain class's, made where its process is.
@@ -85,6 +89,29 @@ class _Writer:
         missing: list[str] = await self._handle.commit.remote(settled, wasted, given_up)
         return missing
 
+    async def stage(self, task: str, attempt: int, outcomes: tuple[Outcome, ...], rows: list[Row]) -> None:
+        await self._handle.stage.remote(task, attempt, outcomes, rows)
+
+
+class _Verifier:
+    """Typed client of a verifier replica's actor."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+
+    async def ready(self) -> None:
+        try:
+            await self._handle.info.remote()
+        except ActorDiedError as error:
+            raise VerifierGone(str(error)) from None
+
+    async def score(self, requests: list[ScoreRequest]) -> list[Scores | str]:
+        answers: list[Scores | str] = await self._handle.score.remote(requests)
+        return answers
+
+    async def restart(self) -> None:
+        ray.kill(self._handle, no_restart=False)
+
 
 class _Policy:
     """Typed client of a policy replica's actor."""
@@ -121,8 +148,8 @@ class _PolicyActor(PolicyReplica):
     def __init__(
         self, name: str, plan: ModelPlan, bench: Bench, verifiers: tuple[str, ...], writer: str
     ) -> None:
-        handles = tuple(ray.get_actor(verifier) for verifier in verifiers)
-        super().__init__(name, plan, bench, handles, ray.get_actor(writer))
+        links = tuple(_Verifier(ray.get_actor(verifier)) for verifier in verifiers)
+        super().__init__(name, plan, bench, links, _Writer(ray.get_actor(writer)))
 
 
 class _SchedulerActor:
@@ -159,16 +186,17 @@ class _SchedulerActor:
         return self._scheduler.progress()
 
 
-def start_ray(cpus: int | None = None) -> None:
-    """Join the cluster that RAY_ADDRESS names, or start a local one of this machine's cores."""
+def start_ray(address: str | None = None, cpus: int | None = None) -> None:
+    """Join the cluster at `address` (or at RAY_ADDRESS), or start one of this machine's cores, whatever else runs here."""
     if ray.is_initialized():
         return
     # At each start Ray would tell that token authentication, its default, is on.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False, configure_logging=False)
+    if address or os.environ.get("RAY_ADDRESS"):
+        ray.init(address=address, log_to_driver=False, configure_logging=False)
         return
     ray.init(
+        address="local",
         num_cpus=cpus or os.cpu_count(),
         include_dashboard=False,
         log_to_driver=False,
@@ -181,14 +209,17 @@ class Cluster:
     """The actors of one run. Use as a context manager: leaving it compacts the run folder and ends the actors."""
 
     def __init__(self, plan: RunPlan) -> None:
-        start_ray()
+        start_ray(plan.address)
         self._plan = plan
+        self._joined = bool(plan.address or os.environ.get("RAY_ADDRESS"))
         self._check_room()
         self._run = uuid.uuid4().hex[:8]
+        # The folder is on the driver's machine, so its writer is too; workers have another current folder.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._writer = (
             ray.remote(_WriterActor)
-            .options(num_cpus=0, name=self._named("writer"))
-            .remote(plan.folder, plan.judge, plan.retention)
+            .options(num_cpus=0, name=self._named("writer"), scheduling_strategy=here)
+            .remote(plan.folder.resolve(), plan.judge, plan.retention)
         )
         books = _get(self._writer.books.remote())
         self.verifiers = self._verifiers()
@@ -312,7 +343,7 @@ class Cluster:
         for resource in ("cpus", "gpus"):
             need = sum(getattr(plan, resource) * plan.replicas for _, plan in plans)
             there = have.get(resource.removesuffix("s").upper(), 0.0)
-            if need > there + 1e-6 and not os.environ.get("RAY_ADDRESS"):
+            if need > there + 1e-6 and not self._joined:
                 asked = ", ".join(f"{name}: {p.replicas} x {getattr(p, resource):g}" for name, p in plans)
                 raise UserError.of(
                     f"cluster {resource}",

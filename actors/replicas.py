@@ -1,8 +1,8 @@
 """Replicas: an engine inside a process of its own. `PolicyReplica` runs the strategies of the tasks it holds next to its
 engine; `VerifierReplica` scores for all of them.
 
-The classes here know nothing of Ray but for the stub that calls a verifier elsewhere; `actors.placement` makes actors of
-them. Invariant: a finished task is staged with the run writer before it is reported, and reported until acknowledged.
+The classes here know nothing of Ray; `actors.placement` makes actors of them. Invariant: a finished task is staged with the
+run writer before it is reported, and reported until acknowledged.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import torch
-from ray.exceptions import ActorDiedError
 
 from actors.clients import Meter, Scorer, TaskBench, TaskModels, Unit
 from actors.engines.base import EngineCounters, EngineError, ScoreRequest, Scores
@@ -29,6 +28,7 @@ from actors.memory import keep_freed_memory
 from actors.messages import Account, Finished, Orders, ReplicaInfo, Report, Row
 from actors.reader import ReaderPlan, TokenReader
 from actors.rows import candidate_rows
+from actors.verifying import RemoteScorer, VerifierLink
 from actors.work import Cost, CostModel, Outcome, PurseEmpty, Solution, Strategy, Task
 
 EXCHANGE_SECONDS = 2.0
@@ -42,9 +42,6 @@ LOOK_SECONDS = 0.1
 
 GATHER_SECONDS = 0.05
 """After the first finish, how long an exchange waits for more to send along."""
-
-PATIENCE = 600.0
-"""Seconds that no verifier may answer before a tree that needs one is given up: as long as a replica may take to start."""
 
 LOAD = 1.5
 """Sequences in hand per slot: trees that wait for their verifier leave slots to others."""
@@ -119,65 +116,24 @@ class VerifierReplica:
         return [a if isinstance(a, Scores) else f"{type(a).__name__}: {a}" for a in answers]
 
 
-_Waiting = tuple[ScoreRequest, asyncio.Future[Scores]]
+class StageClient(Protocol):
+    """The run writer as a replica sees it."""
 
-
-class RemoteScorer:
-    """A verifier elsewhere, asked by many tasks: requests of a few milliseconds travel as one call.
-
-    A problem's requests go to one verifier, where its prefixes are cached; where it fails another is asked, and again, until
-    one is back. A request that is itself at fault fails alone.
-    """
-
-    def __init__(
-        self, handles: tuple[Any, ...], key: int, *, deadline: float = 120.0, patience: float = PATIENCE
-    ) -> None:
-        self._handles, self._home = handles, key % len(handles)
-        self._deadline, self._patience = deadline, patience
-        self._waiting: list[_Waiting] = []
-        self._senders: set[asyncio.Task[None]] = set()
-
-    async def score(self, request: ScoreRequest) -> Scores:
-        future: asyncio.Future[Scores] = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, future))
-        if len(self._waiting) == 1:
-            sender = asyncio.create_task(self._send_soon())
-            self._senders.add(sender)
-            sender.add_done_callback(self._senders.discard)
-        return await future
-
-    async def _send_soon(self) -> None:
-        await asyncio.sleep(0.003)
-        batch, self._waiting = self._waiting, []
-        started, failures, dead = time.monotonic(), 0, 0
-        while batch := [item for item in batch if not item[1].done()]:
-            handle = self._handles[(self._home + failures) % len(self._handles)]
-            try:
-                call = handle.score.remote([request for request, _ in batch])
-                answers: list[Scores | str] = await asyncio.wait_for(call, self._deadline)
-            except Exception as error:
-                failures += 1
-                # One that is dead for good says so each time; others may come back.
-                dead = dead + 1 if isinstance(error, ActorDiedError) else 0
-                if dead >= len(self._handles) or time.monotonic() - started > self._patience:
-                    answers = [f"no verifier answers: {error!r}"] * len(batch)
-                else:
-                    await asyncio.sleep(min(0.1 * 2 ** (failures // len(self._handles)), 2.0))
-                    continue
-            for (_, future), answer in zip(batch, answers, strict=True):
-                if future.done():
-                    continue
-                if isinstance(answer, Scores):
-                    future.set_result(answer)
-                else:
-                    future.set_exception(RuntimeError(answer))
+    async def stage(
+        self, task_id: str, attempt: int, outcomes: tuple[Outcome, ...], rows: list[Row]
+    ) -> None: ...
 
 
 class PolicyReplica:
     """A policy engine and the tasks that are solved with it."""
 
     def __init__(
-        self, name: str, plan: ModelPlan, bench: Bench, verifiers: tuple[Any, ...], writer: Any
+        self,
+        name: str,
+        plan: ModelPlan,
+        bench: Bench,
+        verifiers: tuple[VerifierLink, ...],
+        writer: StageClient,
     ) -> None:
         keep_freed_memory()
         torch.set_num_threads(plan.threads)
@@ -328,15 +284,20 @@ class PolicyReplica:
         return outcome, rows
 
     async def _stage(self, lease: Lease, outcomes: tuple[Outcome, ...], rows: list[Row]) -> None:
-        if self._writer is not None:
-            await self._writer.stage.remote(lease.task.id, lease.attempt, outcomes, rows)
+        await self._writer.stage(lease.task.id, lease.attempt, outcomes, rows)
 
     def _finish(self, lease: Lease, purse: Purse, outcomes: tuple[Outcome, ...], error: str) -> None:
         if self._work.pop(lease.id, None) is None:
             return
         del self._purses[lease.id], self._widths[lease.id]
         self._finished[lease.id] = Finished(
-            lease.id, lease.attempt, lease.task.id, outcomes, purse.spent + purse.reserved, error
+            lease=lease.id,
+            attempt=lease.attempt,
+            task_id=lease.task.id,
+            outcomes=outcomes,
+            spent=purse.spent + purse.reserved,
+            error=error,
+            wasted=purse.wasted,
         )
         self._news.set()
 

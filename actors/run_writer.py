@@ -177,7 +177,11 @@ class RunWriter:
                 missing.append(settlement.task_id)
                 continue
             outcomes, rows = self._staged[attempt]
-            lines.append(self._record(*attempt, "spent", settlement.spent, "", outcomes, rows))
+            kept = settlement.spent - settlement.wasted
+            lines.append(self._record(*attempt, "spent", kept, "", outcomes, rows))
+            if settlement.wasted:
+                why = "calls lost with their verifier"
+                lines.append(self._record(*attempt, "wasted", settlement.wasted, why, (), []))
             ended.append(attempt)
         for loss in wasted:
             lines.append(self._record(loss.task_id, loss.attempt, "wasted", loss.flops, loss.reason, (), []))

@@ -56,6 +56,7 @@ class _Seen:
     busy: float = 0.0
     past_tokens: int = 0
     past_busy: float = 0.0
+    settled: int = 0
 
 
 class Scheduler:
@@ -146,7 +147,7 @@ class Scheduler:
         """One replica's life: start, exchanges, death, start again."""
         deaths_in_a_row = 0
         while not self._done():
-            settled_before = sum(self._outcomes.values())
+            settled_before = self._seen[name].settled
             up = False
             try:
                 up = await self._starts(replica)
@@ -155,7 +156,7 @@ class Scheduler:
             except asyncio.CancelledError:
                 raise
             except Exception as death:
-                if sum(self._outcomes.values()) > settled_before:
+                if self._seen[name].settled > settled_before:
                     deaths_in_a_row = 0
                 deaths_in_a_row += 1
                 await self._bury(name, f"{type(death).__name__}: {death}"[:300])
@@ -222,13 +223,14 @@ class Scheduler:
         missing: list[str] = []
         if good:
             missing = await self._writer.commit(
-                [Settlement(f.task_id, f.attempt, f.spent) for f in good], [], []
+                [Settlement(f.task_id, f.attempt, f.spent, f.wasted) for f in good], [], []
             )
         for one in good:
             if one.task_id in missing:
                 bad.append(one)
                 continue
-            self._book.settle(one.lease, one.spent)
+            self._book.settle(one.lease, one.spent, one.wasted)
+            self._seen[name].settled += 1
             for outcome in one.outcomes:
                 self._outcomes[outcome.state] += 1
                 self._verifier_tokens += outcome.spent.verifier_tokens

@@ -20,7 +20,15 @@ from orchestration.flops import generation_flops
 from orchestration.prepare import Prepared
 from orchestration.problems import Problem, Quarantined, Table
 from orchestration.records import identify, now, run_record, session_record, write_record
-from orchestration.runs import Identity, ProblemStore, Run, outcome_key, problem_hash
+from orchestration.runs import (
+    Identity,
+    ProblemStore,
+    Run,
+    check_unchanged,
+    outcome_key,
+    problem_hash,
+    stored_problems,
+)
 from orchestration.settings import ReplicaSettings
 
 if TYPE_CHECKING:
@@ -40,7 +48,7 @@ class Session:
     """What one start of a run finds to do: counts over all its problems, and rows that are no problems.
 
     `done` are the keys that are not asked for again. Of `unpaid` outcomes that a smaller budget cut short,
-    `again` are asked for.
+    `again` are asked for. `gone` problems have outcomes in the folder and are not in the data any more.
     """
 
     problems: int = 0
@@ -49,6 +57,7 @@ class Session:
     outcomes_done: int = 0
     unpaid: int = 0
     again: int = 0
+    gone: int = 0
     done: set[str] = field(default_factory=set, repr=False)
     skipped: list[Quarantined] = field(default_factory=list)
 
@@ -65,8 +74,8 @@ def evaluate(
     """Run what is missing in the folder and return it. Blocks; Ctrl-C lets what is in hand end and is raised
     again.
 
-    Raises UserError where the folder holds results of another set-up, or the machine cannot take the
-    replicas.
+    Raises UserError where the folder holds results of another set-up or of edited problems, or the machine
+    cannot take the replicas.
     """
     folder = Path(prepared.settings.folder)
     identity = identify(prepared)
@@ -99,12 +108,21 @@ def evaluate(
 
 
 def survey(prepared: Prepared, identity: Identity, record: Mapping[str, Any]) -> Session:
-    """Count what there is to do in the folder that `record` is run.json of, and what of it is done."""
-    done, unpaid = _held(Path(prepared.settings.folder))
+    """Count what there is to do in the folder that `record` is run.json of, and what of it is done.
+
+    Raises UserError where the folder holds a problem of the same id and other content.
+    """
+    folder = Path(prepared.settings.folder)
+    stored = stored_problems(folder)
+    done, unpaid = _held(folder)
     if larger(prepared.budget, record["budget_flops"]):
         done -= unpaid
-    session = Session(unpaid=len(unpaid), done=done)
+    session = Session(unpaid=len(unpaid), gone=len(stored), done=done)
     for problem in _problems(prepared, session.skipped):
+        if (content := stored.get(problem.id)) is not None:
+            if content != problem_hash(problem):
+                check_unchanged(Run(folder), problem)
+            session.gone -= 1
         missing = [key for _, key in _missing(prepared, identity, problem, done)]
         session.problems += 1
         session.problems_done += not missing

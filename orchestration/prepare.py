@@ -52,7 +52,7 @@ def model_folder(path: str, kind: str) -> Path:
         folder = BUNDLED / ("policy" if kind == "policy" else "prm")
         mend = f"there is none at {folder}; make it with flopwise train {folder.name} {folder}"
     else:
-        folder = Path(path).expanduser()
+        folder = Path(path).expanduser().resolve()
         mend = "there is no model's folder (with a config.json)"
     if not (folder / "config.json").is_file():
         raise UserError.of(f"{kind}.path", path, mend)

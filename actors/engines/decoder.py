@@ -211,6 +211,12 @@ class HubDecoder:
         self._model = model.to(device).eval()
         self._dtype, self._device = dtype, device
         text = config.get_text_config()
+        for name in ("final_logit_softcapping", "attn_logit_softcapping"):
+            if getattr(text, name, None):
+                raise UserError.of(f"model.{name}", getattr(text, name), "this engine does not apply it")
+        window = getattr(text, "sliding_window", None)
+        if window and window < int(text.max_position_embeddings):
+            raise UserError.of("model.sliding_window", window, "this engine has full attention alone")
         self.context = int(text.max_position_embeddings)
         self._layers = int(text.num_hidden_layers)
         heads = int(text.num_attention_heads)

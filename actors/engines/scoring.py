@@ -205,7 +205,7 @@ class ScoringEngine:
         results = []
         for request in requests:
             ids = request.token_ids[: request.step_ends[-1]]
-            final = self._mark(ids)
+            final = self._pinned(ids)
             assert final is not None
             cost = computed.pop(ids, 0) + prompts.pop(request.token_ids[: request.prompt_length], 0)
             results.append(Scores(final.values, cost))
@@ -214,8 +214,12 @@ class ScoringEngine:
         self._busy += time.perf_counter() - started
         return results
 
-    def _mark(self, ids: tuple[int, ...]) -> _Mark | None:
-        return self._fresh.get(ids) or self._marks.get(ids)
+    def _pinned(self, ids: tuple[int, ...]) -> _Mark | None:
+        """The mark of a prefix, kept to the end of this batch: what the batch computes may push it out of the cache."""
+        mark = self._fresh.get(ids) or self._marks.get(ids)
+        if mark is not None:
+            self._fresh[ids] = mark
+        return mark
 
     def _remember(self, ids: tuple[int, ...], mark: _Mark) -> None:
         self._fresh[ids] = mark
@@ -224,10 +228,10 @@ class ScoringEngine:
     def _longest(self, request: ScoreRequest) -> _Mark | None:
         """The mark of the longest scored prefix of a request, its prompt included."""
         for count in range(len(request.step_ends), 0, -1):
-            mark = self._mark(request.token_ids[: request.step_ends[count - 1]])
+            mark = self._pinned(request.token_ids[: request.step_ends[count - 1]])
             if mark is not None and len(mark.values) == count:
                 return mark
-        return self._mark(request.token_ids[: request.prompt_length])
+        return self._pinned(request.token_ids[: request.prompt_length])
 
     def _run(self, pieces: list[_Piece]) -> None:
         """Compute pieces the shortest first, and remember their marks."""

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
+from actors.engines.base import ScoreRequest, Scores
 from actors.leases import Allocator
 from actors.messages import GivenUp, Orders, Report, Row, Settlement, Waste
 from actors.replicas import Bench, PolicyReplica, VerifierReplica
@@ -26,24 +26,16 @@ class Dead(Exception):
     """What the caller of a dead process sees."""
 
 
-class _Method:
-    """`handle.method.remote(...)`, as replicas call actors."""
-
-    def __init__(self, call: Callable[..., Awaitable[Any]]) -> None:
-        self.remote = call
-
-
 class Writer:
     """The run writer as scheduler and replicas see it; `settled` notes what it was told in order."""
 
     def __init__(self, folder: Path) -> None:
         self.writer = RunWriter(folder, LastDigit())
-        self.stage = _Method(self._stage)
         self.settled: list[Settlement] = []
         self.wasted: list[Waste] = []
         self.fail: Exception | None = None
 
-    async def _stage(self, task: str, attempt: int, outcomes: tuple[Outcome, ...], rows: list[Row]) -> None:
+    async def stage(self, task: str, attempt: int, outcomes: tuple[Outcome, ...], rows: list[Row]) -> None:
         self.writer.stage(task, attempt, outcomes, rows)
 
     async def commit(
@@ -59,11 +51,19 @@ class Writer:
 
 
 class Verifier:
-    """A verifier's actor handle."""
+    """A verifier as policy replicas see it."""
 
     def __init__(self, folder: Path) -> None:
         self.replica = VerifierReplica(make_plan(folder))
-        self.score = _Method(self.replica.score)
+
+    async def ready(self) -> None:
+        return
+
+    async def score(self, requests: list[ScoreRequest]) -> list[Scores | str]:
+        return await self.replica.score(requests)
+
+    async def restart(self) -> None:
+        raise AssertionError("nothing hangs here")
 
 
 Fault = Callable[["Replica", Orders], Awaitable[Report | None]]

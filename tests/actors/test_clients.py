@@ -17,6 +17,7 @@ from actors.engines.local import LocalEngine
 from actors.engines.scoring import ScoringEngine
 from actors.ledger import Purse
 from actors.reader import TokenReader
+from actors.verifying import CallLost
 from actors.work import Cost, Prompt, PurseEmpty, Sample, Sampling, Solution, Strategy
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN
@@ -426,6 +427,9 @@ async def test_what_is_cancelled_stops_and_leaves_nothing_reserved(table: Any) -
     await asyncio.gather(*pending, return_exceptions=True)
     assert one.purse.reserved == 0
     assert 0 < one.purse.spent < PLENTY
+    with pytest.raises(RuntimeError, match="has ended"):
+        await one.models().policy.sample((), (99,))
+    one.bench.ended = False
     await asyncio.wait_for(one.models().policy.sample((), (99,)), 10)
     assert one.engine.counters().running == 0
 
@@ -484,3 +488,28 @@ async def test_a_refill_that_comes_late_goes_on_where_it_stopped(table: Any) -> 
     assert [said(solution) for solution in work.result()] == [said(solution) for solution in expected]
     assert refills > 1
     assert one.purse.spent == rich.purse.spent
+
+
+class Dying:
+    """A scorer whose first calls are lost."""
+
+    def __init__(self, scorer: Any, lost: int) -> None:
+        self.scorer, self.lost = scorer, lost
+
+    async def score(self, request: ScoreRequest) -> Scores:
+        scores: Scores = await self.scorer.score(request)
+        if self.lost:
+            self.lost -= 1
+            raise CallLost("the verifier died after its work")
+        return scores
+
+
+async def test_lost_calls_are_asked_again_and_paid_for_as_waste(table: Any) -> None:
+    plain, unlucky = table(), table()
+    unlucky.bench.scorer = Dying(unlucky.bench.scorer, 3)
+    [first] = await plain.solve(BestOfN(4))
+    [second] = await unlucky.solve(BestOfN(4))
+    assert [c.scores for c in first.candidates] == [c.scores for c in second.candidates]
+    assert plain.purse.wasted == 0 < unlucky.purse.wasted
+    assert unlucky.purse.spent == plain.purse.spent + unlucky.purse.wasted
+    assert unlucky.purse.reserved == 0

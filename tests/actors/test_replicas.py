@@ -1,27 +1,25 @@
-"""A policy replica's exchanges, and its way to verifiers that come and go."""
+"""Exchanges of a policy replica, and replicas whose engine fails."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from ray.exceptions import ActorDiedError
 
 import actors.replicas
 from actors.engines.base import ScoreRequest, Scores
 from actors.leases import Grant, Lease
 from actors.messages import Orders, Report
-from actors.replicas import PolicyReplica, RemoteScorer
+from actors.replicas import PolicyReplica
 from actors.work import Models, Prompt, Solution, Strategy
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.greedy import Greedy
 from orchestration.strategies.majority import Majority
 
-from .inprocess import Dead, Verifier, Writer
+from .inprocess import Verifier, Writer
 from .tiny import candidate_cost, make_bench, make_plan, make_task
 
 PLENTY = 1 << 60
@@ -31,68 +29,6 @@ def request(length: int = 9) -> ScoreRequest:
     return ScoreRequest(tuple(range(40, 40 + length)), 5, (length,))
 
 
-@dataclass
-class Handle:
-    """A verifier's handle that answers call by call as it is told; without a script it answers each request."""
-
-    script: list[Exception | None] = field(default_factory=list)
-    calls: list[list[ScoreRequest]] = field(default_factory=list)
-    waits: asyncio.Event | None = None
-
-    @property
-    def score(self) -> Handle:
-        return self
-
-    async def remote(self, requests: list[ScoreRequest]) -> list[Scores | str]:
-        self.calls.append(requests)
-        failure = self.script.pop(0) if self.script else None
-        if self.waits is not None:
-            await self.waits.wait()
-        if failure is not None:
-            raise failure
-        return [
-            Scores((0.5,), len(r.token_ids)) if len(r.token_ids) < 50 else "ValueError: long"
-            for r in requests
-        ]
-
-
-# The way to a verifier
-
-
-async def test_requests_of_a_moment_travel_as_one_call() -> None:
-    handle = Handle()
-    scorer = RemoteScorer((handle,), 0)
-    answers = await asyncio.gather(*(scorer.score(request(6 + i)) for i in range(5)))
-    assert [len(call) for call in handle.calls] == [5]
-    assert [answer.computed for answer in answers] == [6, 7, 8, 9, 10]
-    await scorer.score(request())
-    assert [len(call) for call in handle.calls] == [5, 1]
-
-
-async def test_a_call_in_flight_does_not_hold_the_next_one_up() -> None:
-    handle = Handle(waits=asyncio.Event())
-    scorer = RemoteScorer((handle,), 0)
-    first = asyncio.create_task(scorer.score(request(6)))
-    while not handle.calls:  # noqa: ASYNC110
-        await asyncio.sleep(0.001)
-    second = asyncio.create_task(scorer.score(request(7)))
-    while len(handle.calls) < 2:  # noqa: ASYNC110
-        await asyncio.sleep(0.001)
-    assert handle.waits is not None
-    handle.waits.set()
-    assert [answer.computed for answer in await asyncio.gather(first, second)] == [6, 7]
-
-
-async def test_a_request_at_fault_fails_alone() -> None:
-    scorer = RemoteScorer((Handle(),), 0)
-    good, bad = await asyncio.gather(
-        scorer.score(request(7)), scorer.score(request(60)), return_exceptions=True
-    )
-    assert isinstance(good, Scores)
-    assert isinstance(bad, RuntimeError)
-    assert str(bad) == "ValueError: long"
-
-
 async def test_a_real_verifier_says_which_request_is_at_fault(verifier: Path) -> None:
     replica = Verifier(verifier).replica
     good, long, nonsense = await replica.score([request(), request(130), ScoreRequest((40, 41), 1, (1,))])
@@ -100,78 +36,6 @@ async def test_a_real_verifier_says_which_request_is_at_fault(verifier: Path) ->
     assert isinstance(long, str)
     assert "exceed the verifier's context of 128" in long
     assert isinstance(nonsense, str)
-
-
-async def test_another_verifier_is_asked_where_one_fails() -> None:
-    first, second = Handle([Dead("killed")]), Handle()
-    scorer = RemoteScorer((first, second), 0)
-    assert (await scorer.score(request(8))).computed == 8
-    assert (len(first.calls), len(second.calls)) == (1, 1)
-    assert (await scorer.score(request(9))).computed == 9
-    assert (len(first.calls), len(second.calls)) == (2, 1), "at home again, where the prefixes are"
-
-
-async def test_the_only_verifier_is_waited_for_as_long_as_it_may_take_to_start() -> None:
-    """Trap: a verifier that restarts fails each call at once, and a handful of tries is over before it is back."""
-    now = 0.0
-    naps: list[float] = []
-
-    async def nap(seconds: float) -> None:
-        nonlocal now
-        now += seconds
-        naps.append(seconds)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(actors.replicas, "asyncio", _Clock(asyncio, nap))
-        patch.setattr(actors.replicas, "time", _Time(lambda: now))
-        handle = Handle([Dead("restarting")] * 100)
-        assert (await RemoteScorer((handle,), 0).score(request(8))).computed == 8
-        assert 100 < now < 250
-        assert max(naps) == 2.0
-        hopeless = Handle([Dead("restarting")] * 10_000)
-        now = 0.0
-        with pytest.raises(RuntimeError, match=r"no verifier answers: Dead\('restarting'\)"):
-            await RemoteScorer((hopeless,), 0).score(request(8))
-        assert 600 < now < 610
-
-
-class _Clock:
-    """asyncio with another sleep."""
-
-    def __init__(self, real: Any, sleep: Callable[[float], Awaitable[None]]) -> None:
-        self._real, self.sleep = real, sleep
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._real, name)
-
-
-class _Time:
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self.monotonic = monotonic
-
-
-async def test_verifiers_that_are_dead_for_good_are_not_waited_for() -> None:
-    handles = (Handle([ActorDiedError()] * 9), Handle([ActorDiedError()] * 9))
-    with pytest.raises(RuntimeError, match="no verifier answers"):
-        await asyncio.wait_for(RemoteScorer(handles, 1).score(request()), 5)
-    assert [len(handle.calls) for handle in handles] == [1, 1]
-
-
-async def test_a_verifier_that_hangs_is_left_for_another() -> None:
-    first, second = Handle(waits=asyncio.Event()), Handle()
-    scorer = RemoteScorer((first, second), 0, deadline=0.05)
-    assert (await asyncio.wait_for(scorer.score(request(8)), 5)).computed == 8
-
-
-async def test_who_is_cancelled_is_not_asked_for_again() -> None:
-    handle = Handle([Dead("killed")])
-    scorer = RemoteScorer((handle,), 0)
-    one, two = (asyncio.create_task(scorer.score(request(6 + i))) for i in range(2))
-    while not handle.calls:  # noqa: ASYNC110
-        await asyncio.sleep(0.001)
-    one.cancel()
-    assert (await two).computed == 7
-    assert [[len(r.token_ids) for r in call] for call in handle.calls] == [[6, 7], [7]]
 
 
 async def test_a_verifier_whose_engine_fails_leaves_its_process(

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, MistralConfig
 
 from actors.engines.base import GenerateRequest, Generation
 from actors.engines.local import LocalEngine
+from actors.errors import UserError
 
-from .conftest import FAMILIES
+from .conftest import FAMILIES, SIZES
 
 NEW = 12
 
@@ -139,3 +140,17 @@ async def test_a_request_beyond_the_context_is_refused_before_it_runs(checkpoint
     with pytest.raises(ValueError, match="context of 128"):
         await engine.generate(GenerateRequest(tuple([5] * 100), 29, seed=0))
     await engine.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [({"sliding_window": 16}, "sliding_window"), ({"final_logit_softcapping": 30.0}, "softcapping")],
+)
+def test_what_the_engine_does_not_apply_is_refused(
+    tmp_path: Path, change: dict[str, float], field: str
+) -> None:
+    """Trap: a window or a soft cap that is silently left out gives another distribution than the model's."""
+    config = MistralConfig(**SIZES, num_key_value_heads=2, **({"sliding_window": None} | change))
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=field):
+        LocalEngine.load(tmp_path)

@@ -131,6 +131,20 @@ async def test_a_small_memory_costs_time_and_never_a_score(checkpoints: dict[str
         )
 
 
+async def test_a_batch_keeps_the_marks_it_needs_whatever_the_memory(checkpoints: dict[str, Path]) -> None:
+    """What a batch computes may push out of the cache what another of its requests starts from."""
+    ValueHead(ValueHeadConfig(32)).save(checkpoints["llama"])
+    requests = solutions(12)
+    tight = ScoringEngine.load(checkpoints["llama"], prefix_bytes=60_000)
+    firsts = [ScoreRequest(r.token_ids[: r.step_ends[0]], r.prompt_length, r.step_ends[:1]) for r in requests]
+    for first in firsts[:3]:
+        await tight.score(first)
+    together = await asyncio.gather(*(tight.score(r) for r in requests))
+    for request, scores in zip(requests, together, strict=True):
+        alone = await ScoringEngine.load(checkpoints["llama"]).score(request)
+        assert scores.values == pytest.approx(alone.values, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("ends", "message"),
     [((), "at least one"), ((9, 7), "ascending"), ((3,), "after the prompt"), ((99,), "within")],

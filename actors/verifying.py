@@ -1,0 +1,166 @@
+"""Scores from verifiers elsewhere: calls gathered, sent home, lost with dead verifiers, and never turned into numbers.
+
+It knows verifiers by a small protocol and nothing of Ray or of budgets. Invariant: every request ends with scores, with
+`CallLost` (the call may have cost all of its worst case; ask again) or with an error of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from actors.engines.base import ScoreRequest, Scores
+
+GATHER_SECONDS = 0.003
+"""How long a request waits for others to travel with."""
+
+DEADLINE = 120.0
+"""Seconds after which a call that was not answered is lost, and its verifier is started anew."""
+
+PATIENCE = 600.0
+"""Seconds that no verifier may be up before requests fail: as long as a replica may take to start."""
+
+SUSPECT = 2
+"""Calls lost with a request in them after which it is sent alone: it may be what kills verifiers."""
+
+
+class CallLost(Exception):
+    """The verifier died or hung during this request's call."""
+
+
+class VerifierGone(Exception):
+    """This verifier will never answer again."""
+
+
+class VerifierLink(Protocol):
+    """A verifier replica as its callers see it."""
+
+    async def ready(self) -> None:
+        """Return when it is up; VerifierGone if it never will be."""
+
+    async def score(self, requests: list[ScoreRequest]) -> list[Scores | str]:
+        """Scores of each request, or what is wrong with it; raises where the call was lost."""
+
+    async def restart(self) -> None:
+        """Kill the process, so that a fresh one takes its place."""
+
+
+_Waiting = tuple[ScoreRequest, asyncio.Future[Scores]]
+
+
+class RemoteScorer:
+    """Scores for many tasks whose problems are at home at one verifier, where their prefixes are cached.
+
+    Where that one is down another is asked. Requests of a few milliseconds travel as one call.
+    """
+
+    def __init__(
+        self,
+        links: tuple[VerifierLink, ...],
+        home: int,
+        *,
+        deadline: float = DEADLINE,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._links = links[home:] + links[:home]
+        self._deadline, self._patience = deadline, patience
+        self._down: set[int] = set()
+        self._gone: set[int] = set()
+        self._losses: dict[ScoreRequest, int] = {}
+        self._waiting: list[_Waiting] = []
+        self._senders: set[asyncio.Task[None]] = set()
+
+    async def score(self, request: ScoreRequest) -> Scores:
+        """Raises CallLost, and RuntimeError for a request that cannot be scored."""
+        future: asyncio.Future[Scores] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, future))
+        if len(self._waiting) == 1:
+            sender = asyncio.create_task(self._send_soon())
+            self._senders.add(sender)
+            sender.add_done_callback(self._senders.discard)
+        return await future
+
+    async def _send_soon(self) -> None:
+        await asyncio.sleep(GATHER_SECONDS)
+        batch, self._waiting = [item for item in self._waiting if not item[1].done()], []
+        suspects = [item for item in batch if self._losses.get(item[0], 0) >= SUSPECT]
+        others = [item for item in batch if self._losses.get(item[0], 0) < SUSPECT]
+        for part in [others, *([one] for one in suspects)]:
+            if part:
+                await self._send(part)
+
+    async def _send(self, batch: list[_Waiting]) -> None:
+        number = await self._up()
+        if number is None:
+            self._answer(batch, ["no verifier answers"] * len(batch))
+            return
+        link = self._links[number]
+        try:
+            answers = await asyncio.wait_for(link.score([request for request, _ in batch]), self._deadline)
+        except Exception as error:
+            self._down.add(number)
+            self._lose(batch, error)
+            if isinstance(error, TimeoutError):
+                await link.restart()
+            return
+        self._answer(batch, answers)
+
+    async def _up(self) -> int | None:
+        """The nearest verifier that is up; waits until one is. None: there is none, and nobody comes in time."""
+        for number in range(len(self._links)):
+            if number not in self._down and number not in self._gone:
+                return number
+        waiting = {
+            asyncio.create_task(self._ready(number)) for number in self._down if number not in self._gone
+        }
+        deadline = asyncio.get_running_loop().time() + self._patience
+        try:
+            while waiting:
+                left = deadline - asyncio.get_running_loop().time()
+                done, waiting = await asyncio.wait(
+                    waiting, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED
+                )
+                for up in (task.result() for task in done):
+                    if up is not None:
+                        return up
+                if not done:
+                    return None
+        finally:
+            for task in waiting:
+                task.cancel()
+        return None
+
+    async def _ready(self, number: int) -> int | None:
+        while True:
+            try:
+                await self._links[number].ready()
+            except VerifierGone:
+                self._gone.add(number)
+                return None
+            except Exception:
+                # On its way up, or its machine is being replaced.
+                await asyncio.sleep(0.5)
+                continue
+            self._down.discard(number)
+            return number
+
+    def _lose(self, batch: list[_Waiting], error: Exception) -> None:
+        for request, future in batch:
+            losses = self._losses[request] = self._losses.get(request, 0) + 1
+            if future.done():
+                continue
+            if losses >= 2 * SUSPECT:
+                why = f"{losses} verifiers were lost with this request, last: {error!r}"
+                future.set_exception(RuntimeError(why[:400]))
+            else:
+                future.set_exception(CallLost(repr(error)[:400]))
+
+    def _answer(self, batch: list[_Waiting], answers: list[Scores | str] | list[str]) -> None:
+        for (request, future), answer in zip(batch, answers, strict=True):
+            self._losses.pop(request, None)
+            if future.done():
+                continue
+            if isinstance(answer, Scores):
+                future.set_result(answer)
+            else:
+                future.set_exception(RuntimeError(answer))

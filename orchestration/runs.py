@@ -104,6 +104,28 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def stored_problems(folder: Path) -> dict[str, str]:
+    """Hash of every problem that a run folder holds, by its id."""
+    columns = ["problem_id", "question", "answer"]
+    found: dict[str, str] = {}
+    for part in _parts(folder / "problems"):
+        rows = pq.read_table(part, columns=columns)
+        for one, question, answer in zip(*(rows[name].to_pylist() for name in columns), strict=True):
+            found[one] = problem_hash(Problem(one, question, answer))
+    return found
+
+
+def check_unchanged(run: Run, problem: Problem) -> None:
+    """Raise UserError, with the difference, where a problem is not what the run holds under its id: its old outcomes
+    and its new ones could not stand in one table."""
+    old = run.problem(problem.id)
+    for name in ("question", "answer"):
+        before, after = getattr(old, name), getattr(problem, name)
+        if before != after:
+            mend = f"its {name} was {_short(before)} in {run.folder} and is {_short(after)}; choose another folder=..."
+            raise UserError.of("dataset problem", problem.id, mend)
+
+
 class ProblemStore:
     """The problems of a run, written by the driver as they stream by, so that the folder can be read without
     their source.
@@ -114,13 +136,8 @@ class ProblemStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "problems"
         self._folder.mkdir(parents=True, exist_ok=True)
-        parts = _parts(self._folder)
-        self._known = {
-            one
-            for part in parts
-            for one in pq.read_table(part, columns=["problem_id"])["problem_id"].to_pylist()
-        }
-        self._next = 1 + max((int(part.stem.rpartition("-")[2]) for part in parts), default=0)
+        self._known = set(stored_problems(folder))
+        self._next = 1 + max((int(part.stem.rpartition("-")[2]) for part in _parts(self._folder)), default=0)
 
     def store(self, batch: Iterable[tuple[Problem, int]]) -> None:
         """Write those of (problem, prompt's length in tokens) that are not there yet."""
@@ -142,7 +159,7 @@ class ProblemStore:
         pq.write_table(pa.Table.from_pylist(rows, schema=PROBLEMS), temporary, compression="zstd")
         temporary.rename(part)
         self._next += 1
-        self._known.update(row["problem_id"] for row in rows)
+        self._known.update(str(row["problem_id"]) for row in rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,6 +157,8 @@ def _verdict(prepared: Prepared, needs: Needs, session: Session) -> list[str]:
                 f"The budget does not suffice: it pays about {prepared.budget / want:.0%} of what is expected; problems "
                 "that it cannot pay end as unaffordable or with fewer candidates."
             )
+    if session.gone:
+        lines.append(f"Not in the data any more: {session.gone:,} of the folder's problems.")
     if session.outcomes_done:
         left = (
             f"{session.outcomes_left:,} of {session.outcomes:,} outcomes are"

@@ -129,6 +129,12 @@ def _announce(prepared: Prepared, session: Session, console: Console) -> None:
         )
     else:
         say(f"{prepared.described(session.problems)}; {len(prepared.strategies)} strategies")
+    if session.gone:
+        say(
+            f"not in the data any more: {session.gone:,} of the folder's problems; what it holds of them stays in the "
+            "report",
+            style="yellow",
+        )
     for row in session.skipped[:5]:
         say(f"row {row.row} of {prepared.settings.dataset.path} is no problem: {row.reason}", style="yellow")
     if len(session.skipped) > 5:

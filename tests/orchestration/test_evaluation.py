@@ -14,6 +14,8 @@ from orchestration.commands.main import main
 from orchestration.evaluation import Session
 from orchestration.evaluation import evaluate as evaluate_prepared
 from orchestration.prepare import prepare
+from orchestration.records import identify, run_record, write_record
+from orchestration.runs import ProblemStore
 
 STRATEGIES = ["greedy", "majority(n=2)", "majority(n=4)", "best_of_n(n=4)", "beam(n=4,width=2)"]
 
@@ -133,6 +135,31 @@ def test_a_budget_is_kept_and_a_larger_one_goes_on(words: list[str], tmp_path: P
     votes = run.outcomes().filter(pc.equal(run.outcomes()["strategy"], "majority(n=4)"))
     assert votes["generations"].to_pylist() == [4] * 6
     assert start(larger)[0].outcomes_left == 0
+
+
+def test_an_edited_table_is_refused_and_rows_that_left_are_told(
+    models: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, folder = tmp_path / "mine.jsonl", tmp_path / "run"
+
+    def write(*rows: tuple[str, str]) -> None:
+        table.write_text("".join(json.dumps({"question": q, "answer": a}) + "\n" for q, a in rows))
+
+    write(("1 + 2 = ?", "4"), ("3 + 4 = ?", "7"))
+    words = ["dataset=table", f"dataset.path={table}", f"policy.path={models[0]}", "verifier=none"]
+    words += ["policy.max_tokens=20", "policy.typical_tokens=10", "strategies=[greedy]", f"folder={folder}"]
+    prepared = prepare(settings_of(words))
+    folder.mkdir()
+    write_record(folder, prepared, run_record(prepared, identify(prepared), None))
+    ProblemStore(folder).store((problem, 9) for problem in prepared.dataset)
+    # The outcome that was judged by the wrong answer would stand beside the one judged by the right one.
+    write(("1 + 2 = ?", "3"), ("3 + 4 = ?", "7"))
+    for more in ([], ["--dry-run"]):
+        assert main(["evaluate", *more, *words]) == 2
+        assert 'its answer was "4"' in capsys.readouterr().err
+    write(("3 + 4 = ?", "7"), ("5 + 6 = ?", "11"))
+    assert main(["evaluate", "--dry-run", *words]) == 0
+    assert "Not in the data any more: 1 of the folder's problems" in capsys.readouterr().out
 
 
 def test_a_users_own_table_runs_without_labels(models: tuple[Path, Path], tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def collect(outcomes: pa.Table, candidates_of: Callable[[str], pa.Table], proble
     for text in pc.unique(outcomes["strategy"]).to_pylist():
         rows = outcomes.filter(pc.equal(outcomes["strategy"], text))
         strategies.append(_measured(Named.of(text), rows, place, labelled))
-    return Collected(ids, metadata, labelled, strategies, _samples(strategies, candidates_of))
+    return Collected(ids, metadata, labelled, strategies, _samples(strategies, ids, labelled, candidates_of))
 
 
 def _measured(name: Named, rows: pa.Table, place: dict[str, int], labelled: NDArray[np.bool_]) -> Measured:
@@ -176,21 +176,27 @@ def _mean_at(at: NDArray[np.int64], values: Array, size: int) -> Array:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _samples(strategies: list[Measured], candidates_of: Callable[[str], pa.Table]) -> Samples | None:
+def _samples(
+    strategies: list[Measured],
+    ids: list[str],
+    labelled: NDArray[np.bool_],
+    candidates_of: Callable[[str], pa.Table],
+) -> Samples | None:
     """The set of the strategy that drew most independent samples at temperature 1, scored ones before others.
 
-    None where there is none, or where a problem lacks some of its samples (a budget that ended): subsets of
-    what is left would not be a fair draw.
+    None where there is none, or where a labelled problem that it ran on lacks some of its samples (a budget that ended)
+    or all of them (it was quarantined): subsets of what is left would not be a fair draw.
     """
     drawn = [
-        one.name
+        one
         for one in strategies
         if one.name.independent is not None
         and (one.name.independent.temperature, one.name.independent.top_p) == (1.0, 1.0)
     ]
     if not drawn:
         return None
-    best = max(drawn, key=lambda name: (name.n, isinstance(name.independent, BestOfN)))
+    most = max(drawn, key=lambda one: (one.name.n, isinstance(one.name.independent, BestOfN)))
+    best = most.name
     rows = candidates_of(best.text)
     rows = rows.filter(pc.is_valid(rows["correct"]))
     if not len(rows):
@@ -198,10 +204,10 @@ def _samples(strategies: list[Measured], candidates_of: Callable[[str], pa.Table
     first_seed = pc.min(rows["seed"])
     rows = rows.filter(pc.equal(rows["seed"], first_seed))
     rows = rows.sort_by([("problem_id", "ascending"), ("index", "ascending")])
-    ids, counts = np.unique(np.asarray(rows["problem_id"].to_pylist(), dtype=object), return_counts=True)
-    if set(counts.tolist()) != {best.n}:
+    found, counts = np.unique(np.asarray(rows["problem_id"].to_pylist(), dtype=object), return_counts=True)
+    if set(counts.tolist()) != {best.n} or not np.all(np.isin(ids, found)[most.ran & labelled]):
         return None
-    shape = (len(ids), best.n)
+    shape = (len(found), best.n)
     tokens = np.maximum(rows["tokens"].to_numpy(), 1)
     logs = np.array([sum(steps or ()) for steps in rows["logprobs"].to_pylist()])
     answers = rows["answer"].to_pylist()
@@ -209,7 +215,7 @@ def _samples(strategies: list[Measured], candidates_of: Callable[[str], pa.Table
     return Samples(
         strategy=best.text,
         size=best.n,
-        ids=[str(one) for one in ids],
+        ids=[str(one) for one in found],
         answers=[answers[i : i + best.n] for i in range(0, len(answers), best.n)],
         correct=pc.fill_null(rows["correct"], False).to_numpy().astype(bool).reshape(shape),
         finished=pc.equal(rows["finish_reason"], "eos").to_numpy().astype(bool).reshape(shape),

@@ -155,15 +155,36 @@ def measure(
 def _notes(run: Collected, samples: Samples | None, labelled: bool) -> list[str]:
     if not labelled:
         return ["The problems have no answers: no accuracy can be told."]
+    independent = [one for one in run.strategies if one.name.independent]
     if samples:
+        told = [one.name.series for one in independent if _estimable(run, one, samples)]
+        notes = (
+            []
+            if not told
+            else [
+                f"Accuracies of {_listed(told)} are unbiased estimates over subsets of the "
+                f"{samples.size} samples that {samples.strategy} drew of each problem. "
+                "~ marks an N that was not run: its costs are told from the largest."
+            ]
+        )
+        others = [one.name.text for one in independent if not _estimable(run, one, samples)]
+        if others:
+            notes.append(
+                f"Not so {_listed(others)}: sampled otherwise, or on problems that these samples do not cover, each "
+                "shows what it answered."
+            )
+        return notes
+    if independent:
         return [
-            "Accuracies of majority and best_of_n are unbiased estimates over subsets of the "
-            f"{samples.size} samples that {samples.strategy} drew of each problem. "
-            "~ marks an N that was not run: its costs are told from the largest."
+            "Every row is what its strategy answered: estimates over subsets need all samples at temperature 1 of every "
+            "problem, and some are missing."
         ]
-    if any(one.name.independent for one in run.strategies):
-        return ["Every row is what its strategy answered: subsets need all samples of every problem."]
     return []
+
+
+def _listed(names: Sequence[str]) -> str:
+    *first, last = dict.fromkeys(names)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _rank(series: str) -> int:

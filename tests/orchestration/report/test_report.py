@@ -211,6 +211,35 @@ def test_missing_samples_switch_the_estimates_off(folder: Path, tmp_path: Path) 
     assert "what its strategy answered" in measures.notes[0]
 
 
+def test_a_quarantined_problem_switches_the_estimates_off(folder: Path) -> None:
+    # It has no candidate at all; leaving it out would flatter what is told from the others' samples.
+    run = Run(folder)
+    candidates = run.candidates()
+    gone = pc.and_(
+        pc.equal(candidates["problem_id"], "p0003"), pc.equal(candidates["strategy"], "best_of_n(n=16)")
+    )
+    measures = measure(collected(run, candidates.filter(pc.invert(gone))), Intervals(resamples=100))
+    assert all(row.samples == 0 for row in measures.rows)
+    assert "some are missing" in measures.notes[0]
+
+
+def test_the_note_names_what_is_estimated_and_what_is_not(folder: Path) -> None:
+    run = Run(folder)
+    outcomes = run.outcomes()
+    place = outcomes.schema.get_field_index("strategy")
+    hot = pc.if_else(
+        pc.equal(outcomes["strategy"], "majority(n=4)"), "majority(n=4,temperature=0.5)", outcomes["strategy"]
+    )
+    arrays = collect(
+        outcomes.set_column(place, "strategy", hot),
+        lambda text: run.candidates(strategy=text),
+        run.problems(),
+    )
+    first, second = measure(arrays, Intervals(resamples=100)).notes
+    assert first.startswith("Accuracies of majority and best_of_n are unbiased")
+    assert second.startswith("Not so majority(n=4,temperature=0.5)")
+
+
 def test_unanswered_problems_count_as_wrong(folder: Path) -> None:
     run = Run(folder)
     table = run.outcomes()

@@ -26,7 +26,6 @@ from transformers import (
     Trainer,
     TrainingArguments,
 )
-from transformers.trainer_utils import get_last_checkpoint
 
 from actors.errors import UserError
 from actors.memory import keep_freed_memory
@@ -34,6 +33,7 @@ from actors.seeds import derive
 from orchestration.problems.problem import Problem, Split
 from orchestration.problems.prompting import PromptFormat, solution_ids
 from orchestration.problems.reasoning_gym import ArithmeticSource, Generated
+from orchestration.training.checkpoints import claim, last_checkpoint
 from orchestration.training.muon import MuonAdamW
 from orchestration.training.tokenizer import train_tokenizer
 
@@ -231,7 +231,7 @@ def train_policy(settings: PolicyTraining, output: Path) -> dict[str, float]:
     model = build_model(settings.shape, tokenizer, derive("weights", settings.seed))
     optimizer = MuonAdamW(model, settings.muon_lr, settings.adamw_lr)
     checkpoints = output / "checkpoints"
-    _claim(checkpoints, settings)
+    claim(checkpoints, asdict(settings))
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
         max_steps=len(batches),
@@ -257,7 +257,7 @@ def train_policy(settings: PolicyTraining, output: Path) -> dict[str, float]:
         eval_dataset=held_out,
         optimizers=(optimizer, linear_schedule(optimizer, len(batches), settings.warmup)),
     )
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)))
+    trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
     loss = float(trainer.evaluate()["eval_loss"])
 
     model.config.use_cache = True
@@ -272,16 +272,6 @@ def train_policy(settings: PolicyTraining, output: Path) -> dict[str, float]:
     (output / "training.json").write_text(json.dumps(record, indent=2) + "\n")
     shutil.rmtree(checkpoints, ignore_errors=True)
     return summary
-
-
-def _claim(checkpoints: Path, settings: PolicyTraining) -> None:
-    """Note whose checkpoints these are; refuse to resume a run of other settings."""
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    note, text = checkpoints / "settings.json", json.dumps(asdict(settings), indent=2) + "\n"
-    if note.exists() and note.read_text() != text:
-        mend = "a run with other settings was interrupted here: remove the folder or choose another output"
-        raise UserError.of("train.output", str(checkpoints), mend)
-    note.write_text(text)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ train_backbone=True`. It knows nothing of how samples were drawn. Invariant: hel
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Sequence
@@ -23,13 +24,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 from transformers import AutoModelForCausalLM, EarlyStoppingCallback, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
+from actors.engines.identity import model_hash
 from actors.engines.value_head import STATE, ValueHead, ValueHeadConfig, likelihood_features
 from actors.errors import UserError
 from actors.memory import keep_freed_memory
 from actors.seeds import derive
 from orchestration.report.statistics import auroc, auroc_within
+from orchestration.training.checkpoints import claim, last_checkpoint
 from orchestration.training.muon import MuonAdamW
 from orchestration.training.policy import BatchTrainer, linear_schedule
 from orchestration.training.step_data import Solved, held_out, labelled_solutions
@@ -43,8 +45,8 @@ class PrmTraining:
 
     `language_weight`: weight of the language-model loss on verified-correct samples (0: no language stage, and none beside
     the value loss). `hidden`, `likelihood`, `width`: what the head reads and its hidden units. `train_backbone`: whether the
-    value loss reaches the backbone too. `value_epochs` is an upper bound, `patience` the evaluations without a lower
-    held-out loss after which the value stage stops. Learning rates fall linearly to 0.
+    value loss reaches the backbone too. `language_epochs` are run in full, `value_epochs` is an upper bound, `patience` the
+    evaluations without a lower held-out loss after which the value stage stops. Learning rates fall linearly to 0.
     """
 
     language_weight: float = 1.0
@@ -52,10 +54,11 @@ class PrmTraining:
     likelihood: bool = True
     width: int = 64
     train_backbone: bool = False
+    language_epochs: int = 3
     value_epochs: int = 6
     patience: int = 3
-    language_lr: float = 0.01
-    embedding_lr: float = 0.001
+    language_lr: float = 0.02
+    embedding_lr: float = 0.002
     value_lr: float = 0.002
     backbone_lr: float = 3e-5
     held_out_share: float = 0.1
@@ -63,6 +66,11 @@ class PrmTraining:
     seed: int = 0
     threads: int = 1
     save_every: int = 200
+
+    @property
+    def language_stage(self) -> bool:
+        """Whether there is one: the language objective stays on, and not beside the value loss."""
+        return self.language_weight > 0 and not self.train_backbone
 
     def __post_init__(self) -> None:
         if not 0 < self.held_out_share < 1:
@@ -252,21 +260,26 @@ def train_prm(
         ValueHeadConfig(model.config.hidden_size, settings.hidden, settings.likelihood, settings.width)
     )
     pad = tokenizer.pad_token_id or 0
-    checkpoints = output / "checkpoints"
     correct: list[Labelled] = []
-    if settings.language_weight and not settings.train_backbone:
+    correct_held: list[Labelled] = []
+    if settings.language_stage:
         correct, correct_held = ([r for r in side if r.correct] for side in split(language))
+    checkpoints = output / "checkpoints"
+    rows = _digest(kept, held, correct, correct_held)
+    claim(checkpoints, {**asdict(settings), "policy": model_hash(base), "samples": rows})
+    if settings.language_stage:
         batches = StepBatches(correct, settings.tokens_per_step, pad, derive("language", settings.seed))
         language_held = StepBatches(correct_held, settings.tokens_per_step, pad, 0)
+        steps = len(batches) * settings.language_epochs
         optimizer = MuonAdamW(model, settings.language_lr, settings.embedding_lr)
         trainer = _LanguageTrainer(
             model=model,
-            args=_arguments(settings, checkpoints / "language", len(batches)),
+            args=_arguments(settings, checkpoints / "language", steps),
             train_dataset=batches,
             eval_dataset=language_held,
-            optimizers=(optimizer, linear_schedule(optimizer, len(batches), 0.02)),
+            optimizers=(optimizer, linear_schedule(optimizer, steps, 0.02)),
         )
-        trainer.train(resume_from_checkpoint=_last(checkpoints / "language"))
+        trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints / "language"))
     batches = StepBatches(kept, settings.tokens_per_step, pad, derive("value", settings.seed))
     held_batches = StepBatches(held, settings.tokens_per_step, pad, 0)
     _standardise(model, batches)
@@ -295,7 +308,7 @@ def train_prm(
         callbacks=[EarlyStoppingCallback(settings.patience)],
     )
     value_trainer.language_weight = settings.language_weight if settings.train_backbone else 0.0
-    value_trainer.train(resume_from_checkpoint=_last(checkpoints / "value"))
+    value_trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints / "value"))
 
     measures = {
         "settings": asdict(settings),
@@ -315,6 +328,20 @@ def train_prm(
     return measures
 
 
+def _digest(*parts: Sequence[Labelled]) -> str:
+    """Hash of all rows of all parts, in order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        for row in part:
+            digest.update(repr(row).encode())
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def _on(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    return {name: tensor.to(device) for name, tensor in batch.items()}
+
+
 @torch.inference_mode()
 def measure(model: Any, batches: StepBatches) -> dict[str, Any]:
     """Judge a verifier on held-out solutions: AUROC over all and within a question, against its own likelihood, and
@@ -326,7 +353,7 @@ def measure(model: Any, batches: StepBatches) -> dict[str, Any]:
     groups: list[str] = []
     by_position: dict[int, list[tuple[float, float]]] = {}
     for index in range(len(batches)):
-        batch = batches[index]
+        batch = _on(batches[index], model.device)
         values, logits = step_logits(model, batch)
         values = torch.sigmoid(values)
         table = torch.log_softmax(logits, dim=-1).gather(-1, batch["input_ids"][:, 1:, None])[..., 0]
@@ -366,7 +393,7 @@ def _standardise(model: Any, batches: StepBatches) -> None:
     hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1]))
     model.eval()
     for index in range(min(len(batches), 50)):
-        batch = batches[index]
+        batch = _on(batches[index], model.device)
         step_logits(model, batch)
         seen[-1] = seen[-1][~batch["targets"].isnan()]
     hook.remove()
@@ -396,7 +423,3 @@ def _arguments(settings: PrmTraining, folder: Path, steps: int, **more: Any) -> 
         label_names=["language", "targets"],
         **more,
     )
-
-
-def _last(folder: Path) -> str | None:
-    return get_last_checkpoint(str(folder)) if folder.is_dir() else None

@@ -57,8 +57,8 @@ class PrmJob:
     delimiter: str = "\n"
     max_tokens: int = 256
     parts: tuple[Sampled, ...] = (
-        Sampled(30_000, 1, "majority(n=2)", "language"),
-        Sampled(800, 2, "monte_carlo(samples=8,rollouts=4)", "value"),
+        Sampled(45_000, 1, "majority(n=2)", "language"),
+        Sampled(1_200, 2, "monte_carlo(samples=6,rollouts=4)", "value"),
     )
     replicas: int = 2
     runs: str = "runs/prm"

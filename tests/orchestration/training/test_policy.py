@@ -82,7 +82,7 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
     monkeypatch.setattr(BatchTrainer, "training_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train_policy(TINY, tmp_path)
-    with pytest.raises(UserError, match="other settings"):
+    with pytest.raises(UserError, match="with other seed was interrupted"):
         train_policy(replace(TINY, seed=1), tmp_path)
     train_policy(TINY, tmp_path)
     total = json.loads((trained / "training.json").read_text())["result"]["steps"]

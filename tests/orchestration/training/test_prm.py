@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import torch
 
 from actors.engines.base import ScoreRequest
 from actors.engines.scoring import ScoringEngine
-from actors.engines.value_head import ValueHeadConfig
+from actors.engines.value_head import ValueHead, ValueHeadConfig
 from actors.errors import UserError
 from actors.schema import CANDIDATES
 from orchestration.problems import ArithmeticSource
 from orchestration.runs import Run
+from orchestration.training import prm
+from orchestration.training.checkpoints import claim
 from orchestration.training.policy import PolicyShape, PolicyTraining, train_policy
 from orchestration.training.prm import PrmTraining, train_prm
 from orchestration.training.prm_job import PrmJob, Sampled, make_prm, sampling_settings
@@ -178,6 +181,66 @@ def test_the_head_alone_leaves_the_backbone_as_it_was(job: PrmJob, policy: Path,
     before, after = load_file(policy / "model.safetensors"), load_file(tmp_path / "model.safetensors")
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_another_training_does_not_go_on_from_these_checkpoints(
+    job: PrmJob, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidates = Run(Path(sampling_settings(job, 1).folder)).candidates()
+    settings = replace(job.training, language_weight=0, value_epochs=1, save_every=1)
+
+    def start(settings: PrmTraining, candidates: pa.Table) -> None:
+        prompts = {problem: (0, 5) for problem in candidates["problem_id"].to_pylist()}
+        train_prm(settings, policy, [], [candidates], prompts, tmp_path)
+
+    with monkeypatch.context() as patch:
+
+        def interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(prm, "measure", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            start(settings, candidates)
+    with pytest.raises(UserError, match="with other value_lr, width was interrupted"):
+        start(replace(settings, width=8, value_lr=0.1), candidates)
+    problems = candidates["problem_id"]
+    with pytest.raises(UserError, match="with other samples was interrupted"):
+        start(settings, candidates.filter(pc.not_equal(problems, problems[0])))
+    start(settings, candidates)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_checkpoints_without_an_owner_are_nobodys(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint-5").mkdir()
+    with pytest.raises(UserError, match="nobody knows"):
+        claim(tmp_path, {"seed": 0})
+
+
+def test_batches_go_where_the_model_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Elsewhere(torch.nn.Module):
+        device = torch.device("meta")
+        value_head = ValueHead(ValueHeadConfig(8))
+
+    seen: list[str] = []
+
+    def look(_: object, batch: dict[str, torch.Tensor]) -> None:
+        seen.extend(tensor.device.type for tensor in batch.values())
+        raise LookupError
+
+    monkeypatch.setattr(prm, "step_logits", look)
+    batches = prm.StepBatches([prm.Labelled((1, 2, 3), 1, (3,), (1.0,), True, "p")], 64, 0, 0)
+    for judge in (prm.measure, prm._standardise):
+        with pytest.raises(LookupError):
+            judge(Elsewhere(), batches)
+    assert set(seen) == {"meta"}
+
+
+@pytest.mark.gpu
+def test_a_verifier_is_trained_on_a_gpu(job: PrmJob, policy: Path, tmp_path: Path) -> None:
+    runs = [Run(Path(sampling_settings(job, number).folder)).candidates() for number in range(2)]
+    prompts = {problem: (0, 5) for run in runs for problem in run["problem_id"].to_pylist()}
+    measures = train_prm(job.training, policy, runs, runs[1:], prompts, tmp_path)
+    assert 0 <= measures["auroc_within_question"] <= 1
 
 
 def test_solutions_of_one_kind_only_cannot_train_a_verifier(policy: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ loaded and nothing is written here, so a dry run and a real one are prepared by 
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,9 @@ def prepare(settings: EvaluateSettings) -> Prepared:
             raise UserError.of("verifier.path", settings.verifier.path, mend)
     unit: Unit = "paper" if settings.budget.unit == "paper" else "exact"
     mean, longest = _prompt_lengths(dataset, policy, prompt)
+    for kind, folder in (("policy", policy), ("verifier", verifier)):
+        if folder is not None:
+            _check_context(kind, folder, longest, settings.policy.max_tokens)
     return Prepared(
         settings=settings,
         strategies=strategies,
@@ -124,6 +128,19 @@ def _vocabulary(folder: Path) -> dict[str, int]:
     """Every token and its id: the same ids mean the same text, however the files were written."""
     vocabulary: dict[str, int] = _tokenizer(folder).get_vocab(with_added_tokens=True)
     return vocabulary
+
+
+def _check_context(kind: str, folder: Path, prompt: int, most: int) -> None:
+    """Raise UserError where the longest prompt and a solution of `most` tokens exceed a model's context: every problem
+    would be quarantined."""
+    config = json.loads((folder / "config.json").read_text())
+    context = config.get("text_config", config).get("max_position_embeddings")
+    if context is not None and prompt + most > context:
+        mend = (
+            f"with a prompt of {prompt} tokens that exceeds the {kind}'s context of {context}; set policy.max_tokens to at "
+            f"most {max(0, context - prompt)}, or choose another {kind}"
+        )
+        raise UserError.of("policy.max_tokens", most, mend)
 
 
 def _prompt_lengths(dataset: Dataset, policy: Path, prompt: PromptFormat, most: int = 100) -> tuple[int, int]:

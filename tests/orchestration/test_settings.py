@@ -18,7 +18,7 @@ from orchestration.settings import EvaluateSettings, check, flatten, role
 
 # Another value gives other results: a folder that holds results refuses it.
 CHANGES = {
-    "dataset.name": "gsm_symbolic",
+    "dataset.name": "gcd",
     "dataset.path": "other.jsonl",
     "dataset.split": "validation",
     "dataset.seed": "1",

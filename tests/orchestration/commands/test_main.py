@@ -72,6 +72,26 @@ def test_a_verifier_with_another_tokenizer(
     assert "tokenizer is not the policy's" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("kind", "place"), [("policy", 0), ("verifier", 1)])
+def test_a_model_whose_context_is_too_short(
+    kind: str,
+    place: int,
+    words: list[str],
+    models: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import shutil
+
+    short = tmp_path / kind
+    shutil.copytree(models[place], short)
+    config = json.loads((short / "config.json").read_text())
+    (short / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 60}))
+    kept = [word for word in words if not word.startswith(f"{kind}.path")]
+    assert main(["evaluate", "--dry-run", *kept, f"{kind}.path={short}"]) == 2
+    assert f"exceeds the {kind}'s context of 60" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -64,7 +64,8 @@ class RemoteScorer:
     ) -> None:
         self._links = links[home:] + links[:home]
         self._deadline, self._patience = deadline, patience
-        self._down: set[int] = set()
+        # Who is down, with the task that waits until it is up again (or never will be).
+        self._down: dict[int, asyncio.Task[None]] = {}
         self._gone: set[int] = set()
         self._losses: dict[ScoreRequest, int] = {}
         self._waiting: list[_Waiting] = []
@@ -98,51 +99,44 @@ class RemoteScorer:
         try:
             answers = await asyncio.wait_for(link.score([request for request, _ in batch]), self._deadline)
         except Exception as error:
-            self._down.add(number)
+            known = number in self._down
+            self._watch(number)
             self._lose(batch, error)
-            if isinstance(error, TimeoutError):
+            if isinstance(error, TimeoutError) and not known:
+                # Several calls run out together: one fresh process is enough.
                 await link.restart()
             return
         self._answer(batch, answers)
 
     async def _up(self) -> int | None:
         """The nearest verifier that is up; waits until one is. None: there is none, and nobody comes in time."""
-        for number in range(len(self._links)):
-            if number not in self._down and number not in self._gone:
-                return number
-        waiting = {
-            asyncio.create_task(self._ready(number)) for number in self._down if number not in self._gone
-        }
         deadline = asyncio.get_running_loop().time() + self._patience
-        try:
-            while waiting:
-                left = deadline - asyncio.get_running_loop().time()
-                done, waiting = await asyncio.wait(
-                    waiting, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED
-                )
-                for up in (task.result() for task in done):
-                    if up is not None:
-                        return up
-                if not done:
-                    return None
-        finally:
-            for task in waiting:
-                task.cancel()
-        return None
+        while True:
+            for number in range(len(self._links)):
+                if number not in self._down and number not in self._gone:
+                    return number
+            left = deadline - asyncio.get_running_loop().time()
+            if not self._down or left <= 0:
+                return None
+            await asyncio.wait(self._down.values(), timeout=left, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _ready(self, number: int) -> int | None:
+    def _watch(self, number: int) -> None:
+        """Send nothing to a verifier before it is up again."""
+        if number not in self._down and number not in self._gone:
+            self._down[number] = asyncio.create_task(self._comes_back(number))
+
+    async def _comes_back(self, number: int) -> None:
         while True:
             try:
                 await self._links[number].ready()
+                break
             except VerifierGone:
                 self._gone.add(number)
-                return None
+                break
             except Exception:
                 # On its way up, or its machine is being replaced.
                 await asyncio.sleep(0.5)
-                continue
-            self._down.discard(number)
-            return number
+        del self._down[number]
 
     def _lose(self, batch: list[_Waiting], error: Exception) -> None:
         for request, future in batch:

@@ -106,6 +106,21 @@ async def test_a_lost_call_is_told_and_another_verifier_is_asked() -> None:
     assert (first.calls, second.calls) == ([[8]], [[8]])
 
 
+async def test_a_verifier_that_is_back_is_asked_again() -> None:
+    """Its problems' prefixes belong there, and without it all would be the others' to carry to the end of the run."""
+    first, second = Link([Dead("killed")], back=asyncio.Event()), Link()
+    scorer = RemoteScorer((first, second), 0)
+    await insist(scorer, 8)
+    await insist(scorer, 9)
+    assert (first.calls, second.calls) == ([[8]], [[8], [9]])
+    assert first.back is not None
+    first.back.set()
+    while scorer._down:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    await insist(scorer, 10)
+    assert (first.calls, second.calls) == ([[8], [10]], [[8], [9]])
+
+
 async def test_the_only_verifier_is_waited_for() -> None:
     """Trap: a verifier that restarts fails each call at once, and a handful of tries is over before it is back."""
     back = asyncio.Event()
@@ -140,6 +155,20 @@ async def test_a_verifier_that_hangs_is_started_anew_and_left_for_another() -> N
     scorer = RemoteScorer((first, second), 0, deadline=0.05)
     assert (await asyncio.wait_for(insist(scorer, 8), 5)).computed == 8
     assert first.restarts == 1
+
+
+async def test_calls_that_run_out_together_start_a_verifier_anew_once() -> None:
+    link = Link(waits=asyncio.Event(), back=asyncio.Event())
+    scorer = RemoteScorer((link,), 0, deadline=0.1)
+    asked = []
+    for number in range(3):
+        asked.append(asyncio.create_task(scorer.score(request(8 + number))))
+        while len(link.calls) <= number:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    results = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 5)
+    assert [type(result) for result in results] == [CallLost] * 3
+    await asyncio.sleep(0)
+    assert link.restarts == 1
 
 
 async def test_a_request_that_kills_verifiers_fails_and_takes_nobody_along() -> None:

@@ -22,6 +22,7 @@ from actors.schema import RUN_FORMAT
 from actors.work import Progress
 from orchestration.prepare import Prepared
 from orchestration.problems import Generated
+from orchestration.report.pairs import check_pairs
 from orchestration.runs import Identity, check_same, write_atomically
 from orchestration.settings import flatten, role
 
@@ -98,6 +99,7 @@ def run_record(prepared: Prepared, identity: Identity, known: dict[str, Any] | N
         "seeds": sorted({*known["seeds"], settings.seed}),
         "strategies": list(dict.fromkeys([*known["strategies"], *(one.text for one in prepared.strategies)])),
     }
+    check_pairs(settings.report.pairs, known["strategies"])
     return known
 
 

@@ -53,6 +53,12 @@ class Named:
         iid = strategy if isinstance(strategy, Majority | BestOfN) else None
         return cls(text, series, int(match[1]) if match else 1, iid)
 
+    @property
+    def plain(self) -> bool:
+        """Whether it chooses among independent samples as the policy draws them: at temperature 1, from all tokens."""
+        one = self.independent
+        return one is not None and (one.temperature, one.top_p) == (1.0, 1.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
@@ -187,12 +193,7 @@ def _samples(
     None where there is none, or where a labelled problem that it ran on lacks some of its samples (a budget that ended)
     or all of them (it was quarantined): subsets of what is left would not be a fair draw.
     """
-    drawn = [
-        one
-        for one in strategies
-        if one.name.independent is not None
-        and (one.name.independent.temperature, one.name.independent.top_p) == (1.0, 1.0)
-    ]
+    drawn = [one for one in strategies if one.name.plain]
     if not drawn:
         return None
     most = max(drawn, key=lambda one: (one.name.n, isinstance(one.name.independent, BestOfN)))

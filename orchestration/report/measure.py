@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from actors.errors import UserError, nearest
 from orchestration.report.collect import Array, Collected, Measured, Named, Samples
+from orchestration.report.pairs import LIKELIHOOD, PASS, check_pairs, ladder, read_pair
 from orchestration.report.statistics import (
     Estimate,
     auroc,
@@ -25,9 +25,6 @@ from orchestration.report.statistics import (
 from orchestration.report.subsets import Rule, accuracy_at
 from orchestration.strategies.best_of_n import BestOfN
 from orchestration.strategies.majority import Majority
-
-PASS = "pass"
-LIKELIHOOD = "likelihood"
 
 # Plain strategies first, in every table and figure.
 ORDER = ("greedy", "majority", "best_of_n", "beam")
@@ -131,6 +128,7 @@ def measure(
 
     Raises UserError for a pair that is not written so, or names a strategy that the run does not have.
     """
+    check_pairs(pairs, [one.name.text for one in run.strategies])
     labelled = bool(run.labelled.any())
     samples = run.samples if labelled else None
     chosen = [one for one in run.strategies if not (samples and _estimable(run, one, samples))]
@@ -138,6 +136,8 @@ def measure(
     rows += _estimated(run, samples, intervals, token_price) if samples else []
     rows.sort(key=lambda row: (_rank(row.series), row.series, row.n))
     baselines = _baselines(run, samples, rows, intervals) if samples else []
+    shown = {row.strategy for row in [*rows, *baselines]}
+    untold = [pair for pair in pairs if labelled and not shown.issuperset(read_pair(pair))]
     points, axis = _difficulty(run, samples, rows, intervals) if labelled else ([], "")
     return Measures(
         problems=len(run.ids),
@@ -148,7 +148,8 @@ def measure(
         verifier=_verifier(samples) if samples else None,
         difficulty=points,
         difficulty_axis=axis,
-        notes=_notes(run, samples, labelled),
+        notes=_notes(run, samples, labelled)
+        + [f"{pair}: cannot be told without the estimates over subsets." for pair in untold],
     )
 
 
@@ -197,13 +198,12 @@ def _estimable(run: Collected, one: Measured, samples: Samples) -> bool:
     """Whether a strategy's answers are a function of subsets of these samples, on every problem that it ran
     on.
     """
-    strategy = one.name.independent
-    if strategy is None or (strategy.temperature, strategy.top_p) != (1.0, 1.0) or one.name.n > samples.size:
+    if not one.name.plain or one.name.n > samples.size:
         return False
     covered = np.isin(run.ids, samples.ids)
     if np.any(one.ran & run.labelled & ~covered):
         return False
-    return isinstance(strategy, Majority) or samples.scored
+    return isinstance(one.name.independent, Majority) or samples.scored
 
 
 def _row(name: Named, correct: Array, samples: int, costs: Measured | None, intervals: Intervals) -> Row:
@@ -249,11 +249,6 @@ def _told(row: Row, largest: Row, samples: Samples, verifies: bool, token_price:
     )
 
 
-def _ladder(size: int, also: Sequence[int] = ()) -> list[int]:
-    """Powers of two up to `size`, `size` itself, and others that were asked for."""
-    return sorted({2**power for power in range(size.bit_length())} | {size} | set(also))
-
-
 def _estimated(run: Collected, samples: Samples, intervals: Intervals, token_price: float) -> list[Row]:
     """Rows of every series that chooses among the independent samples, at each N up to its largest."""
     by_series: dict[str, list[Measured]] = {}
@@ -265,7 +260,7 @@ def _estimated(run: Collected, samples: Samples, intervals: Intervals, token_pri
         known = {one.name.n: one for one in members}
         largest = known[max(known)]
         strategy = largest.name.independent
-        ns = _ladder(largest.name.n, list(known))
+        ns = ladder(largest.name.n, list(known))
         if isinstance(strategy, BestOfN):
             rule: Rule = "weighted" if strategy.weighted else "best"
             table = accuracy_at(samples.sets(samples.scores(strategy.aggregation)), rule, ns, seed=0)
@@ -294,7 +289,7 @@ def _baselines(run: Collected, samples: Samples, rows: list[Row], intervals: Int
     rules: list[tuple[str, Rule]] = [(LIKELIHOOD, "weighted"), (PASS, "pass")]
     if not any(row.series == "majority" for row in rows):
         rules.insert(0, ("majority", "majority"))
-    ns = _ladder(samples.size)
+    ns = ladder(samples.size)
     found = []
     for series, rule in rules:
         table = accuracy_at(samples.sets(samples.likelihoods), rule, ns, seed=0)
@@ -317,15 +312,9 @@ def _differences(
             asked.append((row, vote))
     asked += [(row, one) for row in rows if one and row.ran and row.n > 1]
     for pair in pairs:
-        names = [part.strip() for part in pair.split(" vs ")]
-        if len(names) != 2:
-            raise UserError.of("report.pairs", pair, "write it as A vs B")
-        for name in names:
-            if name not in by_text:
-                known = ", ".join(row.strategy for row in rows)
-                mend = f"the run has no strategy {name!r}{nearest(name, by_text)}; it has {known}"
-                raise UserError.of("report.pairs", pair, mend)
-        asked.append((by_text[names[0]], by_text[names[1]]))
+        first, second = read_pair(pair)
+        if first in by_text and second in by_text:
+            asked.append((by_text[first], by_text[second]))
     return [Difference(a.strategy, b.strategy, intervals.difference(a.correct, b.correct)) for a, b in asked]
 
 

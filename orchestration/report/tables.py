@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestration.report.measure import PASS, Measures, Row
+from orchestration.report.measure import Measures, Row
+from orchestration.report.pairs import PASS
 from orchestration.report.statistics import Estimate
 
 if TYPE_CHECKING:

@@ -72,6 +72,24 @@ def test_a_verifier_with_another_tokenizer(
     assert "tokenizer is not the policy's" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        ("beam(n=16) vs best_of_n(n=16)", ""),
+        ("beam(n=16) vs best_of_n(n=8)", ""),
+        ("majority(n=2) vs pass(n=16)", ""),
+        ("beam(n=8) vs greedy", "the run has no strategy 'beam(n=8,width=4)'"),
+        ("greedy versus beam(n=16)", "write it as A vs B"),
+    ],
+)
+def test_pairs_are_checked_before_the_run(
+    pair: str, message: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = [f"report.pairs=[{pair}]", f"folder={tmp_path / 'run'}"]
+    assert main(["evaluate", "--dry-run", *words, *more]) == (2 if message else 0)
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("kind", "place"), [("policy", 0), ("verifier", 1)])
 def test_a_model_whose_context_is_too_short(
     kind: str,

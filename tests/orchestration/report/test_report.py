@@ -144,6 +144,20 @@ def test_differences_are_paired_and_named_pairs_come_last(folder: Path) -> None:
         measure(arrays, Intervals(), ["greedy"])
 
 
+def test_a_pair_may_leave_defaults_out_and_name_what_subsets_tell(folder: Path) -> None:
+    run = Run(folder)
+    pairs = ["beam(n=16) vs best_of_n( n=16, weighted=true )", "best_of_n(n=8) vs pass(n=16)"]
+    measures = measure(collected(run), Intervals(resamples=100), pairs)
+    found = [(one.a, one.b) for one in measures.differences[-2:]]
+    assert found == [("beam(n=16,width=4)", "best_of_n(n=16)"), ("best_of_n(n=8)", "pass(n=16)")]
+    # A pair that a complete run would show is no mistake where samples are missing.
+    candidates = run.candidates()
+    some = candidates.filter(pc.less(candidates["index"], 9))
+    measures = measure(collected(run, some), Intervals(resamples=100), pairs)
+    assert measures.notes[-1].startswith("best_of_n(n=8) vs pass(n=16): cannot be told")
+    assert measures.differences[-1].a == "beam(n=16,width=4)"
+
+
 def test_the_verifier_is_judged_within_questions(measures: Measures) -> None:
     quality = measures.verifier
     assert quality is not None

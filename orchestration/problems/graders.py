@@ -75,7 +75,9 @@ class TextGrader:
 class MathGrader:
     r"""Free mathematics through math-verify: `\boxed{...}`, else `####`, else "answer is ...".
 
-    The canonical form is the LaTeX of the simplified expression with decimals as fractions. All parsing runs
+    The canonical form is the LaTeX of the simplified expression with decimals as fractions, without the name that
+    it is given (`x = 5` is `5`); two answers that math-verify finds equal have one, but for sets and tuples, see
+    `math_worker`. All parsing runs
     in `workers` processes of its own, each killed and replaced when a call takes longer than `deadline`
     seconds: such an answer is unreadable (extract) or wrong (correct). Safe to call from any thread; a call
     blocks its thread only.
@@ -94,7 +96,7 @@ class MathGrader:
     def version(self) -> str:
         from importlib.metadata import version
 
-        return f"math-1 math-verify-{version('math-verify')} deadline-{self.deadline:g}"
+        return f"math-2 math-verify-{version('math-verify')} deadline-{self.deadline:g}"
 
     def extract(self, text: str) -> str | None:
         content = _final_math(text)

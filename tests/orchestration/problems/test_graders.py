@@ -99,6 +99,45 @@ def test_equal_mathematics_is_one_string(same: list[str]) -> None:
     assert MATH.extract(rf"\boxed{{{form}}}") == form
 
 
+FORMS = [
+    ["5", "x=5", "5 = x", "f(x)=5", "2+3=5", "a=b=5", r"5\text{ cm}", "5.0", r"\$5"],
+    [r"\frac12", "0.5", r"x=\frac{1}{2}"],
+    [r"\{1,2\}", "2,1", "x=1,2", r"x\in\{1,2\}", r"x=1\text{ or }x=2"],
+    ["(1,2)"],
+    ["x=5,y=3", "y=3, x=5", "(5,3)"],
+    ["x>3", "3<x", r"(3,\infty)"],
+    [r"x\in[1,2]", "[1,2]", r"1\le x\le 2"],
+    [r"x=\pm 1", r"\{-1,1\}"],
+    ["x+1", "y = 1+x", "f(x)=x+1"],
+    ["yes", "Yes"],
+    ["B", "(B)", r"\text{B}"],
+    ["x=y"],
+    ["x^2+y^2=25", "y^2+x^2=25"],
+]
+
+
+@pytest.mark.parametrize("same", FORMS, ids=[forms[0] for forms in FORMS])
+def test_a_name_or_a_wrapper_makes_no_other_answer(same: list[str]) -> None:
+    forms = {MATH.extract(rf"\boxed{{{one}}}") for one in same}
+    assert len(forms) == 1
+    (form,) = forms
+    assert form is not None
+    assert MATH.extract(rf"\boxed{{{form}}}") == form
+
+
+def test_what_is_judged_equal_votes_as_one_answer() -> None:
+    answers = {MATH.extract(rf"\boxed{{{forms[0]}}}") for forms in FORMS} - {None}
+    assert len(answers) == len(FORMS)
+    split = {
+        frozenset((one, other))
+        for one in answers
+        for other in answers
+        if one != other and MATH.correct(one, str(other))
+    }
+    # The exception that the module names: a set equals every tuple of its members, and those do not equal one another.
+    assert split == {frozenset((r"\left\{1, 2\right\}", r"\left(1, 2\right)"))}
+
+
 @pytest.mark.parametrize(
     "text", ["we have x = 3 so far", "", r"\boxed{", r"\boxed{}", r"\boxed{\sum}", "####"]
 )

@@ -149,7 +149,7 @@ def tasks(
         for (problem, missing), ids in zip(chunk, prompts, strict=True):
             strategies, keys = zip(*missing, strict=True)
             task = Task(problem.id, Prompt(problem.id, ids), strategies, keys, prepared.settings.seed)
-            yield task, problem.answer
+            yield task, prepared.grader.reference_of(problem)
 
 
 def _missing(

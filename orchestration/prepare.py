@@ -15,7 +15,15 @@ from typing import Any
 from actors.errors import UserError
 from actors.work import Strategy
 from orchestration.flops import ModelCost, Unit, flops_of_generations, flops_of_tokens
-from orchestration.problems import Dataset, Generated, Grader, PromptFormat, load, make_grader
+from orchestration.problems import (
+    Dataset,
+    Generated,
+    Grader,
+    GymSource,
+    PromptFormat,
+    load,
+    make_grader,
+)
 from orchestration.settings import EvaluateSettings, check
 from orchestration.strategies.parse import parse
 
@@ -76,6 +84,10 @@ def prepare(settings: EvaluateSettings) -> Prepared:
         columns=asdict(data.columns),
         options=data.options,
     )
+    ours = isinstance(dataset, Generated) and isinstance(dataset.source, GymSource)
+    if data.grader == "gym" and not ours:
+        mend = "it judges reasoning-gym's data sets by their names (dataset=gym); choose number, text or math"
+        raise UserError.of("dataset.grader", data.grader, mend)
     prompt = PromptFormat(
         settings.policy.prompt.template, settings.policy.prompt.chat, settings.policy.prompt.system
     )

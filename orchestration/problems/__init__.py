@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from actors.errors import UserError, nearest
-from orchestration.problems.graders import Grader, MathGrader, NumberGrader, TextGrader, make_grader
+from orchestration.problems.graders import (
+    Grader,
+    GymGrader,
+    MathGrader,
+    NumberGrader,
+    TextGrader,
+    make_grader,
+)
 from orchestration.problems.problem import SPLITS, Dataset, Problem, split_of
 from orchestration.problems.prompting import PromptFormat, solution_ids
 from orchestration.problems.reasoning_gym import (
@@ -32,6 +39,7 @@ __all__ = [
     "Generated",
     "Grader",
     "GsmSymbolicSource",
+    "GymGrader",
     "GymSource",
     "MathGrader",
     "NumberGrader",

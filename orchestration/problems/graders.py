@@ -15,12 +15,15 @@ from typing import Protocol, runtime_checkable
 
 from actors.errors import UserError, nearest
 from orchestration.problems.deadline import DeadlinePool
+from orchestration.problems.problem import Problem
 
 _MARKER = "####"
 # A number alone behind the last marker: sign, digits (grouped by thousands or not), decimals.
 _NUMBER = re.compile(r"([-+]?)(\d{1,3}(?:,\d{3})+|\d*)(?:\.(\d*))?")
 _PHRASE = re.compile(r"(?:final answer|answer)\s*(?:is|:|=)\s*(.+)", re.IGNORECASE)
 _LONGEST_ANSWER = 1_000
+_MATH = "orchestration.problems.math_worker"
+_GYM = "orchestration.problems.gym_worker"
 
 
 @runtime_checkable
@@ -35,12 +38,25 @@ class Grader(Protocol):
         ...
 
     def correct(self, answer: str | None, reference: str) -> bool:
-        """Say whether an answer that `extract` gave agrees with the reference as the data set writes it."""
+        """Say whether an answer that `extract` gave agrees with a reference of `reference_of`."""
+        ...
+
+    def reference_of(self, problem: Problem) -> str | None:
+        """Return what answers to a problem are judged by, None where it has no label. It goes to the judge alone."""
         ...
 
 
+class _ByAnswer:
+    """Graders whose reference is the answer as the data set writes it."""
+
+    __slots__ = ()
+
+    def reference_of(self, problem: Problem) -> str | None:
+        return problem.answer
+
+
 @dataclass(frozen=True, slots=True)
-class NumberGrader:
+class NumberGrader(_ByAnswer):
     """`#### number`, as in GSM8K: microseconds an answer. "1,000", "+1000" and "1000.0" are one answer."""
 
     @property
@@ -56,7 +72,7 @@ class NumberGrader:
 
 
 @dataclass(frozen=True, slots=True)
-class TextGrader:
+class TextGrader(_ByAnswer):
     """`#### words`: equal up to case and white space. For data sets whose answers are not numbers."""
 
     @property
@@ -72,7 +88,7 @@ class TextGrader:
 
 
 @dataclass(frozen=True, slots=True)
-class MathGrader:
+class MathGrader(_ByAnswer):
     r"""Free mathematics through math-verify: `\boxed{...}`, else `####`, else "answer is ...".
 
     The canonical form is the LaTeX of the simplified expression with decimals as fractions, without the name that
@@ -117,17 +133,47 @@ class MathGrader:
         return _canonical_math(self.workers, self.deadline, content)
 
     def _pool(self) -> DeadlinePool:
-        return _math_pool(self.workers, self.deadline)
+        return _pool(_MATH, self.workers, self.deadline)
+
+
+@dataclass(frozen=True, slots=True)
+class GymGrader:
+    """reasoning-gym's own scoring of what stands behind `####`: right is a full score. For its data sets alone.
+
+    The canonical form is the text as it is written, for only the data set knows what of it matters. Scoring runs in
+    a process of its own; a call that takes longer than `deadline` seconds, or fails, finds the answer wrong.
+    """
+
+    deadline: float = 5.0
+
+    @property
+    def version(self) -> str:
+        from importlib.metadata import version
+
+        return f"gym-1 reasoning-gym-{version('reasoning-gym')} deadline-{self.deadline:g}"
+
+    def extract(self, text: str) -> str | None:
+        _, marker, tail = text.rpartition(_MARKER)
+        return ("\n".join(line.rstrip() for line in tail.strip().splitlines()) or None) if marker else None
+
+    def correct(self, answer: str | None, reference: str) -> bool:
+        if answer is None:
+            return False
+        score = _pool(_GYM, 1, self.deadline).call("score", answer, reference)
+        return isinstance(score, float) and score >= 1.0
+
+    def reference_of(self, problem: Problem) -> str | None:
+        return problem.reference
 
 
 @functools.cache
-def _math_pool(workers: int, deadline: float) -> DeadlinePool:
-    return DeadlinePool("orchestration.problems.math_worker", workers, deadline)
+def _pool(module: str, workers: int, deadline: float) -> DeadlinePool:
+    return DeadlinePool(module, workers, deadline)
 
 
 @functools.lru_cache(maxsize=65_536)
 def _canonical_math(workers: int, deadline: float, content: str) -> str | None:
-    result = _math_pool(workers, deadline).call("canonical", content)
+    result = _pool(_MATH, workers, deadline).call("canonical", content)
     return result if isinstance(result, str) else None
 
 
@@ -174,11 +220,16 @@ def _last_boxed(text: str) -> str | None:
     return None
 
 
-_GRADERS: dict[str, Callable[[], Grader]] = {"number": NumberGrader, "text": TextGrader, "math": MathGrader}
+_GRADERS: dict[str, Callable[[], Grader]] = {
+    "number": NumberGrader,
+    "text": TextGrader,
+    "math": MathGrader,
+    "gym": GymGrader,
+}
 
 
 def make_grader(name: str) -> Grader:
-    """Return the grader of this name: "number", "text" or "math"; another name raises UserError."""
+    """Return the grader of this name: "number", "text", "math" or "gym"; another name raises UserError."""
     if name not in _GRADERS:
         known = ", ".join(_GRADERS)
         raise UserError.of("dataset.grader", name, f"choose one of {known}{nearest(name, _GRADERS)}")

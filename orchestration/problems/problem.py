@@ -24,7 +24,8 @@ class Problem:
     """One question.
 
     `question` is plain text without any prompt template. `answer` is the reference as the data set writes it,
-    or None where there is no label. `solution` is a worked solution, one step a line, used for training only.
+    or None where there is no label; `reference` is a label that says more, for the grader that reads it.
+    `solution` is a worked solution, one step a line, used for training only.
     `metadata` is JSON-like; generated problems carry `family`, mostly `length`, and how to draw them again.
     """
 
@@ -33,6 +34,7 @@ class Problem:
     answer: str | None = None
     solution: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    reference: str | None = None
 
 
 class Dataset(Protocol):

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from actors.errors import UserError, nearest
 from actors.seeds import derive
+from orchestration.problems.gym_worker import reference
 from orchestration.problems.problem import (
     Problem,
     Split,
@@ -54,11 +55,15 @@ def _generator(name: str, seed: int, options: tuple[tuple[str, Any], ...]) -> An
         raise UserError.of("dataset.options", dict(options), f"{name} refuses them: {error}") from None
 
 
+def generator(name: str, seed: int, options: dict[str, Any]) -> Any:
+    """Return reasoning-gym's data set of this name, in blocks of `_BLOCK` items; UserError where it has none."""
+    frozen = tuple(sorted((key, tuple(v) if isinstance(v, list) else v) for key, v in options.items()))
+    return _generator(name, seed, frozen)
+
+
 def _entry(name: str, seed: int, index: int, options: dict[str, Any]) -> dict[str, Any]:
     # Item i of a reasoning-gym seed s draws from seed s + i: space the seeds, or neighbours share items.
-    spaced = derive("reasoning-gym", name, seed)
-    frozen = tuple(sorted((key, tuple(v) if isinstance(v, list) else v) for key, v in options.items()))
-    entry: dict[str, Any] = _generator(name, spaced, frozen)[index]
+    entry: dict[str, Any] = generator(name, derive("reasoning-gym", name, seed), options)[index]
     return entry
 
 
@@ -80,7 +85,13 @@ class GymSource:
         if entry["answer"] is None:
             return None
         question, answer = str(entry["question"]).strip(), str(entry["answer"])
-        return Problem(content_id(self.name, question), question, answer, None, {"family": self.name})
+        return Problem(
+            content_id(self.name, question),
+            question,
+            answer,
+            metadata={"family": self.name},
+            reference=reference(self.name, self.options, entry),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,9 +257,7 @@ class Generated:
         if problem is None or split_of(problem.question) != self.split:
             return None
         place = {"split": self.split, "seed": self.seed, "draw": index}
-        return Problem(
-            problem.id, problem.question, problem.answer, problem.solution, problem.metadata | place
-        )
+        return replace(problem, metadata=problem.metadata | place)
 
     def __iter__(self) -> Iterator[Problem]:
         seen: set[int] = set()

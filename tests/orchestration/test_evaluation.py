@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 import pytest
+from transformers import AutoTokenizer
 
 from actors.errors import UserError
 from orchestration import evaluation
@@ -176,6 +177,19 @@ def test_a_users_own_table_runs_without_labels(models: tuple[Path, Path], tmp_pa
     )
     assert run.outcomes()["correct"].to_pylist() == [None, None]
     assert report(run).measures.labelled == 0
+
+
+def test_the_judge_alone_is_told_what_reasoning_gym_scores_by(words: list[str], tmp_path: Path) -> None:
+    gym = ["dataset=gym", "dataset.name=chain_sum", "strategies=[greedy]", f"folder={tmp_path}"]
+    prepared = prepare(settings_of([*words, *gym]))
+    tokenizer = AutoTokenizer.from_pretrained(prepared.policy)
+    stream = evaluation.tasks(prepared, identify(prepared), set(), ProblemStore(tmp_path), tokenizer)
+    for task, label in stream:
+        assert label is not None
+        assert json.loads(label)["dataset"] == "chain_sum"
+        answer = json.loads(label)["entry"]["answer"]
+        assert prepared.grader.correct(answer, label)
+        assert "answer" not in repr(task)
 
 
 def test_the_api_refuses_what_the_command_refuses(tmp_path: Path) -> None:

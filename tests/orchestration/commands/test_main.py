@@ -29,6 +29,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
         (["evaluate", "strategies=[beam(n=4,widht=2)]"], "did you mean 'width'?"),
         (["evaluate", "policy.path=/nowhere"], "no model's folder"),
         (["evaluate", "dataset=table", "dataset.path=/nowhere.jsonl"], "there is no such file"),
+        (["evaluate", "dataset.grader=gym"], "it judges reasoning-gym's data sets by their names"),
         (["report"], "name one run"),
         (["report", "/nowhere"], "no run there"),
         (["show", "/nowhere"], "no run there"),

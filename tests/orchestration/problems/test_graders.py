@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.errors import UserError
-from orchestration.problems import Grader, MathGrader, NumberGrader, TextGrader, make_grader
+from orchestration.problems import (
+    Grader,
+    GymSource,
+    MathGrader,
+    NumberGrader,
+    TextGrader,
+    make_grader,
+)
+from orchestration.problems.gym_worker import reference
 
 NUMBER = NumberGrader()
 MATH = MathGrader(deadline=20.0)
@@ -184,7 +192,7 @@ def test_nothing_is_evaluated() -> None:
 
 
 def test_graders_by_name() -> None:
-    for name in ("number", "text", "math"):
+    for name in ("number", "text", "math", "gym"):
         grader = make_grader(name)
         assert isinstance(grader, Grader)
         assert grader.version.startswith(name)
@@ -192,3 +200,31 @@ def test_graders_by_name() -> None:
         make_grader("numbers")
     with pytest.raises(UserError, match="deadline"):
         MathGrader(deadline=0)
+
+
+# One of numbers, of words, of grids (whose scoring tells tuples from lists), and one that gives a part for a part.
+@pytest.mark.parametrize("name", ["chain_sum", "letter_counting", "rearc", "sudoku", "time_intervals"])
+def test_gym_scores_as_reasoning_gym_does(name: str) -> None:
+    grader = make_grader("gym")
+    source = GymSource(name)
+    problem = next(p for index in range(20) if (p := source.draw(0, index)) is not None)
+    label = grader.reference_of(problem)
+    assert label is not None
+    answer = grader.extract(f"think\n#### {problem.answer}\n")
+    assert grader.correct(answer, label)
+    assert not grader.correct(grader.extract("#### nothing of the kind"), label)
+    assert not grader.correct(grader.extract(f"{problem.answer}"), label)
+
+
+def test_gym_knows_right_answers_that_are_not_the_written_one() -> None:
+    entry = {"question": "?", "answer": "3", "metadata": {}}
+    label = reference("leg_counting", {}, entry)
+    assert label is not None
+    assert make_grader("gym").correct("3", label)
+    # A full score counts as right, a part of it does not.
+    data = reasoning_gym.create_dataset("countdown", seed=1, size=1)
+    other = f"({data[0]['answer']})"
+    assert data.score_answer(other, data[0]) == 1.0
+    assert make_grader("gym").correct(other, str(reference("countdown", {}, data[0])))
+    assert 0 < data.score_answer("1 + 1", data[0]) < 1
+    assert not make_grader("gym").correct("1 + 1", str(reference("countdown", {}, data[0])))

@@ -10,6 +10,7 @@ TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "chat_template.jinja",
     "tokenizer.model",
     "vocab.json",
 )

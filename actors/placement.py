@@ -37,6 +37,9 @@ WINDOW = 2_000
 TICK = 0.25
 """Seconds between two looks of the driver at the run's progress."""
 
+NEWS = 5.0
+"""Seconds between two words on what a start waits for."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
@@ -245,10 +248,28 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def infos(self) -> list[ReplicaInfo]:
-        """Wait until every replica has loaded its model, and say what each is."""
-        handles = [*self.verifiers.values(), *self.policies.values()]
-        infos: list[ReplicaInfo] = _get([handle.info.remote() for handle in handles])
+    def infos(
+        self, *, first: bool = False, on_progress: Callable[[Progress], None] = lambda _: None
+    ) -> list[ReplicaInfo]:
+        """Wait until every replica (with `first`: one of each kind) has loaded its model, and say what each is.
+
+        A cluster that is full, or still growing, may keep them waiting: `on_progress` is told for what every few seconds.
+        """
+        infos: list[ReplicaInfo] = []
+        for kind, handles in (("verifier", self.verifiers), ("policy", self.policies)):
+            waiting = [handle.info.remote() for handle in handles.values()]
+            wanted = len(infos) + (min(1, len(waiting)) if first else len(waiting))
+            while len(infos) < wanted:
+                ready, waiting = ray.wait(waiting, timeout=NEWS)
+                if not ready:
+                    plan = self._plan.policy if kind == "policy" else self._plan.verifier
+                    on_progress(replace(self._progress(), waiting_for=_asked(kind, plan)))
+                    continue
+                try:
+                    infos.append(_get(ready[0]))
+                except RayActorError:
+                    if not first or not waiting:
+                        raise
         return infos
 
     def run(
@@ -350,6 +371,13 @@ class Cluster:
                     need,
                     f"this machine has {there:g}: lower replicas or their share ({asked})",
                 )
+
+
+def _asked(kind: str, plan: ModelPlan | None) -> str:
+    """What a kind of replica asks a machine for."""
+    assert plan is not None
+    gpus = f" and {plan.gpus:g} GPU" if plan.gpus else ""
+    return f"a {kind} replica ({plan.replicas} x {plan.cpus:g} CPU{gpus} asked for)"
 
 
 def _get(reference: Any) -> Any:

@@ -19,7 +19,14 @@ from orchestration.allocation import FirstCome
 from orchestration.flops import generation_flops
 from orchestration.prepare import Prepared
 from orchestration.problems import Problem, Quarantined, Table
-from orchestration.records import identify, now, run_record, session_record, write_record
+from orchestration.records import (
+    check_replicas,
+    identify,
+    now,
+    run_record,
+    session_record,
+    write_record,
+)
 from orchestration.runs import (
     Identity,
     ProblemStore,
@@ -200,7 +207,7 @@ def _stream(
     tokenizer = AutoTokenizer.from_pretrained(prepared.policy, local_files_only=True, trust_remote_code=False)
     store = ProblemStore(Path(settings.folder))
     with Cluster(run_plan(prepared)) as cluster:
-        cluster.infos()
+        check_replicas(cluster.infos(first=True, on_progress=on_progress), prepared, identity)
         return cluster.run(tasks(prepared, identity, done, store, tokenizer), on_progress)
 
 

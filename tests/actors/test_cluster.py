@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -279,3 +279,30 @@ def test_more_than_the_machine_has_is_refused_at_once(tmp_path: Path, policy: Pa
     with pytest.raises(UserError, match=r"cluster cpus = 4.0: this machine has 2.*policy: 10 x 0.4"):
         Cluster(run_plan(tmp_path / "run", policy, None, replicas=10))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_start_waits_for_one_replica_of_each_kind_and_says_so(
+    tmp_path: Path, policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Tenant:
+        def pay(self) -> None: ...
+
+    tenants = [ray.remote(Tenant).options(num_cpus=1).remote() for _ in range(2)]
+    ray.get([tenant.pay.remote() for tenant in tenants])
+    plan = run_plan(tmp_path / "run", policy, None, replicas=2)
+    plan = replace(plan, policy=replace(plan.policy, cpus=1.0))
+    monkeypatch.setattr("actors.placement.NEWS", 0.2)
+    said: list[str] = []
+
+    def leave(progress: Progress) -> None:
+        said.append(progress.waiting_for)
+        if len(said) == 1:
+            ray.kill(tenants[0])
+
+    try:
+        with Cluster(plan) as cluster:
+            # There is never room for the second.
+            assert len(cluster.infos(first=True, on_progress=leave)) == 1
+    finally:
+        ray.kill(tenants[1])
+    assert said[0] == "a policy replica (2 x 1 CPU asked for)"

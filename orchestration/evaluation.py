@@ -20,6 +20,7 @@ from orchestration.flops import generation_flops
 from orchestration.prepare import Prepared
 from orchestration.problems import Problem, Quarantined, Table
 from orchestration.records import (
+    books,
     check_replicas,
     identify,
     now,
@@ -100,12 +101,14 @@ def evaluate(
         try:
             progress = _stream(prepared, identity, session.done, on_progress)
             state = "finished"
+            record |= books(folder)
             # Not where an outcome that a smaller one cut short was not asked for: it would never be again.
             if session.again == session.unpaid:
                 record["budget_flops"] = prepared.budget
             record.setdefault("sessions", []).append(session_record(progress, started))
         except KeyboardInterrupt:
             state = "stopped"
+            record |= books(folder)
             raise
         finally:
             write_record(folder, prepared, record | {"state": state, "updated": now()})

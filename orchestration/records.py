@@ -21,6 +21,7 @@ import yaml
 from actors.engines.identity import model_hash, tokenizer_hash
 from actors.errors import UserError
 from actors.messages import ReplicaInfo
+from actors.run_writer import read_books
 from actors.schema import RUN_FORMAT
 from actors.work import Progress
 from orchestration.prepare import Prepared
@@ -158,6 +159,13 @@ def session_record(progress: Progress, started: float) -> dict[str, Any]:
         "spent": progress.spent,
         "wasted": progress.wasted,
     }
+
+
+def books(folder: Path) -> dict[str, int]:
+    """What run.json keeps of all starts together, in FLOPs of the budget's accounting: spent on outcomes, and wasted on
+    what was lost with a replica."""
+    spent, wasted = read_books(folder)
+    return {"spent_flops": spent, "wasted_flops": wasted}
 
 
 def now() -> str:

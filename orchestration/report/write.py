@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors.errors import UserError
+from actors.run_writer import read_books
 from orchestration.report.collect import collect
 from orchestration.report.figures import draw_figures
 from orchestration.report.measure import Intervals, Measures, measure
@@ -88,7 +89,7 @@ def make_report(run: Run, settings: ReportSettings) -> Report:
     policy = run.info.get("models", {}).get("policy", {}).get("cost", {})
     price = 2.0 * policy["parameters"] if policy else float("nan")
     measures = measure(collected, intervals, settings.pairs, price)
-    totals = _totals(outcomes)
+    totals = [*_totals(outcomes), _waste(run)]
     folder = run.folder / "report"
     folder.mkdir(exist_ok=True)
     figures = draw_figures(measures, folder, settings.figures, settings.level)
@@ -123,6 +124,18 @@ def _totals(outcomes: pa.Table) -> list[str]:
     lost = outcomes.filter(pc.equal(outcomes["state"], "quarantined"))
     reasons = pc.value_counts(lost["reason"]).to_pylist() if len(lost) else []
     return lines + [f"Quarantined ({row['counts']:,}): {row['values']}" for row in reasons[:5]]
+
+
+def _waste(run: Run) -> str:
+    """What was paid for nothing."""
+    spent, wasted = read_books(run.folder)
+    if not wasted:
+        return "Nothing was wasted on calls or attempts that were lost."
+    unit = run.info.get("settings", {}).get("budget.unit", "paper")
+    return (
+        f"Wasted on calls and attempts that were lost: {scientific(float(wasted))} FLOPs ({unit}), "
+        f"{wasted / (spent + wasted):.2%} of all that was charged."
+    )
 
 
 def _markdown(run: Run, measures: Measures, totals: list[str], figures: list[Path], level: float) -> str:

@@ -43,6 +43,8 @@ def test_every_problem_and_strategy_has_one_outcome(first: Run) -> None:
     assert len(first.candidates(strategy="majority(n=4)")) == 24
     assert first.info["state"] == "finished"
     assert first.info["sessions"][0]["outcomes"] == 30
+    assert first.info["spent_flops"] == first.info["sessions"][0]["spent"] > 0
+    assert first.info["wasted_flops"] == 0
     assert first.config["strategies"] == STRATEGIES
     result = next(iter(first.results()))
     assert result.candidates

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from actors.errors import UserError
+from actors.schema import LEDGER
 from orchestration.report.collect import Collected, Named, collect
 from orchestration.report.measure import Intervals, Measures, measure
 from orchestration.report.write import Report, make_report
@@ -195,6 +196,22 @@ def test_files_say_the_same(report: Report, folder: Path) -> None:
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert f"{100 * row['accuracy']:.1f}%" in shown
     assert "majority(n=8)" in shown
+
+
+def test_what_was_lost_stands_in_the_totals(report: Report, tmp_path: Path) -> None:
+    assert report.totals[-1] == "Nothing was wasted on calls or attempts that were lost."
+    folder = write_run(tmp_path / "lossy", problems=4)
+    (folder / "ledger").mkdir()
+    rows = [
+        {"task_id": "p0", "attempt": 1, "kind": "wasted", "flops": 10_000, "reason": "ActorDiedError"},
+        {"task_id": "p0", "attempt": 2, "kind": "spent", "flops": 990_000, "reason": ""},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=LEDGER), folder / "ledger" / "part-000001.parquet")
+    made = make_report(Run(folder), ReportSettings(resamples=200, figures=[]))
+    assert made.totals[-1].startswith(
+        "Wasted on calls and attempts that were lost: 1.00e4 FLOPs (paper), 1.00% of"
+    )
+    assert made.totals[-1] in (folder / "report" / "report.md").read_text()
 
 
 def test_figures_are_drawn(report: Report, folder: Path) -> None:

@@ -13,11 +13,24 @@ from orchestration.commands.main import options_of
 
 MODELS = ("policy", "prm")
 
+HELP = """flopwise train MODEL FOLDER: make a model and write it to a folder.
+
+  flopwise train policy FOLDER    a small policy, from nothing, on generated problems
+  flopwise train prm FOLDER       a process reward model for a policy, from samples that it draws of it
+
+Examples:
+  flopwise train policy --help    every setting of the one
+  flopwise train prm --help       every setting of the other
+  flopwise train policy runs/policy"""
+
 
 def run(words: Sequence[str]) -> int:
     """Run the command; return its exit code."""
     options, rest = options_of(words, ("--help",))
     places = [word for word in rest if "=" not in word]
+    if "--help" in options and not places:
+        print(HELP)
+        return 0
     if not places or places[0] not in MODELS:
         wrong = repr(places[0]) + nearest(places[0], MODELS) if places else "nothing"
         raise UserError(f"train takes policy or prm, not {wrong}")

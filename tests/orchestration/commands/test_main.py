@@ -119,6 +119,7 @@ def test_a_model_whose_context_is_too_short(
         ["evaluate", "--help"],
         ["report", "-h"],
         ["show", "--help"],
+        ["train", "--help"],
         ["train", "prm", "--help"],
     ],
 )

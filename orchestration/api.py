@@ -3,9 +3,10 @@ checks.
 
     from orchestration.api import evaluate, report
 
-    run = evaluate(["greedy", "majority(n=16)"], dataset="arithmetic", count=50, folder="runs/mine",
-    budget=1e12) print(report(run).measures.rows) for result in run.results(): print(result.answer,
-    result.correct)
+    run = evaluate(["greedy", "majority(n=16)"], dataset="arithmetic", count=50, folder="runs/mine")
+    print(report(run).measures.rows)
+    for result in run.results():
+        print(result.answer, result.correct)
 
 It knows nothing that the command does not. Invariant: the same settings give the same run from here and from
 the command.

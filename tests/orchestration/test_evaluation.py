@@ -1,6 +1,9 @@
 """Whole evaluations through Ray with tiny models: first start, resume, extension, refusal, budget, API."""
 
+import ast
+import inspect
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from actors.errors import UserError
-from orchestration import evaluation
+from orchestration import api, evaluation
 from orchestration.api import Run, evaluate, report, settings_of
 from orchestration.commands.main import main
 from orchestration.evaluation import Session
@@ -192,6 +195,14 @@ def test_the_judge_alone_is_told_what_reasoning_gym_scores_by(words: list[str], 
         answer = json.loads(label)["entry"]["answer"]
         assert prepared.grader.correct(answer, label)
         assert "answer" not in repr(task)
+
+
+def test_the_example_of_the_api_is_python_and_names_what_there_is() -> None:
+    example = str(api.__doc__).split("\n\n    ", 1)[1].split("\n\nIt knows", 1)[0]
+    tree = ast.parse(textwrap.dedent(f"    {example}"))
+    assert [type(statement).__name__ for statement in tree.body] == ["ImportFrom", "Assign", "Expr", "For"]
+    call = next(node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    assert {word.arg for word in call.keywords} <= set(inspect.signature(api.evaluate).parameters)
 
 
 def test_the_api_refuses_what_the_command_refuses(tmp_path: Path) -> None:

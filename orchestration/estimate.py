@@ -1,8 +1,8 @@
 """What a run would take, told from settings alone: tokens, FLOPs by both accountings, bytes on disk.
 
-It loads no model. Invariant: a worst case is a true upper bound (or None, where a strategy sets none); an
-expectation takes a solution to have the policy's typical length, and its strategies to run alone unless the
-total is asked for.
+It loads no model. Invariant: no run exceeds a worst case (None, where a strategy sets none), unless a prompt is
+longer than those looked at, or work is lost with a replica and done again; an expectation takes a solution to
+have the policy's typical length, and its strategies to run alone unless the total is asked for.
 """
 
 from __future__ import annotations
@@ -100,7 +100,8 @@ def _draws(strategy: Strategy, typical: int) -> _Draws:
     if isinstance(strategy, MonteCarlo):
         rollouts = strategy.samples * (steps - 1) * strategy.rollouts
         tokens = strategy.samples * typical + rollouts * typical // 2
-        return _Draws(strategy.samples, strategy.samples + rollouts, tokens, strategy.samples + rollouts)
+        drawn = strategy.samples + rollouts
+        return _Draws(drawn, drawn, tokens, drawn)
     n = getattr(strategy, "n", strategy.sequences)
     count = 1 if isinstance(strategy, Greedy) else int(n)
     # Most beams of every round are dropped, and each is a candidate.

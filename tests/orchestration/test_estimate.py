@@ -57,6 +57,12 @@ def test_a_beam_may_cost_more_than_its_generations(words: list[str]) -> None:
     assert one.worst.policy_tokens == 40
 
 
+def test_every_rollout_is_a_generation(words: list[str]) -> None:
+    need = estimate(prepared(words, "strategies=[monte_carlo(samples=3,rollouts=5)]"), 1).each[0]
+    # A typical solution of 30 tokens has two steps, so one prefix to roll out from.
+    assert need.generations == need.candidates == 3 + 3 * 5
+
+
 def test_a_strategy_of_the_users_own_has_no_bound(words: list[str]) -> None:
     ready = prepared(words, "strategies=[greedy,tests.orchestration.test_estimate.Own(n=3)]")
     needs = estimate(ready, 2)

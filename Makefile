@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test check setup train benchmark clean
+.PHONY: run test check setup benchmark clean
 
 run: $(READY)  ## the main job: the bundled models on the test problems, about two minutes
 	$(BIN)/flopwise evaluate

@@ -7,9 +7,11 @@ shown was counted, never guessed, but for the time left, which is told from the 
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections import deque
 from dataclasses import dataclass
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from actors.work import Progress
@@ -87,6 +89,42 @@ class Gauge:
         return max(0.0, left)
 
 
+STOPPING = "finishing what is in hand; Ctrl-C again stops at once"
+
+
+class Interrupt:
+    """Notes the first Ctrl-C, which is raised as ever; while it is in use, and on the main thread alone.
+
+    What is to be said of it is said with the next progress, which comes if something is in hand: a signal handler must not
+    print.
+    """
+
+    def __init__(self) -> None:
+        self._met = self._said = False
+        self._before: Any = None
+
+    def __enter__(self) -> Interrupt:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._meet)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+            self._before = None
+
+    def to_say(self) -> bool:
+        """Whether it was met and not yet said; true once."""
+        fresh = self._met and not self._said
+        self._said = self._said or fresh
+        return fresh
+
+    def _meet(self, number: int, frame: FrameType | None) -> None:
+        self._met = True
+        self.__exit__()
+        signal.default_int_handler(number, frame)
+
+
 class Display:
     """Shows a run's progress until it is left: a live block on a terminal, a line every few seconds
     elsewhere.
@@ -101,8 +139,10 @@ class Display:
         self._gauge = Gauge(outcomes - outcomes_done)
         self._live: Any = None
         self._next_line = 0.0
+        self._interrupt = Interrupt()
 
     def __enter__(self) -> Display:
+        self._interrupt.__enter__()
         if self._console.is_terminal:
             from rich.live import Live
 
@@ -115,12 +155,15 @@ class Display:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._interrupt.__exit__()
         if self._live is not None:
             self._live.stop()
 
     def update(self, progress: Progress) -> None:
         """Show the newest progress."""
         reading = self._gauge.observe(progress)
+        if self._interrupt.to_say():
+            self._console.print(STOPPING, highlight=False)
         if self._live is not None:
             self._live.update(self._block(reading))
         elif progress.seconds >= self._next_line or progress.tasks_open == 0:
@@ -212,9 +255,19 @@ class Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._next = 0.0
+        self._interrupt = Interrupt()
+
+    def __enter__(self) -> Lines:
+        self._interrupt.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._interrupt.__exit__()
 
     def update(self, progress: Progress) -> None:
         """Print the newest progress, if it is time."""
+        if self._interrupt.to_say():
+            self._console.print(STOPPING, highlight=False)
         if progress.seconds < self._next and progress.seconds > self._next - 2 * LINE:
             return
         self._next = progress.seconds + LINE

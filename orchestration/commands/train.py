@@ -63,4 +63,5 @@ def _prm(folder: Path, words: Sequence[str]) -> dict[str, Any]:
     from orchestration.training.prm_job import PrmJob, make_prm
 
     job = compose("train/prm", words, PrmJob)
-    return dict(make_prm(job, folder, Lines(Console()).update))
+    with Lines(Console()) as lines:
+        return dict(make_prm(job, folder, lines.update))

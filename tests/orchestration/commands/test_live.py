@@ -1,6 +1,7 @@
 """Rates, remaining time and stalls from a list of progresses; what is shown on a terminal and off it."""
 
 import io
+import signal
 
 import pytest
 from rich.console import Console
@@ -117,6 +118,30 @@ def test_lines_for_work_of_unknown_size() -> None:
         lines.update(at(second, second))
     lines.update(at(0.0, 0))  # the next part starts its clock again
     assert len(out.getvalue().splitlines()) == 4
+
+
+@pytest.mark.parametrize("kind", ["display", "lines"])
+def test_the_first_ctrl_c_says_what_it_does_and_the_second_is_pythons_own(kind: str) -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=80)
+    before = signal.getsignal(signal.SIGINT)
+    shown: Display | Lines = (
+        Display(console, problems=2, problems_done=0, outcomes=4, outcomes_done=0)
+        if kind == "display"
+        else Lines(console)
+    )
+    with shown as display:
+        display.update(at(1))
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        # What is in hand goes on.
+        display.update(at(2))
+        display.update(at(3))
+        assert signal.getsignal(signal.SIGINT) is before
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert out.getvalue().count("finishing what is in hand; Ctrl-C again stops at once") == 1
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_clock() -> None:

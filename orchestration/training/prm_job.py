@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
+
 from actors.errors import UserError
 from actors.work import Progress
 from orchestration.evaluation import evaluate
 from orchestration.prepare import prepare
-from orchestration.runs import Run
 from orchestration.settings import (
     ClusterSettings,
     DatasetSettings,
@@ -45,8 +46,10 @@ class PrmJob:
     """From a policy to its verifier.
 
     `parts` are sampled in turn; `majority(n=4)` gives samples labelled by their answers, `monte_carlo(samples=4,rollouts=4)`
-    soft labels at every step (paper section 4: 16 and 16). `dataset` and `options` name the training problems, `replicas`
-    the policy replicas that sample, one core each.
+    soft labels at every step (paper section 4: 16 and 16); one that only feeds the language stage is left out where the
+    training has none. `dataset` and `options` name a generator of training problems, of which each part takes others by
+    its seed. `prompt`, `chat` and `system` are what the policy reads, as in `flopwise evaluate`, `replicas` the policy
+    replicas that sample, one core each.
     """
 
     policy: str = "bundled"
@@ -54,6 +57,8 @@ class PrmJob:
     options: dict[str, Any] = field(default_factory=dict)
     grader: str = "number"
     prompt: str = "{question}\n"
+    chat: bool = False
+    system: str | None = None
     delimiter: str = "\n"
     max_tokens: int = 256
     parts: tuple[Sampled, ...] = (
@@ -91,7 +96,7 @@ def sampling_settings(job: PrmJob, number: int) -> EvaluateSettings:
             path=job.policy,
             max_tokens=job.max_tokens,
             delimiter=job.delimiter,
-            prompt=PromptSettings(template=job.prompt),
+            prompt=PromptSettings(template=job.prompt, chat=job.chat, system=job.system),
         ),
         verifier=VerifierSettings(path=None),
         cluster=ClusterSettings(policy=ReplicaSettings(replicas=job.replicas)),
@@ -102,13 +107,14 @@ def make_prm(
     job: PrmJob, output: Path, on_progress: Callable[[Progress], None] = lambda _: None
 ) -> dict[str, Any]:
     """Sample what is missing of every part, train the verifier and write it to `output`; return its measures."""
-    runs: list[Run] = []
+    tables: list[tuple[str, pa.Table]] = []
     prompts: dict[str, tuple[int, ...]] = {}
-    for number in range(len(job.parts)):
+    for number, part in enumerate(job.parts):
+        if part.use == "language" and not job.training.language_stage:
+            continue
         prepared = prepare(sampling_settings(job, number))
-        runs.append(evaluate(prepared, on_progress=on_progress))
+        tables.append((part.use, evaluate(prepared, on_progress=on_progress).candidates()))
         prompts |= _prompts(prepared)
-    tables = [(part.use, run.candidates()) for part, run in zip(job.parts, runs, strict=True)]
     return train_prm(
         job.training,
         prepared.policy,

@@ -17,9 +17,10 @@ from actors.engines.scoring import ScoringEngine
 from actors.engines.value_head import ValueHead, ValueHeadConfig
 from actors.errors import UserError
 from actors.schema import CANDIDATES
+from orchestration.prepare import Prepared
 from orchestration.problems import ArithmeticSource
 from orchestration.runs import Run
-from orchestration.training import prm
+from orchestration.training import prm, prm_job
 from orchestration.training.checkpoints import claim
 from orchestration.training.policy import PolicyShape, PolicyTraining, train_policy
 from orchestration.training.prm import PrmTraining, train_prm
@@ -147,6 +148,40 @@ async def test_from_policy_to_a_verifier_that_scores_and_a_second_start_samples_
     again = make_prm(job, tmp_path / "again")
     assert [sorted(run.folder.rglob("*.parquet")) for run in sampled] == before
     assert again == measures
+
+
+def test_what_no_stage_reads_is_not_sampled(
+    job: PrmJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampled: list[str] = []
+    read: list[int] = []
+
+    class Nothing:
+        def candidates(self) -> pa.Table:
+            return table()
+
+    def sample(prepared: Prepared, on_progress: object) -> Nothing:
+        sampled.append(Path(prepared.settings.folder).name)
+        return Nothing()
+
+    def train(
+        _: object, __: object, language: list[pa.Table], value: list[pa.Table], *___: object
+    ) -> dict[str, Any]:
+        read.extend((len(language), len(value)))
+        return {}
+
+    monkeypatch.setattr(prm_job, "evaluate", sample)
+    monkeypatch.setattr(prm_job, "train_prm", train)
+    make_prm(job, tmp_path)
+    assert (sampled, read) == (["part-0", "part-1"], [2, 1])
+    sampled.clear()
+    make_prm(replace(job, training=replace(job.training, language_weight=0)), tmp_path)
+    assert sampled == ["part-1"]
+
+
+def test_a_chat_models_prompt_is_sampled_as_it_is_evaluated() -> None:
+    prompt = sampling_settings(PrmJob(prompt="Q: {question}", chat=True, system="Think."), 0).policy.prompt
+    assert (prompt.template, prompt.chat, prompt.system) == ("Q: {question}", True, "Think.")
 
 
 def _prompts(run: Run) -> dict[str, tuple[int, ...]]:

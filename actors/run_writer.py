@@ -67,20 +67,22 @@ def _segments(folder: Path) -> list[Path]:
     return sorted((folder / "log").glob("segment-*.jsonl"), key=_number)
 
 
-def _live_segments(folder: Path) -> list[Path]:
+def live_segments(folder: Path) -> list[Path]:
     """Segments whose records are in no part yet."""
     compacted = {_number(p) for p in (folder / "outcomes").glob("part-*.parquet")}
     return [segment for segment in _segments(folder) if _number(segment) not in compacted]
 
 
-def read_done(folder: Path) -> set[str]:
-    """Keys of the outcomes that a run folder holds, in parts or still in its log."""
-    done: set[str] = set()
-    for part in sorted((folder / "outcomes").glob("part-*.parquet")):
-        done.update(pq.read_table(part, columns=["key"])["key"].to_pylist())
-    for segment in _live_segments(folder):
+def read_done(folder: Path) -> dict[str, str]:
+    """Keys of the outcomes that a run folder holds, in parts or still in its log, each with the reason that its newest row
+    gives for how it ended."""
+    done: dict[str, str] = {}
+    for part in sorted((folder / "outcomes").glob("part-*.parquet"), key=_number):
+        rows = pq.read_table(part, columns=["key", "reason"])
+        done.update(zip(rows["key"].to_pylist(), rows["reason"].to_pylist(), strict=True))
+    for segment in live_segments(folder):
         for record in read_segment(segment):
-            done.update(row["key"] for row in record["outcomes"])
+            done.update((row["key"], row["reason"]) for row in record["outcomes"])
     return done
 
 
@@ -92,7 +94,7 @@ def read_books(folder: Path) -> tuple[int, int]:
         if _number(part) in compacted:
             for row in pq.read_table(part, columns=["kind", "flops"]).to_pylist():
                 totals[row["kind"]] += row["flops"]
-    for segment in _live_segments(folder):
+    for segment in live_segments(folder):
         for record in read_segment(segment):
             for row in record["ledger"]:
                 totals[row["kind"]] += row["flops"]
@@ -140,11 +142,11 @@ class RunWriter:
         self._lock = FolderLock(folder)
         for leftover in [p for name in _TABLES for p in (folder / name).glob("*.tmp")]:
             leftover.unlink()
-        live = set(_live_segments(folder))
+        live = set(live_segments(folder))
         for segment in _segments(folder):
             if segment not in live:
                 segment.unlink()
-        for segment in _live_segments(folder):
+        for segment in live_segments(folder):
             self._compact(segment)
         numbers = [_number(p) for p in (folder / "outcomes").glob("part-*.parquet")]
         self._next = max(numbers, default=0) + 1

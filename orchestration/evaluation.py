@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from actors.run_writer import read_done
 from actors.work import Progress, Prompt, Strategy, Task
 from orchestration.allocation import FirstCome
 from orchestration.flops import generation_flops
@@ -124,7 +125,9 @@ def survey(prepared: Prepared, identity: Identity, record: Mapping[str, Any]) ->
     """
     folder = Path(prepared.settings.folder)
     stored = stored_problems(folder)
-    done, unpaid = _held(folder)
+    reasons = read_done(folder)
+    unpaid = {key for key, reason in reasons.items() if (reason or "").startswith(UNPAID)}
+    done = set(reasons)
     if larger(prepared.budget, record["budget_flops"]):
         done -= unpaid
     session = Session(unpaid=len(unpaid), gone=len(stored), done=done)
@@ -183,15 +186,6 @@ def _problems(prepared: Prepared, skipped: list[Quarantined]) -> Iterator[Proble
             yield row
         else:
             skipped.append(row)
-
-
-def _held(folder: Path) -> tuple[set[str], set[str]]:
-    """Keys of the outcomes that the folder holds, and of those among them that a budget cut short."""
-    if not (folder / "outcomes").is_dir():
-        return set(), set()
-    table = Run(folder).outcomes().select(["key", "reason"])
-    rows = list(zip(table["key"].to_pylist(), table["reason"].to_pylist(), strict=True))
-    return {key for key, _ in rows}, {key for key, reason in rows if (reason or "").startswith(UNPAID)}
 
 
 def larger(budget: int | None, known: int | None) -> bool:

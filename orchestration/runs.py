@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from actors.errors import UserError, nearest
-from actors.run_writer import read_segment
+from actors.run_writer import live_segments, read_segment
 from actors.schema import CANDIDATES, OUTCOMES, RUN_FORMAT
 from orchestration.problems import Problem
 
@@ -276,10 +276,7 @@ class Run:
 
     def _live(self) -> list[dict[str, Any]]:
         """Records of the log that are in no part yet."""
-        compacted = {part.stem.rpartition("-")[2] for part in _parts(self.folder / "outcomes")}
-        segments = sorted((self.folder / "log").glob("segment-*.jsonl"))
-        live = [path for path in segments if path.stem.rpartition("-")[2] not in compacted]
-        return [record for path in live for record in read_segment(path)]
+        return [record for path in live_segments(self.folder) for record in read_segment(path)]
 
 
 def _parts(folder: Path) -> list[Path]:

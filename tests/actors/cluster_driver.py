@@ -40,7 +40,7 @@ def tasks(gate: Path, gated: frozenset[str] = GATED) -> list[Task]:
 
 
 def main(folder: Path, policy: Path, verifier: Path, gate: Path) -> None:
-    done = read_done(folder)
+    done = set(read_done(folder))
     todo = [task for task in tasks(gate) if not done.issuperset(task.keys)]
     with Cluster(run_plan(folder, policy, verifier, replicas=1)) as cluster:
         cluster.run((task, "4") for task in todo)

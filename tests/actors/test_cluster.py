@@ -199,7 +199,7 @@ def test_a_killed_driver_goes_on_where_it_stopped(
     first = victim(folder, policy, verifier, gate)
 
     def committed() -> set[str]:
-        return read_done(folder) if (folder / "log").is_dir() else set()
+        return set(read_done(folder)) if (folder / "log").is_dir() else set()
 
     def driver_said() -> str:
         return (tmp_path / "driver.log").read_text()[-2_000:]

@@ -45,11 +45,6 @@ class Dataset(Protocol):
         """One line for people: what is in it."""
         ...
 
-    @property
-    def fingerprint(self) -> str:
-        """Hex digest of all that decides the stream; equal fingerprints give equal problems."""
-        ...
-
     def __iter__(self) -> Iterator[Problem]: ...
 
 
@@ -78,8 +73,3 @@ def content_id(source: str, question: str) -> str:
     """
     digest = hashlib.blake2b(question.encode(), digest_size=8).hexdigest()
     return f"{source}-{digest}"
-
-
-def fingerprint_of(*parts: object) -> str:
-    """Return the hex digest of the parts' representations, in order."""
-    return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()

@@ -18,7 +18,6 @@ from orchestration.problems.problem import (
     Problem,
     Split,
     content_id,
-    fingerprint_of,
     question_hash,
     split_of,
 )
@@ -246,10 +245,6 @@ class Generated:
     @property
     def description(self) -> str:
         return f"{self.count:,} {self.split} problems of {self.source.description} (seed {self.seed})"
-
-    @property
-    def fingerprint(self) -> str:
-        return fingerprint_of(self.source, self.split, self.count, self.seed)
 
     def problem(self, index: int) -> Problem | None:
         """Return the problem drawn at this index, or None where the index holds none of this split."""

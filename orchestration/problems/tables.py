@@ -6,7 +6,6 @@ reason, in file order; a broken row never ends the stream and never passes for a
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.errors import UserError, nearest
-from orchestration.problems.problem import Problem, content_id, fingerprint_of, text_hash
+from orchestration.problems.problem import Problem, content_id, text_hash
 
 _BATCH_ROWS = 1024
 
@@ -76,14 +75,6 @@ class Table:
         limit = "" if self.count is None else f", the first {self.count:,}"
         labels = "" if self.columns.answer else ", without answers"
         return f"{self.path}{limit}{labels}"
-
-    @property
-    def fingerprint(self) -> str:
-        digest = hashlib.blake2b(digest_size=16)
-        with self.path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-        return fingerprint_of("table", digest.hexdigest(), self.columns, self.count)
 
     def __iter__(self) -> Iterator[Problem]:
         return (row for row in self.rows() if isinstance(row, Problem))

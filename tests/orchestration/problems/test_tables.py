@@ -75,14 +75,9 @@ def test_ids_and_so_seeds_know_nothing_of_labels(tmp_path: Path) -> None:
     assert ids([1, 2, 3]) == ids([3, None, "two"]) == ids([1, 2, 3], answer=None)
 
 
-def test_count_stops_early_and_fingerprints_follow_the_content(tmp_path: Path) -> None:
+def test_count_stops_early(tmp_path: Path) -> None:
     path = _jsonl(tmp_path / "d.jsonl", [{"question": f"{i}?", "answer": "1"} for i in range(10)])
-    data = load(path=path, count=4)
-    assert len(list(data)) == 4
-    before = data.fingerprint
-    assert before == load(path=path, count=4).fingerprint != load(path=path, count=5).fingerprint
-    _jsonl(path, [{"question": f"{i}!", "answer": "1"} for i in range(10)])
-    assert load(path=path, count=4).fingerprint != before
+    assert [p.question for p in load(path=path, count=4)] == ["0?", "1?", "2?", "3?"]
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:

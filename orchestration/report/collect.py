@@ -23,7 +23,7 @@ from orchestration.report.subsets import SampleSet, pass_at
 from orchestration.strategies.best_of_n import BestOfN
 from orchestration.strategies.majority import Majority
 from orchestration.strategies.parse import parse
-from orchestration.strategies.selection import Aggregation, aggregate
+from orchestration.strategies.selection import Aggregation, aggregate, likelihood_weight
 
 Array = NDArray[np.float64]
 
@@ -76,7 +76,7 @@ class Measured:
 class Samples:
     """The largest set of independent samples of a run: K of each of P problems, in the order of `ids`.
 
-    `likelihoods` (P, K) are exp of the mean log-probability a token. `prefixes` has for each problem how many
+    `likelihoods` (P, K) are `selection.likelihood_weight`. `prefixes` has for each problem how many
     of its samples begin with each distinct prefix of steps, and how many tokens that prefix's last step has;
     None where steps were not kept.
     """
@@ -209,8 +209,10 @@ def _samples(
     if set(counts.tolist()) != {best.n} or not np.all(np.isin(ids, found)[most.ran & labelled]):
         return None
     shape = (len(found), best.n)
-    tokens = np.maximum(rows["tokens"].to_numpy(), 1)
-    logs = np.array([sum(steps or ()) for steps in rows["logprobs"].to_pylist()])
+    weights = [
+        likelihood_weight(logprobs or (), ends or ())
+        for logprobs, ends in zip(rows["logprobs"].to_pylist(), rows["step_tokens"].to_pylist(), strict=True)
+    ]
     answers = rows["answer"].to_pylist()
     scores = [tuple(steps or ()) for steps in rows["scores"].to_pylist()]
     return Samples(
@@ -221,7 +223,7 @@ def _samples(
         correct=pc.fill_null(rows["correct"], False).to_numpy().astype(bool).reshape(shape),
         finished=pc.equal(rows["finish_reason"], "eos").to_numpy().astype(bool).reshape(shape),
         step_scores=[scores[i : i + best.n] for i in range(0, len(scores), best.n)],
-        likelihoods=np.exp(logs / tokens).reshape(shape),
+        likelihoods=np.array(weights).reshape(shape),
         prefixes=_prefixes(rows, best.n),
     )
 

@@ -46,7 +46,6 @@ _COLUMNS = (
     "answer",
     "correct",
     "finish_reason",
-    "tokens",
     "logprobs",
     "scores",
     "steps",

@@ -85,25 +85,14 @@ def best(candidates: Iterable[Candidate], how: Aggregation = "last") -> str | No
     return max(scored, key=lambda c: (aggregate(c.scores, how), -c.index)).answer
 
 
-def likelihood(candidates: Iterable[Candidate], *, per_token: bool = True) -> str | None:
-    """Return the winner of a vote weighted by the policy's own probability, a baseline that needs no
-    verifier.
+def likelihood_weight(logprobs: Sequence[float], step_ends: Sequence[int]) -> float:
+    """Return a candidate's weight in a vote by the policy's own probability, a baseline that needs no verifier.
 
-    `per_token`: the weight is exp of the mean log-probability of a token (of those in steps), the
-    normalisation of Wang et al. 2022 (equation 1), which they found on a par with the plain majority; without
-    it the weight is the solution's whole probability, which favours short solutions and did worse there.
-    Probabilities are those at temperature 1.
+    It is exp of the mean log-probability of a token at temperature 1, the normalisation of Wang et al. 2022 (equation 1),
+    which they found on a par with the plain majority; the whole probability favours short solutions and did worse there.
+    `logprobs` has a sum a step, `step_ends` where each ends: tokens that stand in no step count on neither side.
     """
-    electorate = voters(candidates)
-    logs = [math.fsum(c.logprobs) / (_step_tokens(c) if per_token else 1) for c in electorate]
-    # Only ratios matter, and exp of a whole solution's log-probability would underflow.
-    top = max(logs, default=0.0)
-    return _most((c, math.exp(log - top)) for c, log in zip(electorate, logs, strict=True))
-
-
-def _step_tokens(candidate: Candidate) -> int:
-    """Tokens that `logprobs` sums up; 1 where there is no step, and nothing to sum."""
-    return candidate.step_ends[-1] if candidate.step_ends else 1
+    return math.exp(math.fsum(logprobs) / step_ends[-1]) if step_ends else 1.0
 
 
 def _most(votes: Iterable[tuple[Candidate, float]]) -> str | None:

@@ -127,6 +127,17 @@ def test_baselines(measures: Measures) -> None:
     assert by["likelihood", 2] == pytest.approx(by["pass", 2])
 
 
+def test_tokens_behind_the_last_step_weigh_in_no_likelihood(folder: Path) -> None:
+    run = Run(folder)
+    samples = collected(run).samples
+    table = run.candidates()
+    place = table.schema.get_field_index("tokens")
+    padded = collected(run, table.set_column(place, "tokens", pc.add(table["tokens"], 5))).samples
+    assert samples is not None
+    assert padded is not None
+    assert (samples.likelihoods == padded.likelihoods).all()
+
+
 def test_differences_are_paired_and_named_pairs_come_last(folder: Path) -> None:
     run = Run(folder)
     arrays = collected(run)

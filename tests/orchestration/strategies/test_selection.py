@@ -1,7 +1,6 @@
 """Who votes, with what weight, and what decides a tie."""
 
 import math
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,7 +12,7 @@ from orchestration.strategies.selection import (
     AGGREGATIONS,
     aggregate,
     best,
-    likelihood,
+    likelihood_weight,
     majority,
     voters,
     weighted,
@@ -32,7 +31,7 @@ def candidate(
     return Candidate(index, (5,), ends, logprobs, scores, finish, answer, kept)  # type: ignore[arg-type]
 
 
-RULES = (majority, weighted, best, likelihood)
+RULES = (majority, weighted, best)
 
 
 def test_aggregations() -> None:
@@ -54,24 +53,24 @@ def test_scores_that_are_no_probabilities_are_refused(how: str, bad: float) -> N
 
 def test_unreadable_answers_never_vote() -> None:
     candidates = [candidate(0, None, 1.0), candidate(1, None, 1.0), candidate(2, "7", 0.0)]
-    assert [rule(candidates) for rule in RULES] == ["7"] * 4
-    assert [rule(candidates[:2]) for rule in RULES] == [None] * 4
-    assert [rule([]) for rule in RULES] == [None] * 4
+    assert [rule(candidates) for rule in RULES] == ["7"] * len(RULES)
+    assert [rule(candidates[:2]) for rule in RULES] == [None] * len(RULES)
+    assert [rule([]) for rule in RULES] == [None] * len(RULES)
 
 
 def test_truncation_is_not_an_end() -> None:
     candidates = [candidate(i, "1", 0.9, finish="length") for i in range(3)] + [candidate(3, "2", 0.1)]
-    assert [rule(candidates) for rule in RULES] == ["2"] * 4
+    assert [rule(candidates) for rule in RULES] == ["2"] * len(RULES)
 
 
 def test_cut_off_candidates_vote_where_nothing_finished_can() -> None:
     candidates = [candidate(0, "1", 0.9, finish="length"), candidate(1, None, 0.9)]
-    assert [rule(candidates) for rule in RULES] == ["1"] * 4
+    assert [rule(candidates) for rule in RULES] == ["1"] * len(RULES)
 
 
 def test_dropped_candidates_never_vote() -> None:
     candidates = [candidate(i, "1", 0.9, kept=False) for i in range(3)] + [candidate(3, "2", 0.1)]
-    assert [rule(candidates) for rule in RULES] == ["2"] * 4
+    assert [rule(candidates) for rule in RULES] == ["2"] * len(RULES)
 
 
 def test_rules_differ_where_they_should() -> None:
@@ -99,7 +98,7 @@ def test_ties_go_to_the_smallest_index() -> None:
         candidate(2, "b", 0.5),
         candidate(0, "c", 0.5),
     ]
-    assert [rule(candidates) for rule in RULES] == ["c"] * 4
+    assert [rule(candidates) for rule in RULES] == ["c"] * len(RULES)
     assert weighted([candidate(0, "x", 0.0), candidate(1, "y", 0.0)]) == "x"
 
 
@@ -109,22 +108,15 @@ def test_unscored_candidates_leave_the_vote_to_the_scored() -> None:
     assert weighted(candidates[:2]) == best(candidates[:2]) == "a"
 
 
-def test_likelihood_weights() -> None:
-    short = replace(candidate(0, "short", logprobs=(-2.0,)), token_ids=(5,), step_ends=(1,))
-    long = replace(candidate(1, "long", logprobs=(-1.0, -3.0)), token_ids=(5,) * 5, step_ends=(2, 4))
-    assert likelihood([short, long]) == "long"
-    assert likelihood([short, long], per_token=False) == "short"
-
-
-def test_likelihood_counts_the_tokens_of_steps_alone() -> None:
-    plain = replace(candidate(0, "a", logprobs=(-3.0,)), token_ids=(5, 5), step_ends=(2,))
-    padded = replace(candidate(1, "b", logprobs=(-3.5,)), token_ids=(5, 5, 0, 0, 0), step_ends=(2,))
-    assert likelihood([plain, padded]) == "a"
-
-
-def test_likelihood_of_long_solutions_does_not_underflow() -> None:
-    candidates = [candidate(0, "a", logprobs=(-2001.0,)), candidate(1, "b", logprobs=(-2000.0,))]
-    assert likelihood(candidates, per_token=False) == "b"
+def test_the_likelihood_weight_is_a_mean_over_the_tokens_of_steps() -> None:
+    assert (
+        likelihood_weight((-2.0,), (1,))
+        < likelihood_weight((-1.0, -3.0), (2, 4))
+        == pytest.approx(math.exp(-1.0))
+    )
+    # Of long solutions neither underflows.
+    assert 0 < likelihood_weight((-2001.0,), (2000,)) < likelihood_weight((-2000.0,), (2000,))
+    assert likelihood_weight((), ()) == 1.0
 
 
 @st.composite

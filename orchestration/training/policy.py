@@ -193,7 +193,6 @@ def build_model(shape: PolicyShape, tokenizer: PreTrainedTokenizerFast, seed: in
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        use_cache=False,
     )
     return LlamaForCausalLM(config).to(torch.float32)
 
@@ -229,6 +228,8 @@ def train_policy(settings: PolicyTraining, output: Path) -> dict[str, float]:
     held_out = BatchedRows(validation, settings.tokens_per_step, tokenizer.pad_token_id, 0)
 
     model = build_model(settings.shape, tokenizer, derive("weights", settings.seed))
+    # For training alone: set at the model's birth it would be in its generation config for ever.
+    model.config.use_cache = False
     optimizer = MuonAdamW(model, settings.muon_lr, settings.adamw_lr)
     checkpoints = output / "checkpoints"
     claim(checkpoints, asdict(settings))

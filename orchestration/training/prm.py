@@ -320,6 +320,7 @@ def train_prm(
     head = model.value_head
     del model.value_head
     output.mkdir(parents=True, exist_ok=True)
+    model.config.use_cache = True
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
     head.save(output)

@@ -53,6 +53,8 @@ def test_it_learns_and_saves_what_transformers_loads(trained: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(trained)
     model = AutoModelForCausalLM.from_pretrained(trained)
     assert model.config.tie_word_embeddings
+    assert model.config.use_cache
+    assert model.generation_config.use_cache
     assert model.config.eos_token_id == tokenizer.eos_token_id
     prompt = torch.tensor([PromptFormat().prompt_ids(tokenizer, "How many legs: 3 dogs?")])
     written = model.generate(prompt, max_new_tokens=5, do_sample=False)

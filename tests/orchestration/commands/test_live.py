@@ -2,6 +2,7 @@
 
 import io
 import signal
+from collections.abc import Iterator
 
 import pytest
 from rich.console import Console
@@ -120,6 +121,15 @@ def test_lines_for_work_of_unknown_size() -> None:
     assert len(out.getvalue().splitlines()) == 4
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Python's own handler: a process started in the background is born with Ctrl-C ignored."""
+    born = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, born)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("kind", ["display", "lines"])
 def test_the_first_ctrl_c_says_what_it_does_and_the_second_is_pythons_own(kind: str) -> None:
     out = io.StringIO()

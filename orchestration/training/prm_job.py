@@ -62,7 +62,7 @@ class PrmJob:
     delimiter: str = "\n"
     max_tokens: int = 256
     parts: tuple[Sampled, ...] = (
-        Sampled(45_000, 1, "majority(n=2)", "language"),
+        Sampled(70_000, 1, "majority(n=2)", "language"),
         Sampled(1_200, 2, "monte_carlo(samples=6,rollouts=4)", "value"),
     )
     replicas: int = 2

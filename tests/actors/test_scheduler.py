@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,13 @@ import pytest
 
 import actors.replicas
 import actors.scheduler
-from actors.leases import MAX_ATTEMPTS
+from actors.engines.base import EngineCounters
+from actors.leases import MAX_ATTEMPTS, Grant
 from actors.ledger import Ledger
-from actors.messages import Orders, Report
+from actors.messages import Account, Finished, Orders, Report
+from actors.scheduler import Scheduler
 from actors.work import Models, Prompt, Solution, Strategy, Task
+from orchestration.allocation import FirstCome
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN
 from orchestration.strategies.greedy import Greedy
@@ -504,3 +507,57 @@ async def test_a_budget_spent_in_an_earlier_life_is_not_spent_again(cell: MakeCe
         progress = await one.run(tasks(2))
     assert progress.unaffordable == 8
     assert (progress.spent, progress.wasted) == (10**12 - 5, 5)
+
+
+@dataclass
+class Scripted:
+    """A replica whose exchanges return when, and with what, the test says."""
+
+    orders: asyncio.Queue[Orders] = field(default_factory=asyncio.Queue)
+    reports: asyncio.Queue[Report] = field(default_factory=asyncio.Queue)
+
+    async def ready(self) -> None:
+        return
+
+    async def restart(self) -> None:
+        raise AssertionError
+
+    async def exchange(self, orders: Orders) -> Report:
+        self.orders.put_nowait(orders)
+        return await self.reports.get()
+
+    def says(self, *accounts: Account, finished: tuple[Finished, ...] = ()) -> None:
+        self.reports.put_nowait(Report(finished, accounts, 1, EngineCounters(0, 0, 0.0, 0)))
+
+
+class Agreeable:
+    async def commit(self, *_: object) -> list[str]:
+        return []
+
+
+async def test_what_is_on_its_way_to_a_purse_is_not_granted_again() -> None:
+    """Its replica's report was under way before the grant could arrive, and still says what it lacked."""
+    first, second = Scripted(), Scripted()
+    replicas = {"first": first, "second": second}
+    scheduler = Scheduler(replicas, Agreeable(), FirstCome(40), budget=100)
+    await scheduler.submit(tasks(2, Greedy()))
+    await scheduler.close()
+    running = asyncio.create_task(scheduler.run())
+    async with asyncio.timeout(10):
+        for replica in (first, second):
+            await replica.orders.get()
+            replica.says()
+        [lease] = (await first.orders.get()).leases
+        [other] = (await second.orders.get()).leases
+        first.says(Account(lease.id, spent=40, reserved=0, lacking=30))
+        assert (await first.orders.get()).grants == (), "20 are left"
+        done = Finished(other.id, other.attempt, other.task.id, (), spent=10)
+        second.says(finished=(done,))
+        await second.orders.get()
+        first.says(Account(lease.id, spent=40, reserved=0, lacking=30))
+        assert (await first.orders.get()).grants == (Grant(lease.id, 30),)
+        assert scheduler._ledger.free == 100 - 40 - 30 - 10
+        first.says(finished=(Finished(lease.id, lease.attempt, lease.task.id, (), spent=60),))
+        second.says()
+        await running
+    assert (scheduler.progress().spent, scheduler._ledger.free) == (70, 30)

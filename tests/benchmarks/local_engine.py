@@ -43,7 +43,7 @@ from orchestration.training.prm import Labelled, StepBatches, step_logits
 MODELS = Path(__file__).parents[2] / "models"
 MAX_TOKENS = 320
 SAMPLES = 8
-WAVES = (8, 16, 32, 64, 128, 256)
+WAVES = (2, 4, 8, 16, 32, 64, 128, 256)
 PROBE = 256
 """Requests on which the best batch size of the waves is found, before all are timed with it."""
 

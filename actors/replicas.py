@@ -167,6 +167,8 @@ class PolicyReplica:
         for grant in orders.grants:
             if grant.lease in self._purses:
                 self._purses[grant.lease].refill(grant.amount)
+        # Whoever waited takes what came, before anything is made of what is still lacking.
+        await asyncio.sleep(0)
         for number in set(self._work) - set(orders.holds):
             self._drop(number)
         # What the orders brought is no news any more; what is lacking beyond it is.

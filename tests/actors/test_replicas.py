@@ -148,7 +148,7 @@ async def test_neither_an_empty_purse_nor_a_stand_waits_for_the_heartbeat(replic
     """Beside a task that runs on, the two seconds of an exchange would be added to each of a tree's rounds."""
     price = candidate_cost(replica._bench)
     waiting = lease(9, Waiting())
-    report = await exchange(replica, lease(1, Majority(6), grant=price), waiting)
+    report = await exchange(replica, lease(1, Majority(16), grant=price), waiting)
     rounds = 0
     while not report.finished:
         account = next(one for one in report.accounts if one.lease == 1)
@@ -157,7 +157,7 @@ async def test_neither_an_empty_purse_nor_a_stand_waits_for_the_heartbeat(replic
         rounds += bool(grants)
         report = await exchange(replica, grants=grants, holds=(1, 9))
     assert rounds > 1
-    assert report.finished[0].outcomes[0].generations == 6
+    assert report.finished[0].outcomes[0].generations == 16
 
 
 async def test_a_refused_purse_ends_with_what_there_is(replica: PolicyReplica) -> None:

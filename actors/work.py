@@ -157,7 +157,8 @@ class Strategy(Protocol):
 class Task:
     """One problem to be solved by each of `strategies`, with the run seed its draws derive from.
 
-    Strategies run together and share what they draw; `keys` names the outcome of each, in their order.
+    Strategies run together and share what they draw; `keys` names the outcome of each, in their order. A task that is
+    `refused` for a reason, such as a prompt that fits no context, is never worked on: it ends as quarantined.
     """
 
     id: str
@@ -165,6 +166,7 @@ class Task:
     strategies: tuple[Strategy, ...]
     keys: tuple[str, ...]
     seed: int
+    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ def evaluate(
     folder: str | Path,
     dataset: str | None = None,
     count: int | None = None,
+    seeds: Sequence[int] | None = None,
     policy: str | Path | None = None,
     verifier: str | Path | None = None,
     budget: float | None = None,
@@ -43,6 +44,7 @@ def evaluate(
 ) -> Run:
     """Solve problems by each strategy and return the run; what its folder holds already is not done again.
 
+    Each problem is solved once for each of `seeds` ([0] by default), which all draws derive from.
     `dataset` is a data set's name in the config (arithmetic, gsm_symbolic, ...) or a .jsonl or .parquet file;
     `policy` and `verifier` are an option's name (bundled, none) or a model's folder; `budget` is in FLOPs.
     `settings` are further `key=value` words as the command takes them. Raises UserError for whatever the
@@ -52,6 +54,7 @@ def evaluate(
     if dataset is not None:
         words += ["dataset=table", f"dataset.path={dataset}"] if _is_file(dataset) else [f"dataset={dataset}"]
     words += [f"dataset.count={count}"] if count is not None else []
+    words += [f"seeds=[{','.join(map(str, seeds))}]"] if seeds is not None else []
     words += _model("policy", policy, "base") + _model("verifier", verifier, "folder")
     words += [f"budget.flops={budget}"] if budget is not None else []
     prepared = prepare(settings_of([*words, *settings]))

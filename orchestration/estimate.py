@@ -30,7 +30,7 @@ _STEP = 12
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What one strategy needs for one problem: candidates, and cost with a typical length and at worst."""
+    """What one strategy needs for one problem and seed: candidates, and cost with a typical length and at worst."""
 
     strategy: str
     generations: int
@@ -41,12 +41,14 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a run needs: each strategy for one problem, and all of them for `problems`, samples shared.
+    """What a run needs: each strategy for one problem and seed, and all of them for `problems` with `seeds` each,
+    samples of one seed shared.
 
     `disk` is in bytes, by what is kept of candidates.
     """
 
     problems: int
+    seeds: int
     each: list[Need]
     expected: Cost
     worst: Cost | None
@@ -54,21 +56,23 @@ class Needs:
 
 
 def estimate(prepared: Prepared, problems: int) -> Needs:
-    """Estimate a run of `problems` problems that starts from nothing."""
+    """Estimate a run of `problems` problems, once for each seed of the settings, that starts from nothing."""
+    seeds = len(prepared.settings.seeds)
+    times = problems * seeds
     typical, most = prepared.settings.policy.typical_tokens, prepared.settings.policy.max_tokens
     each = [_need(prepared, strategy, typical, most) for strategy in prepared.strategies]
     shared = _shared(prepared, each, typical)
     worst = [need.worst for need in each]
     total_worst = None
     if all(one is not None for one in worst):
-        total_worst = _times(sum((one for one in worst if one is not None), Cost()), problems)
-    candidates = problems * sum(need.candidates for need in each)
-    rest = candidates * _ROW + problems * len(each) * _OUTCOME
+        total_worst = _times(sum((one for one in worst if one is not None), Cost()), times)
+    candidates = times * sum(need.candidates for need in each)
+    rest = candidates * _ROW + times * len(each) * _OUTCOME
     disk = {
-        keep: int(rest + problems * shared.policy_tokens * bytes_a_token)
+        keep: int(rest + times * shared.policy_tokens * bytes_a_token)
         for keep, bytes_a_token in _TOKEN.items()
     }
-    return Needs(problems, each, _times(shared, problems), total_worst, disk)
+    return Needs(problems, seeds, each, _times(shared, times), total_worst, disk)
 
 
 def _need(prepared: Prepared, strategy: Strategy, typical: int, most: int) -> Need:

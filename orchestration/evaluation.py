@@ -53,13 +53,24 @@ _CHUNK = 512
 
 
 @dataclass(slots=True)
+class Pass:
+    """One run seed over all problems: on how many it is done, and what outcomes it lacks."""
+
+    seed: int
+    problems_done: int = 0
+    outcomes_left: int = 0
+
+
+@dataclass(slots=True)
 class Session:
     """What one start of a run finds to do: counts over all its problems, and rows that are no problems.
 
+    A problem is done where each of its seeds is; `passes` are the seeds in the order of work.
     `done` are the keys that are not asked for again. Of `unpaid` outcomes that a smaller budget cut short,
     `again` are asked for. `gone` problems have outcomes in the folder and are not in the data any more.
     """
 
+    passes: list[Pass] = field(default_factory=list)
     problems: int = 0
     problems_done: int = 0
     outcomes: int = 0
@@ -130,17 +141,24 @@ def survey(prepared: Prepared, identity: Identity, record: Mapping[str, Any]) ->
     done = set(reasons)
     if larger(prepared.budget, record["budget_flops"]):
         done -= unpaid
-    session = Session(unpaid=len(unpaid), gone=len(stored), done=done)
+    passes = [Pass(seed) for seed in prepared.settings.seeds]
+    session = Session(passes, unpaid=len(unpaid), gone=len(stored), done=done)
     for problem in _problems(prepared, session.skipped):
         if (content := stored.get(problem.id)) is not None:
             if content != problem_hash(problem):
                 check_unchanged(Run(folder), problem)
             session.gone -= 1
-        missing = [key for _, key in _missing(prepared, identity, problem, done)]
+        missing: list[str] = []
+        for one in passes:
+            lacking = [key for _, key in _missing(prepared, identity, problem, one.seed, done)]
+            one.problems_done += not lacking
+            one.outcomes_left += len(lacking)
+            missing += lacking
+        outcomes = len(prepared.strategies) * len(passes)
         session.problems += 1
         session.problems_done += not missing
-        session.outcomes += len(prepared.strategies)
-        session.outcomes_done += len(prepared.strategies) - len(missing)
+        session.outcomes += outcomes
+        session.outcomes_done += outcomes - len(missing)
         session.again += len(unpaid.intersection(missing))
     return session
 
@@ -151,24 +169,27 @@ def tasks(
     """Stream what is missing as (task, reference answer); each problem is stored before its task is given
     out.
     """
+    # Seed by seed: whoever stops early has fewer seeds of every problem, which says more than every seed of fewer.
     todo = (
-        (problem, missing)
+        (problem, seed, missing)
+        for seed in prepared.settings.seeds
         for problem in _problems(prepared, [])
-        if (missing := _missing(prepared, identity, problem, done))
+        if (missing := _missing(prepared, identity, problem, seed, done))
     )
     while chunk := list(itertools.islice(todo, _CHUNK)):
-        prompts = [tuple(prepared.prompt.prompt_ids(tokenizer, problem.question)) for problem, _ in chunk]
-        store.store((problem, len(ids)) for (problem, _), ids in zip(chunk, prompts, strict=True))
-        for (problem, missing), ids in zip(chunk, prompts, strict=True):
+        prompts = [tuple(prepared.prompt.prompt_ids(tokenizer, problem.question)) for problem, *_ in chunk]
+        store.store((problem, len(ids)) for (problem, *_), ids in zip(chunk, prompts, strict=True))
+        for (problem, seed, missing), ids in zip(chunk, prompts, strict=True):
             strategies, keys = zip(*missing, strict=True)
-            task = Task(problem.id, Prompt(problem.id, ids), strategies, keys, prepared.settings.seed)
+            # The prompt keeps the problem's own id: draws derive from seed and problem.
+            task = Task(f"{problem.id}/{seed}", Prompt(problem.id, ids), strategies, keys, seed)
             yield task, prepared.grader.reference_of(problem)
 
 
 def _missing(
-    prepared: Prepared, identity: Identity, problem: Problem, done: set[str]
+    prepared: Prepared, identity: Identity, problem: Problem, seed: int, done: set[str]
 ) -> list[tuple[Strategy, str]]:
-    content, seed = problem_hash(problem), prepared.settings.seed
+    content = problem_hash(problem)
     keyed = (
         (one, outcome_key(content, one.text, one.uses_verifier, seed, identity))
         for one in prepared.strategies

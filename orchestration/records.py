@@ -100,7 +100,7 @@ def run_record(prepared: Prepared, identity: Identity, known: dict[str, Any] | N
             one: {"path": paths[one], "cost": asdict(cost)} for one, cost in costs.items() if cost is not None
         },
         "dataset": prepared.dataset.description,
-        "seeds": sorted({*known["seeds"], settings.seed}),
+        "seeds": sorted({*known["seeds"], *settings.seeds}),
         "strategies": list(dict.fromkeys([*known["strategies"], *(one.text for one in prepared.strategies)])),
     }
     check_pairs(settings.report.pairs, known["strategies"])

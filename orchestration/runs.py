@@ -141,6 +141,7 @@ class ProblemStore:
 
     def store(self, batch: Iterable[tuple[Problem, int]]) -> None:
         """Write those of (problem, prompt's length in tokens) that are not there yet."""
+        fresh = {one.id: (one, tokens) for one, tokens in batch if one.id not in self._known}
         rows = [
             {
                 "problem_id": problem.id,
@@ -149,8 +150,7 @@ class ProblemStore:
                 "metadata": json.dumps(problem.metadata, ensure_ascii=False),
                 "prompt_tokens": tokens,
             }
-            for problem, tokens in batch
-            if problem.id not in self._known
+            for problem, tokens in fresh.values()
         ]
         if not rows:
             return
@@ -159,7 +159,7 @@ class ProblemStore:
         pq.write_table(pa.Table.from_pylist(rows, schema=PROBLEMS), temporary, compression="zstd")
         temporary.rename(part)
         self._next += 1
-        self._known.update(str(row["problem_id"]) for row in rows)
+        self._known.update(fresh)
 
 
 @dataclass(frozen=True, slots=True)

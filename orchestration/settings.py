@@ -24,7 +24,7 @@ FIGURES = ("png", "svg", "pdf")
 ROLES: dict[str, Role] = {
     "folder": "free",
     "strategies": "extends",
-    "seed": "extends",
+    "seeds": "extends",
     "keep": "free",
     "dataset": "changes",
     "dataset.count": "extends",
@@ -158,7 +158,7 @@ class EvaluateSettings:
 
     folder: str = "runs/evaluate"
     strategies: list[str] = field(default_factory=list)
-    seed: int = 0
+    seeds: list[int] = field(default_factory=lambda: [0])
     keep: str = "all"
     dataset: DatasetSettings = field(default_factory=DatasetSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
@@ -172,6 +172,7 @@ def check(settings: EvaluateSettings) -> None:
     """Raise UserError for the first value that cannot be meant."""
     if not settings.strategies:
         raise UserError.of("strategies", [], "name at least one, e.g. strategies=[greedy]")
+    _check_seeds(settings.seeds)
     _choose("keep", settings.keep, KEEPS)
     policy, budget = settings.policy, settings.budget
     _choose("policy.dtype", policy.dtype, DTYPES)
@@ -206,6 +207,16 @@ def check_report(report: ReportSettings) -> None:
     _at_least("report.resamples", report.resamples, 100)
     for kind in report.figures:
         _choose("report.figures", kind, FIGURES)
+
+
+def _check_seeds(seeds: list[int]) -> None:
+    if not seeds:
+        raise UserError.of("seeds", seeds, "name at least one, e.g. seeds=[0]")
+    for seed in seeds:
+        if not 0 <= seed < 1 << 63:
+            raise UserError.of("seeds", seed, "a seed lies between 0 and 9.2e18")
+        if seeds.count(seed) > 1:
+            raise UserError.of("seeds", seeds, f"{seed} stands there twice; it would draw the same again")
 
 
 def _choose(field_name: str, value: str, known: tuple[str, ...]) -> None:

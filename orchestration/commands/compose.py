@@ -199,6 +199,8 @@ def _build(kind: Any, value: Any, key: str) -> Any:
         read = _as(choice, value, key)
         if read is not None:
             return read
+    if typing.get_origin(kind) is list and isinstance(value, int | float | str):
+        raise UserError.of(key, value, f"it must be a list, as in {key}=[{value}]")
     raise UserError.of(key, value, f"it must be {_name(choices)}")
 
 

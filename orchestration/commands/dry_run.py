@@ -54,12 +54,13 @@ def show_plan(prepared: Prepared, console: Console) -> None:
     console.print(grid, highlight=False)
     console.print()
     head, cells = fitted(_HEAD, _cells(needs), console.width, ("FLOPs (exact)", "scored", "generations"))
-    console.print(rich_table(head, cells, _TITLE))
+    console.print(rich_table(head, cells, _TITLE if needs.seeds == 1 else _TITLE_SEEDS))
     for line in _verdict(prepared, needs, session):
         console.print(line, highlight=False, soft_wrap=True)
 
 
 _TITLE = "Expected for one problem, each strategy alone; at worst in brackets"
+_TITLE_SEEDS = "Expected for one problem with one seed, each strategy alone; at worst in brackets"
 
 _HEAD = ["strategy", "generations", "tokens", "scored", "FLOPs (paper)", "FLOPs (exact)"]
 
@@ -125,8 +126,9 @@ def _budget(prepared: Prepared) -> str:
 def _verdict(prepared: Prepared, needs: Needs, session: Session) -> list[str]:
     expected = needs.expected
     disk = ", ".join(f"{_size(size)} with keep={keep}" for keep, size in needs.disk.items())
+    seeds = f", each with {needs.seeds:,} seeds" if needs.seeds > 1 else ""
     lines = [
-        f"All {needs.problems:,} problems, samples shared: {expected.policy_tokens:,} tokens drawn, "
+        f"All {needs.problems:,} problems{seeds}, samples shared: {expected.policy_tokens:,} tokens drawn, "
         f"{expected.verifier_tokens:,} scored, {scientific(expected.paper)} FLOPs (paper), "
         f"{scientific(expected.exact)} (exact). What several samples share is scored once, so less may be scored.",
         "At worst: "

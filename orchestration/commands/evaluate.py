@@ -66,9 +66,9 @@ def _evaluate(prepared: Prepared, console: Console) -> None:
             display = Display(
                 console,
                 problems=session.problems,
-                problems_done=session.problems_done,
                 outcomes=session.outcomes,
                 outcomes_done=session.outcomes_done,
+                passes=session.passes,
             )
             display.__enter__()
 
@@ -128,7 +128,8 @@ def _announce(prepared: Prepared, session: Session, console: Console) -> None:
             f"{session.outcomes_done:,} of {session.outcomes:,} outcomes ({folder})"
         )
     else:
-        say(f"{prepared.described(session.problems)}; {len(prepared.strategies)} strategies")
+        seeds = f", {len(session.passes)} seeds" if len(session.passes) > 1 else ""
+        say(f"{prepared.described(session.problems)}; {len(prepared.strategies)} strategies{seeds}")
     if session.gone:
         say(
             f"not in the data any more: {session.gone:,} of the folder's problems; what it holds of them stays in the "

@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from orchestration.report.tables import scientific
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
+
+    from orchestration.evaluation import Pass
 
 WINDOW = 10.0
 """Seconds that rates are taken over: long enough to be steady, short enough to show a stall."""
@@ -131,10 +134,16 @@ class Display:
     """
 
     def __init__(
-        self, console: Console, *, problems: int, problems_done: int, outcomes: int, outcomes_done: int
+        self,
+        console: Console,
+        *,
+        problems: int,
+        outcomes: int,
+        outcomes_done: int,
+        passes: Sequence[Pass],
     ) -> None:
         self._console = console
-        self._problems, self._problems_done = problems, problems_done
+        self._problems, self._passes = problems, passes
         self._outcomes, self._outcomes_done = outcomes, outcomes_done
         self._gauge = Gauge(outcomes - outcomes_done)
         self._live: Any = None
@@ -170,18 +179,27 @@ class Display:
             self._next_line = progress.seconds + LINE
             self._console.print(self.line(reading), highlight=False, soft_wrap=True)
 
-    def problems_done(self, progress: Progress) -> int:
-        """Problems whose strategies have all ended; a task's outcomes are counted together."""
-        left = self._outcomes - self._outcomes_done
-        fresh = self._problems - self._problems_done
-        return self._problems_done + (progress.outcomes * fresh // left if left else 0)
+    def problems_done(self, progress: Progress) -> tuple[int, str]:
+        """Problems whose strategies have all ended for the seed that is at work, and that seed where there are several;
+        a task's outcomes are counted together."""
+        made = progress.outcomes
+        for one in self._passes[:-1]:
+            if made < one.outcomes_left:
+                break
+            made -= one.outcomes_left
+        else:
+            one = self._passes[-1]
+        fresh = self._problems - one.problems_done
+        done = one.problems_done + (made * fresh // one.outcomes_left if one.outcomes_left else 0)
+        return done, f" of seed {one.seed}" if len(self._passes) > 1 else ""
 
     def line(self, reading: Reading) -> str:
         """One line for logs, its fields always in the same order."""
         progress = reading.progress
+        problems, seed = self.problems_done(progress)
         parts = [
             clock(progress.seconds),
-            f"{self.problems_done(progress):,}/{self._problems:,} problems",
+            f"{problems:,}/{self._problems:,} problems{seed}",
             f"{self._outcomes_done + progress.outcomes:,}/{self._outcomes:,} outcomes",
             f"{reading.tokens_a_second:,.0f} tok/s",
             self._spent(progress),
@@ -208,6 +226,7 @@ class Display:
 
         progress = reading.progress
         done = self._outcomes_done + progress.outcomes
+        problems, seed = self.problems_done(progress)
         grid = Table.grid(padding=(0, 2))
         grid.add_column(style="bold", width=8)
         grid.add_column(width=30)
@@ -218,8 +237,8 @@ class Display:
             ended += f", {count:,} {name}" if count else ""
         grid.add_row(
             "problems",
-            ProgressBar(total=max(1, self._problems), completed=self.problems_done(progress), width=30),
-            f"{self.problems_done(progress):,} of {self._problems:,}",
+            ProgressBar(total=max(1, self._problems), completed=problems, width=30),
+            f"{problems:,} of {self._problems:,}{seed}",
         )
         grid.add_row(
             "outcomes",

@@ -56,11 +56,12 @@ def _list(run: Run, count: int, console: Console) -> None:
     from rich.text import Text
 
     shown = max(count, _LEAST_LISTED)
-    outcomes = run.outcomes().select(["problem_id", "strategy", "correct", "answer"]).to_pylist()
+    outcomes = run.outcomes().select(["problem_id", "strategy", "seed", "correct", "answer"]).to_pylist()
     strategies = list(dict.fromkeys(row["strategy"] for row in outcomes))
-    by: dict[str, dict[str, Any]] = {}
+    seeds = sorted({row["seed"] for row in outcomes})
+    by: dict[str, dict[tuple[str, int], Any]] = {}
     for row in outcomes:
-        by.setdefault(row["problem_id"], {})[row["strategy"]] = row
+        by.setdefault(row["problem_id"], {})[row["strategy"], row["seed"]] = row
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("problem", no_wrap=True, min_width=max(map(len, by), default=0))
     for place in range(len(strategies)):
@@ -68,13 +69,15 @@ def _list(run: Run, count: int, console: Console) -> None:
     table.add_column("question")
     questions = {row["problem_id"]: row["question"] for row in run.problems().to_pylist()}
     for problem in list(by)[:shown]:
-        marks = [_mark(by[problem].get(strategy)) for strategy in strategies]
+        marks = ["".join(_mark(by[problem].get((one, seed))) for seed in seeds) for one in strategies]
         question = visible(" ".join(questions.get(problem, "").split()))
         # The one column that may shrink; on one line, cut off where the terminal ends.
         table.add_row(problem, *marks, Text(question, no_wrap=True, overflow="ellipsis"))
     console.print(table)
     for place, strategy in enumerate(strategies):
         console.print(f"{place + 1}: {strategy}", highlight=False, markup=False)
+    if len(seeds) > 1:
+        console.print(f"A mark for each seed: {', '.join(map(str, seeds))}", highlight=False)
     if len(by) > shown:
         console.print(f"{len(by) - shown:,} more problems; count=... shows more.", highlight=False)
 
@@ -93,7 +96,8 @@ def _show(run: Run, problem_id: str, strategy: str | None, count: int, console: 
     problem = run.problem(problem_id)
     table = run.outcomes()
     outcomes = table.filter(pc.equal(table["problem_id"], problem_id)).to_pylist()
-    known = [row["strategy"] for row in outcomes]
+    known = list(dict.fromkeys(row["strategy"] for row in outcomes))
+    several = len({row["seed"] for row in outcomes}) > 1
     if strategy is not None and strategy not in known:
         raise UserError.of(
             "strategy", strategy, f"choose one of {', '.join(known)}{nearest(strategy, known)}"
@@ -106,15 +110,22 @@ def _show(run: Run, problem_id: str, strategy: str | None, count: int, console: 
     for outcome in outcomes:
         if strategy in (None, outcome["strategy"]):
             mine = [row for row in candidates if row["key"] == outcome["key"]]
-            _outcome(outcome, mine, count if strategy is None else len(mine), console)
+            _outcome(outcome, mine, count if strategy is None else len(mine), several, console)
 
 
-def _outcome(outcome: dict[str, Any], candidates: list[dict[str, Any]], count: int, console: Console) -> None:
+def _outcome(
+    outcome: dict[str, Any],
+    candidates: list[dict[str, Any]],
+    count: int,
+    several_seeds: bool,
+    console: Console,
+) -> None:
     from rich.text import Text
 
     console.print()
     verdict = {None: "", True: "right", False: "wrong"}[outcome["correct"]]
     head = Text(f"{outcome['strategy']}  ", style="bold")
+    head.append(f"seed {outcome['seed']}  " if several_seeds else "")
     head.append(
         f"answer {visible(str(outcome['answer']))} " if outcome["state"] == "answered" else outcome["state"]
     )

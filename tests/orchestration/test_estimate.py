@@ -23,6 +23,17 @@ def test_independent_samples_are_shared(words: list[str]) -> None:
     assert apart.expected.policy_tokens == 2 * alone.expected.policy_tokens
 
 
+def test_every_seed_draws_anew(words: list[str]) -> None:
+    one = estimate(prepared(words, "strategies=[greedy,best_of_n(n=4)]"), 10)
+    three = estimate(prepared(words, "strategies=[greedy,best_of_n(n=4)]", "seeds=[0,1,2]"), 10)
+    assert three.each == one.each
+    assert three.expected == one.expected + one.expected + one.expected
+    assert one.worst is not None
+    assert three.worst == one.worst + one.worst + one.worst
+    assert all(three.disk[keep] // 3 in (size, size - 1, size + 1) for keep, size in one.disk.items())
+    assert (three.problems, three.seeds) == (10, 3)
+
+
 def test_every_family_has_its_one_sample_and_it_is_the_same(words: list[str]) -> None:
     ladder = prepared(words)
     texts = [strategy.text for strategy in ladder.strategies]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from transformers import AutoTokenizer
 
@@ -94,7 +95,7 @@ def test_another_model_is_refused_before_anything_is_touched(
 def test_more_problems_and_strategies_extend_a_run(first: Run, words: list[str]) -> None:
     more = [word for word in words if not word.startswith("dataset.count")]
     session, run = start(
-        more, "dataset.count=8", "strategies=[greedy,majority(n=3)]", f"folder={first.folder}", "seed=0"
+        more, "dataset.count=8", "strategies=[greedy,majority(n=3)]", f"folder={first.folder}", "seeds=[0]"
     )
     assert (session.problems, session.outcomes, session.outcomes_done) == (8, 16, 6)
     assert len(run.outcomes()) == 30 + 2 + 8
@@ -108,6 +109,53 @@ def test_more_problems_and_strategies_extend_a_run(first: Run, words: list[str])
         for table in (old, kept)
     ]
     assert all(tokens[1][problem] == ids for problem, ids in tokens[0].items())
+
+
+def test_more_seeds_extend_a_run_and_repeat_nothing(words: list[str], tmp_path: Path) -> None:
+    common = ["strategies=[greedy,majority(n=2)]", "dataset.count=3", f"folder={tmp_path / 'run'}"]
+    session, run = start(words, *common, "seeds=[4]")
+    assert (session.problems, session.outcomes) == (3, 6)
+    before, spent = run.outcomes(), run.info["spent_flops"]
+    session, run = start(words, *common, "seeds=[4,0]")
+    assert [(one.seed, one.problems_done, one.outcomes_left) for one in session.passes] == [
+        (4, 3, 0),
+        (0, 0, 6),
+    ]
+    assert (session.problems, session.problems_done, session.outcomes, session.outcomes_done) == (3, 0, 12, 6)
+    assert run.info["seeds"] == [0, 4]
+    rows = run.outcomes()
+    assert rows.filter(pc.equal(rows["seed"], 4)).equals(before)
+    assert (
+        run.info["spent_flops"]
+        == spent + pc.sum(rows.filter(pc.equal(rows["seed"], 0))["spent_flops"]).as_py()
+    )
+    assert len(run.problems()) == 3
+
+    def tokens(run: Run, strategy: str, seed: int) -> list[Any]:
+        table = run.candidates(strategy=strategy).sort_by(
+            [("problem_id", "ascending"), ("index", "ascending")]
+        )
+        return table.filter(pc.equal(table["seed"], seed))["token_ids"].to_pylist()
+
+    assert tokens(run, "majority(n=2)", 0) != tokens(run, "majority(n=2)", 4)
+    assert tokens(run, "greedy", 0) == tokens(run, "greedy", 4)
+    fewer = [*words, "dataset.count=3"]
+    fresh = evaluate(["majority(n=2)"], seeds=range(2), folder=tmp_path / "fresh", settings=fewer)
+    assert fresh.info["seeds"] == [0, 1]
+    assert tokens(fresh, "majority(n=2)", 0) == tokens(run, "majority(n=2)", 0)
+
+
+def test_every_problem_has_its_first_seed_before_any_has_its_second(words: list[str], tmp_path: Path) -> None:
+    prepared = prepare(settings_of([*words, "strategies=[greedy]", "seeds=[1,0]", f"folder={tmp_path}"]))
+    tokenizer = AutoTokenizer.from_pretrained(prepared.policy)
+    store = ProblemStore(tmp_path)
+    stream = [task for task, _ in evaluation.tasks(prepared, identify(prepared), set(), store, tokenizer)]
+    assert [task.seed for task in stream] == [1] * 6 + [0] * 6
+    assert [task.id for task in stream] == [f"{task.prompt.id}/{task.seed}" for task in stream]
+    assert len({task.id for task in stream}) == len({task.keys for task in stream}) == 12
+    # Both seeds of a problem came in one batch, and it was stored once.
+    parts = sorted((tmp_path / "problems").glob("*.parquet"))
+    assert [pq.read_table(part).num_rows for part in parts] == [6]
 
 
 def test_a_budget_is_kept_and_a_larger_one_goes_on(words: list[str], tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ CHANGES = {
 # Another value adds rows or money.
 EXTENDS = {
     "strategies": "[greedy,majority(n=3)]",
-    "seed": "7",
+    "seeds": "[7]",
     "dataset.count": "9",
     "budget.flops": "1e9",
     "budget.tokens": "1e5",
@@ -176,6 +176,10 @@ def test_a_verifier_may_join_and_leave(words: list[str]) -> None:
     ("word", "message"),
     [
         ("strategies=[]", "name at least one"),
+        ("seeds=[]", "name at least one"),
+        ("seeds=[0,-1]", "seeds = -1: a seed lies between 0 and"),
+        ("seeds=[1,0,1]", "1 stands there twice"),
+        ("seeds=[9223372036854775808]", "a seed lies between 0 and"),
         ("keep=everything", "choose one of all, no_token_ids, answers"),
         ("policy.dtype=float23", "did you mean 'float32'"),
         ("policy.max_tokens=0", "at least 1"),

@@ -83,7 +83,11 @@ def test_lists_of_texts() -> None:
         ("dataset=table", "dataset.path must be given"),
         ("dataset.count=many", "a whole number or null"),
         ("dataset.count=1.5", "a whole number or null"),
-        ("seed=true", "it must be a whole number"),
+        ("seeds=[true]", "seeds = True: it must be a whole number"),
+        ("seeds=[0.5]", "seeds = 0.5: it must be a whole number"),
+        ("seeds=3", r"it must be a list, as in seeds=\[3\]"),
+        ("seeds=0,1,2", r"it must be a list, as in seeds=\[0,1,2\]"),
+        ("seed=1", "did you mean 'seeds'"),
         ("budget.flops=nan", "a number or null"),
         ("budget.flops=lots", "a number or null"),
         ("policy.prompt.chat=maybe", "true or false"),
@@ -103,8 +107,8 @@ def test_composing_twice_and_inside_another_hydra_application() -> None:
     from hydra import initialize_config_dir
 
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        assert settings("seed=3").seed == 3
-    assert settings().seed == 0
+        assert settings("seeds=[3,5]").seeds == [3, 5]
+    assert settings().seeds == [0]
 
 
 @pytest.mark.parametrize("root", ["evaluate", "report", "show", "train/policy", "train/prm"])

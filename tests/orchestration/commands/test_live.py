@@ -9,6 +9,7 @@ from rich.console import Console
 
 from actors.work import Progress
 from orchestration.commands.live import STALL, Display, Gauge, Lines, clock
+from orchestration.evaluation import Pass
 
 
 def at(seconds: float, outcomes: int = 0, **more: object) -> Progress:
@@ -70,7 +71,7 @@ def test_a_stall_is_noticed_and_ends() -> None:
 def test_off_a_terminal_a_line_comes_every_few_seconds() -> None:
     out = io.StringIO()
     console = Console(file=out, width=80)
-    with Display(console, problems=20, problems_done=10, outcomes=40, outcomes_done=20) as display:
+    with Display(console, problems=20, outcomes=40, outcomes_done=20, passes=[Pass(0, 10, 20)]) as display:
         for second in range(12):
             display.update(at(second, second, budget=10**12))
         display.update(at(12, 20, tasks_open=0))
@@ -83,10 +84,26 @@ def test_off_a_terminal_a_line_comes_every_few_seconds() -> None:
     assert "20/20 problems  40/40 outcomes" in lines[-1]
 
 
+def test_with_several_seeds_a_problem_is_one_of_the_seed_at_work() -> None:
+    passes = [Pass(3, 10, 0), Pass(0, 4, 12), Pass(7, 0, 20)]
+    console = Console(file=io.StringIO(), width=80)
+    display = Display(console, problems=10, outcomes=60, outcomes_done=28, passes=passes)
+    shown = [display.problems_done(at(1, outcomes)) for outcomes in (0, 6, 11, 12, 22, 32)]
+    assert shown == [
+        (4, " of seed 0"),
+        (7, " of seed 0"),
+        (9, " of seed 0"),
+        (0, " of seed 7"),
+        (5, " of seed 7"),
+        (10, " of seed 7"),
+    ]
+    assert "5/10 problems of seed 7  50/60 outcomes" in display.line(Gauge(32).observe(at(1, 22)))
+
+
 def test_stragglers_and_missing_replicas_are_named() -> None:
     out = io.StringIO()
     console = Console(file=out, width=80)
-    with Display(console, problems=2, problems_done=0, outcomes=4, outcomes_done=0) as display:
+    with Display(console, problems=2, outcomes=4, outcomes_done=0, passes=[Pass(0, 0, 4)]) as display:
         display.update(at(1, 1))
         display.update(at(40, 1, waiting_for="policy-1"))
     text = out.getvalue()
@@ -97,7 +114,7 @@ def test_stragglers_and_missing_replicas_are_named() -> None:
 def test_on_a_terminal_one_block_is_redrawn() -> None:
     out = io.StringIO()
     console = Console(file=out, width=100, height=40, force_terminal=True, color_system=None)
-    with Display(console, problems=20, problems_done=10, outcomes=40, outcomes_done=20) as display:
+    with Display(console, problems=20, outcomes=40, outcomes_done=20, passes=[Pass(0, 10, 20)]) as display:
         display.update(at(1))
         display.update(at(40, 10, budget=10**9, quarantined=1, wasted=3))
         display._live.refresh()
@@ -136,7 +153,7 @@ def test_the_first_ctrl_c_says_what_it_does_and_the_second_is_pythons_own(kind: 
     console = Console(file=out, width=80)
     before = signal.getsignal(signal.SIGINT)
     shown: Display | Lines = (
-        Display(console, problems=2, problems_done=0, outcomes=4, outcomes_done=0)
+        Display(console, problems=2, outcomes=4, outcomes_done=0, passes=[Pass(0, 0, 4)])
         if kind == "display"
         else Lines(console)
     )

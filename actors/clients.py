@@ -1,20 +1,22 @@
 """What a strategy is handed: policy, verifier and reader of one task, metered, seeded by place, paid from its purse.
 
-All strategies of a task share its draws and scores: who asks first pays (spent), whoever uses one is attributed it. It knows
-no strategy, only what is asked. Invariant: nothing is sent before its worst case is reserved, and every request sent is
-settled, also when it fails.
+All strategies of a task share its draws and scores: who asks first pays (spent), whoever uses one is attributed it, and what
+an earlier run has made (the prior) nobody pays. It knows no strategy, only what is asked. Invariant: nothing is sent before
+its worst case is reserved, and every request sent is settled, also when it fails.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
 from actors.engines.base import GenerateRequest, PolicyEngine, ScoreRequest, Scores
-from actors.ledger import Purse
+from actors.ledger import Kind, Purse
+from actors.messages import Row
 from actors.reader import TokenReader
+from actors.samples import NOTHING, Prior, sample_key, sample_row, score_key, score_row
 from actors.seeds import derive
 from actors.verifying import CallLost
 from actors.work import Cost, CostModel, Prompt, PurseEmpty, Sample, Sampling
@@ -23,6 +25,10 @@ Unit = Literal["paper", "exact"]
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+_KEPT: Kind = "kept"
+_FAILED: Kind = "failed"
+_LOST: Kind = "lost"
 
 _DrawKey = tuple[tuple[int, ...], tuple[int, ...], bool, Sampling]
 
@@ -47,7 +53,10 @@ class Meter:
 
 @dataclass(slots=True)
 class TaskBench:
-    """What the strategies of one task share: engines, purse, draws and scores that exist already."""
+    """What the strategies of one task share: engines, purse, draws and scores that exist already.
+
+    `policy_salt` and `verifier_salt` stand for all but the tokens that decides a draw or a score.
+    """
 
     prompt: Prompt
     seed: int
@@ -59,9 +68,15 @@ class TaskBench:
     verifier_cost: CostModel | None
     unit: Unit
     max_tokens: int
+    policy_salt: str = ""
+    verifier_salt: str = ""
+    prior: Prior = NOTHING
     draws: dict[_DrawKey, asyncio.Future[Sample]] = field(default_factory=dict)
     scores: dict[tuple[int, ...], asyncio.Future[tuple[float, ...]]] = field(default_factory=dict)
     scored: set[tuple[int, ...]] = field(default_factory=set)
+    paid: dict[tuple[int, ...], int] = field(default_factory=dict)
+    samples: list[Row] = field(default_factory=list)
+    score_rows: list[Row] = field(default_factory=list)
     ended: bool = False
 
     @property
@@ -73,6 +88,14 @@ class TaskBench:
         """Refuse what comes after `cancel`: it would be spent on no book."""
         if self.ended:
             raise RuntimeError("this task has ended")
+
+    def book_pruned(self, kept: Iterable[tuple[int, ...]]) -> None:
+        """Book the draws that stand in none of the `kept` solutions as pruned. (Token ids name a draw: of two that are equal
+        both are kept or none.)"""
+        whole = set(kept)
+        drawn = [ids for ids in self.paid if ids not in whole]
+        begun = {solution[:length] for length in {len(ids) for ids in drawn} for solution in whole}
+        self.purse.move("policy", "kept", "pruned", sum(self.paid[ids] for ids in drawn if ids not in begun))
 
     def price(self, cost: Cost) -> int:
         return cost.paper if self.unit == "paper" else cost.exact
@@ -178,8 +201,12 @@ class TaskPolicy:
             stop_ids=bench.reader.stop_ids if one_step else (),
             extend=one_step,
         )
+        key = sample_key(bench.policy_salt, request.seed, context, most)
+        if (known := bench.prior.samples.get(key)) is not None:
+            return known
         await bench.purse.reserve(worst)
-        took = worst
+        # A request that fails or is cancelled may have used all that was set aside for it.
+        took, kind = worst, _FAILED
         try:
             result = await bench.engine.generate(request)
             count = len(result.token_ids)
@@ -190,11 +217,14 @@ class TaskPolicy:
                 + cost.exact(len(context) - 1, count, count),
             )
             self._meter.spent += spent
-            took = bench.price(spent)
+            took, kind = bench.price(spent), _KEPT
         finally:
-            # A request that failed or was cancelled may have used all that was set aside for it.
-            bench.purse.settle(worst, took)
-        return Sample(result.token_ids, result.logprobs, result.finish)
+            bench.purse.settle(worst, took, "policy", kind)
+        sample = Sample(result.token_ids, result.logprobs, result.finish)
+        drawn = prefix + sample.token_ids
+        bench.paid[drawn] = bench.paid.get(drawn, 0) + took
+        bench.samples.append(sample_row(key, bench.prompt.id, bench.seed, place, len(prefix), sample))
+        return sample
 
 
 class TaskVerifier:
@@ -233,12 +263,19 @@ class TaskVerifier:
         assert cost is not None
         start = len(bench.prompt.token_ids)
         ids = bench.prompt.token_ids + solution
+        keys = [score_key(bench.verifier_salt, ids[: start + end]) for end in ends]
+        known = [bench.prior.scores.get(key) for key in keys]
+        if all(value is not None for value in known):
+            return tuple(value for value in known if value is not None)
+        bench.scored.update(
+            solution[:end] for end, value in zip(ends, known, strict=True) if value is not None
+        )
         new = _new_length(solution, ends, bench.scored)
         worst = bench.price(Cost(paper=cost.paper(new), exact=cost.exact(0, len(ids), len(solution))))
         request = ScoreRequest(ids, start, tuple(start + end for end in ends))
         while True:
             await bench.purse.reserve(worst)
-            took, lost = worst, False
+            took, kind = worst, _FAILED
             try:
                 scores = await bench.scorer.score(request)
                 if len(scores.values) != len(ends):
@@ -251,14 +288,17 @@ class TaskVerifier:
                     ),
                 )
                 self._meter.spent += spent
-                took = bench.price(spent)
-                bench.scored.update(solution[:end] for end in ends)
-                return scores.values
+                took, kind = bench.price(spent), _KEPT
+                for end, key, value in zip(ends, keys, scores.values, strict=True):
+                    if solution[:end] not in bench.scored:
+                        bench.score_rows.append(score_row(key, bench.prompt.id, value))
+                        bench.scored.add(solution[:end])
+                return tuple(v if k is None else k for k, v in zip(known, scores.values, strict=True))
             except CallLost:
                 # It may have been computed to the end before it was lost: paid in full, and asked again.
-                lost = True
+                kind = _LOST
             finally:
-                bench.purse.settle(worst, took, wasted=lost)
+                bench.purse.settle(worst, took, "verifier", kind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,10 @@ and attempt that hold the task; a task on its last attempt is alone with its rep
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from actors.ledger import Ledger
@@ -30,10 +32,21 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """More for a lease's purse; `amount` None says that there will be no more."""
+    """What a lease's purse has been granted in all; `total` None says that there will be no more."""
 
     lease: int
-    amount: int | None
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A lease as it stands on disk: who holds which task, and the FLOPs it is charged if it is never heard of again."""
+
+    lease: int
+    task_id: str
+    attempt: int
+    replica: str
+    flops: int
 
 
 class Allocator(Protocol):
@@ -43,7 +56,7 @@ class Allocator(Protocol):
         """FLOPs to lend a task when it starts."""
 
     def refill(self, task: Task, asked: int, held: int, free: int) -> int | None:
-        """FLOPs to lend a task that lacks `asked` and had `held`; None refuses for good."""
+        """FLOPs to lend a task that lacks `asked` and was granted `held` in all; None refuses for good."""
 
 
 @dataclass(slots=True)
@@ -51,23 +64,48 @@ class _Held:
     lease: Lease
     replica: str
     since: float
+    told: int
     reserved: int = 0
     asked: int = 0
     refused: bool = False
 
+    @property
+    def stuck(self) -> bool:
+        """Whether it waits for a refill with nothing under way that could return FLOPs."""
+        return self.asked > 0 and not self.reserved and not self.refused
+
+
+@dataclass(slots=True)
+class _Hands:
+    """What one replica holds, and the leases of which it has not been told all."""
+
+    leases: dict[int, _Held] = field(default_factory=dict)
+    news: dict[int, None] = field(default_factory=dict)
+
 
 class LeaseBook:
-    """Queue and leases over one ledger."""
+    """Queue and leases over one ledger. `attempts` are losses of tasks before this book was made, `first` is the number of
+    its first lease."""
 
-    def __init__(self, ledger: Ledger, allocator: Allocator) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        allocator: Allocator,
+        *,
+        attempts: Mapping[str, int] | None = None,
+        first: int = 1,
+    ) -> None:
         self.ledger = ledger
         self._allocator = allocator
         self._queue: deque[Task] = deque()
         # One more loss ends these: each is leased alone, for among them may be what kills replicas.
         self._suspects: deque[Task] = deque()
-        self._attempts: dict[str, int] = {}
+        self._attempts: dict[str, int] = dict(attempts or {})
         self._held: dict[int, _Held] = {}
-        self._next = 1
+        self._hands: dict[str, _Hands] = {}
+        self._asking: dict[int, _Held] = {}
+        self._stuck = 0
+        self._next = first
 
     @property
     def queued(self) -> int:
@@ -78,15 +116,36 @@ class LeaseBook:
         return len(self._held)
 
     def held_by(self, replica: str) -> tuple[int, ...]:
-        return tuple(i for i, held in self._held.items() if held.replica == replica)
+        hands = self._hands.get(replica)
+        return tuple(hands.leases) if hands else ()
 
     def oldest(self, now: float, count: int) -> tuple[tuple[str, float], ...]:
         """The tasks that are longest in hand: (problem and replica, seconds)."""
-        oldest = sorted(self._held.values(), key=lambda held: held.since)[:count]
+        # Leases are numbered as they are handed out.
+        oldest = itertools.islice(self._held.values(), count)
         return tuple((f"{held.lease.task.prompt.id} on {held.replica}", now - held.since) for held in oldest)
 
     def add(self, task: Task) -> None:
-        self._queue.append(task)
+        """Queue a task; one that was lost before, and is lost at most once more, waits to be alone with its replica."""
+        last = self._attempts.get(task.id, 0) >= MAX_ATTEMPTS - 1
+        (self._suspects if last else self._queue).append(task)
+
+    def restore(self, holds: Iterable[Hold], now: float) -> list[Hold]:
+        """Take over what an earlier book handed out, of the tasks queued; return those whose task is not there."""
+        wanted = {hold.task_id: hold for hold in holds}
+        for queue in (self._queue, self._suspects):
+            tasks = [task for task in queue if task.id in wanted]
+            queued = [task for task in queue if task.id not in wanted]
+            queue.clear()
+            queue.extend(queued)
+            for task in tasks:
+                hold = wanted.pop(task.id)
+                self.ledger.restore(hold.lease, hold.flops)
+                self._attempts[task.id] = hold.attempt
+                self._take(_Held(Lease(hold.lease, hold.attempt, task, hold.flops), hold.replica, now, 0))
+                # Its holder may not have been told of the last grant.
+                self._hands[hold.replica].news[hold.lease] = None
+        return list(wanted.values())
 
     def lease(self, replica: str, sequences: int, now: float, replicas: int = 1) -> list[Lease]:
         """Hand out tasks worth about `sequences` sequences, as far as the budget lets them start.
@@ -94,8 +153,9 @@ class LeaseBook:
         Towards the end of the queue one replica gets no more than its share, so that the last tasks do not wait in one
         place (guided self-scheduling).
         """
-        mine = self.held_by(replica)
-        if any(self._held[number].lease.attempt == MAX_ATTEMPTS for number in mine):
+        mine = self._hands.setdefault(replica, _Hands()).leases
+        # Whoever is on its last attempt is alone: looking at one lease is enough.
+        if any(held.lease.attempt == MAX_ATTEMPTS for held in itertools.islice(mine.values(), 1)):
             return []
         if self._suspects and sequences > 0 and not mine:
             alone = self._start(self._suspects, replica, now)
@@ -120,8 +180,21 @@ class LeaseBook:
         attempt = self._attempts[task.id] = self._attempts.get(task.id, 0) + 1
         lease = Lease(self._next, attempt, task, grant)
         self._next += 1
-        self._held[lease.id] = _Held(lease, replica, now)
+        self._take(_Held(lease, replica, now, grant))
         return lease
+
+    def _take(self, held: _Held) -> None:
+        self._held[held.lease.id] = held
+        self._hands.setdefault(held.replica, _Hands()).leases[held.lease.id] = held
+
+    def _drop(self, lease: int) -> _Held:
+        held = self._held.pop(lease)
+        hands = self._hands[held.replica]
+        del hands.leases[lease]
+        hands.news.pop(lease, None)
+        self._asking.pop(lease, None)
+        self._stuck -= held.stuck
+        return held
 
     def starve(self) -> list[Task]:
         """Take the tasks that can never start: nothing runs that could return FLOPs, and their first grant does not fit."""
@@ -134,66 +207,109 @@ class LeaseBook:
         gone = {task.id for task in starved}
         self._suspects = deque(task for task in self._suspects if task.id not in gone)
         self._queue = deque(task for task in self._queue if task.id not in gone)
+        for task in starved:
+            self._attempts.pop(task.id, None)
         return starved
 
-    def report(self, lease: int, spent: int, reserved: int, lacking: int) -> None:
-        """Note what a running lease has spent and reserved so far, and what it lacks to go on."""
+    def report(self, lease: int, spent: int, reserved: int, lacking: int, granted: int | None = None) -> None:
+        """Note what a running lease has spent and reserved so far, and what it lacks to go on with the `granted` FLOPs that
+        it knows of (None: all of them)."""
         held = self._held.get(lease)
-        if held is not None:
-            self.ledger.report(lease, spent, reserved)
-            held.reserved, held.asked = reserved, lacking
+        if held is None:
+            return
+        self.ledger.report(lease, spent, reserved)
+        total = self.ledger.granted(lease)
+        held.told = total if granted is None else granted
+        # What was granted while its report was under way it does not lack.
+        asked = max(0, lacking - (total - held.told))
+        self._set(held, reserved, asked, held.refused)
 
-    def refills(self) -> dict[str, list[Grant]]:
-        """Answer the purses that ask, by replica. A purse is refused only when nobody is left to return FLOPs."""
-        answers: dict[str, list[Grant]] = {}
+    def _set(self, held: _Held, reserved: int, asked: int, refused: bool) -> None:
+        self._stuck -= held.stuck
+        held.reserved, held.asked, held.refused = reserved, asked, refused
+        self._stuck += held.stuck
+        if held.asked > 0 and not held.refused:
+            self._asking[held.lease.id] = held
+        else:
+            self._asking.pop(held.lease.id, None)
+
+    def refill(self) -> None:
+        """Answer the purses that ask. A purse is refused only when nobody is left to return FLOPs."""
         waiting: list[_Held] = []
-        for held in self._held.values():
-            if held.asked <= 0 or held.refused:
-                continue
-            task = held.lease.task
-            amount = self._allocator.refill(task, held.asked, held.lease.grant, self.ledger.free)
-            if amount is not None and self.ledger.grant(held.lease.id, amount):
-                answers.setdefault(held.replica, []).append(Grant(held.lease.id, amount))
-                held.asked = 0
-            elif amount is None:
-                held.refused = True
-                answers.setdefault(held.replica, []).append(Grant(held.lease.id, None))
+        for number in sorted(self._asking):
+            held = self._asking[number]
+            task, granted = held.lease.task, self.ledger.granted(number)
+            amount = self._allocator.refill(task, held.asked, granted, self.ledger.free)
+            if amount is None:
+                self._refuse(held)
+            elif self.ledger.grant(number, amount):
+                self._set(held, held.reserved, 0, refused=False)
+                self._hands[held.replica].news[number] = None
             else:
                 waiting.append(held)
         # One that was refused ends now, and one with a request in flight goes on: both may return FLOPs.
-        stuck = all(held.asked > 0 and not held.reserved and not held.refused for held in self._held.values())
-        if waiting and stuck:
+        if waiting and self._stuck == len(self._held):
             # The youngest give up first, as many as it takes for what they return to carry the oldest on.
-            oldest, *others = sorted(waiting, key=lambda held: held.lease.id)
+            oldest, *others = waiting
             lacking = oldest.asked - self.ledger.free
             for held in reversed(others or [oldest]):
-                held.refused = True
-                answers.setdefault(held.replica, []).append(Grant(held.lease.id, None))
+                self._refuse(held)
                 lacking -= self.ledger.unspent(held.lease.id)
                 if lacking <= 0:
                     break
-        return answers
+
+    def _refuse(self, held: _Held) -> None:
+        self._set(held, held.reserved, held.asked, refused=True)
+        self._hands[held.replica].news[held.lease.id] = None
+
+    def grants(self, replica: str) -> list[Grant]:
+        """What a replica has not been told yet of its leases' grants; to be asked for as it is told."""
+        hands = self._hands.get(replica)
+        if hands is None:
+            return []
+        news, hands.news = hands.news, {}
+        return [
+            Grant(number, None if hands.leases[number].refused else self.ledger.granted(number))
+            for number in news
+        ]
+
+    def holds(self, leases: Iterable[int]) -> list[Hold]:
+        """Leases as they must stand on disk before their holder is told of them."""
+        return [
+            Hold(number, held.lease.task.id, held.lease.attempt, held.replica, self.ledger.exposure(number))
+            for number in leases
+            if (held := self._held.get(number)) is not None
+        ]
 
     def settle(self, lease: int, spent: int, wasted: int = 0) -> None:
         """End a lease that is held and came to its end; what it did not spend is free again."""
-        held = self._held.pop(lease)
+        held = self._drop(lease)
         self.ledger.close(lease, spent, wasted)
         del self._attempts[held.lease.task.id]
 
-    def holds(self, lease: int, attempt: int) -> bool:
+    def knows(self, lease: int) -> bool:
+        return lease in self._held
+
+    def counts(self, lease: int, attempt: int) -> bool:
         """Whether a report of this lease and attempt still counts."""
         held = self._held.get(lease)
         return held is not None and held.lease.attempt == attempt
 
-    def lose(self, lease: int, spent: int | None = None) -> tuple[Lease, int, bool]:
+    def lose(self, lease: int, spent: int | None = None, *, blame: bool = True) -> tuple[Lease, int, bool]:
         """Take back a lease that failed: the lease, what is charged as waste, and whether its task is given up.
 
         `spent` is what its replica says that it took, None where the replica is gone. A task that is not given up is
-        queued again, at the front.
+        queued again, at the front. Without `blame` (it was stopped, for no fault of its own) the attempt does not count.
         """
-        held = self._held.pop(lease)
-        waste = self.ledger.lose(lease, spent)
+        held = self._drop(lease)
+        if spent is None:
+            waste = self.ledger.lose(lease)
+        else:
+            waste = spent
+            self.ledger.close(lease, spent, spent)
         task = held.lease.task
+        if not blame:
+            self._attempts[task.id] -= 1
         lost = self._attempts[task.id]
         if lost >= MAX_ATTEMPTS:
             del self._attempts[task.id]

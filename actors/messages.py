@@ -2,47 +2,60 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from actors.engines.base import EngineCounters, EngineInfo
-from actors.leases import Grant, Lease
-from actors.work import Outcome
+from actors.leases import Grant, Hold, Lease
+from actors.ledger import Entry
+from actors.work import Outcome, State
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """Scheduler to replica. `holds` names every lease the scheduler counts on: others are dropped."""
+    """Scheduler to replica. `holds` names every lease the scheduler counts on: others are dropped. `stop` ends all that is
+    in hand as it stands. `life` numbers the schedulers of a run: orders of an earlier one than the last are refused."""
 
     leases: tuple[Lease, ...]
     grants: tuple[Grant, ...]
     acknowledged: tuple[int, ...]
     holds: tuple[int, ...]
+    stop: bool = False
+    life: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A lease that came to its end: an outcome per strategy, or `error` where the task itself failed.
+    """A lease that came to its end: an outcome per strategy, or `error` where the task itself failed, and what it took.
 
-    `wasted` is the part of `spent` that went for calls whose verifier was lost.
+    `stopped` says that it was ended by order, for no fault of its own.
     """
 
     lease: int
     attempt: int
     task_id: str
     outcomes: tuple[Outcome, ...]
-    spent: int
+    entries: tuple[Entry, ...]
     error: str = ""
-    wasted: int = 0
+    stopped: bool = False
+
+    @property
+    def spent(self) -> int:
+        return sum(entry.flops for entry in self.entries)
+
+    @property
+    def wasted(self) -> int:
+        return sum(entry.flops for entry in self.entries if entry.wasted)
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Where a running lease's purse stands."""
+    """Where a running lease's purse stands; `granted` is what its replica knows of."""
 
     lease: int
+    granted: int
     spent: int
     reserved: int
     lacking: int
@@ -69,24 +82,39 @@ class ReplicaInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Settlement:
-    """Scheduler to run writer: this attempt's staged record counts, at this price in FLOPs of the budget, `wasted` of
-    which went for lost calls."""
+class Record:
+    """What a finished attempt leaves on disk: outcomes, and rows of the other tables by column name."""
 
-    task_id: str
-    attempt: int
-    spent: int
-    wasted: int = 0
+    outcomes: tuple[Outcome, ...]
+    candidates: list[Row] = field(default_factory=list)
+    samples: list[Row] = field(default_factory=list)
+    scores: list[Row] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
-class Waste:
-    """Scheduler to run writer: FLOPs charged for work that was lost."""
+class Settlement:
+    """Scheduler to run writer: this attempt's staged record counts, and is paid so."""
 
+    lease: int
     task_id: str
     attempt: int
-    flops: int
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Scheduler to run writer: a lease came to nothing, and is charged so. `blamed` losses count as attempts."""
+
+    lease: int
+    task_id: str
+    attempt: int
+    entries: tuple[Entry, ...]
     reason: str
+    blamed: bool = True
+
+    @property
+    def flops(self) -> int:
+        return sum(entry.flops for entry in self.entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,3 +123,32 @@ class GivenUp:
 
     task_id: str
     outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Scheduler to run writer: what is to be made durable together."""
+
+    holds: tuple[Hold, ...] = ()
+    settled: tuple[Settlement, ...] = ()
+    losses: tuple[Loss, ...] = ()
+    given_up: tuple[GivenUp, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """Run writer to a scheduler that starts: where the run stands on disk.
+
+    FLOPs `spent` and `wasted`, of the budget's accounting; leases that are open; losses of tasks that go on; a number
+    above every lease's so far; how many schedulers there were; and what this session has ended.
+    """
+
+    spent: int
+    wasted: int
+    holds: tuple[Hold, ...]
+    attempts: dict[str, int]
+    next_lease: int
+    life: int
+    outcomes: dict[State, int]
+    verifier_tokens: int
+    seconds: float

@@ -1,50 +1,49 @@
 """Processes onto machines: makes Ray actors of scheduler, writer and replicas, and runs tasks through them from a driver.
 
-The driver creates every actor (actors die with their owner) and hands the scheduler the handles. It knows nothing of
-problems or strategies. Invariant: all building of an actor happens in its constructor, for a restart re-runs nothing else.
+The driver creates every actor (actors die with their owner) and hands the scheduler their names. It knows nothing of
+problems or strategies. Invariant: all building of an actor happens in its constructor, for a restart re-runs nothing else;
+a scheduler that died is given the tasks again that have not ended.
 """
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import logging
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
+from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.engines.base import EngineCounters, ScoreRequest, Scores
+from actors.driving import Driver, get
 from actors.errors import UserError
 from actors.leases import Allocator
-from actors.messages import GivenUp, Orders, ReplicaInfo, Report, Row, Settlement, Waste
+from actors.links import LibraryLink, VerifierLink, WriterLink
+from actors.messages import ReplicaInfo
 from actors.reader import Judge
 from actors.replicas import Bench, ModelPlan, PolicyReplica, VerifierReplica
+from actors.run_log import parts
 from actors.run_writer import Retention, RunWriter
-from actors.scheduler import Scheduler
-from actors.verifying import VerifierGone
-from actors.work import Outcome, Progress, Task
-
-WINDOW = 2_000
-"""Tasks that wait in the scheduler at once; the data set is streamed behind it."""
-
-TICK = 0.25
-"""Seconds between two looks of the driver at the run's progress."""
+from actors.samples import SampleLibrary
+from actors.shells import SchedulerActor
+from actors.work import Progress, Task
 
 NEWS = 5.0
 """Seconds between two words on what a start waits for."""
+
+GRACE = 30.0
+"""Seconds that what is in hand may take to end after the first Ctrl-C."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
     """Everything a run needs besides its tasks. `budget` is in FLOPs of `bench.unit`; None: unlimited. `address` is that of
-    a Ray cluster to join."""
+    a Ray cluster to join; `reuse` are folders of other runs whose samples and scores are used where they fit, `grace` the
+    seconds that what is in hand has to end in after Ctrl-C."""
 
     folder: Path
     policy: ModelPlan
@@ -55,138 +54,25 @@ class RunPlan:
     budget: int | None = None
     retention: Retention = "all"
     address: str | None = None
-
-
-# Thin shells: an actor's methods are the plain class's, made where its process is.
-
-
-class _WriterActor:
-    def __init__(self, folder: Path, judge: Judge | None, retention: Retention) -> None:
-        self._writer = RunWriter(folder, judge, retention)
-
-    def books(self) -> tuple[int, int]:
-        return self._writer.books
-
-    def label(self, labels: dict[str, str | None]) -> None:
-        self._writer.label(labels)
-
-    def stage(self, task: str, attempt: int, outcomes: tuple[Outcome, ...], rows: list[Row]) -> None:
-        self._writer.stage(task, attempt, outcomes, rows)
-
-    def commit(self, settled: list[Settlement], wasted: list[Waste], given_up: list[GivenUp]) -> list[str]:
-        return self._writer.commit(settled, wasted, given_up)
-
-    def close(self) -> None:
-        self._writer.close()
-
-
-class _Writer:
-    """Typed client of the writer's actor."""
-
-    def __init__(self, handle: Any) -> None:
-        self._handle = handle
-
-    async def commit(
-        self, settled: list[Settlement], wasted: list[Waste], given_up: list[GivenUp]
-    ) -> list[str]:
-        missing: list[str] = await self._handle.commit.remote(settled, wasted, given_up)
-        return missing
-
-    async def stage(self, task: str, attempt: int, outcomes: tuple[Outcome, ...], rows: list[Row]) -> None:
-        await self._handle.stage.remote(task, attempt, outcomes, rows)
-
-
-class _Verifier:
-    """Typed client of a verifier replica's actor."""
-
-    def __init__(self, handle: Any) -> None:
-        self._handle = handle
-
-    async def ready(self) -> None:
-        try:
-            await self._handle.info.remote()
-        except ActorDiedError as error:
-            raise VerifierGone(str(error)) from None
-
-    async def score(self, requests: list[ScoreRequest]) -> list[Scores | str]:
-        answers: list[Scores | str] = await self._handle.score.remote(requests)
-        return answers
-
-    async def restart(self) -> None:
-        ray.kill(self._handle, no_restart=False)
-
-
-class _Policy:
-    """Typed client of a policy replica's actor."""
-
-    def __init__(self, handle: Any) -> None:
-        self._handle = handle
-
-    async def ready(self) -> None:
-        while True:
-            try:
-                await self._handle.info.remote()
-                return
-            except ActorUnavailableError:
-                # It is being restarted, or its machine is being replaced; one that is dead raises ActorDiedError.
-                await asyncio.sleep(0.5)
-
-    async def exchange(self, orders: Orders) -> Report:
-        reference = self._handle.exchange.remote(orders)
-        try:
-            report: Report = await reference
-        except asyncio.CancelledError:
-            # Giving up waiting does not stop the call, and it would go on spending.
-            ray.cancel(reference)
-            raise
-        return report
-
-    async def restart(self) -> None:
-        ray.kill(self._handle, no_restart=False)
+    reuse: tuple[Path, ...] = ()
+    grace: float = GRACE
 
 
 class _PolicyActor(PolicyReplica):
     """Finds its peers by name: handles among a constructor's arguments would be lost to a restart."""
 
     def __init__(
-        self, name: str, plan: ModelPlan, bench: Bench, verifiers: tuple[str, ...], writer: str
-    ) -> None:
-        links = tuple(_Verifier(ray.get_actor(verifier)) for verifier in verifiers)
-        super().__init__(name, plan, bench, links, _Writer(ray.get_actor(writer)))
-
-
-class _SchedulerActor:
-    def __init__(
         self,
-        replicas: dict[str, Any],
-        writer: Any,
-        allocator: Allocator,
-        budget: int | None,
-        books: tuple[int, int],
+        name: str,
+        plan: ModelPlan,
+        bench: Bench,
+        verifiers: tuple[str, ...],
+        writer: str,
+        library: str | None,
     ) -> None:
-        self._scheduler = Scheduler(
-            {name: _Policy(handle) for name, handle in replicas.items()},
-            _Writer(writer),
-            allocator,
-            budget=budget,
-            spent=books[0],
-            wasted=books[1],
-        )
-
-    async def submit(self, tasks: list[Task]) -> None:
-        await self._scheduler.submit(tasks)
-
-    async def close(self) -> None:
-        await self._scheduler.close()
-
-    async def drain(self) -> None:
-        await self._scheduler.drain()
-
-    async def run(self) -> None:
-        await self._scheduler.run()
-
-    async def progress(self) -> Progress:
-        return self._scheduler.progress()
+        links = tuple(VerifierLink(ray.get_actor(verifier)) for verifier in verifiers)
+        shelf = None if library is None else LibraryLink(ray.get_actor(library))
+        super().__init__(name, plan, bench, links, WriterLink(ray.get_actor(writer)), shelf)
 
 
 def start_ray(address: str | None = None, cpus: int | None = None) -> None:
@@ -217,14 +103,13 @@ class Cluster:
         self._joined = bool(plan.address or os.environ.get("RAY_ADDRESS"))
         self._check_room()
         self._run = uuid.uuid4().hex[:8]
-        # The folder is on the driver's machine, so its writer is too; workers have another current folder.
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._writer = (
-            ray.remote(_WriterActor)
-            .options(num_cpus=0, name=self._named("writer"), scheduling_strategy=here)
-            .remote(plan.folder.resolve(), plan.judge, plan.retention)
+        # Workers have another current folder.
+        self._writer = self._helper(RunWriter, "writer").remote(
+            plan.folder.resolve(), plan.judge, plan.retention
         )
-        books = _get(self._writer.books.remote())
+        # It compacts what an earlier writer left: only then is all that the folder has to offer in its parts.
+        get(self._writer.unfinished.remote())
+        self._library = self._open_library()
         self.verifiers = self._verifiers()
         self.policies = {
             f"policy-{i}": self._actor(_PolicyActor, plan.policy, f"policy-{i}").remote(
@@ -233,13 +118,20 @@ class Cluster:
                 plan.bench,
                 tuple(self._named(name) for name in self.verifiers),
                 self._named("writer"),
+                None if self._library is None else self._named("library"),
             )
             for i in range(plan.policy.replicas)
         }
-        self._scheduler = (
-            ray.remote(_SchedulerActor)
-            .options(num_cpus=0, max_concurrency=1000)
-            .remote(self.policies, self._writer, plan.allocator, plan.budget, books)
+        self._scheduler = self._helper(
+            SchedulerActor, "scheduler", max_restarts=-1, max_task_retries=0, max_concurrency=1000
+        ).remote(
+            {name: self._named(name) for name in self.policies},
+            self._named("writer"),
+            plan.allocator,
+            plan.budget,
+        )
+        self._driver = Driver(
+            self._scheduler, self._writer, self.verifiers, grace=plan.grace, scarce=self._scarce
         )
 
     def __enter__(self) -> Cluster:
@@ -263,10 +155,14 @@ class Cluster:
                 ready, waiting = ray.wait(waiting, timeout=NEWS)
                 if not ready:
                     plan = self._plan.policy if kind == "policy" else self._plan.verifier
-                    on_progress(replace(self._progress(), waiting_for=_asked(kind, plan)))
+                    on_progress(
+                        replace(
+                            self._driver.progress(), waiting_for=f"{_asked(kind, plan)}: {self._scarce()}"
+                        )
+                    )
                     continue
                 try:
-                    infos.append(_get(ready[0]))
+                    infos.append(get(ready[0]))
                 except RayActorError:
                     if not first or not waiting:
                         raise
@@ -279,58 +175,33 @@ class Cluster:
     ) -> Progress:
         """Stream (task, reference answer) pairs through the replicas; returns when every task has ended.
 
-        The answer goes to the run writer alone. Ctrl-C lets what is in hand end, then raises KeyboardInterrupt.
+        The answer goes to the run writer alone. Ctrl-C lets what is in hand end within `RunPlan.grace` seconds, then raises
+        KeyboardInterrupt; a second one raises it at once.
         """
-        stream = iter(tasks)
-        more = self._submit(stream, WINDOW)
-        running = self._scheduler.run.remote()
-        try:
-            while True:
-                if not more:
-                    _get(self._scheduler.close.remote())
-                done, _ = ray.wait([running], timeout=TICK)
-                progress = self._progress()
-                on_progress(progress)
-                if done:
-                    _get(running)
-                    return progress
-                if more and progress.tasks_open < WINDOW // 2:
-                    more = self._submit(stream, WINDOW // 2)
-        except KeyboardInterrupt:
-            _get(self._scheduler.drain.remote())
-            while not ray.wait([running], timeout=TICK)[0]:
-                on_progress(self._progress())
-            raise
+        return self._driver.run(tasks, on_progress)
 
     def close(self) -> None:
         """Compact the run folder and end every actor of this run."""
         try:
-            _get(self._writer.close.remote())
+            get(self._writer.close.remote())
         finally:
-            for handle in [self._scheduler, self._writer, *self.policies.values(), *self.verifiers.values()]:
+            helpers = [self._scheduler, self._writer, *([] if self._library is None else [self._library])]
+            for handle in [*helpers, *self.policies.values(), *self.verifiers.values()]:
                 ray.kill(handle)
 
-    def _submit(self, stream: Iterator[tuple[Task, str | None]], count: int) -> bool:
-        batch = list(itertools.islice(stream, count))
-        if batch:
-            _get(self._writer.label.remote({task.id: label for task, label in batch}))
-            _get(self._scheduler.submit.remote([task for task, _ in batch]))
-        return len(batch) == count
+    def _helper(self, kind: type, name: str, **options: Any) -> Any:
+        """An actor that stays on the driver's machine and takes none of its cores: the folder is there."""
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        return ray.remote(kind).options(
+            num_cpus=0, name=self._named(name), scheduling_strategy=here, **options
+        )
 
-    def _progress(self) -> Progress:
-        progress: Progress = _get(self._scheduler.progress.remote())
-        busy = 0.0
-        alive = 0
-        references = [handle.counters.remote() for handle in self.verifiers.values()]
-        ready, _ = ray.wait(references, num_returns=len(references), timeout=TICK) if references else ([], [])
-        for reference in ready:
-            try:
-                counters: EngineCounters = ray.get(reference)
-            except RayActorError:
-                continue
-            busy += counters.busy_seconds
-            alive += 1
-        return replace(progress, verifier_busy=busy, verifier_replicas=alive)
+    def _open_library(self) -> Any:
+        """The library of what exists already; None where that is nothing."""
+        folders = [folder.resolve() for folder in (self._plan.folder, *self._plan.reuse)]
+        if not any(parts(folder, "samples") for folder in folders):
+            return None
+        return self._helper(SampleLibrary, "library", max_restarts=-1, max_task_retries=-1).remote(folders)
 
     def _verifiers(self) -> dict[str, Any]:
         plan = self._plan.verifier
@@ -355,6 +226,14 @@ class Cluster:
             max_concurrency=1000,
         )
 
+    def _scarce(self) -> str:
+        """What the cluster has left for replicas that are not up."""
+        have, free = ray.cluster_resources(), ray.available_resources()
+        kinds = ["CPU"] + ["GPU"] * bool(
+            self._plan.policy.gpus or (self._plan.verifier and self._plan.verifier.gpus)
+        )
+        return ", ".join(f"{free.get(kind, 0.0):g} of {have.get(kind, 0.0):g} {kind} free" for kind in kinds)
+
     def _check_room(self) -> None:
         """A replica that fits nowhere would wait for ever without a word."""
         have = ray.cluster_resources()
@@ -378,19 +257,3 @@ def _asked(kind: str, plan: ModelPlan | None) -> str:
     assert plan is not None
     gpus = f" and {plan.gpus:g} GPU" if plan.gpus else ""
     return f"a {kind} replica ({plan.replicas} x {plan.cpus:g} CPU{gpus} asked for)"
-
-
-def _get(reference: Any) -> Any:
-    """`ray.get` that gives a UserError of the other side back as itself."""
-    try:
-        return ray.get(reference)
-    except (RayTaskError, RayActorError) as error:
-        cause = error.cause if isinstance(error, RayTaskError) else error
-        if isinstance(cause, UserError):
-            raise cause from None
-        if isinstance(cause, RayActorError):
-            # A constructor's mistake arrives as the text of its traceback, also through another actor that met it.
-            _, mark, tail = str(error).rpartition("UserError: ")
-            if mark:
-                raise UserError(tail.strip().splitlines()[0]) from None
-        raise

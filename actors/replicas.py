@@ -25,9 +25,10 @@ from actors.engines.scoring import ScoringEngine
 from actors.leases import Lease
 from actors.ledger import Purse
 from actors.memory import keep_freed_memory
-from actors.messages import Account, Finished, Orders, ReplicaInfo, Report, Row
+from actors.messages import Account, Finished, Orders, Record, ReplicaInfo, Report, Row
 from actors.reader import ReaderPlan, TokenReader
 from actors.rows import candidate_rows
+from actors.samples import Prior
 from actors.verifying import RemoteScorer, VerifierLink
 from actors.work import Cost, CostModel, Outcome, PurseEmpty, Solution, Strategy, Task
 
@@ -68,13 +69,16 @@ class ModelPlan:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What every task of a run is worked on with."""
+    """What every task of a run is worked on with. The salts stand for all of the models' set-up that decides a draw or a
+    score: whatever exists under the same salt is used again."""
 
     reader: ReaderPlan
     policy_cost: CostModel
     verifier_cost: CostModel | None
     unit: Unit
     max_tokens: int
+    policy_salt: str = ""
+    verifier_salt: str = ""
 
 
 def _leave(error: EngineError) -> None:
@@ -119,9 +123,13 @@ class VerifierReplica:
 class StageClient(Protocol):
     """The run writer as a replica sees it."""
 
-    async def stage(
-        self, task_id: str, attempt: int, outcomes: tuple[Outcome, ...], rows: list[Row]
-    ) -> None: ...
+    async def stage(self, task_id: str, attempt: int, record: Record) -> None: ...
+
+
+class PriorClient(Protocol):
+    """The library of what exists already, as a replica sees it."""
+
+    async def prior(self, problem_id: str) -> Prior: ...
 
 
 class PolicyReplica:
@@ -134,10 +142,11 @@ class PolicyReplica:
         bench: Bench,
         verifiers: tuple[VerifierLink, ...],
         writer: StageClient,
+        library: PriorClient | None = None,
     ) -> None:
         keep_freed_memory()
         torch.set_num_threads(plan.threads)
-        self._name, self._bench, self._writer = name, bench, writer
+        self._name, self._bench, self._writer, self._library = name, bench, writer, library
         self._engine = LocalEngine.load(
             plan.path,
             device=plan.torch_device(),
@@ -148,17 +157,22 @@ class PolicyReplica:
         self._scorers = [RemoteScorer(verifiers, key) for key in range(len(verifiers))]
         self._work: dict[int, asyncio.Task[None]] = {}
         self._purses: dict[int, Purse] = {}
-        self._widths: dict[int, int] = {}
+        self._leases: dict[int, Lease] = {}
         self._finished: dict[int, Finished] = {}
         self._reported: set[int] = set()
         self._news = asyncio.Event()
         self._told = self._told_lacking = self._told_stuck = 0
+        self._life = 0
 
     async def info(self) -> ReplicaInfo:
         return ReplicaInfo(self._name, socket.gethostname(), os.getpid(), self._engine.info)
 
     async def exchange(self, orders: Orders) -> Report:
-        """Take orders, and answer when there is something to say, after two seconds at the latest."""
+        """Take orders, and answer when there is something to say, after two seconds at the latest. Raises RuntimeError for
+        orders of a scheduler that another has followed."""
+        if orders.life < self._life:
+            raise RuntimeError(f"orders of scheduler {orders.life}, after those of scheduler {self._life}")
+        self._life = orders.life
         for number in orders.acknowledged:
             self._finished.pop(number, None)
             self._reported.discard(number)
@@ -166,11 +180,13 @@ class PolicyReplica:
             self._start(lease)
         for grant in orders.grants:
             if grant.lease in self._purses:
-                self._purses[grant.lease].refill(grant.amount)
+                self._purses[grant.lease].refill(grant.total)
         # Whoever waited takes what came, before anything is made of what is still lacking.
         await asyncio.sleep(0)
         for number in set(self._work) - set(orders.holds):
             self._drop(number)
+        if orders.stop:
+            self._stop()
         # What the orders brought is no news any more; what is lacking beyond it is.
         self._told = min(self._told, self._wanted())
         self._told_lacking = min(self._told_lacking, self._lacking())
@@ -192,7 +208,7 @@ class PolicyReplica:
         return Report(
             finished=tuple(self._finished.values()),
             accounts=tuple(
-                Account(number, purse.spent, purse.reserved, purse.lacking)
+                Account(number, purse.granted, purse.spent, purse.reserved, purse.lacking)
                 for number, purse in self._purses.items()
             ),
             sequences_wanted=self._told,
@@ -218,7 +234,7 @@ class PolicyReplica:
 
     def _wanted(self) -> int:
         """Sequences this replica could take on: by what it was promised, and by what its engine really runs."""
-        free = int(LOAD * self._engine.slots) - sum(self._widths.values())
+        free = int(LOAD * self._engine.slots) - sum(_width(lease) for lease in self._leases.values())
         idle = self._engine.slots - self._engine.counters().running
         return max(free, idle if len(self._work) < self._engine.slots else 0)
 
@@ -226,13 +242,20 @@ class PolicyReplica:
         purse = Purse(lease.grant)
         purse.on_ask = self._news
         self._purses[lease.id] = purse
-        self._widths[lease.id] = sum(s.sequences for s in lease.task.strategies)
+        self._leases[lease.id] = lease
         self._work[lease.id] = asyncio.create_task(self._solve(lease, purse))
 
     def _drop(self, lease: int) -> None:
         self._work.pop(lease).cancel()
         self._purses.pop(lease, None)
-        self._widths.pop(lease, None)
+        self._leases.pop(lease, None)
+
+    def _stop(self) -> None:
+        """End all that is in hand, as it stands."""
+        for number in tuple(self._work):
+            work, purse, lease = self._work[number], self._purses[number], self._leases[number]
+            work.cancel()
+            self._finish(lease, purse, (), "stopped with the run", stopped=True)
 
     async def _solve(self, lease: Lease, purse: Purse) -> None:
         task = lease.task
@@ -249,16 +272,27 @@ class PolicyReplica:
             verifier_cost=self._bench.verifier_cost,
             unit=self._bench.unit,
             max_tokens=self._bench.max_tokens,
+            policy_salt=self._bench.policy_salt,
+            verifier_salt=self._bench.verifier_salt,
         )
-        runs = [
-            asyncio.create_task(self._run(key, strategy, task, bench))
-            for key, strategy in zip(task.keys, task.strategies, strict=True)
-        ]
+        runs: list[asyncio.Task[tuple[Outcome, Solution | None]]] = []
         try:
+            if self._library is not None:
+                bench.prior = await self._library.prior(task.prompt.id)
+            runs += [
+                asyncio.create_task(self._run(key, strategy, task, bench))
+                for key, strategy in zip(task.keys, task.strategies, strict=True)
+            ]
             results = await asyncio.gather(*runs)
-            rows = [row for _, some in results for row in some]
+            solutions = [solution for _, solution in results if solution is not None]
+            bench.book_pruned(c.token_ids for s in solutions for c in s.candidates if c.kept)
             outcomes = tuple(outcome for outcome, _ in results)
-            await self._stage(lease, outcomes, rows)
+            candidates: list[Row] = []
+            for outcome, solution in results:
+                if solution is not None:
+                    candidates += candidate_rows(outcome, solution, bench.reader)
+            record = Record(outcomes, candidates, bench.samples, bench.score_rows)
+            await self._writer.stage(lease.task.id, lease.attempt, record)
             self._finish(lease, purse, outcomes, "")
         except asyncio.CancelledError:
             bench.cancel()
@@ -274,7 +308,7 @@ class PolicyReplica:
 
     async def _run(
         self, key: str, strategy: Strategy, task: Task, bench: TaskBench
-    ) -> tuple[Outcome, list[Row]]:
+    ) -> tuple[Outcome, Solution | None]:
         started = time.perf_counter()
         meter = Meter()
         try:
@@ -282,26 +316,29 @@ class PolicyReplica:
         except PurseEmpty:
             solution = None
         outcome = _outcome(key, strategy, task, solution, meter, time.perf_counter() - started)
-        rows = [] if solution is None else candidate_rows(outcome, solution, bench.reader)
-        return outcome, rows
+        return outcome, solution
 
-    async def _stage(self, lease: Lease, outcomes: tuple[Outcome, ...], rows: list[Row]) -> None:
-        await self._writer.stage(lease.task.id, lease.attempt, outcomes, rows)
-
-    def _finish(self, lease: Lease, purse: Purse, outcomes: tuple[Outcome, ...], error: str) -> None:
+    def _finish(
+        self, lease: Lease, purse: Purse, outcomes: tuple[Outcome, ...], error: str, *, stopped: bool = False
+    ) -> None:
         if self._work.pop(lease.id, None) is None:
             return
-        del self._purses[lease.id], self._widths[lease.id]
+        del self._purses[lease.id], self._leases[lease.id]
         self._finished[lease.id] = Finished(
             lease=lease.id,
             attempt=lease.attempt,
             task_id=lease.task.id,
             outcomes=outcomes,
-            spent=purse.spent + purse.reserved,
+            entries=purse.entries,
             error=error,
-            wasted=purse.wasted,
+            stopped=stopped,
         )
         self._news.set()
+
+
+def _width(lease: Lease) -> int:
+    """Sequences that a task runs at once, at most."""
+    return sum(strategy.sequences for strategy in lease.task.strategies)
 
 
 def _outcome(

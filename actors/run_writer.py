@@ -2,231 +2,219 @@
 
 Replicas stage records, the scheduler commits them: a record that is not committed was never written. Labels come to the
 writer alone, so grading happens here. A part and the log segment that it replaces carry one number, so that a crash
-between any two operations leaves each outcome readable once. It knows nothing of Ray.
+between any two operations leaves each outcome readable once; leases that are open stand in the newest segment, so that what
+died with its holder is charged. It knows nothing of Ray.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
+import base64
+import errno
 import os
-import socket
 import time
-import zlib
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.errors import UserError
-from actors.messages import GivenUp, Row, Settlement, Waste
+from actors.leases import Hold
+from actors.ledger import Entry
+from actors.messages import Books, Commit, Loss, Record, Row
 from actors.reader import Judge
 from actors.rows import outcome_row
-from actors.schema import CANDIDATES, LEDGER, OUTCOMES
-from actors.work import Outcome
+from actors.run_log import (
+    FolderLock,
+    line,
+    live_segments,
+    number_of,
+    parts,
+    read_books,
+    read_holds,
+    read_segment,
+    segments,
+)
+from actors.schema import TABLES
+from actors.work import Outcome, State
 
 Retention = Literal["all", "no_token_ids", "answers"]
 
 SEGMENT_BYTES = 64 << 20
 """A log segment is compacted into a part when it is this large."""
 
-_TABLES = {"candidates": CANDIDATES, "ledger": LEDGER, "outcomes": OUTCOMES}
-"""In the order in which their parts are renamed: the outcomes' part is what says that a segment is compacted."""
-
-
-def _line(record: dict[str, Any]) -> bytes:
-    body = json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode()
-    return b"%08x %s\n" % (zlib.crc32(body), body)
-
-
-def read_segment(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield a segment's records. A torn last line (no newline, or a wrong checksum at the end) was never acknowledged
-    and is left out; a broken line before the end is damage, and raises UserError."""
-    lines = path.read_bytes().split(b"\n")
-    tail = lines.pop()
-    for number, line in enumerate(lines, start=1):
-        check, _, body = line.partition(b" ")
-        try:
-            good = int(check, 16) == zlib.crc32(body)
-        except ValueError:
-            good = False
-        if not good:
-            if number == len(lines) and not tail:
-                return
-            raise UserError.of("folder", str(path), f"line {number} is damaged: this log cannot be trusted")
-        yield json.loads(body)
-
-
-def _number(path: Path) -> int:
-    return int(path.stem.rpartition("-")[2])
-
-
-def _segments(folder: Path) -> list[Path]:
-    return sorted((folder / "log").glob("segment-*.jsonl"), key=_number)
-
-
-def live_segments(folder: Path) -> list[Path]:
-    """Segments whose records are in no part yet."""
-    compacted = {_number(p) for p in (folder / "outcomes").glob("part-*.parquet")}
-    return [segment for segment in _segments(folder) if _number(segment) not in compacted]
-
-
-def read_done(folder: Path) -> dict[str, str]:
-    """Keys of the outcomes that a run folder holds, in parts or still in its log, each with the reason that its newest row
-    gives for how it ended."""
-    done: dict[str, str] = {}
-    for part in sorted((folder / "outcomes").glob("part-*.parquet"), key=_number):
-        rows = pq.read_table(part, columns=["key", "reason"])
-        done.update(zip(rows["key"].to_pylist(), rows["reason"].to_pylist(), strict=True))
-    for segment in live_segments(folder):
-        for record in read_segment(segment):
-            done.update((row["key"], row["reason"]) for row in record["outcomes"])
-    return done
-
-
-def read_books(folder: Path) -> tuple[int, int]:
-    """FLOPs spent and wasted so far, in the budget's accounting."""
-    totals = {"spent": 0, "wasted": 0}
-    compacted = {_number(p) for p in (folder / "outcomes").glob("part-*.parquet")}
-    for part in sorted((folder / "ledger").glob("part-*.parquet")):
-        if _number(part) in compacted:
-            for row in pq.read_table(part, columns=["kind", "flops"]).to_pylist():
-                totals[row["kind"]] += row["flops"]
-    for segment in live_segments(folder):
-        for record in read_segment(segment):
-            for row in record["ledger"]:
-                totals[row["kind"]] += row["flops"]
-    return totals["spent"], totals["wasted"]
-
-
-class FolderLock:
-    """One writer a folder: the lock file names who holds it."""
-
-    def __init__(self, folder: Path, patience: float = 15.0) -> None:
-        self._file = (folder / "lock").open("a+")
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
-                # A driver that was just killed takes its actors along within seconds.
-                if time.monotonic() > deadline:
-                    self._file.seek(0)
-                    holder = self._file.read().strip() or "another process"
-                    raise UserError.of(
-                        "folder",
-                        str(folder),
-                        f"{holder} writes this run: wait for it, or choose another folder",
-                    ) from None
-                time.sleep(0.2)
-        self._file.truncate(0)
-        self._file.write(f"pid {os.getpid()} on {socket.gethostname()}")
-        self._file.flush()
-
-    def release(self) -> None:
-        self._file.truncate(0)
-        self._file.close()
+ROW_GROUP = 4096
+"""Rows that a reader of one problem's samples has to decode."""
 
 
 class RunWriter:
-    """Writes one run folder; see the module's invariant."""
+    """Writes one run folder; see the module's invariant. An operation of the disk that fails raises UserError, and the log
+    takes nothing more."""
 
     def __init__(self, folder: Path, judge: Judge | None, retention: Retention = "all") -> None:
         self._folder, self._judge, self._retention = folder, judge, retention
-        for name in ("log", *_TABLES):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        _sync_folder(folder)
-        self._lock = FolderLock(folder)
-        for leftover in [p for name in _TABLES for p in (folder / name).glob("*.tmp")]:
-            leftover.unlink()
-        live = set(live_segments(folder))
-        for segment in _segments(folder):
-            if segment not in live:
-                segment.unlink()
-        for segment in live_segments(folder):
-            self._compact(segment)
-        numbers = [_number(p) for p in (folder / "outcomes").glob("part-*.parquet")]
-        self._next = max(numbers, default=0) + 1
-        self.books = read_books(folder)
-        self._labels: dict[str, str | None] = {}
-        self._staged: dict[tuple[str, int], tuple[tuple[Outcome, ...], list[Row]]] = {}
         self._failure = ""
-        self._log = self._open()
+        with self._disk():
+            for name in ("log", *TABLES):
+                (folder / name).mkdir(parents=True, exist_ok=True)
+            _sync_folder(folder)
+            self._lock = FolderLock(folder)
+            self._clear()
+            self._spent, self._wasted = read_books(folder)
+            lost = read_holds(folder)
+            numbers = [number_of(path) for path in (*parts(folder, "outcomes"), *segments(folder))]
+            self._next = max(numbers, default=0) + 1
+            self._log = self._open()
+            self._open_leases: dict[int, Hold] = {}
+            self._charge_lost(lost)
+            for segment in live_segments(folder)[:-1]:
+                self._compact(segment)
+        self._labels: dict[str, str | None] = {}
+        self._attempts: Counter[str] = Counter()
+        self._staged: dict[tuple[str, int], Record] = {}
+        self._highest = self._lives = self._verifier_tokens = 0
+        self._ended: Counter[State] = Counter()
+        self._started = time.monotonic()
+
+    def books(self) -> Books:
+        """Where the run stands, for a scheduler that starts."""
+        self._lives += 1
+        return Books(
+            spent=self._spent,
+            wasted=self._wasted,
+            holds=tuple(self._open_leases.values()),
+            attempts=dict(self._attempts),
+            next_lease=self._highest + 1,
+            life=self._lives,
+            outcomes=dict(self._ended),
+            verifier_tokens=self._verifier_tokens,
+            seconds=time.monotonic() - self._started,
+        )
 
     def label(self, labels: dict[str, str | None]) -> None:
         """Take the reference answers of tasks that are about to be queued."""
         self._labels.update(labels)
 
-    def stage(self, task_id: str, attempt: int, outcomes: tuple[Outcome, ...], rows: list[Row]) -> None:
-        """Hold a finished attempt's record until the scheduler commits or drops it."""
-        self._staged[task_id, attempt] = (outcomes, rows)
+    def unfinished(self) -> set[str]:
+        """Tasks that were labelled and have not ended."""
+        return set(self._labels)
 
-    def commit(
-        self, settled: Iterable[Settlement], wasted: Iterable[Waste] = (), given_up: Iterable[GivenUp] = ()
-    ) -> list[str]:
-        """Make settlements durable (one fsync for all of them); return the tasks whose record is not staged here."""
+    def stage(self, task_id: str, attempt: int, record: Record) -> None:
+        """Hold a finished attempt's record until the scheduler commits or drops it."""
+        self._staged[task_id, attempt] = record
+
+    def commit(self, commit: Commit) -> list[str]:
+        """Make all of it durable (one fsync); return the tasks whose record is not staged here, which did not settle."""
         if self._failure:
-            raise RuntimeError(f"the run's log failed before, so it takes nothing more: {self._failure}")
-        missing: list[str] = []
-        lines: list[bytes] = []
-        ended: list[tuple[str, int]] = []
-        for settlement in settled:
-            attempt = settlement.task_id, settlement.attempt
-            if attempt not in self._staged:
-                missing.append(settlement.task_id)
-                continue
-            outcomes, rows = self._staged[attempt]
-            kept = settlement.spent - settlement.wasted
-            lines.append(self._record(*attempt, "spent", kept, "", outcomes, rows))
-            if settlement.wasted:
-                why = "calls lost with their verifier"
-                lines.append(self._record(*attempt, "wasted", settlement.wasted, why, (), []))
-            ended.append(attempt)
-        for loss in wasted:
-            lines.append(self._record(loss.task_id, loss.attempt, "wasted", loss.flops, loss.reason, (), []))
-            self._staged.pop((loss.task_id, loss.attempt), None)
-        for end in given_up:
-            lines.append(self._record(end.task_id, 0, None, 0, "", end.outcomes, []))
-            ended.append((end.task_id, 0))
-        try:
+            raise UserError(self._failure)
+        missing = [s.task_id for s in commit.settled if (s.task_id, s.attempt) not in self._staged]
+        settled = [s for s in commit.settled if (s.task_id, s.attempt) in self._staged]
+        lines = [line({"holds": [_row(hold) for hold in commit.holds]})] if commit.holds else []
+        for one in settled:
+            record = self._record(one.task_id, self._staged[one.task_id, one.attempt])
+            ledger = _entries(one.task_id, one.attempt, one.lease, one.entries, "")
+            lines.append(line(record | {"ledger": ledger, "closed": [one.lease]}))
+        lines += [line(_lost(loss)) for loss in commit.losses]
+        lines += [line(self._record(end.task_id, Record(end.outcomes))) for end in commit.given_up]
+        with self._disk():
             self._log.write(b"".join(lines))
             _sync(self._log)
+            # Nothing is noted before it is durable.
+            self._note(commit, missing)
             if self._log.tell() > SEGMENT_BYTES:
                 self._roll()
-        except BaseException as error:
-            # What is on disk now is unknown: one more line could write a record twice, or stand behind a torn one.
-            self._failure = repr(error)
-            raise
-        for task_id, number in ended:
-            self._staged.pop((task_id, number), None)
-            self._labels.pop(task_id, None)
         return missing
 
     def close(self) -> None:
-        """Compact what is left, so that the folder is Parquet alone, and let it go. After a failed write the log stays
-        as it is, for the next writer to make parts of."""
-        if not self._failure:
-            self._roll()
-            self._log.close()
-            for segment in _segments(self._folder):
-                if segment.stat().st_size == 0:
-                    segment.unlink()
-        self._lock.release()
+        """Compact what is left, so that the folder is Parquet alone, and let it go. After a failed write the log stays as it
+        is, for the next writer to make parts of; with leases open, that they are stays in it."""
+        try:
+            if not self._failure:
+                with self._disk():
+                    self._roll()
+                    self._log.close()
+                    for segment in segments(self._folder):
+                        if segment.stat().st_size == 0:
+                            segment.unlink()
+        finally:
+            self._lock.release()
 
-    def _record(
-        self,
-        task_id: str,
-        attempt: int,
-        kind: Literal["spent", "wasted"] | None,
-        flops: int,
-        reason: str,
-        outcomes: tuple[Outcome, ...],
-        rows: list[Row],
-    ) -> bytes:
-        """One record of the log, graded and trimmed."""
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        """Whatever fails inside leaves what is on disk unknown: one more line could write a record twice, or stand behind
+        a torn one."""
+        try:
+            yield
+        except OSError as error:
+            mend = "make room" if error.errno in _FULL else "see that this machine can write there"
+            go_on = "the same command goes on where it stopped"
+            self._failure = str(
+                UserError.of("folder", str(self._folder), f"{error.strerror}: {mend}; {go_on}")
+            )
+            raise UserError(self._failure) from error
+        except BaseException as error:
+            self._failure = self._failure or repr(error)
+            raise
+
+    def _clear(self) -> None:
+        """Remove what a writer that died had begun, and segments that its parts have replaced."""
+        for name in TABLES:
+            for leftover in (self._folder / name).glob("*.tmp"):
+                leftover.unlink()
+        live = set(live_segments(self._folder))
+        for segment in segments(self._folder):
+            if segment not in live:
+                segment.unlink()
+
+    def _charge_lost(self, lost: dict[int, Hold]) -> None:
+        """Charge the leases that were open when the last writer ended."""
+        losses = []
+        for hold in lost.values():
+            entries = (Entry("unknown", "lost", hold.flops),)
+            reason = f"in the hands of {hold.replica} when the run was cut off"
+            losses.append(Loss(hold.lease, hold.task_id, hold.attempt, entries, reason))
+        self._log.write(b"".join(line(_lost(loss)) for loss in losses))
+        _sync(self._log)
+        self._wasted += sum(loss.flops for loss in losses)
+
+    def _note(self, commit: Commit, missing: list[str]) -> None:
+        """Keep in memory what has just become durable."""
+        for hold in commit.holds:
+            self._open_leases[hold.lease] = hold
+            self._highest = max(self._highest, hold.lease)
+        for one in commit.settled:
+            if one.task_id in missing:
+                continue
+            record = self._staged.pop((one.task_id, one.attempt))
+            self._open_leases.pop(one.lease, None)
+            self._book(one.entries)
+            self._end(one.task_id, record.outcomes)
+        for loss in commit.losses:
+            self._staged.pop((loss.task_id, loss.attempt), None)
+            self._open_leases.pop(loss.lease, None)
+            self._book(loss.entries)
+            self._attempts[loss.task_id] += loss.blamed
+        for end in commit.given_up:
+            self._end(end.task_id, end.outcomes)
+
+    def _book(self, entries: tuple[Entry, ...]) -> None:
+        wasted = sum(entry.flops for entry in entries if entry.wasted)
+        self._wasted += wasted
+        self._spent += sum(entry.flops for entry in entries) - wasted
+
+    def _end(self, task_id: str, outcomes: tuple[Outcome, ...]) -> None:
+        self._labels.pop(task_id, None)
+        self._attempts.pop(task_id, None)
+        for outcome in outcomes:
+            self._ended[outcome.state] += 1
+            self._verifier_tokens += outcome.spent.verifier_tokens
+
+    def _record(self, task_id: str, record: Record) -> dict[str, Any]:
+        """A record as the log has it, graded and trimmed."""
         label = self._labels.get(task_id)
         verdicts: dict[str | None, bool | None] = {}
 
@@ -237,13 +225,16 @@ class RunWriter:
                 verdicts[answer] = self._judge.correct(answer, label)
             return verdicts[answer]
 
-        entry = {"task_id": task_id, "attempt": attempt, "kind": kind, "flops": flops, "reason": reason}
-        record = {
-            "ledger": [] if kind is None else [entry],
-            "outcomes": [outcome_row(o, correct(o.answer)) for o in outcomes],
-            "candidates": [self._trim({**row, "correct": correct(row["answer"])}) for row in rows],
+        logged: dict[str, Any] = {
+            "outcomes": [outcome_row(o, correct(o.answer)) for o in record.outcomes],
+            "candidates": [
+                self._trim({**row, "correct": correct(row["answer"])}) for row in record.candidates
+            ],
         }
-        return _line(record)
+        if self._retention == "all":
+            logged["samples"] = [_coded(row) for row in record.samples]
+            logged["scores"] = [_coded(row) for row in record.scores]
+        return logged
 
     def _trim(self, row: Row) -> Row:
         if self._retention == "all":
@@ -258,30 +249,82 @@ class RunWriter:
         return log
 
     def _roll(self) -> None:
-        segment = Path(self._log.name)
-        self._log.close()
-        self._compact(segment)
+        """Begin a new segment with the leases that are open, and make parts of the old one."""
+        full = self._log
         self._next += 1
         self._log = self._open()
+        if self._open_leases:
+            self._log.write(line({"holds": [_row(hold) for hold in self._open_leases.values()]}))
+            _sync(self._log)
+        full.close()
+        self._compact(Path(full.name))
 
     def _compact(self, segment: Path) -> None:
         """Turn a segment into parts; the outcomes' part is renamed last, and only then is the segment gone."""
-        tables: dict[str, list[Row]] = {name: [] for name in _TABLES}
+        tables: dict[str, list[Row]] = {name: [] for name in TABLES}
         for record in read_segment(segment):
-            for name in _TABLES:
-                tables[name].extend(record[name])
+            for name in TABLES:
+                tables[name].extend(record.get(name, ()))
         if any(tables.values()):
-            for name, schema in _TABLES.items():
-                part = self._folder / name / f"part-{_number(segment):06d}.parquet"
+            for name in TABLES:
+                if not tables[name] and name != "outcomes":
+                    continue
+                part = self._folder / name / f"part-{number_of(segment):06d}.parquet"
                 temporary = part.with_suffix(".tmp")
-                pq.write_table(
-                    pa.Table.from_pylist(tables[name], schema=schema), temporary, compression="zstd"
-                )
+                table = _table(name, tables[name])
+                pq.write_table(table, temporary, compression="zstd", row_group_size=ROW_GROUP)
                 with temporary.open("rb") as handle:
                     os.fsync(handle.fileno())
                 temporary.rename(part)
                 _sync_folder(part.parent)
         segment.unlink()
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+_NUMBERS = {"token_ids": "<i4", "logprobs": "<f4"}
+"""Columns of samples that travel as bytes, and their numbers."""
+
+
+def _coded(row: Row) -> Row:
+    """A row of samples or scores with its bytes as text, for the log."""
+    texts = {name: base64.b64encode(row[name]).decode() for name in _NUMBERS if name in row}
+    return row | texts | {"key": row["key"].hex()}
+
+
+def _decoded(row: Row) -> Row:
+    numbers = {
+        name: np.frombuffer(base64.b64decode(row[name]), kind)
+        for name, kind in _NUMBERS.items()
+        if name in row
+    }
+    return row | numbers | {"key": bytes.fromhex(row["key"])}
+
+
+def _table(name: str, rows: list[Row]) -> pa.Table:
+    """Rows of the log as a table."""
+    schema = TABLES[name]
+    if name in ("samples", "scores"):
+        rows = [_decoded(row) for row in rows]
+    return pa.Table.from_arrays(
+        [pa.array([row.get(f.name) for row in rows], f.type) for f in schema], schema=schema
+    )
+
+
+def _row(hold: Hold) -> list[Any]:
+    return [hold.lease, hold.task_id, hold.attempt, hold.replica, hold.flops]
+
+
+def _entries(task_id: str, attempt: int, lease: int, entries: tuple[Entry, ...], reason: str) -> list[Row]:
+    same = {"task_id": task_id, "attempt": attempt, "lease": lease, "reason": reason}
+    return [{**same, "purpose": e.purpose, "kind": e.kind, "flops": e.flops} for e in entries]
+
+
+def _lost(loss: Loss) -> dict[str, Any]:
+    return {
+        "ledger": _entries(loss.task_id, loss.attempt, loss.lease, loss.entries, loss.reason),
+        "closed": [loss.lease],
+    }
 
 
 def _sync(file: Any) -> None:

@@ -1,20 +1,23 @@
 """The scheduler: hands tasks to replicas, keeps the books, takes back what dead replicas held.
 
 One exchange is in flight per replica; it is the heartbeat, and its failure the death notice. State lives in `LeaseBook` and
-`Ledger`; this class awaits between their calls, never within them. It knows nothing of strategies' insides. Invariant: a
-settlement is durable with the run writer before it is acknowledged to a replica or counted as progress.
+`Ledger`; this class awaits between their calls, never within them. It knows nothing of strategies' insides. Invariants: a
+lease or grant is durable with the run writer before its holder is told of it, a settlement before it is acknowledged or
+counted as progress; so a scheduler that starts anew finds all that matters with the writer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from actors.leases import Allocator, Grant, Lease, LeaseBook
-from actors.ledger import Ledger
-from actors.messages import Finished, GivenUp, Orders, Report, Settlement, Waste
+from actors.journal import Journal, WriterClient, WriterFailed
+from actors.leases import Allocator, Hold, LeaseBook
+from actors.ledger import Entry, Ledger
+from actors.messages import Commit, Finished, GivenUp, Loss, Orders, Report, Settlement
 from actors.work import Cost, Outcome, Progress, State, Task
 
 DEADLINE = 120.0
@@ -25,6 +28,9 @@ STARTING = 600.0
 
 MAX_DEATHS = 5
 """Deaths in a row without one settled task after which a replica is given up."""
+
+NOTE_SECONDS = 2.0
+"""Without a budget no grant says what a lost lease may have cost: what it has spent is written down this often."""
 
 
 class ReplicaClient(Protocol):
@@ -39,14 +45,6 @@ class ReplicaClient(Protocol):
         """Kill the process, so that a fresh one takes its place."""
 
 
-class WriterClient(Protocol):
-    """The run writer as the scheduler sees it."""
-
-    async def commit(
-        self, settled: list[Settlement], wasted: list[Waste], given_up: list[GivenUp]
-    ) -> list[str]: ...
-
-
 @dataclass(slots=True)
 class _Seen:
     """What a replica last said of its engine, and when; totals of earlier lives of the replica are added in."""
@@ -57,6 +55,7 @@ class _Seen:
     past_tokens: int = 0
     past_busy: float = 0.0
     settled: int = 0
+    noted: float = 0.0
 
 
 class Scheduler:
@@ -64,33 +63,51 @@ class Scheduler:
 
     def __init__(
         self,
-        replicas: dict[str, ReplicaClient],
+        replicas: Mapping[str, ReplicaClient],
         writer: WriterClient,
         allocator: Allocator,
         *,
         budget: int | None,
-        spent: int = 0,
-        wasted: int = 0,
         deadline: float = DEADLINE,
     ) -> None:
-        self._replicas, self._writer, self._deadline = replicas, writer, deadline
-        self._ledger = Ledger(budget, spent=spent, wasted=wasted)
-        self._budget = budget
+        self._replicas, self._deadline = replicas, deadline
+        self._journal = Journal(writer)
+        self._allocator, self._budget = allocator, budget
+        self._ledger = Ledger(budget)
         self._book = LeaseBook(self._ledger, allocator)
         self._seen = {name: _Seen() for name in replicas}
         self._acks: dict[str, list[int]] = {name: [] for name in replicas}
-        self._grants: dict[str, list[Grant]] = {name: [] for name in replicas}
         self._work = asyncio.Condition()
         self._closed = self._draining = False
+        self._stop_at = float("inf")
         self._error = ""
+        self._failed: WriterFailed | None = None
+        self._life = 0
+        self._inherited: list[Hold] = []
         self._outcomes: dict[State, int] = {"answered": 0, "unaffordable": 0, "quarantined": 0}
         self._verifier_tokens = 0
         self._started = time.monotonic()
 
+    async def open(self) -> None:
+        """Take the run over as it stands on disk; to be called once, before tasks are submitted."""
+        books = await self._journal.books()
+        self._ledger = Ledger(self._budget, spent=books.spent, wasted=books.wasted)
+        self._book = LeaseBook(self._ledger, self._allocator, attempts=books.attempts, first=books.next_lease)
+        self._life = books.life
+        self._outcomes |= books.outcomes
+        self._verifier_tokens = books.verifier_tokens
+        self._started -= books.seconds
+        self._inherited = list(books.holds)
+
     async def submit(self, tasks: list[Task]) -> None:
-        """Queue tasks; their labels are with the writer already."""
+        """Queue tasks; their labels are with the writer already. Those that are refused end here."""
         for task in tasks:
-            self._book.add(task)
+            if not task.refused:
+                self._book.add(task)
+        refused = tuple(GivenUp(t.id, _end(t, "quarantined", t.refused)) for t in tasks if t.refused)
+        if refused:
+            await self._write(Commit(given_up=refused))
+            self._outcomes["quarantined"] += sum(len(end.outcomes) for end in refused)
         await self._nudge()
 
     async def close(self) -> None:
@@ -98,17 +115,29 @@ class Scheduler:
         self._closed = True
         await self._nudge()
 
-    async def drain(self) -> None:
-        """Lease nothing more; what is in hand may end."""
+    async def drain(self, seconds: float = float("inf")) -> None:
+        """Lease nothing more; what is in hand may end within `seconds`, and is stopped then."""
         self._draining = True
+        self._stop_at = min(self._stop_at, time.monotonic() + seconds)
         await self._nudge()
 
     async def run(self) -> None:
-        """Drive all replicas; returns when every task has ended, raises when none of them can go on."""
+        """Drive all replicas; returns when every task has ended, raises when none of them can go on.
+
+        Leases of an earlier scheduler go on where their replicas still hold them; their tasks have been submitted again.
+        """
+        orphans = self._book.restore(self._inherited, time.monotonic())
+        self._inherited = []
+        if orphans:
+            raise RuntimeError(
+                f"leases of tasks that nobody submitted: {[hold.task_id for hold in orphans][:5]}"
+            )
         results = await asyncio.gather(
             *(self._drive(name, replica) for name, replica in self._replicas.items()), return_exceptions=True
         )
         errors = [r for r in results if isinstance(r, BaseException)]
+        if self._failed is not None:
+            raise self._failed
         if errors and not self._done():
             self._error = str(errors[0])
             raise errors[0]
@@ -136,8 +165,18 @@ class Scheduler:
         )
 
     def _done(self) -> bool:
+        if self._failed is not None:
+            return True
         idle = self._book.leased == 0
         return idle and (self._draining or (self._closed and self._book.queued == 0))
+
+    async def _write(self, commit: Commit) -> list[str]:
+        """Make something durable; where that fails, the run is over."""
+        try:
+            return await self._journal.write(commit)
+        except WriterFailed as failure:
+            self._failed = failure
+            raise
 
     async def _nudge(self) -> None:
         async with self._work:
@@ -154,6 +193,8 @@ class Scheduler:
                 if up:
                     await self._exchanges(name, replica)
             except asyncio.CancelledError:
+                raise
+            except WriterFailed:
                 raise
             except Exception as death:
                 if self._seen[name].settled > settled_before:
@@ -187,17 +228,11 @@ class Scheduler:
         wanted = computed = 0
         moved = time.monotonic()
         while not self._done():
-            acks, self._acks[name] = self._acks[name], []
-            grants, self._grants[name] = self._grants[name], []
-            leases: list[Lease] = []
-            if not self._draining:
-                leases = self._book.lease(name, wanted, time.monotonic(), len(self._replicas))
-            holds = self._book.held_by(name)
-            if wanted > 0 and not (acks or holds):
+            orders = await self._orders(name, wanted)
+            if wanted > 0 and not (orders.acknowledged or orders.holds):
                 await self._give_up_starved()
                 await self._park()
                 continue
-            orders = Orders(tuple(leases), tuple(grants), tuple(acks), holds)
             report = await asyncio.wait_for(replica.exchange(orders), self._deadline)
             wanted, now = report.sequences_wanted, time.monotonic()
             if not report.counters.running or report.counters.tokens_computed != computed:
@@ -207,35 +242,52 @@ class Scheduler:
                     f"no new token in {self._deadline:g} s of {report.counters.running} requests"
                 )
             seen.tokens, seen.busy = report.counters.tokens_out, report.counters.busy_seconds
-            for account in report.accounts:
-                # Granted while the exchange was in flight, on another replica's news: it lacks that much less.
-                under_way = sum(g.amount or 0 for g in self._grants[name] if g.lease == account.lease)
-                lacking = max(0, account.lacking - under_way)
-                self._book.report(account.lease, account.spent, account.reserved, lacking)
+            for one in report.accounts:
+                self._book.report(one.lease, one.spent, one.reserved, one.lacking, one.granted)
+            known = {one.lease for one in report.accounts} | {one.lease for one in report.finished}
             await self._settle(name, report.finished)
-            for other, more in self._book.refills().items():
-                self._grants[other].extend(more)
+            # One that its replica has never heard of: it was lost between two lives of the replica or of its scheduler.
+            gone = [lease for lease in orders.holds if lease not in known and self._book.knows(lease)]
+            await self._lose([(lease, None) for lease in gone], "its replica does not know it any more")
+            self._book.refill()
+
+    async def _orders(self, name: str, wanted: int) -> Orders:
+        """What a replica is to be told, once that is durable."""
+        seen, now = self._seen[name], time.monotonic()
+        leases = [] if self._draining else self._book.lease(name, wanted, now, len(self._replicas))
+        grants = self._book.grants(name)
+        holds = self._book.held_by(name)
+        noted = {lease.id for lease in leases} | {grant.lease for grant in grants}
+        if not self._ledger.limited and now - seen.noted > NOTE_SECONDS:
+            seen.noted = now
+            noted |= set(holds)
+        if noted:
+            await self._write(Commit(holds=tuple(self._book.holds(noted))))
+        acks, self._acks[name] = self._acks[name], []
+        stop = now >= self._stop_at
+        return Orders(tuple(leases), tuple(grants), tuple(acks), holds, stop, self._life)
 
     async def _settle(self, name: str, finished: tuple[Finished, ...]) -> None:
         """Commit what ended, then count it and acknowledge it."""
-        good = [f for f in finished if self._book.holds(f.lease, f.attempt) and not f.error]
-        bad = [f for f in finished if self._book.holds(f.lease, f.attempt) and f.error]
-        missing: list[str] = []
+        counted = [f for f in finished if self._book.counts(f.lease, f.attempt)]
+        good = [f for f in counted if not f.error]
+        missing: set[str] = set()
         if good:
-            missing = await self._writer.commit(
-                [Settlement(f.task_id, f.attempt, f.spent, f.wasted) for f in good], [], []
-            )
+            settled = tuple(Settlement(f.lease, f.task_id, f.attempt, f.entries) for f in good)
+            missing = set(await self._write(Commit(settled=settled)))
         for one in good:
             if one.task_id in missing:
-                bad.append(one)
                 continue
             self._book.settle(one.lease, one.spent, one.wasted)
             self._seen[name].settled += 1
             for outcome in one.outcomes:
                 self._outcomes[outcome.state] += 1
                 self._verifier_tokens += outcome.spent.verifier_tokens
-        for one in bad:
-            await self._lose({one.lease: one.spent}, one.error or "the run writer lost its record")
+        for one in counted:
+            if one.error:
+                await self._lose([(one.lease, one.entries)], one.error, blame=not one.stopped)
+            elif one.task_id in missing:
+                await self._lose([(one.lease, one.entries)], "the run writer lost its record")
         self._acks[name].extend(f.lease for f in finished)
         if finished:
             await self._nudge()
@@ -247,21 +299,24 @@ class Scheduler:
         seen.past_tokens, seen.tokens = seen.past_tokens + seen.tokens, 0
         seen.past_busy, seen.busy = seen.past_busy + seen.busy, 0.0
         self._acks[name].clear()
-        self._grants[name].clear()
-        await self._lose(dict.fromkeys(self._book.held_by(name)), reason)
+        await self._lose([(lease, None) for lease in self._book.held_by(name)], reason)
 
-    async def _lose(self, leases: dict[int, int | None], reason: str) -> None:
+    async def _lose(
+        self, leases: list[tuple[int, tuple[Entry, ...] | None]], reason: str, *, blame: bool = True
+    ) -> None:
         """Charge lost leases as waste, at what they spent where that is known; their tasks are queued again, or end as
         quarantined."""
-        wasted, given_up = [], []
-        for number, spent in leases.items():
-            lease, waste, hopeless = self._book.lose(number, spent)
-            wasted.append(Waste(lease.task.id, lease.attempt, waste, reason))
+        losses, given_up = [], []
+        for number, entries in leases:
+            spent = None if entries is None else sum(entry.flops for entry in entries)
+            lease, waste, hopeless = self._book.lose(number, spent, blame=blame)
+            charged = (Entry("unknown", "lost", waste),) if entries is None else _failed(entries)
+            losses.append(Loss(number, lease.task.id, lease.attempt, charged, reason, blame))
             if hopeless:
                 why = f"lost {lease.attempt} times, last: {reason}"
                 given_up.append(GivenUp(lease.task.id, _end(lease.task, "quarantined", why)))
-        if wasted:
-            await self._writer.commit([], wasted, given_up)
+        if losses:
+            await self._write(Commit(losses=tuple(losses), given_up=tuple(given_up)))
             self._outcomes["quarantined"] += sum(len(end.outcomes) for end in given_up)
             await self._nudge()
 
@@ -269,8 +324,8 @@ class Scheduler:
         starved = self._book.starve()
         if starved:
             why = "the budget ended before the first candidate"
-            ends = [GivenUp(task.id, _end(task, "unaffordable", why)) for task in starved]
-            await self._writer.commit([], [], ends)
+            ends = tuple(GivenUp(task.id, _end(task, "unaffordable", why)) for task in starved)
+            await self._write(Commit(given_up=ends))
             self._outcomes["unaffordable"] += sum(len(end.outcomes) for end in ends)
             await self._nudge()
 
@@ -283,6 +338,11 @@ class Scheduler:
                 await asyncio.wait_for(self._work.wait(), 1.0)
             except TimeoutError:
                 return
+
+
+def _failed(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """What was spent on a task that came to nothing."""
+    return tuple(entry if entry.wasted else Entry(entry.purpose, "failed", entry.flops) for entry in entries)
 
 
 def _end(task: Task, state: State, reason: str) -> tuple[Outcome, ...]:

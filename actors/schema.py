@@ -1,15 +1,17 @@
 """The columns of a run on disk: a public interface. More may join; these keep their names and meaning.
 
-`OUTCOMES` has a row per problem, strategy and seed; `CANDIDATES` a row per candidate; `LEDGER` a row per settled or lost
-attempt, in FLOPs of the budget's accounting. FLOPs are whole numbers as int64;
-columns with `_exact` count prefill, decode and attention with cached prefixes free, the others 2 x parameters a token.
+`OUTCOMES` has a row per problem, strategy and seed; `CANDIDATES` a row per candidate; `LEDGER` rows per settled or lost
+attempt, in FLOPs of the budget's accounting, by what they went for and what came of them; `SAMPLES` a row per drawn
+continuation and `SCORES` one per scored step, under keys that name all that decides them, so that no run has to make them
+again. FLOPs are whole numbers as int64; columns with `_exact` count prefill, decode and attention with cached prefixes free,
+the others 2 x parameters a token.
 """
 
 from __future__ import annotations
 
 import pyarrow as pa
 
-RUN_FORMAT = 1
+RUN_FORMAT = 2
 
 OUTCOMES = pa.schema(
     [
@@ -64,8 +66,41 @@ LEDGER = pa.schema(
     [
         ("task_id", pa.string()),
         ("attempt", pa.int32()),
+        ("lease", pa.int64()),
+        ("purpose", pa.string()),
         ("kind", pa.string()),
         ("flops", pa.int64()),
         ("reason", pa.string()),
     ]
 )
+
+SAMPLES = pa.schema(
+    [
+        ("key", pa.binary(16)),
+        ("problem_id", pa.string()),
+        ("seed", pa.int64()),
+        ("place", pa.list_(pa.int32())),
+        ("start", pa.int32()),
+        ("token_ids", pa.list_(pa.int32())),
+        ("logprobs", pa.list_(pa.float32())),
+        ("finish_reason", pa.string()),
+    ]
+)
+"""`place` is the draw's path of child indices in its search, `start` the tokens of the solution before it."""
+
+SCORES = pa.schema(
+    [
+        ("key", pa.binary(16)),
+        ("problem_id", pa.string()),
+        ("value", pa.float64()),
+    ]
+)
+
+TABLES = {
+    "samples": SAMPLES,
+    "scores": SCORES,
+    "candidates": CANDIDATES,
+    "ledger": LEDGER,
+    "outcomes": OUTCOMES,
+}
+"""In the order in which their parts are renamed: the outcomes' part is what says that all of them count."""

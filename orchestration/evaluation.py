@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from actors.run_writer import read_done
+from actors.run_log import read_done
 from actors.work import Progress, Prompt, Strategy, Task
 from orchestration.allocation import FirstCome
 from orchestration.flops import generation_flops
@@ -224,12 +224,12 @@ def _stream(
     settings = prepared.settings
     tokenizer = AutoTokenizer.from_pretrained(prepared.policy, local_files_only=True, trust_remote_code=False)
     store = ProblemStore(Path(settings.folder))
-    with Cluster(run_plan(prepared)) as cluster:
+    with Cluster(run_plan(prepared, identity)) as cluster:
         check_replicas(cluster.infos(first=True, on_progress=on_progress), prepared, identity)
         return cluster.run(tasks(prepared, identity, done, store, tokenizer), on_progress)
 
 
-def run_plan(prepared: Prepared) -> RunPlan:
+def run_plan(prepared: Prepared, identity: Identity) -> RunPlan:
     """What the runtime needs besides the tasks."""
     from actors.placement import RunPlan
     from actors.reader import ReaderPlan
@@ -257,12 +257,16 @@ def run_plan(prepared: Prepared) -> RunPlan:
             verifier_cost=prepared.verifier_cost,
             unit=prepared.unit,
             max_tokens=settings.policy.max_tokens,
+            policy_salt=identity.policy_salt,
+            verifier_salt=identity.verifier_salt,
         ),
         allocator=FirstCome(first),
         judge=prepared.grader,
         budget=prepared.budget,
         retention=cast("Retention", settings.keep),
         address=settings.cluster.address,
+        reuse=tuple(Run(folder).folder for folder in settings.reuse),
+        grace=settings.cluster.grace,
     )
 
 

@@ -21,7 +21,7 @@ import yaml
 from actors.engines.identity import model_hash, tokenizer_hash
 from actors.errors import UserError
 from actors.messages import ReplicaInfo
-from actors.run_writer import read_books
+from actors.run_log import read_books
 from actors.schema import RUN_FORMAT
 from actors.work import Progress
 from orchestration.prepare import Prepared

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from actors.errors import UserError, nearest
-from actors.run_writer import live_segments, read_segment
+from actors.run_log import live_records, parts
 from actors.schema import CANDIDATES, OUTCOMES, RUN_FORMAT
 from orchestration.problems import Problem
 
@@ -54,6 +54,16 @@ class Identity:
     prompt: str
     delimiter: str
     max_tokens: int
+
+    @property
+    def policy_salt(self) -> str:
+        """All that decides a draw besides its tokens, limits and seed."""
+        return _digest(self.policy, self.tokenizer, self.dtype, self.engine, self.delimiter)
+
+    @property
+    def verifier_salt(self) -> str:
+        """All that decides the score of tokens besides them."""
+        return _digest(self.verifier, self.verifier_dtype, self.engine, self.delimiter)
 
 
 def problem_hash(problem: Problem) -> str:
@@ -257,9 +267,10 @@ class Run:
 
     def _all_results(self) -> Iterator[Result]:
         live = self._live()
-        for part in _parts(self.folder / "outcomes"):
+        for part in parts(self.folder, "outcomes"):
             outcomes = pq.read_table(part, schema=OUTCOMES).to_pylist()
-            candidates = pq.read_table(self.folder / "candidates" / part.name, schema=CANDIDATES).to_pylist()
+            beside = self.folder / "candidates" / part.name
+            candidates = pq.read_table(beside, schema=CANDIDATES).to_pylist() if beside.is_file() else []
             yield from _joined(outcomes, candidates)
         for record in live:
             yield from _joined(record.get("outcomes", []), record.get("candidates", []))
@@ -267,8 +278,8 @@ class Run:
     def _table(self, name: str, schema: pa.Schema, condition: Any, columns: list[str] | None) -> pa.Table:
         # The log first: a segment that becomes a part meanwhile is then read twice, never missed.
         logged = [row for record in self._live() for row in record.get(name, ())]
-        parts = ds.dataset(_parts(self.folder / name), schema=schema, format="parquet")
-        table = parts.to_table(filter=condition, columns=columns)
+        whole = ds.dataset(parts(self.folder, name), schema=schema, format="parquet")
+        table = whole.to_table(filter=condition, columns=columns)
         if not logged:
             return table
         rows = ds.dataset(pa.Table.from_pylist(logged, schema=schema))
@@ -276,7 +287,7 @@ class Run:
 
     def _live(self) -> list[dict[str, Any]]:
         """Records of the log that are in no part yet."""
-        return [record for path in live_segments(self.folder) for record in read_segment(path)]
+        return list(live_records(self.folder))
 
 
 def _parts(folder: Path) -> list[Path]:

@@ -26,6 +26,7 @@ ROLES: dict[str, Role] = {
     "strategies": "extends",
     "seeds": "extends",
     "keep": "free",
+    "reuse": "free",
     "dataset": "changes",
     "dataset.count": "extends",
     "policy": "changes",
@@ -131,6 +132,7 @@ class ReplicaSettings:
 @dataclass
 class ClusterSettings:
     address: str | None = None
+    grace: float = 30.0
     policy: ReplicaSettings = field(default_factory=ReplicaSettings)
     verifier: ReplicaSettings = field(default_factory=ReplicaSettings)
 
@@ -160,6 +162,7 @@ class EvaluateSettings:
     strategies: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=lambda: [0])
     keep: str = "all"
+    reuse: list[str] = field(default_factory=list)
     dataset: DatasetSettings = field(default_factory=DatasetSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
     verifier: VerifierSettings = field(default_factory=VerifierSettings)
@@ -192,6 +195,7 @@ def check(settings: EvaluateSettings) -> None:
     for name, value in given.items():
         if not 1 <= value <= 9e18:
             raise UserError.of(f"budget.{name}", value, "it must lie between 1 and 9e18; null for no limit")
+    _at_least("cluster.grace", settings.cluster.grace, 0)
     for model in ("policy", "verifier"):
         replica: ReplicaSettings = getattr(settings.cluster, model)
         for name, least in (("replicas", 1), ("cpus", 0), ("gpus", 0), ("threads", 1), ("max_sequences", 1)):

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors.errors import UserError
-from actors.run_writer import read_books
+from actors.run_log import read_books
 from orchestration.report.collect import collect
 from orchestration.report.figures import draw_figures
 from orchestration.report.measure import Intervals, Measures, measure

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from actors.placement import Cluster, RunPlan
-from actors.run_writer import read_done
+from actors.run_log import read_done
 from actors.work import Strategy, Task
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.greedy import Greedy

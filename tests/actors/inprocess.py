@@ -13,11 +13,11 @@ from types import TracebackType
 
 from actors.engines.base import ScoreRequest, Scores
 from actors.leases import Allocator
-from actors.messages import GivenUp, Orders, Report, Row, Settlement, Waste
+from actors.messages import Books, Commit, Loss, Orders, Record, Report, Settlement
 from actors.replicas import Bench, PolicyReplica, VerifierReplica
 from actors.run_writer import RunWriter
 from actors.scheduler import DEADLINE, Scheduler
-from actors.work import Outcome, Progress, Task
+from actors.work import Progress, Task
 
 from .tiny import LastDigit, first_come, make_bench, make_plan
 
@@ -32,21 +32,22 @@ class Writer:
     def __init__(self, folder: Path) -> None:
         self.writer = RunWriter(folder, LastDigit())
         self.settled: list[Settlement] = []
-        self.wasted: list[Waste] = []
+        self.losses: list[Loss] = []
         self.fail: Exception | None = None
 
-    async def stage(self, task: str, attempt: int, outcomes: tuple[Outcome, ...], rows: list[Row]) -> None:
-        self.writer.stage(task, attempt, outcomes, rows)
+    async def stage(self, task_id: str, attempt: int, record: Record) -> None:
+        self.writer.stage(task_id, attempt, record)
 
-    async def commit(
-        self, settled: list[Settlement], wasted: list[Waste], given_up: list[GivenUp]
-    ) -> list[str]:
+    async def books(self) -> Books:
+        return self.writer.books()
+
+    async def commit(self, commit: Commit) -> list[str]:
         await asyncio.sleep(0)
         if self.fail is not None:
             raise self.fail
-        missing = self.writer.commit(settled, wasted, given_up)
-        self.settled += [one for one in settled if one.task_id not in missing]
-        self.wasted += wasted
+        missing = self.writer.commit(commit)
+        self.settled += [one for one in commit.settled if one.task_id not in missing]
+        self.losses += commit.losses
         return missing
 
 
@@ -165,6 +166,7 @@ class Cell:
     async def run(self, tasks: list[Task], seconds: float = 60) -> Progress:
         """Queue all tasks, and drive them to their end."""
         self.writer.writer.label({task.id: "4" for task in tasks})
+        await self.scheduler.open()
         await self.scheduler.submit(tasks)
         await self.scheduler.close()
         await asyncio.wait_for(self.scheduler.run(), seconds)

@@ -1,0 +1,169 @@
+"""A run's tasks through its scheduler, from the driver: streamed in, watched, drained, and given again to a scheduler that
+died.
+
+It knows actors' handles and nothing of where they are. Invariant: every task of the stream reaches a scheduler, and one that
+has ended reaches none a second time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import ray
+from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
+
+from actors.engines.base import EngineCounters
+from actors.errors import UserError
+from actors.work import Progress, Task
+
+WINDOW = 2_000
+"""Tasks that wait in the scheduler at once; the data set is streamed behind it."""
+
+TICK = 0.25
+"""Seconds between two looks at the run's progress."""
+
+RETURN = 60.0
+"""Seconds that a scheduler which died may take to be back."""
+
+MAX_DEATHS = 5
+"""Deaths of the scheduler in a row, without one outcome between them, after which the run is given up."""
+
+
+class Driver:
+    """Drives one scheduler. `scarce` says what a cluster has left, for replicas that wait for it."""
+
+    def __init__(
+        self,
+        scheduler: Any,
+        writer: Any,
+        verifiers: dict[str, Any],
+        *,
+        grace: float,
+        scarce: Callable[[], str],
+    ) -> None:
+        self._scheduler, self._writer, self._verifiers = scheduler, writer, verifiers
+        self._grace, self._scarce = grace, scarce
+        self._stream: Iterator[tuple[Task, str | None]] = iter(())
+        self._open: dict[str, Task] = {}
+        self._running: Any = None
+        self._more = True
+        self._stop_at: float | None = None
+
+    def run(
+        self, tasks: Iterable[tuple[Task, str | None]], on_progress: Callable[[Progress], None]
+    ) -> Progress:
+        """See `Cluster.run`."""
+        self._stream = iter(tasks)
+        deaths, outcomes = 0, 0
+        while True:
+            try:
+                if self._running is None:
+                    self._begin()
+                progress = self._follow(on_progress)
+                if self._stop_at is not None:
+                    raise KeyboardInterrupt
+                return progress
+            except KeyboardInterrupt:
+                if self._stop_at is not None:
+                    raise
+                self._stop_at = time.monotonic() + self._grace
+            except ActorUnavailableError as death:
+                # One that is the cause of a method's failure is not the scheduler's own.
+                if isinstance(death, RayTaskError):
+                    raise
+                self._running = None
+                ended = sum(get(self._writer.books.remote()).outcomes.values())
+                deaths = deaths + 1 if ended == outcomes else 1
+                outcomes = ended
+                if deaths > MAX_DEATHS:
+                    raise
+
+    def progress(self) -> Progress:
+        """How the run stands, with what the verifiers say of themselves."""
+        progress: Progress = get(self._scheduler.progress.remote())
+        busy = 0.0
+        alive = 0
+        references = [handle.counters.remote() for handle in self._verifiers.values()]
+        ready, _ = ray.wait(references, num_returns=len(references), timeout=TICK) if references else ([], [])
+        for reference in ready:
+            try:
+                counters: EngineCounters = ray.get(reference)
+            except RayActorError:
+                continue
+            busy += counters.busy_seconds
+            alive += 1
+        waiting = progress.waiting_for
+        if waiting:
+            waiting = f"{waiting} ({self._scarce()})"
+        return replace(progress, verifier_busy=busy, verifier_replicas=alive, waiting_for=waiting)
+
+    def _begin(self) -> None:
+        """Open the scheduler, a fresh one or one that is back, and give it the tasks that have not ended."""
+        deadline = time.monotonic() + RETURN
+        while True:
+            try:
+                get(self._scheduler.open.remote())
+                break
+            except ActorUnavailableError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(TICK)
+        self._forget_ended()
+        if self._open:
+            get(self._scheduler.submit.remote(list(self._open.values())))
+        more = self._submit(WINDOW - len(self._open))
+        if not more:
+            get(self._scheduler.close.remote())
+        self._more = more
+        self._running = self._scheduler.run.remote()
+
+    def _follow(self, on_progress: Callable[[Progress], None]) -> Progress:
+        """Watch the scheduler to its end, and feed it."""
+        if self._stop_at is not None:
+            get(self._scheduler.drain.remote(max(0.0, self._stop_at - time.monotonic())))
+        while True:
+            done, _ = ray.wait([self._running], timeout=TICK)
+            progress = self.progress()
+            on_progress(progress)
+            if done:
+                get(self._running)
+                return progress
+            if self._more and self._stop_at is None and progress.tasks_open < WINDOW // 2:
+                self._forget_ended()
+                self._more = self._submit(WINDOW - len(self._open))
+                if not self._more:
+                    get(self._scheduler.close.remote())
+
+    def _forget_ended(self) -> None:
+        unfinished: set[str] = get(self._writer.unfinished.remote())
+        self._open = {name: task for name, task in self._open.items() if name in unfinished}
+
+    def _submit(self, count: int) -> bool:
+        """Queue the next `count` tasks of the stream; whether there may be more."""
+        batch = list(itertools.islice(self._stream, count))
+        if batch:
+            get(self._writer.label.remote({task.id: label for task, label in batch}))
+            # Noted before they are sent: a scheduler that dies on it is given them again.
+            self._open |= {task.id: task for task, _ in batch}
+            get(self._scheduler.submit.remote([task for task, _ in batch]))
+        return len(batch) == count
+
+
+def get(reference: Any) -> Any:
+    """`ray.get` that gives a UserError of the other side back as itself."""
+    try:
+        return ray.get(reference)
+    except (RayTaskError, RayActorError) as error:
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        if isinstance(cause, UserError):
+            raise cause from None
+        if isinstance(cause, RayActorError):
+            # A constructor's mistake arrives as the text of its traceback, also through another actor that met it.
+            _, mark, tail = str(error).rpartition("UserError: ")
+            if mark:
+                raise UserError(tail.strip().splitlines()[0]) from None
+        raise

@@ -1,0 +1,102 @@
+"""Typed clients of actors, for other actors: the protocols that scheduler and replicas know, over Ray's handles.
+
+It knows how calls fail, nothing of what they are for. Invariant: a call that was given up is cancelled, and one that spends
+FLOPs is never made twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
+
+from actors.engines.base import ScoreRequest, Scores
+from actors.errors import UserError
+from actors.messages import Books, Commit, Orders, Record, Report
+from actors.samples import Prior
+from actors.verifying import VerifierGone
+
+
+class WriterLink:
+    """The run writer."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+
+    async def commit(self, commit: Commit) -> list[str]:
+        try:
+            missing: list[str] = await self._handle.commit.remote(commit)
+        except RayTaskError as error:
+            if isinstance(error.cause, UserError):
+                raise error.cause from None
+            raise
+        return missing
+
+    async def books(self) -> Books:
+        books: Books = await self._handle.books.remote()
+        return books
+
+    async def stage(self, task_id: str, attempt: int, record: Record) -> None:
+        await self._handle.stage.remote(task_id, attempt, record)
+
+
+class LibraryLink:
+    """The library of samples that exist already. Reading twice costs nothing, so Ray may call again."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+
+    async def prior(self, problem_id: str) -> Prior:
+        prior: Prior = await self._handle.prior.remote(problem_id)
+        return prior
+
+
+class VerifierLink:
+    """A verifier replica."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+
+    async def ready(self) -> None:
+        try:
+            await self._handle.info.remote()
+        except ActorDiedError as error:
+            raise VerifierGone(str(error)) from None
+
+    async def score(self, requests: list[ScoreRequest]) -> list[Scores | str]:
+        answers: list[Scores | str] = await self._handle.score.remote(requests)
+        return answers
+
+    async def restart(self) -> None:
+        ray.kill(self._handle, no_restart=False)
+
+
+class PolicyLink:
+    """A policy replica."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+
+    async def ready(self) -> None:
+        while True:
+            try:
+                await self._handle.info.remote()
+                return
+            except ActorUnavailableError:
+                # It is being restarted, or its machine is being replaced; one that is dead raises ActorDiedError.
+                await asyncio.sleep(0.5)
+
+    async def exchange(self, orders: Orders) -> Report:
+        reference = self._handle.exchange.remote(orders)
+        try:
+            report: Report = await reference
+        except asyncio.CancelledError:
+            # Giving up waiting does not stop the call, and it would go on spending.
+            ray.cancel(reference)
+            raise
+        return report
+
+    async def restart(self) -> None:
+        ray.kill(self._handle, no_restart=False)

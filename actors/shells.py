@@ -1,0 +1,42 @@
+"""The scheduler as an actor: the plain class's methods, made where its process is.
+
+It is apart from the replicas' module so that its process loads no torch. Invariant: a fresh process of it needs nothing but
+its constructor's arguments and the run writer.
+"""
+
+from __future__ import annotations
+
+import ray
+
+from actors.leases import Allocator
+from actors.links import PolicyLink, WriterLink
+from actors.scheduler import Scheduler
+from actors.work import Progress, Task
+
+
+class SchedulerActor:
+    """`replicas` and `writer` are names of actors: handles among a constructor's arguments would be lost to a restart."""
+
+    def __init__(
+        self, replicas: dict[str, str], writer: str, allocator: Allocator, budget: int | None
+    ) -> None:
+        links = {name: PolicyLink(ray.get_actor(actor)) for name, actor in replicas.items()}
+        self._scheduler = Scheduler(links, WriterLink(ray.get_actor(writer)), allocator, budget=budget)
+
+    async def open(self) -> None:
+        await self._scheduler.open()
+
+    async def submit(self, tasks: list[Task]) -> None:
+        await self._scheduler.submit(tasks)
+
+    async def close(self) -> None:
+        await self._scheduler.close()
+
+    async def drain(self, seconds: float) -> None:
+        await self._scheduler.drain(seconds)
+
+    async def run(self) -> None:
+        await self._scheduler.run()
+
+    async def progress(self) -> Progress:
+        return self._scheduler.progress()

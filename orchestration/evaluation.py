@@ -18,6 +18,7 @@ from actors.run_log import read_done
 from actors.work import Progress, Prompt, Strategy, Task
 from orchestration.allocation import FirstCome
 from orchestration.flops import generation_flops
+from orchestration.gauge import Pass, Totals
 from orchestration.prepare import Prepared
 from orchestration.problems import Problem, Quarantined, Table
 from orchestration.records import (
@@ -39,6 +40,7 @@ from orchestration.runs import (
     stored_problems,
 )
 from orchestration.settings import ReplicaSettings
+from orchestration.status import StatusWriter, says_finished
 
 if TYPE_CHECKING:
     from actors.placement import RunPlan
@@ -50,15 +52,6 @@ UNPAID = "the budget ended"
 
 # Problems that are tokenised and stored at once: few files, and little waiting before the first task.
 _CHUNK = 512
-
-
-@dataclass(slots=True)
-class Pass:
-    """One run seed over all problems: on how many it is done, and what outcomes it lacks."""
-
-    seed: int
-    problems_done: int = 0
-    outcomes_left: int = 0
 
 
 @dataclass(slots=True)
@@ -84,6 +77,11 @@ class Session:
     @property
     def outcomes_left(self) -> int:
         return self.outcomes - self.outcomes_done
+
+    @property
+    def totals(self) -> Totals:
+        passes = tuple(self.passes)
+        return Totals(self.problems, self.problems_done, self.outcomes, self.outcomes_done, passes)
 
 
 def evaluate(
@@ -111,7 +109,13 @@ def evaluate(
         started = time.time()
         state = "failed"
         try:
-            progress = _stream(prepared, identity, session.done, on_progress)
+            with _status(prepared, session) as status:
+
+                def told(progress: Progress) -> None:
+                    status.update(progress)
+                    on_progress(progress)
+
+                progress = _stream(prepared, identity, session.done, told)
             state = "finished"
             record |= books(folder)
             # Not where an outcome that a smaller one cut short was not asked for: it would never be again.
@@ -126,7 +130,18 @@ def evaluate(
             write_record(folder, prepared, record | {"state": state, "updated": now()})
     else:
         write_record(folder, prepared, record | {"state": "finished", "budget_flops": before})
+        if not says_finished(folder):
+            with _status(prepared, session):
+                pass
     return Run(folder)
+
+
+def _status(prepared: Prepared, session: Session) -> StatusWriter:
+    settings = prepared.settings
+    replicas = {"policy": settings.cluster.policy.replicas}
+    if prepared.verifier is not None:
+        replicas["verifier"] = settings.cluster.verifier.replicas
+    return StatusWriter(Path(settings.folder), session.totals, prepared.unit, replicas)
 
 
 def survey(prepared: Prepared, identity: Identity, record: Mapping[str, Any]) -> Session:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +22,8 @@ import pyarrow.parquet as pq
 import yaml
 
 from actors.errors import UserError, nearest
-from actors.run_log import live_records, parts
+from actors.ledger import Entry
+from actors.run_log import live_records, live_segments, parts, read_ledger
 from actors.schema import CANDIDATES, OUTCOMES, RUN_FORMAT
 from orchestration.problems import Problem
 
@@ -87,13 +89,16 @@ def _digest(*parts: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a small file so that a reader, or a crash, sees the old text or the new one."""
+def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
+    """Replace a small file so that a reader, or a crash, sees the old text or the new one; one that is not `durable` may be
+    lost with the power.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w") as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
     temporary.replace(path)
 
 
@@ -220,6 +225,24 @@ class Run:
         last = {key: row for row, key in enumerate(table["key"].to_pylist())}
         return table.take(sorted(last.values()))
 
+    def states(self) -> dict[str, int]:
+        """How many outcomes ended in each state."""
+        table = self._table("outcomes", OUTCOMES, None, ["key", "state"])
+        last = dict(zip(table["key"].to_pylist(), table["state"].to_pylist(), strict=True))
+        return dict(Counter(last.values()))
+
+    def books(self) -> tuple[Entry, ...]:
+        """What it has cost so far, in the budget's accounting, summed by purpose and kind."""
+        while True:
+            before = live_segments(self.folder)
+            try:
+                entries = read_ledger(self.folder)
+            except FileNotFoundError:
+                continue
+            # Else a segment became a part meanwhile, and may have been read as neither.
+            if live_segments(self.folder) == before:
+                return entries
+
     def candidates(
         self, *, strategy: str | None = None, problem: str | None = None, columns: list[str] | None = None
     ) -> pa.Table:
@@ -287,7 +310,11 @@ class Run:
 
     def _live(self) -> list[dict[str, Any]]:
         """Records of the log that are in no part yet."""
-        return list(live_records(self.folder))
+        while True:
+            try:
+                return list(live_records(self.folder))
+            except FileNotFoundError:
+                continue  # A segment has become a part since the folder was listed.
 
 
 def _parts(folder: Path) -> list[Path]:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 import textwrap
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from actors.errors import UserError
 from orchestration.commands.compose import compose
 from orchestration.commands.helptext import help_of
-from orchestration.commands.main import options_of
+from orchestration.commands.main import complain, go_on_with, options_of
 from orchestration.settings import EvaluateSettings
 
 if TYPE_CHECKING:
@@ -24,7 +27,9 @@ if TYPE_CHECKING:
     from actors.work import Progress
     from orchestration.commands.live import Display
     from orchestration.evaluation import Session
+    from orchestration.gauge import Totals
     from orchestration.prepare import Prepared
+    from orchestration.runs import Run
 
 
 def run(words: Sequence[str]) -> int:
@@ -46,41 +51,73 @@ def run(words: Sequence[str]) -> int:
 
         show_plan(prepared, console)
         return 0
-    _evaluate(prepared, console)
-    return 0
+    return _evaluate(prepared, words, console)
 
 
-def _evaluate(prepared: Prepared, console: Console) -> None:
+def _evaluate(prepared: Prepared, words: Sequence[str], console: Console) -> int:
+    """Run, report and return the exit code; a run that was under way and did not end says how it goes on."""
     from orchestration.evaluation import evaluate
-    from orchestration.report.write import make_report
 
     display: Display | None = None
-    folder = Path(prepared.settings.folder)
+    totals: Totals | None = None
+    latest: Progress | None = None
 
     def on_start(session: Session) -> None:
-        nonlocal display
+        nonlocal display, totals
         _announce(prepared, session, console)
+        totals = session.totals
         if session.outcomes_left:
             from orchestration.commands.live import Display
 
-            display = Display(
-                console,
-                problems=session.problems,
-                outcomes=session.outcomes,
-                outcomes_done=session.outcomes_done,
-                passes=session.passes,
-            )
+            display = Display(console, totals)
             display.__enter__()
 
     def on_progress(progress: Progress) -> None:
+        nonlocal latest
         assert display is not None
+        latest = progress
         display.update(progress)
 
     try:
-        run = evaluate(prepared, on_start, on_progress)
-    finally:
-        if display is not None:
-            display.__exit__(None, None, None)
+        try:
+            run = evaluate(prepared, on_start, on_progress)
+        finally:
+            if display is not None:
+                display.__exit__(None, None, None)
+    except (KeyboardInterrupt, Exception) as error:
+        if totals is None or latest is None:
+            raise
+        return _ended_early(error, totals, latest, ["evaluate", *words])
+    _report(run, prepared, console)
+    return 0
+
+
+def _ended_early(error: BaseException, totals: Totals, latest: Progress, words: Sequence[str]) -> int:
+    """Say what stopped a run that was under way, what of it is done and which command goes on; return the exit code."""
+    from orchestration.status import line_of
+
+    code, how = 130, "stopped"
+    if isinstance(error, UserError):
+        complain(str(error))
+        code, how = 2, "failed"
+    elif not isinstance(error, KeyboardInterrupt):
+        traceback.print_exception(error)
+        complain(line_of(error))
+        code, how = 1, "failed"
+    problems, seed = totals.problems_now(latest.outcomes)
+    print(
+        f"{how} with {problems:,} of {totals.problems:,} problems{seed} and "
+        f"{totals.outcomes_done + latest.outcomes:,} of {totals.outcomes:,} outcomes done, which are kept",
+        file=sys.stderr,
+    )
+    print(go_on_with(words), file=sys.stderr)
+    return code
+
+
+def _report(run: Run, prepared: Prepared, console: Console) -> None:
+    from orchestration.report.write import make_report
+
+    folder = Path(prepared.settings.folder)
     report = make_report(run, prepared.settings.report)
     report.show(console)
     figures = [path for path in report.paths if path.suffix in (".png", ".svg", ".pdf")]

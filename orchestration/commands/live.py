@@ -1,120 +1,51 @@
 """How a run stands, while it runs: rates and remaining time from what the scheduler says, on one live block
 or in lines.
 
-`Gauge` is pure: fed with `Progress`, it gives a `Reading`. It knows nothing of runs. Invariant: whatever is
-shown was counted, never guessed, but for the time left, which is told from the rate so far.
+It knows nothing of runs on disk. Invariant: what is shown is what the gauge read; nothing is counted here.
 """
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from actors.work import Progress
+from orchestration.gauge import STALL, Gauge, Reading, Totals
 from orchestration.report.tables import scientific
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
 
-    from orchestration.evaluation import Pass
-
-WINDOW = 10.0
-"""Seconds that rates are taken over: long enough to be steady, short enough to show a stall."""
-
-STALL = 30.0
-"""Seconds without a finished outcome after which the oldest tasks are named."""
-
 LINE = 5.0
 """Seconds between two lines where there is no terminal."""
 
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What is shown: totals so far, rates a second, shares between 0 and 1, seconds left (None: not known
-    yet).
-    """
-
-    progress: Progress
-    tokens_a_second: float
-    scored_a_second: float
-    policy_share: float
-    verifier_share: float
-    seconds_left: float | None
-    stalled: bool
-
-
-class Gauge:
-    """Turns a run's progress into rates. `outcomes` is how many this session has to make."""
-
-    def __init__(self, outcomes: int) -> None:
-        self._outcomes = outcomes
-        self._seen: deque[Progress] = deque()
-        self._last_finish = (0, 0.0)
-
-    def observe(self, progress: Progress) -> Reading:
-        """Take the newest progress; `seconds` must not fall."""
-        self._seen.append(progress)
-        while len(self._seen) > 2 and progress.seconds - self._seen[1].seconds >= WINDOW:
-            self._seen.popleft()
-        if progress.outcomes > self._last_finish[0]:
-            self._last_finish = (progress.outcomes, progress.seconds)
-        old = self._seen[0]
-        seconds = max(progress.seconds - old.seconds, 1e-9)
-
-        def busy(now: float, before: float, replicas: int) -> float:
-            return min(1.0, max(0.0, (now - before) / (seconds * replicas))) if replicas else 0.0
-
-        return Reading(
-            progress=progress,
-            tokens_a_second=max(0, progress.policy_tokens - old.policy_tokens) / seconds,
-            scored_a_second=max(0, progress.verifier_tokens - old.verifier_tokens) / seconds,
-            policy_share=busy(progress.policy_busy, old.policy_busy, progress.policy_replicas),
-            verifier_share=busy(progress.verifier_busy, old.verifier_busy, progress.verifier_replicas),
-            seconds_left=self._left(progress, old, seconds),
-            stalled=progress.seconds - self._last_finish[1] >= STALL and progress.outcomes < self._outcomes,
-        )
-
-    def _left(self, progress: Progress, old: Progress, seconds: float) -> float | None:
-        """By the outcomes still to make, or by the budget where that ends sooner; from the rate over the
-        whole run.
-        """
-        if not progress.outcomes or progress.seconds <= 0:
-            return None
-        left = (self._outcomes - progress.outcomes) * progress.seconds / progress.outcomes
-        spending = (progress.spent - old.spent) / seconds
-        if progress.budget is not None and spending > 0:
-            left = min(left, (progress.budget - progress.spent - progress.wasted) / spending)
-        return max(0.0, left)
-
-
-STOPPING = "finishing what is in hand; Ctrl-C again stops at once"
+STOPPING = "finishing what is nearly done; Ctrl-C again stops at once"
 
 
 class Interrupt:
-    """Notes the first Ctrl-C, which is raised as ever; while it is in use, and on the main thread alone.
+    """Notes Ctrl-C and SIGTERM, which cluster schedulers send before they kill; while it is in use, and on the main thread
+    alone. Each is raised as KeyboardInterrupt.
 
-    What is to be said of it is said with the next progress, which comes if something is in hand: a signal handler must not
-    print.
+    What is to be said of the first is said with the next progress, which comes if something is in hand: a signal handler must
+    not print.
     """
 
     def __init__(self) -> None:
         self._met = self._said = False
-        self._before: Any = None
+        self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._meet)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._meet)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-            self._before = None
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
 
     def to_say(self) -> bool:
         """Whether it was met and not yet said; true once."""
@@ -124,8 +55,7 @@ class Interrupt:
 
     def _meet(self, number: int, frame: FrameType | None) -> None:
         self._met = True
-        self.__exit__()
-        signal.default_int_handler(number, frame)
+        raise KeyboardInterrupt
 
 
 class Display:
@@ -133,19 +63,9 @@ class Display:
     elsewhere.
     """
 
-    def __init__(
-        self,
-        console: Console,
-        *,
-        problems: int,
-        outcomes: int,
-        outcomes_done: int,
-        passes: Sequence[Pass],
-    ) -> None:
-        self._console = console
-        self._problems, self._passes = problems, passes
-        self._outcomes, self._outcomes_done = outcomes, outcomes_done
-        self._gauge = Gauge(outcomes - outcomes_done)
+    def __init__(self, console: Console, totals: Totals) -> None:
+        self._console, self._totals = console, totals
+        self._gauge = Gauge(totals.outcomes_left)
         self._live: Any = None
         self._next_line = 0.0
         self._interrupt = Interrupt()
@@ -179,28 +99,14 @@ class Display:
             self._next_line = progress.seconds + LINE
             self._console.print(self.line(reading), highlight=False, soft_wrap=True)
 
-    def problems_done(self, progress: Progress) -> tuple[int, str]:
-        """Problems whose strategies have all ended for the seed that is at work, and that seed where there are several;
-        a task's outcomes are counted together."""
-        made = progress.outcomes
-        for one in self._passes[:-1]:
-            if made < one.outcomes_left:
-                break
-            made -= one.outcomes_left
-        else:
-            one = self._passes[-1]
-        fresh = self._problems - one.problems_done
-        done = one.problems_done + (made * fresh // one.outcomes_left if one.outcomes_left else 0)
-        return done, f" of seed {one.seed}" if len(self._passes) > 1 else ""
-
     def line(self, reading: Reading) -> str:
         """One line for logs, its fields always in the same order."""
-        progress = reading.progress
-        problems, seed = self.problems_done(progress)
+        progress, totals = reading.progress, self._totals
+        problems, seed = totals.problems_now(progress.outcomes)
         parts = [
             clock(progress.seconds),
-            f"{problems:,}/{self._problems:,} problems{seed}",
-            f"{self._outcomes_done + progress.outcomes:,}/{self._outcomes:,} outcomes",
+            f"{problems:,}/{totals.problems:,} problems{seed}",
+            f"{totals.outcomes_done + progress.outcomes:,}/{totals.outcomes:,} outcomes",
             f"{reading.tokens_a_second:,.0f} tok/s",
             self._spent(progress),
             f"busy {reading.policy_share:.0%}"
@@ -208,11 +114,7 @@ class Display:
             "left " + ("?" if reading.seconds_left is None else clock(reading.seconds_left)),
         ]
         line = "  ".join(parts)
-        if progress.waiting_for:
-            line += f"  waiting for {progress.waiting_for}"
-        if reading.stalled and progress.oldest:
-            line += "  nothing ended for 30 s; oldest: " + _named(progress)
-        return line
+        return "  ".join([line, *why_it_waits(reading)])
 
     def _spent(self, progress: Progress) -> str:
         spent = f"{scientific(float(progress.spent + progress.wasted))} FLOPs"
@@ -225,8 +127,9 @@ class Display:
         from rich.text import Text
 
         progress = reading.progress
-        done = self._outcomes_done + progress.outcomes
-        problems, seed = self.problems_done(progress)
+        totals = self._totals
+        done = totals.outcomes_done + progress.outcomes
+        problems, seed = totals.problems_now(progress.outcomes)
         grid = Table.grid(padding=(0, 2))
         grid.add_column(style="bold", width=8)
         grid.add_column(width=30)
@@ -237,13 +140,13 @@ class Display:
             ended += f", {count:,} {name}" if count else ""
         grid.add_row(
             "problems",
-            ProgressBar(total=max(1, self._problems), completed=problems, width=30),
-            f"{problems:,} of {self._problems:,}{seed}",
+            ProgressBar(total=max(1, totals.problems), completed=problems, width=30),
+            f"{problems:,} of {totals.problems:,}{seed}",
         )
         grid.add_row(
             "outcomes",
-            ProgressBar(total=max(1, self._outcomes), completed=done, width=30),
-            f"{done:,} of {self._outcomes:,} ({ended})",
+            ProgressBar(total=max(1, totals.outcomes), completed=done, width=30),
+            f"{done:,} of {totals.outcomes:,} ({ended})",
         )
         if progress.budget is not None:
             spent = progress.spent + progress.wasted
@@ -262,10 +165,7 @@ class Display:
         )
         grid.add_row("busy", f"policy {reading.policy_share:.0%} of {progress.policy_replicas}", verifier)
         grid.add_row("time", f"{clock(progress.seconds)}{left}", "")
-        below = [Text(f"waiting for {progress.waiting_for}", style="yellow")] if progress.waiting_for else []
-        if reading.stalled and progress.oldest:
-            below.append(Text("nothing ended for 30 s; oldest tasks: " + _named(progress), style="yellow"))
-        return Group(grid, *below)
+        return Group(grid, *(Text(text, style="yellow") for text in why_it_waits(reading)))
 
 
 class Lines:
@@ -294,8 +194,14 @@ class Lines:
         self._console.print(line, highlight=False, soft_wrap=True)
 
 
-def _named(progress: Progress) -> str:
-    return ", ".join(f"{name} ({clock(age)})" for name, age in progress.oldest)
+def why_it_waits(reading: Reading) -> list[str]:
+    """What a run waits for, where it does: replicas that are not up, and, where nothing ends, the tasks longest in hand."""
+    progress = reading.progress
+    found = [f"waiting for {progress.waiting_for}"] if progress.waiting_for else []
+    if reading.stalled and progress.oldest:
+        named = ", ".join(f"{name} ({clock(age)})" for name, age in progress.oldest)
+        found.append(f"nothing ended for {STALL:.0f} s; oldest tasks: {named}")
+    return found
 
 
 def clock(seconds: float) -> str:

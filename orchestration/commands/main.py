@@ -7,6 +7,7 @@ and one line, Ctrl-C with 130; whatever else goes wrong keeps its traceback.
 from __future__ import annotations
 
 import importlib
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -19,6 +20,7 @@ Commands:
   flopwise evaluate               solve problems with several strategies and compare them
   flopwise report RUN             make tables and figures of a run again
   flopwise show RUN [PROBLEM]     read a run's problems, candidates, steps and scores
+  flopwise status RUN             how a run stands, where its FLOPs went, what it waits for
   flopwise train policy FOLDER    train a small policy from nothing
   flopwise train prm FOLDER       train a process reward model on runs
 
@@ -29,9 +31,10 @@ Examples:
 
 Every command has --help. Settings are given as key=value."""
 
-COMMANDS = ("evaluate", "report", "show", "train")
+COMMANDS = ("evaluate", "report", "show", "status", "train")
 
-PATIENCE_MESSAGE = "\nstopped. What had ended is kept; the same command goes on where it stopped."
+GOES_ON = ("evaluate", "train")
+"""Commands that go on where they were stopped."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -52,10 +55,12 @@ def main(words: Sequence[str] | None = None) -> int:
             )
         code: int = importlib.import_module(f"orchestration.commands.{given[0]}").run(given[1:])
     except UserError as error:
-        _complain(str(error))
+        complain(str(error))
         return 2
     except KeyboardInterrupt:
-        print(PATIENCE_MESSAGE, file=sys.stderr)
+        print("\nstopped; what had ended is kept" if given[0] in GOES_ON else "\nstopped", file=sys.stderr)
+        if given[0] in GOES_ON:
+            print(go_on_with(given), file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader of our output has gone, as with `| head`.
@@ -73,7 +78,13 @@ def options_of(words: Sequence[str], known: Sequence[str]) -> tuple[set[str], li
     return options, [word for word in words if not word.startswith("-")]
 
 
-def _complain(message: str) -> None:
+def go_on_with(words: Sequence[str]) -> str:
+    """The line that names the command which goes on: `words` as they were given, quoted for a shell."""
+    return f"go on with: {shlex.join(['flopwise', *words])}"
+
+
+def complain(message: str) -> None:
+    """Print a mistake in one line."""
     from rich.console import Console
     from rich.text import Text
 

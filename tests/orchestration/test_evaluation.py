@@ -21,6 +21,7 @@ from orchestration.evaluation import evaluate as evaluate_prepared
 from orchestration.prepare import prepare
 from orchestration.records import identify, run_record, write_record
 from orchestration.runs import ProblemStore
+from orchestration.status import read_status, says_finished
 
 STRATEGIES = ["greedy", "majority(n=2)", "majority(n=4)", "best_of_n(n=4)", "beam(n=4,width=2)"]
 
@@ -66,6 +67,25 @@ def test_strategies_share_samples_and_pay_them_once(first: Run) -> None:
     assert spent < sum(attributed.values()) - attributed["majority(n=4)"]
 
 
+def test_its_status_is_that_of_a_finished_run(first: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    status = read_status(first.folder)
+    assert status is not None
+    assert status.reading is not None
+    progress = status.reading.progress
+    assert (status.state, status.unit, status.replicas) == ("finished", "paper", {"policy": 1, "verifier": 1})
+    assert (status.totals.problems, status.totals.outcomes, status.totals.outcomes_done) == (6, 30, 0)
+    assert (progress.outcomes, progress.answered, progress.tasks_open) == (30, 30, 0)
+    assert (
+        sum(entry.flops for entry in first.books())
+        == progress.spent + progress.wasted
+        == first.info["spent_flops"]
+    )
+    assert main(["status", str(first.folder)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "finished at" in out
+    assert "problems 6 of 6 outcomes 30 of 30 in folder 30 outcomes: 30 answered" in out
+
+
 def test_a_report_of_it(first: Run) -> None:
     measures = report(first).measures
     assert {row.strategy for row in measures.rows if row.ran} == set(STRATEGIES)
@@ -75,11 +95,16 @@ def test_a_report_of_it(first: Run) -> None:
 def test_the_same_command_has_nothing_to_do(
     first: Run, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = first.outcomes()
+    before, status = first.outcomes(), (first.folder / "status.json").read_text()
     texts = f"strategies=[{','.join(STRATEGIES)}]"
     assert main(["evaluate", *words, texts, f"folder={first.folder}"]) == 0
     assert "all 6 problems are done" in capsys.readouterr().out
     assert Run(first.folder).outcomes().equals(before)
+    assert (first.folder / "status.json").read_text() == status
+    # Killed after its last outcome, before its last word.
+    (first.folder / "status.json").write_text(status.replace('"finished"', '"running"'))
+    assert main(["evaluate", *words, texts, f"folder={first.folder}"]) == 0
+    assert says_finished(first.folder)
 
 
 def test_another_model_is_refused_before_anything_is_touched(

@@ -1,16 +1,20 @@
 """Identity, what may go on in a folder, and reading runs that are whole, interrupted or broken."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from actors import run_log
 from actors.errors import UserError
-from actors.run_writer import RunWriter
+from actors.ledger import Entry
 from actors.schema import CANDIDATES, OUTCOMES
+from orchestration import runs
 from orchestration.problems import Problem
 from orchestration.runs import (
     Identity,
@@ -118,12 +122,8 @@ def test_an_interrupted_run_is_read_from_its_log(tmp_path: Path) -> None:
     rows = part.to_pylist()
     (folder / "outcomes" / "part-000001.parquet").unlink()
     (folder / "candidates" / "part-000001.parquet").unlink()
-    writer = RunWriter(folder, None)
-    line = {"task": "t", "outcomes": rows, "candidates": []}
-    from actors.run_writer import _line
-
-    writer._log.write(_line(line) + b"torn")
-    writer._log.flush()
+    segment = logged(folder, 1, {"task": "t", "outcomes": rows, "candidates": []})
+    segment.write_bytes(segment.read_bytes() + b"torn")
     run = Run(folder)
     assert run.outcomes().sort_by("key").equals(part.sort_by("key"))
     assert len(run.candidates()) == 0
@@ -175,3 +175,80 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(OSError, match="No space"):
         write_atomically(path, "new")
     assert path.read_text() == "old"
+
+
+def logged(folder: Path, number: int, *records: dict[str, object]) -> Path:
+    """A segment of the log, as the run writer writes it."""
+    path = folder / "log" / f"segment-{number:06d}.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"".join(map(run_log.line, records)))
+    return path
+
+
+def ledger_part(folder: Path, number: int, rows: list[dict[str, object]]) -> None:
+    (folder / "ledger").mkdir(exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), folder / "ledger" / f"part-{number:06d}.parquet")
+
+
+def test_books_are_those_of_parts_and_log_once(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", problems=2)
+    assert Run(folder).books() == ()
+    row = {"purpose": "policy", "kind": "kept", "flops": 10}
+    ledger_part(folder, 1, [row, row, row | {"purpose": "verifier", "flops": 3}])
+    logged(folder, 2, {"ledger": [row, row | {"kind": "pruned", "flops": 7}]})
+    # A crash between the ledger's part and the outcomes': the segment still stands, and counts alone.
+    ledger_part(folder, 2, [row, row])
+    assert Run(folder).books() == (
+        Entry("policy", "kept", 30),
+        Entry("policy", "pruned", 7),
+        Entry("verifier", "kept", 3),
+    )
+
+
+def test_books_are_read_again_where_a_segment_became_a_part_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_run(tmp_path / "run", problems=2)
+    row = {"purpose": "policy", "kind": "kept", "flops": 10}
+    segment = logged(folder, 2, {"ledger": [row]})
+    read = runs.read_ledger
+
+    def overtaken(of: Path) -> tuple[Entry, ...]:
+        if segment.is_file():
+            # As where the parts were listed before, and the log after the segment had become one.
+            ledger_part(folder, 2, [row])
+            write_part(folder, "outcomes", [])
+            segment.unlink()
+            return ()
+        return read(of)
+
+    monkeypatch.setattr(runs, "read_ledger", overtaken)
+    assert Run(folder).books() == (Entry("policy", "kept", 10),)
+
+
+def test_states_count_the_last_row_of_every_outcome(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", problems=3, ladder=(1,))
+    rows = pq.read_table(folder / "outcomes" / "part-000001.parquet").to_pylist()
+    assert Run(folder).states() == {"answered": len(rows)}
+    unpaid = rows[0] | {"key": "new", "state": "unaffordable"}
+    logged(folder, 2, {"outcomes": [unpaid, rows[1] | {"state": "quarantined"}], "ledger": []})
+    assert Run(folder).states() == {"answered": len(rows) - 1, "quarantined": 1, "unaffordable": 1}
+
+
+def test_a_segment_that_becomes_a_part_meanwhile_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_run(tmp_path / "run", problems=3, ladder=(1,))
+    new = pq.read_table(folder / "outcomes" / "part-000001.parquet").to_pylist()[0] | {"key": "new"}
+    segment = logged(folder, 2, {"outcomes": [new]})
+    read = runs.live_records
+
+    def overtaken(of: Path) -> Iterator[dict[str, Any]]:
+        if segment.is_file():
+            write_part(folder, "outcomes", [new])
+            segment.unlink()
+            raise FileNotFoundError(segment)
+        return read(of)
+
+    monkeypatch.setattr(runs, "live_records", overtaken)
+    assert sum(Run(folder).states().values()) == 7

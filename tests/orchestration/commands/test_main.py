@@ -1,6 +1,7 @@
 """The command line as a user meets it: help, mistakes, dry run, and how soon it answers."""
 
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -119,6 +120,7 @@ def test_a_model_whose_context_is_too_short(
         ["evaluate", "--help"],
         ["report", "-h"],
         ["show", "--help"],
+        ["status", "--help"],
         ["train", "--help"],
         ["train", "prm", "--help"],
     ],
@@ -150,7 +152,19 @@ def test_ctrl_c_says_how_to_go_on(
 
     monkeypatch.setattr("orchestration.prepare.prepare", interrupted)
     assert main(["evaluate", *words]) == 130
-    assert "the same command goes on where it stopped" in said(capsys)[1]
+    given = shlex.join(["flopwise", "evaluate", *words])
+    assert said(capsys)[1] == f"stopped; what had ended is kept go on with: {given}"
+
+
+def test_ctrl_c_of_what_only_reads_ends_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("orchestration.runs.Run", interrupted)
+    assert main(["show", "runs/x"]) == 130
+    assert said(capsys)[1] == "stopped"
 
 
 def test_a_dry_run_tells_costs_and_writes_nothing(

@@ -1,0 +1,283 @@
+"""`flopwise status RUN`: how a run stands, from another terminal: what is done, where the FLOPs went, what it waits for.
+
+It reads the run's folder alone, without Ray, and asks nobody. Invariant: whatever state a folder is in, it is named, and how
+that is known.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from actors.errors import UserError, nearest
+from actors.ledger import Entry, Kind
+from orchestration.commands.main import options_of
+
+if TYPE_CHECKING:
+    from rich.console import Console, Group
+
+    from orchestration.gauge import Reading
+    from orchestration.status import Standing, Status
+
+HELP = """flopwise status RUN: how a run stands, told from another terminal, or on another day.
+
+It reads the run's folder alone: it disturbs nothing, and the run need not live any more. It says whether the run goes on, was
+stopped, failed or was killed; problems and outcomes done; tokens a second and the time left; what is spent of the budget;
+replicas that are up, and what the others wait for; the tasks longest in hand where nothing ends; where the FLOPs went.
+
+Examples:
+  flopwise status runs/evaluate
+      once
+  flopwise status runs/evaluate --watch
+      every two seconds until the run ends; Ctrl-C ends the watching, not the run
+  jq .reading.seconds_left runs/evaluate/status.json
+      for programs: the run writes this file every second
+
+A run that was stopped (Ctrl-C, SIGTERM), failed or was killed goes on where it stopped: give the same command again."""
+
+PERIOD = 2.0
+"""Seconds between two looks with --watch."""
+
+DUTY = 20.0
+"""Reading all outcomes and the ledger may take one part in this many of the time."""
+
+KINDS: tuple[Kind, ...] = ("kept", "pruned", "failed", "lost")
+
+
+def run(words: Sequence[str]) -> int:
+    """Run the command; return its exit code."""
+    options, places = options_of(words, ("--help", "--watch"))
+    if "--help" in options:
+        print(HELP)
+        return 0
+    if len(places) != 1 or "=" in places[0]:
+        raise UserError("name one run, as in: flopwise status runs/evaluate")
+    folder = Path(places[0])
+    if not folder.is_dir():
+        others = [str(path.parent) for path in folder.parent.glob("*/run.json")]
+        raise UserError.of("run", str(folder), f"there is no such folder{nearest(str(folder), others)}")
+    from rich.console import Console
+
+    console = Console()
+    looks = _looks(folder)
+    if "--watch" not in options:
+        console.print(block(next(looks)))
+        return 0
+    try:
+        _watch(looks, console)
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """All that one look at a folder found. `states` counts its outcomes, `books` are its ledger's sums."""
+
+    folder: Path
+    now: float
+    standing: Standing
+    status: Status | None
+    states: Mapping[str, int]
+    books: tuple[Entry, ...]
+
+
+def _looks(folder: Path) -> Iterator[Look]:
+    """A look whenever one is asked for. What takes long to read in a large folder is read again in due time only, and
+    once the run has ended."""
+    from orchestration.runs import Run
+    from orchestration.status import read_status, standing
+
+    states: Mapping[str, int] = {}
+    books: tuple[Entry, ...] = ()
+    due = 0.0
+    while True:
+        now = time.time()
+        status = read_status(folder)
+        stands = standing(folder, status, now)
+        if stands != "never started" and (time.monotonic() >= due or not goes_on(stands)):
+            began = time.monotonic()
+            found = Run(folder)
+            states, books = found.states(), found.books()
+            due = time.monotonic() + DUTY * (time.monotonic() - began)
+        yield Look(folder, now, stands, status, states, books)
+
+
+def goes_on(stands: Standing) -> bool:
+    """Whether there may be news of a run later."""
+    return stands in ("running", "silent")
+
+
+def _watch(looks: Iterator[Look], console: Console) -> None:
+    """Show look after look until the run ends: one block on a terminal, block after block elsewhere."""
+    if not console.is_terminal:
+        for look in looks:
+            console.print(block(look))
+            if not goes_on(look.standing):
+                return
+            console.print()
+            time.sleep(PERIOD)
+    from rich.live import Live
+
+    with Live(console=console, auto_refresh=False) as live:
+        for look in looks:
+            live.update(block(look), refresh=True)
+            if not goes_on(look.standing):
+                return
+            time.sleep(PERIOD)
+
+
+def block(look: Look) -> Group:
+    """A look for people: a line on the state, then a line for each thing there is to say."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    from orchestration.commands.live import why_it_waits
+
+    style = {"killed": "red", "failed": "red", "silent": "yellow", "stopped": "yellow"}.get(
+        look.standing, "green"
+    )
+    head = Text(f"{look.folder}: ", style="bold")
+    head.append(look.standing, style=style)
+    head.append(about(look), style="not bold")
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", width=12)
+    grid.add_column()
+    for name, text in facts(look):
+        grid.add_row(name, Text(text))
+    reading = None if look.status is None or not goes_on(look.standing) else look.status.reading
+    below: list[Any] = [Text(text, style="yellow") for text in (why_it_waits(reading) if reading else ())]
+    if look.books:
+        below += ["", _books(look.books)]
+    return Group(head, grid, *below)
+
+
+def about(look: Look) -> str:
+    """What is to be said of the state: who runs it, how that is known, what to do."""
+    from orchestration.commands.live import clock
+    from orchestration.status import is_here
+
+    if look.standing == "never started":
+        return "; there is no run in this folder: flopwise evaluate folder=... starts one"
+    if look.standing == "killed":
+        last = "" if look.status is None else f"; its last word is of {moment(look.status.written)}"
+        return f": nobody writes this folder{last}; the same command goes on"
+    if look.status is None:
+        return ""
+    status = look.status
+    age = max(0.0, look.now - status.written)
+    who = f" on {status.host}, pid {status.pid}, since {moment(status.started)}"
+    if look.standing == "running":
+        if not is_here(status):
+            who += f" (another machine: told from its last word, {age:.0f} s ago)"
+        elif age >= 10:
+            who += f"; its last word is {clock(age)} old"
+        return who
+    if look.standing == "silent":
+        where = (
+            "the folder is still locked" if is_here(status) else "this machine cannot see whether it lives"
+        )
+        return f": no word for {clock(age)} from the run{who}; {where}"
+    ended = f" at {moment(status.written)} on {status.host}"
+    if look.standing == "failed":
+        return f"{ended}: {status.reason}; the same command goes on"
+    return ended + ("; the same command goes on" if look.standing == "stopped" else "")
+
+
+def facts(look: Look) -> list[tuple[str, str]]:
+    """What was counted, as (name, text)."""
+    from orchestration.commands.live import clock
+
+    found: list[tuple[str, str]] = []
+    status, reading = look.status, None if look.status is None else look.status.reading
+    if status is not None:
+        totals = status.totals
+        made = 0 if reading is None else reading.progress.outcomes
+        problems, seed = totals.problems_now(made)
+        before = f", {totals.outcomes_done:,} of them before this start" if totals.outcomes_done else ""
+        found.append(("problems", f"{problems:,} of {totals.problems:,}{seed}"))
+        found.append(("outcomes", f"{totals.outcomes_done + made:,} of {totals.outcomes:,}{before}"))
+    if look.states:
+        parts = ", ".join(f"{count:,} {state}" for state, count in sorted(look.states.items()))
+        found.append(("in folder", f"{sum(look.states.values()):,} outcomes: {parts}"))
+    if status is None or reading is None:
+        return found
+    progress = reading.progress
+    asks = progress.verifier_replicas > 0 or "verifier" in status.replicas
+    if goes_on(look.standing):
+        scored = f", {reading.scored_a_second:,.0f} scored/s" if asks else ""
+        found.append(("tokens", f"{reading.tokens_a_second:,.0f} drawn/s{scored}"))
+        left = "not known yet" if reading.seconds_left is None else f"about {clock(reading.seconds_left)}"
+        found.append(("time", f"{clock(progress.seconds)} so far, left: {left}"))
+        found.append(("replicas", replicas(status.replicas, reading)))
+    else:
+        found.append(("tokens", f"{progress.policy_tokens:,} drawn in {clock(progress.seconds)}"))
+    found.append(("budget", budget(reading, status.unit)))
+    return found
+
+
+def replicas(asked: Mapping[str, int], reading: Reading) -> str:
+    """How many replicas are up, of how many, and how busy they are."""
+    progress = reading.progress
+    up = {
+        "policy": (progress.policy_replicas, reading.policy_share),
+        "verifier": (progress.verifier_replicas, reading.verifier_share),
+    }
+    return ", ".join(
+        f"{kind} {up[kind][0]} of {count} up, {up[kind][1]:.0%} busy" for kind, count in asked.items()
+    )
+
+
+def budget(reading: Reading, unit: str) -> str:
+    """What is spent, wasted and reserved of the budget, in its unit."""
+    from orchestration.report.tables import scientific
+
+    progress = reading.progress
+    charged = scientific(float(progress.spent + progress.wasted))
+    of = "no limit"
+    if progress.budget is not None:
+        share = (progress.spent + progress.wasted) / max(progress.budget, 1)
+        of = f"{scientific(float(progress.budget))} ({share:.0%})"
+    parts = ", ".join(
+        f"{scientific(float(amount))} {name}"
+        for name, amount in (
+            ("spent", progress.spent),
+            ("wasted", progress.wasted),
+            ("reserved", progress.reserved),
+        )
+    )
+    return f"{charged} of {of}, FLOPs ({unit}): {parts}"
+
+
+def _books(books: tuple[Entry, ...]) -> Any:
+    """Where the FLOPs went: a row a purpose, a column a kind, and shares of all."""
+    from rich import box
+    from rich.table import Table
+
+    from orchestration.report.tables import scientific
+
+    kinds = [kind for kind in KINDS if any(entry.kind == kind for entry in books)]
+    purposes = sorted({entry.purpose for entry in books})
+    everything = sum(entry.flops for entry in books)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("FLOPs settled", no_wrap=True)
+    for kind in kinds:
+        table.add_column(kind, justify="right", no_wrap=True)
+    table.add_column("share", justify="right", no_wrap=True)
+    for name in [*purposes, "all"]:
+        mine = [entry for entry in books if name in (entry.purpose, "all")]
+        sums = [sum(entry.flops for entry in mine if entry.kind == kind) for kind in kinds]
+        cells = [scientific(float(flops)) if flops else "-" for flops in sums]
+        table.add_row(name, *cells, f"{sum(sums) / everything:.1%}")
+    return table
+
+
+def moment(seconds: float) -> str:
+    """A moment as people here write it, with the day where it is not today."""
+    then = time.localtime(seconds)
+    today = time.strftime("%Y-%m-%d") == time.strftime("%Y-%m-%d", then)
+    return time.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S", then)

@@ -1,0 +1,226 @@
+"""`flopwise status` on folders in every state, made by hand, and what it needs."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.run_log import FolderLock
+from orchestration.commands import status as command
+from orchestration.commands.main import main
+from orchestration.gauge import Gauge
+from orchestration.status import STATUS_FORMAT, Status, process_mark, read_status
+from tests.orchestration.report.handmade import write_run
+from tests.orchestration.test_gauge import at
+from tests.orchestration.test_runs import ledger_part
+from tests.orchestration.test_status import TOTALS, read, writer
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A run of six outcomes, with a ledger."""
+    folder = write_run(tmp_path / "run", problems=3, ladder=(1,))
+    rows = [
+        {"purpose": "policy", "kind": "kept", "flops": 6_000_000},
+        {"purpose": "policy", "kind": "pruned", "flops": 1_000_000},
+        {"purpose": "verifier", "kind": "kept", "flops": 3_000_000},
+    ]
+    ledger_part(folder, 1, rows)
+    return folder
+
+
+def write(folder: Path, **changes: Any) -> Status:
+    """A status.json of a run of this process, as it is in the midst of it, but for `changes`."""
+    gauge = Gauge(TOTALS.outcomes_left)
+    gauge.observe(at(1, 1))
+    reading = gauge.observe(at(11, 10, budget=10**9, reserved=5_000_000, wasted=2_000_000))
+    with writer(folder):
+        status = replace(read(folder), reading=reading)
+    status = replace(status, **({"state": "running"} | changes))
+    (folder / "status.json").write_text(json.dumps({"format": STATUS_FORMAT} | asdict(status)))
+    assert read_status(folder) == status
+    return status
+
+
+def said(folder: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    assert main(["status", str(folder), *options]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return " ".join(captured.out.split())
+
+
+def test_a_run_that_goes_on(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status = write(folder)
+    out = said(folder, capsys)
+    assert f"running on {status.host}, pid {status.pid}, since {command.moment(status.started)}" in out
+    for part in (
+        "problems 15 of 20 outcomes 30 of 40, 20 of them before this start",
+        "in folder 6 outcomes: 6 answered",
+        "tokens 1,000 drawn/s, 500 scored/s",
+        "time 00:11 so far, left: about 00:11",
+        "replicas policy 2 of 2 up, 80% busy, verifier 1 of 1 up, 25% busy",
+        "budget 1.30e7 of 1.00e9 (1%), FLOPs (paper): 1.10e7 spent, 2.00e6 wasted, 5.00e6 reserved",
+        "policy 6.00e6 1.00e6 70.0%",
+        "verifier 3.00e6 - 30.0%",
+        "all 9.00e6 1.00e6 100.0%",
+    ):
+        assert part in out, part
+    assert "waiting" not in out
+    assert "oldest" not in out
+
+
+def test_why_it_waits(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gauge = Gauge(TOTALS.outcomes_left)
+    gauge.observe(at(1, 1))
+    what = "a policy replica (2 x 1 CPU asked for)"
+    write(folder, reading=gauge.observe(at(60, 1, policy_replicas=0, waiting_for=what)))
+    out = said(folder, capsys)
+    assert "policy 0 of 2 up" in out
+    assert f"waiting for {what}" in out
+    assert "nothing ended for 30 s; oldest tasks: p1 (00:41), p2 (00:12)" in out
+
+
+def test_a_run_without_a_verifier_or_a_budget(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reading = Gauge(20).observe(at(5, 0, verifier_replicas=0, verifier_busy=0.0))
+    write(folder, reading=reading, replicas={"policy": 2})
+    out = said(folder, capsys)
+    assert "verifier 0" not in out
+    assert "scored/s" not in out
+    assert "of no limit, FLOPs (paper)" in out
+    assert "left: not known yet" in out
+
+
+def test_before_the_scheduler_has_said_a_word(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(folder, reading=None)
+    out = said(folder, capsys)
+    assert "problems 10 of 20 outcomes 20 of 40" in out
+    assert "tokens" not in out
+
+
+def test_a_killed_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status = write(folder, process=1)
+    out = said(folder, capsys)
+    assert "killed: nobody writes this folder; its last word is of" in out
+    assert "the same command goes on" in out
+    assert "outcomes 30 of 40" in out
+    assert "left:" not in out
+    assert status.process != process_mark(status.pid)
+
+
+def test_a_killed_run_that_left_no_status(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(record | {"state": "running"}))
+    assert "killed: nobody writes this folder; the same command goes on" in said(folder, capsys)
+    lock = FolderLock(folder)
+    assert "running in folder 6 outcomes" in said(folder, capsys)
+    lock.release()
+
+
+def test_another_machine(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(folder, host="node-7", written=time.time() - 3)
+    assert "(another machine: told from its last word, 3 s ago)" in said(folder, capsys)
+    write(folder, host="node-7", written=time.time() - 600)
+    out = said(folder, capsys)
+    assert "silent: no word for 10:0" in out
+    assert "on node-7" in out
+    assert "this machine cannot see whether it lives" in out
+
+
+def test_a_run_that_ended(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status = write(folder, state="finished")
+    out = said(folder, capsys)
+    assert f"finished at {command.moment(status.written)}" in out
+    assert "goes on" not in out
+    assert "tokens 11,000 drawn in 00:11" in out
+    write(folder, state="stopped")
+    assert f"stopped at {command.moment(status.written)[:5]}" in said(folder, capsys)
+    write(folder, state="failed", reason="OSError: [Errno 28] No space left on device")
+    out = said(folder, capsys)
+    assert "OSError: [Errno 28] No space left on device; the same command goes on" in out
+    assert "waiting for" not in out
+
+
+def test_a_finished_run_without_a_status(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "finished in folder 6 outcomes: 6 answered" in said(folder, capsys)
+
+
+def test_a_folder_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "never started; there is no run in this folder" in said(tmp_path, capsys)
+
+
+def test_mistakes_are_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", str(folder.parent / "runn")]) == 2
+    assert f"there is no such folder (did you mean '{folder}'?)" in capsys.readouterr().err
+    for words in ([], ["a", "b"], ["count=3"]):
+        assert main(["status", *words]) == 2
+        assert "name one run, as in: flopwise status runs/evaluate" in capsys.readouterr().err
+    assert main(["status", str(folder), "--wach"]) == 2
+    assert "did you mean '--watch'?" in capsys.readouterr().err
+
+
+def test_watching_ends_with_the_run(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder)
+    waits: list[float] = []
+
+    def later(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            write(folder, state="finished")
+
+    monkeypatch.setattr(command.time, "sleep", later)
+    out = said(folder, capsys, "--watch")
+    assert waits == [2.0, 2.0]
+    assert (out.count("running on"), out.count("finished at")) == (2, 1)
+
+
+def test_ctrl_c_ends_the_watching_alone(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder)
+
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command.time, "sleep", interrupted)
+    assert "running on" in said(folder, capsys, "--watch")
+
+
+def test_large_tables_are_not_read_at_every_look(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from orchestration import runs
+
+    clock, reads = [0.0], []
+
+    def slow(_: object) -> dict[str, int]:
+        reads.append(clock[0])
+        clock[0] += 1.0
+        return {"answered": 6}
+
+    write(folder)
+    monkeypatch.setattr(runs.Run, "states", slow)
+    monkeypatch.setattr(command.time, "monotonic", lambda: clock[0])
+    looks = command._looks(folder)
+    for _ in range(30):
+        assert next(looks).states == {"answered": 6}
+        clock[0] += 2.0
+    assert reads == [0.0, 21.0, 42.0]
+    write(folder, state="finished")
+    next(looks)
+    assert len(reads) == 4
+
+
+def test_it_needs_neither_ray_nor_torch(folder: Path) -> None:
+    write(folder)
+    code = (
+        "import sys; from orchestration.commands.main import main\n"
+        f"assert main(['status', {str(folder)!r}]) == 0\n"
+        "print([name for name in ('torch', 'ray', 'transformers', 'hydra', 'matplotlib') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,75 @@
+"""Rates, remaining time and stalls from a list of progresses."""
+
+import pytest
+
+from actors.work import Progress
+from orchestration.gauge import STALL, Gauge, Pass, Totals
+
+
+def at(seconds: float, outcomes: int = 0, **more: object) -> Progress:
+    values: dict[str, object] = {
+        "tasks_open": 5,
+        "outcomes": outcomes,
+        "answered": outcomes,
+        "unaffordable": 0,
+        "quarantined": 0,
+        "policy_tokens": int(1000 * seconds),
+        "verifier_tokens": int(500 * seconds),
+        "spent": int(1e6 * seconds),
+        "reserved": 0,
+        "wasted": 0,
+        "budget": None,
+        "policy_busy": 0.8 * seconds * 2,
+        "policy_replicas": 2,
+        "seconds": seconds,
+        "verifier_busy": 0.25 * seconds,
+        "verifier_replicas": 1,
+        "oldest": (("p1", 41.0), ("p2", 12.0)),
+    }
+    return Progress(**(values | more))  # type: ignore[arg-type]
+
+
+def test_rates_are_those_of_the_last_seconds() -> None:
+    gauge = Gauge(100)
+    for second in range(30):
+        reading = gauge.observe(at(second, second))
+    assert reading.tokens_a_second == pytest.approx(1000)
+    assert reading.scored_a_second == pytest.approx(500)
+    assert reading.policy_share == pytest.approx(0.8)
+    assert reading.verifier_share == pytest.approx(0.25)
+    for second in range(30, 50):
+        reading = gauge.observe(at(second, 29, policy_tokens=29_000))
+    assert reading.tokens_a_second == 0
+
+
+def test_time_left_is_by_outcomes_or_by_budget() -> None:
+    gauge = Gauge(100)
+    assert gauge.observe(at(1)).seconds_left is None
+    assert gauge.observe(at(10, 25)).seconds_left == pytest.approx(30)
+    tight = Gauge(100)
+    tight.observe(at(1, 1, budget=20_000_000))
+    assert tight.observe(at(10, 25, budget=20_000_000)).seconds_left == pytest.approx(10)
+
+
+def test_a_stall_is_noticed_and_ends() -> None:
+    gauge = Gauge(100)
+    gauge.observe(at(1, 1))
+    assert not gauge.observe(at(STALL, 1)).stalled
+    assert gauge.observe(at(STALL + 1, 1)).stalled
+    assert not gauge.observe(at(STALL + 2, 2)).stalled
+    done = Gauge(5)
+    done.observe(at(1, 5))
+    assert not done.observe(at(100, 5)).stalled
+
+
+def test_with_several_seeds_a_problem_is_one_of_the_seed_at_work() -> None:
+    passes = (Pass(3, 10, 0), Pass(0, 4, 12), Pass(7, 0, 20))
+    totals = Totals(problems=10, problems_done=0, outcomes=60, outcomes_done=28, passes=passes)
+    assert [totals.problems_now(made) for made in (0, 6, 11, 12, 22, 32)] == [
+        (4, " of seed 0"),
+        (7, " of seed 0"),
+        (9, " of seed 0"),
+        (0, " of seed 7"),
+        (5, " of seed 7"),
+        (10, " of seed 7"),
+    ]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, field
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from actors.leases import MAX_ATTEMPTS, Grant, Lease, LeaseBook
+from actors.leases import MAX_ATTEMPTS, Grant, Hold, Lease, LeaseBook
 from actors.ledger import Ledger
 from actors.work import Models, Prompt, Solution, Task
 from orchestration.allocation import FirstCome
@@ -38,6 +39,13 @@ def book(budget: int | None, *tasks: Task, first: int | None = FIRST) -> LeaseBo
     for one in tasks:
         made.add(one)
     return made
+
+
+def answers(one: LeaseBook) -> dict[str, list[Grant]]:
+    """Answer the purses that ask, and tell every replica."""
+    one.refill()
+    told = {replica: one.grants(replica) for replica in "abc"}
+    return {replica: grants for replica, grants in told.items() if grants}
 
 
 def numbers(leases: list[Lease]) -> list[int]:
@@ -122,13 +130,62 @@ def test_what_a_lease_lacks_is_granted_to_its_replica_once() -> None:
     one.add(task(1, 1))
     one.lease("a", 2, now=0.0)
     one.lease("b", 1, now=0.0)
-    assert one.refills() == {}
+    assert answers(one) == {}
     one.report(1, spent=15, reserved=5, lacking=30)
     one.report(2, spent=0, reserved=10, lacking=0)
-    assert one.refills() == {"a": [Grant(1, 30)]}
+    assert answers(one) == {"a": [Grant(1, 50)]}
     assert allocator.asked == [("t0", 30, 20, 70)]
-    assert one.refills() == {}
+    assert answers(one) == {}
     assert one.ledger.free == 40
+
+
+def test_grants_are_told_as_totals_and_once() -> None:
+    one = LeaseBook(Ledger(200), ByWidth())
+    one.add(task(0, 2))
+    [lease] = one.lease("a", 2, now=0.0)
+    assert (lease.grant, one.grants("a")) == (20, []), "the lease itself tells of the first grant"
+    for lacking in (30, 45):
+        one.report(1, 15, 5, lacking)
+        one.refill()
+    assert one.grants("b") == []
+    assert one.grants("a") == [Grant(1, 20 + 30 + 45)]
+    assert one.grants("a") == []
+
+
+def test_what_was_granted_while_a_report_was_under_way_is_not_granted_again() -> None:
+    allocator = ByWidth()
+    one = LeaseBook(Ledger(200), allocator)
+    one.add(task(0, 2))
+    one.lease("a", 2, now=0.0)
+    one.report(1, 15, 5, lacking=30, granted=20)
+    one.refill()
+    # Written before the 30 reached it: one request more of 20 has come to wait there.
+    one.report(1, 15, 5, lacking=50, granted=20)
+    one.refill()
+    assert [asked for _, asked, _, _ in allocator.asked] == [30, 20]
+    assert one.grants("a") == [Grant(1, 70)]
+    one.report(1, 15, 5, lacking=50, granted=20)
+    assert one.refill() is None
+    assert one.grants("a") == []
+    one.report(1, 15, 5, lacking=8, granted=70)
+    one.refill()
+    assert one.grants("a") == [Grant(1, 78)]
+    assert one.ledger.free == 200 - 78
+
+
+def test_who_waits_for_what_is_on_its_way_is_not_held_to_be_stuck() -> None:
+    """It may go on with it, and return FLOPs."""
+    one = book(200, task(0), task(1))
+    one.lease("a", 1, now=0.0)
+    one.lease("b", 1, now=0.0)
+    one.report(1, 60, 0, lacking=10, granted=100)
+    one.settle(2, 0)
+    one.refill()
+    one.add(task(2))
+    assert one.lease("b", 1, now=0.0) == []
+    one.report(1, 60, 0, lacking=10, granted=100)
+    one.refill()
+    assert one.grants("a") == [Grant(1, 110)], "told, and not refused"
 
 
 def test_an_allocator_may_refuse_for_good() -> None:
@@ -136,9 +193,9 @@ def test_an_allocator_may_refuse_for_good() -> None:
     one.add(task(0, 2))
     one.lease("a", 2, now=0.0)
     one.report(1, 15, 5, lacking=30)
-    assert one.refills() == {"a": [Grant(1, None)]}
+    assert answers(one) == {"a": [Grant(1, None)]}
     one.report(1, 15, 5, lacking=30)
-    assert one.refills() == {}
+    assert answers(one) == {}
 
 
 def test_nobody_is_refused_while_somebody_may_return_flops() -> None:
@@ -147,9 +204,9 @@ def test_nobody_is_refused_while_somebody_may_return_flops() -> None:
     assert len(one.lease("b", 1, now=0.0)) == 1
     one.report(1, 100, 0, lacking=80)
     one.report(2, 100, 0, lacking=70)
-    assert one.refills() == {}, "lease 3 runs"
+    assert answers(one) == {}, "lease 3 runs"
     one.settle(3, 40)
-    assert one.refills() == {"a": [Grant(2, None)]}
+    assert answers(one) == {"a": [Grant(2, None)]}
 
 
 def test_nobody_is_refused_while_a_request_of_theirs_runs() -> None:
@@ -157,9 +214,9 @@ def test_nobody_is_refused_while_a_request_of_theirs_runs() -> None:
     one = book(100, task(0))
     one.lease("a", 1, now=0.0)
     one.report(1, spent=0, reserved=100, lacking=100)
-    assert one.refills() == {}
+    assert answers(one) == {}
     one.report(1, spent=30, reserved=0, lacking=30)
-    assert one.refills() == {"a": [Grant(1, None)]}
+    assert answers(one) == {"a": [Grant(1, None)]}
 
 
 def test_the_youngest_gives_up_first_and_the_next_waits_for_what_it_returns() -> None:
@@ -169,12 +226,12 @@ def test_the_youngest_gives_up_first_and_the_next_waits_for_what_it_returns() ->
     one.report(1, 90, 0, lacking=20)
     one.report(2, 100, 0, lacking=20)
     one.report(3, 10, 0, lacking=200)
-    assert one.refills() == {"b": [Grant(3, None)]}
-    assert one.refills() == {}, "lease 3 ends now, and may carry the others"
+    assert answers(one) == {"b": [Grant(3, None)]}
+    assert answers(one) == {}, "lease 3 ends now, and may carry the others"
     one.report(2, 100, 0, lacking=20)
-    assert one.refills() == {}
+    assert answers(one) == {}
     one.settle(3, 10)
-    assert one.refills() == {"a": [Grant(1, 20), Grant(2, 20)]}
+    assert answers(one) == {"a": [Grant(1, 120), Grant(2, 120)]}
 
 
 def test_as_many_give_up_at_once_as_the_oldest_needs() -> None:
@@ -184,12 +241,12 @@ def test_as_many_give_up_at_once_as_the_oldest_needs() -> None:
     for lease, spent in enumerate((100, 60, 70, 60, 90), start=1):
         one.report(lease, spent, 0, lacking=60)
     # Lease 1 needs 60: the youngest return 10 and 40 and 30.
-    assert one.refills() == {"a": [Grant(5, None), Grant(4, None), Grant(3, None)]}
+    assert answers(one) == {"a": [Grant(5, None), Grant(4, None), Grant(3, None)]}
     one.settle(5, 90)
-    assert one.refills() == {}
+    assert answers(one) == {}
     one.settle(4, 60)
     one.settle(3, 70)
-    assert one.refills() == {"a": [Grant(1, 60)]}
+    assert answers(one) == {"a": [Grant(1, 160)]}
 
 
 def test_an_allocator_that_grants_more_than_is_asked_still_sees_everybody_end() -> None:
@@ -199,22 +256,145 @@ def test_an_allocator_that_grants_more_than_is_asked_still_sees_everybody_end() 
     one.lease("a", 2, now=0.0)
     one.report(1, 40, 0, lacking=15)
     one.report(2, 40, 0, lacking=15)
-    assert one.refills() == {"a": [Grant(2, None)]}, "20 are free, but nothing below 30 is granted"
+    assert answers(one) == {"a": [Grant(2, None)]}, "20 are free, but nothing below 30 is granted"
     one.settle(2, 40)
-    assert one.refills() == {"a": [Grant(1, None)]}
+    assert answers(one) == {"a": [Grant(1, None)]}
 
 
 def test_a_report_of_a_lease_that_is_not_held_counts_for_nothing() -> None:
     one = book(300, task(0))
     [lease] = one.lease("a", 1, now=0.0)
-    assert one.holds(lease.id, 1)
-    assert not one.holds(lease.id, 2)
+    assert one.counts(lease.id, 1)
+    assert not one.counts(lease.id, 2)
     one.lose(lease.id)
-    assert not one.holds(lease.id, 1)
+    assert not one.counts(lease.id, 1)
     one.report(lease.id, 10, 10, lacking=10)
-    assert one.refills() == {}
+    assert answers(one) == {}
     [again] = one.lease("b", 1, now=0.0)
     assert (again.id, again.attempt, again.task) == (2, 2, lease.task)
+
+
+def test_a_hold_says_what_a_lost_lease_is_charged() -> None:
+    limited = LeaseBook(Ledger(100), ByWidth())
+    limited.add(task(0, 2))
+    limited.lease("a", 2, now=0.0)
+    assert limited.holds([1, 7]) == [Hold(1, "t0", 1, "a", 20)], "7 is nobody's"
+    limited.report(1, 5, 5, lacking=30)
+    limited.refill()
+    assert limited.holds([1]) == [Hold(1, "t0", 1, "a", 50)]
+    free = book(None, task(0), first=None)
+    free.lease("a", 1, now=0.0)
+    assert free.holds([1]) == [Hold(1, "t0", 1, "a", 0)]
+    free.report(1, 5, 7, lacking=0)
+    assert free.holds([1]) == [Hold(1, "t0", 1, "a", 12)]
+    assert free.lose(1)[1] == 12
+
+
+def successor(old: LeaseBook, *tasks: Task, first: int | None = FIRST) -> tuple[LeaseBook, list[Hold]]:
+    """A book that goes on where another died, given the tasks that have not ended; and the holds that are nobody's."""
+    holds = old.holds(range(100))
+    ledger = Ledger(
+        old.ledger.budget if old.ledger.limited else None, spent=old.ledger.spent, wasted=old.ledger.wasted
+    )
+    made = LeaseBook(ledger, FirstCome(first), first=1 + max((hold.lease for hold in holds), default=0))
+    for one in tasks:
+        made.add(one)
+    return made, made.restore(holds, now=50.0)
+
+
+def test_a_restored_lease_is_as_its_replica_holds_it() -> None:
+    one = book(450, *(task(i) for i in range(4)))
+    one.lease("a", 1, now=0.0)
+    one.lease("b", 1, now=0.0)
+    one.report(2, 60, 20, lacking=30)
+    assert answers(one) == {"b": [Grant(2, 130)]}
+    one.settle(1, 40, wasted=10)
+    one.lease("a", 1, now=0.0)
+
+    two, orphans = successor(one, *(task(i) for i in (1, 2, 3)))
+    assert orphans == []
+    assert (two.queued, two.leased) == (1, 2)
+    assert (two.held_by("a"), two.held_by("b")) == ((3,), (2,))
+    ledger = two.ledger
+    assert (ledger.spent, ledger.wasted, ledger.free) == (30, 10, 450 - 40 - 130 - 100)
+    assert (ledger.granted(2), ledger.granted(3)) == (130, 100), "exactly what was granted"
+    assert two.counts(2, 1)
+    assert two.knows(3)
+    # The last word of the old book may not have reached them.
+    assert two.grants("b") == [Grant(2, 130)]
+    assert two.grants("a") == [Grant(3, 100)]
+    assert two.oldest(now=51.0, count=9) == (("p1 on b", 1.0), ("p2 on a", 1.0))
+    # A report from before the last grant came: 110 are lacking, of which 30 are on their way.
+    two.report(2, 80, 20, lacking=110, granted=100)
+    two.refill()
+    assert two.grants("b") == [Grant(2, 130 + 80)]
+    two.settle(2, 200)
+    assert numbers(two.lease("b", 1, now=60.0)) == [3], "a task restored is no longer queued"
+    assert two.held_by("b") == (4,)
+    two.settle(3, 0)
+    two.settle(4, 100)
+    assert (two.queued, two.leased, ledger.free) == (0, 0, 450 - 40 - 200 - 100)
+
+
+def test_without_a_budget_exposure_stays_on_the_books_until_its_replica_reports() -> None:
+    one = book(None, task(0), task(1), first=None)
+    one.lease("a", 1, now=0.0)
+    one.lease("b", 1, now=0.0)
+    one.report(1, 30, 5, lacking=0)
+    one.report(2, 70, 9, lacking=0)
+    two, _ = successor(one, task(0), task(1), first=None)
+    assert [hold.flops for hold in two.holds((1, 2))] == [35, 79]
+    two.report(1, 41, 0, lacking=0)
+    assert [hold.flops for hold in two.holds((1, 2))] == [41, 79]
+    two.refill()
+    assert all(grant.total is not None and grant.total > 1 << 60 for grant in two.grants("a"))
+    assert two.lose(2)[1] == 79
+    two.settle(1, 44)
+    assert (two.ledger.spent, two.ledger.wasted, two.ledger.reserved) == (44, 79, 0)
+
+
+def test_a_hold_whose_task_is_not_there_is_nobodys() -> None:
+    one = book(300, task(0), task(1))
+    one.lease("a", 2, now=0.0)
+    two, orphans = successor(one, task(1))
+    assert [hold.task_id for hold in orphans] == ["t0"]
+    assert (two.queued, two.leased, two.held_by("a")) == (0, 1, (2,))
+    assert two.ledger.free == 200
+
+
+def test_losses_from_before_count_on() -> None:
+    """A task that was lost twice is on its last attempt, whoever counts."""
+    one = LeaseBook(Ledger(None), FirstCome(None), attempts={"t0": MAX_ATTEMPTS - 1, "t1": 1}, first=9)
+    for number in (1, 0, 2):
+        one.add(task(number))
+    [last] = one.lease("a", 10, now=0.0)
+    assert (last.id, last.task.id, last.attempt) == (9, "t0", MAX_ATTEMPTS)
+    assert [(lease.task.id, lease.attempt) for lease in one.lease("b", 10, now=0.0)] == [("t1", 2), ("t2", 1)]
+
+
+def test_a_restored_last_attempt_is_alone_with_its_replica() -> None:
+    losses = {"t0": MAX_ATTEMPTS - 1}
+    one = LeaseBook(Ledger(None), FirstCome(None), attempts=losses)
+    one.add(task(0))
+    one.lease("a", 1, now=0.0)
+    two = LeaseBook(Ledger(None), FirstCome(None), attempts=losses, first=2)
+    for number in (0, 1):
+        two.add(task(number))
+    assert two.restore(one.holds([1]), now=0.0) == []
+    assert two.lease("a", 5, now=0.0) == []
+    assert two.lose(1)[2], "given up"
+    assert numbers(two.lease("a", 5, now=0.0)) == [1]
+
+
+def test_a_task_that_was_stopped_has_not_lost_an_attempt() -> None:
+    one = book(300, task(0), task(1))
+    for _ in range(2 * MAX_ATTEMPTS):
+        [lease] = one.lease("a", 1, now=0.0)
+        assert (lease.task.id, lease.attempt) == ("t0", 1)
+        _, waste, hopeless = one.lose(lease.id, 3, blame=False)
+        assert (waste, hopeless) == (3, False)
+    assert one.queued == 2
+    assert one.ledger.wasted == 6 * MAX_ATTEMPTS
 
 
 def test_a_task_is_given_up_after_its_last_attempt() -> None:
@@ -288,27 +468,32 @@ def test_the_oldest_are_named_with_their_replica() -> None:
 
 
 class Life(RuleBasedStateMachine):
-    """Replicas take, report, end, fail and die in any order; the book is compared with what was done to it."""
+    """Replicas take, report, end, fail and die in any order, and books follow each other; the book is compared with what was
+    done to it. A report is written at one time and arrives at another; grants are made at one and told at another."""
 
     @initialize(budget=st.sampled_from([None, 0, 150, 500, 2_000]))
     def open(self, budget: int | None) -> None:
-        self.limited = budget is not None
-        self.book = book(budget, first=FIRST if self.limited else None)
-        self.budget = self.book.ledger.budget
-        self.added: list[str] = []
+        self.budget = budget
+        self.first = None if budget is None else FIRST
+        self.book = book(budget, first=self.first)
+        self.tasks: dict[str, Task] = {}
         self.queued: set[str] = set()
         self.held: dict[int, tuple[str, Lease]] = {}
         self.granted: dict[int, int] = {}
+        self.told: dict[int, int] = {}
         self.used: dict[int, int] = {}
+        self.written: dict[int, tuple[int, int, int, int]] = {}
+        self.disk: dict[int, Hold] = {}
         self.refused: set[int] = set()
         self.attempts: dict[str, int] = {}
         self.ended: dict[str, str] = {}
+        self.leases = 0
 
     @rule(count=st.integers(1, 4))
     def add(self, count: int) -> None:
         for _ in range(count):
-            one = task(len(self.added))
-            self.added.append(one.id)
+            one = task(len(self.tasks))
+            self.tasks[one.id] = one
             self.queued.add(one.id)
             self.book.add(one)
 
@@ -318,64 +503,102 @@ class Life(RuleBasedStateMachine):
             self.queued.remove(lease.task.id)
             self.attempts[lease.task.id] = self.attempts.get(lease.task.id, 0) + 1
             assert lease.attempt == self.attempts[lease.task.id] <= MAX_ATTEMPTS
-            assert lease.id not in self.granted
+            self.leases += 1
+            assert lease.id == self.leases
             self.held[lease.id] = (replica, lease)
-            self.granted[lease.id], self.used[lease.id] = lease.grant, 0
+            self.granted[lease.id] = self.told[lease.id] = lease.grant
+            self.used[lease.id] = 0
+            self.write_down(lease.id)
+
+    def write_down(self, lease: int) -> None:
+        [self.disk[lease]] = self.book.holds([lease])
 
     def some(self, data: st.DataObject) -> int:
         return data.draw(st.sampled_from(sorted(self.held)))
 
     def pay(self, lease: int, share: float) -> int:
-        """Spend a share of what is left, by halves at most, so that larger grants do not overflow a float."""
-        self.used[lease] += int(share * min(self.granted[lease] - self.used[lease], 1_000))
+        """Spend a share of what is left of what the replica knows of."""
+        self.used[lease] += int(share * min(self.told[lease] - self.used[lease], 1_000))
         return self.used[lease]
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), share=st.floats(0, 1), running=st.booleans(), lacking=st.integers(0, 300))
-    def report(self, data: st.DataObject, share: float, running: bool, lacking: int) -> None:
+    def write_report(self, data: st.DataObject, share: float, running: bool, lacking: int) -> None:
         lease = self.some(data)
         spent = self.pay(lease, share)
-        self.book.report(lease, spent, min(running, self.granted[lease] - spent), lacking)
+        self.written[lease] = spent, min(running, self.told[lease] - spent), lacking, self.told[lease]
+
+    @precondition(lambda self: self.written)
+    @rule(data=st.data())
+    def arrive(self, data: st.DataObject) -> None:
+        """It may arrive twice, or when its lease is gone."""
+        lease = data.draw(st.sampled_from(sorted(self.written)))
+        spent, reserved, lacking, granted = self.written[lease]
+        self.book.report(lease, spent, reserved, lacking, granted)
+        assert self.book.knows(lease) == (lease in self.held)
+        if lease in self.held:
+            asked = self.book._held[lease].asked
+            assert asked == max(0, lacking - (self.granted[lease] - granted)), "all that is under way counts"
 
     @rule()
     def refill(self) -> None:
         could_return = {i for i in self.held if i in self.refused or not self.asks(i)}
-        for replica, grants in self.book.refills().items():
-            for grant in grants:
-                assert self.held[grant.lease][0] == replica
-                assert grant.lease not in self.refused
-                if grant.amount is None:
-                    assert not could_return, "refused although another lease may return FLOPs"
-                    self.refused.add(grant.lease)
-                else:
-                    assert grant.amount > 0
-                    self.granted[grant.lease] += grant.amount
+        self.book.refill()
+        for lease in self.held:
+            granted = self.book.ledger.granted(lease)
+            assert granted >= self.granted[lease]
+            self.granted[lease] = granted
+        refused = {i for i in self.held if self.book._held[i].refused}
+        assert refused >= self.refused
+        assert refused == self.refused or not could_return, "refused although another lease may return FLOPs"
+        self.refused = refused
 
     def asks(self, lease: int) -> bool:
         return self.book._held[lease].asked > 0 and not self.book._held[lease].reserved
 
+    @rule(replica=st.sampled_from("abc"))
+    def tell(self, replica: str) -> None:
+        """Every lease's grant as a total, once."""
+        for grant in self.book.grants(replica):
+            self.write_down(grant.lease)
+            assert self.held[grant.lease][0] == replica
+            assert (grant.total is None) == (grant.lease in self.refused)
+            if grant.total is not None:
+                assert grant.total == self.granted[grant.lease] >= self.told[grant.lease]
+                self.told[grant.lease] = grant.total
+        assert self.book.grants(replica) == []
+        for lease in self.book.held_by(replica):
+            assert lease in self.refused or self.told[lease] == self.granted[lease], (
+                "some grant is never told"
+            )
+
     @precondition(lambda self: self.held)
-    @rule(data=st.data(), share=st.floats(0, 1))
-    def settle(self, data: st.DataObject, share: float) -> None:
+    @rule(data=st.data(), share=st.floats(0, 1), waste=st.floats(0, 1))
+    def settle(self, data: st.DataObject, share: float, waste: float) -> None:
         lease = self.some(data)
         spent = self.pay(lease, share)
-        self.book.settle(lease, spent)
+        assert self.book.counts(lease, self.held[lease][1].attempt)
+        self.book.settle(lease, spent, int(waste * spent))
         self.end(self.held.pop(lease)[1].task.id, "answered")
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data())
-    def fail(self, data: st.DataObject) -> None:
-        self.lose(self.some(data))
+    @rule(data=st.data(), known=st.booleans(), blame=st.booleans())
+    def fail(self, data: st.DataObject, known: bool, blame: bool) -> None:
+        self.lose(self.some(data), known, blame)
 
     @rule(replica=st.sampled_from("abc"))
     def die(self, replica: str) -> None:
         for lease in self.book.held_by(replica):
             self.lose(lease)
 
-    def lose(self, number: int) -> None:
-        lease, waste, hopeless = self.book.lose(number)
-        assert lease == self.held.pop(number)[1]
-        assert waste >= self.used[number] or not self.limited
+    def lose(self, number: int, known: bool = False, blame: bool = True) -> None:
+        exposure = self.book.ledger.exposure(number)
+        lease, waste, hopeless = self.book.lose(number, self.used[number] if known else None, blame=blame)
+        assert lease.task == self.held.pop(number)[1].task
+        assert waste == (self.used[number] if known else exposure)
+        assert waste >= self.used[number] or self.budget is None
+        if not blame:
+            self.attempts[lease.task.id] -= 1
         assert hopeless == (self.attempts[lease.task.id] == MAX_ATTEMPTS)
         if hopeless:
             self.end(lease.task.id, "quarantined")
@@ -390,6 +613,25 @@ class Life(RuleBasedStateMachine):
             self.queued.remove(one.id)
             self.end(one.id, "unaffordable")
 
+    @rule(shuffle=st.randoms(use_true_random=False))
+    def begin_anew(self, shuffle: random.Random) -> None:
+        """Another book goes on with what was written down; the tasks that have not ended come again in any order."""
+        leased = {lease.task.id: number for number, (_, lease) in self.held.items()}
+        losses = {name: self.attempts.get(name, 0) - (name in leased) for name in (*self.queued, *leased)}
+        old = self.book.ledger
+        ledger = Ledger(self.budget, spent=old.spent, wasted=old.wasted)
+        self.book = LeaseBook(ledger, FirstCome(self.first), attempts=losses, first=self.leases + 1)
+        names = sorted(losses)
+        shuffle.shuffle(names)
+        for name in names:
+            self.book.add(self.tasks[name])
+        assert self.book.restore([self.disk[number] for number in self.held], 0.0) == []
+        self.refused.clear()
+        for number in self.held:
+            self.granted[number] = ledger.granted(number)
+            assert ledger.exposure(number) == self.disk[number].flops
+            assert self.granted[number] == self.disk[number].flops or self.budget is None
+
     def end(self, name: str, how: str) -> None:
         assert name not in self.ended
         self.ended[name] = how
@@ -399,15 +641,28 @@ class Life(RuleBasedStateMachine):
         if not hasattr(self, "book"):
             return
         leased = [lease.task.id for _, lease in self.held.values()]
-        assert sorted([*self.queued, *leased, *self.ended]) == sorted(self.added)
+        assert sorted([*self.queued, *leased, *self.ended]) == sorted(self.tasks)
         assert (self.book.queued, self.book.leased) == (len(self.queued), len(self.held))
         for replica in "abc":
             mine = [number for number, (holder, _) in self.held.items() if holder == replica]
             assert sorted(self.book.held_by(replica)) == sorted(mine)
+
+    @invariant()
+    def the_books_are_conserved(self) -> None:
+        if not hasattr(self, "book"):
+            return
         ledger = self.book.ledger
         lent = sum(self.granted[number] for number in self.held)
         assert ledger.budget == ledger.free + lent + ledger.spent + ledger.wasted
         assert ledger.free >= 0
+
+    @invariant()
+    def what_is_counted_along_is_as_a_recount_says(self) -> None:
+        if not hasattr(self, "book"):
+            return
+        held = self.book._held
+        assert self.book._stuck == sum(one.stuck for one in held.values())
+        assert self.book._asking == {i: one for i, one in held.items() if one.asked > 0 and not one.refused}
 
     def teardown(self) -> None:
         """From wherever it got: the living finish what they hold, and every task ends."""
@@ -422,7 +677,7 @@ class Life(RuleBasedStateMachine):
             self.lease("a", 5)
             if not self.held:
                 self.starve()
-        assert sorted(self.ended) == sorted(self.added)
+        assert sorted(self.ended) == sorted(self.tasks)
 
 
 TestLife = Life.TestCase

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from actors.ledger import Ledger, Purse
+from actors.ledger import UNLIMITED, Entry, Ledger, Purse
 from actors.work import PurseEmpty
 
 BUDGET = 1_000
@@ -82,6 +82,17 @@ class Books(RuleBasedStateMachine):
             assert self.ledger.lose(lease) == granted
             self.lost += granted
 
+    @rule()
+    def take_over(self) -> None:
+        """Another ledger goes on with what was written of this one: each grant as it was, all reports to come again."""
+        before = {lease: self.ledger.exposure(lease) for lease in self.granted}
+        assert before == self.granted
+        self.ledger = Ledger(BUDGET, spent=self.settled, wasted=self.lost)
+        for lease, exposure in before.items():
+            self.ledger.restore(lease, exposure)
+            assert (self.ledger.granted(lease), self.ledger.exposure(lease)) == (exposure, exposure)
+        self.reported = dict.fromkeys(self.granted, (0, 0))
+
     @invariant()
     def conserved(self) -> None:
         ledger = self.ledger
@@ -101,9 +112,49 @@ def test_without_a_budget_a_lost_lease_is_charged_what_was_last_known() -> None:
     ledger = Ledger(None)
     assert not ledger.limited
     assert ledger.grant(1, 1 << 60)
+    assert ledger.exposure(1) == 0
     ledger.report(1, 40, 7)
+    assert ledger.exposure(1) == 47
     assert ledger.lose(1) == 47
     assert (ledger.spent, ledger.wasted, ledger.reserved) == (0, 47, 0)
+
+
+def test_under_a_budget_a_lost_lease_is_charged_all_it_was_granted() -> None:
+    """Its holder may have spent it since it last reported."""
+    ledger = Ledger(100)
+    assert ledger.limited
+    assert ledger.grant(1, 60)
+    ledger.report(1, 40, 7)
+    assert ledger.exposure(1) == 60
+    assert ledger.grant(1, 30)
+    assert ledger.exposure(1) == 90
+    assert ledger.lose(1) == 90
+    assert (ledger.spent, ledger.wasted, ledger.free) == (0, 90, 10)
+
+
+def test_without_a_budget_exposure_taken_over_stays_until_its_holder_reports() -> None:
+    ledger = Ledger(None, spent=5, wasted=3)
+    ledger.restore(1, 47)
+    ledger.restore(2, 11)
+    assert (ledger.exposure(1), ledger.reserved, ledger.charged) == (47, 58, 5)
+    assert ledger.free > UNLIMITED >> 1, "what was granted is on no book, and takes nothing from others"
+    ledger.report(1, 60, 2)
+    assert (ledger.exposure(1), ledger.reserved, ledger.charged) == (62, 13, 65)
+    assert ledger.lose(2) == 11
+    ledger.close(1, 70, wasted=10)
+    assert (ledger.spent, ledger.wasted, ledger.reserved) == (65, 24, 0)
+    assert ledger.free == UNLIMITED - 65 - 24
+
+
+def test_what_came_to_nothing_of_a_lease_that_ended_is_waste() -> None:
+    ledger = Ledger(100)
+    ledger.grant(1, 80)
+    with pytest.raises(ValueError, match="wasted 51 of 50"):
+        ledger.close(1, 50, wasted=51)
+    with pytest.raises(ValueError, match="wasted -1"):
+        ledger.close(1, 50, wasted=-1)
+    ledger.close(1, 50, wasted=20)
+    assert (ledger.spent, ledger.wasted, ledger.free) == (30, 20, 50)
 
 
 def test_a_smaller_budget_than_was_spent_before_lends_nothing() -> None:
@@ -128,10 +179,10 @@ async def test_what_is_reserved_and_not_used_is_free_again() -> None:
     await purse.reserve(60)
     await purse.reserve(40)
     assert (purse.free, purse.reserved, purse.lacking) == (0, 100, 0)
-    purse.settle(60, 10)
+    purse.settle(60, 10, "policy")
     assert (purse.free, purse.reserved, purse.spent) == (50, 40, 10)
     with pytest.raises(ValueError, match="41"):
-        purse.settle(40, 41)
+        purse.settle(40, 41, "verifier")
     assert (purse.free, purse.reserved, purse.spent) == (50, 40, 10)
 
 
@@ -142,10 +193,64 @@ async def test_one_refill_serves_all_who_wait() -> None:
     await asyncio.wait_for(asked.wait(), 1)
     await give_way()
     assert purse.lacking == 4 * 30 - 10
-    purse.refill(purse.lacking)
+    purse.refill(purse.granted + purse.lacking)
     assert purse.lacking == 0
     await asyncio.wait_for(asyncio.gather(*waiting), 1)
     assert (purse.granted, purse.reserved, purse.free, purse.lacking) == (120, 120, 0, 0)
+
+
+async def test_a_grant_told_twice_or_late_is_granted_once() -> None:
+    """Grants are told as totals: whatever is repeated or comes out of order, the purse holds the largest."""
+    purse = Purse(10)
+    for total in (60, 60, 35, 10):
+        purse.refill(total)
+        assert purse.granted == 60
+    await purse.reserve(60)
+    waiting = asyncio.create_task(purse.reserve(1))
+    await give_way()
+    purse.refill(60)
+    await give_way()
+    assert not waiting.done()
+    purse.refill(61)
+    await asyncio.wait_for(waiting, 1)
+    assert (purse.granted, purse.free) == (61, 0)
+
+
+async def test_a_purse_keeps_books_by_purpose_and_kind() -> None:
+    purse = Purse(1_000)
+    await purse.reserve(500)
+    purse.settle(100, 90, "policy")
+    purse.settle(100, 60, "policy")
+    purse.settle(100, 40, "verifier")
+    purse.settle(100, 100, "verifier", "lost")
+    assert set(purse.entries) == {
+        Entry("policy", "kept", 150),
+        Entry("verifier", "kept", 40),
+        Entry("verifier", "lost", 100),
+        # A request that was given up with the task may have used all that was set aside for it.
+        Entry("unknown", "failed", 100),
+    }
+    assert {(entry.kind, entry.wasted) for entry in purse.entries} == {
+        ("kept", False),
+        ("lost", True),
+        ("failed", True),
+    }
+    assert sum(entry.flops for entry in purse.entries) == purse.spent + purse.reserved
+
+
+async def test_what_is_booked_anew_is_neither_lost_nor_made() -> None:
+    purse = Purse(100)
+    await purse.reserve(100)
+    purse.settle(100, 70, "policy")
+    purse.move("policy", "kept", "pruned", 30)
+    assert set(purse.entries) == {Entry("policy", "kept", 40), Entry("policy", "pruned", 30)}
+    assert not any(entry.wasted for entry in purse.entries), "a pruned branch is part of its search"
+    for flops in (41, -1):
+        with pytest.raises(ValueError, match="booked as policy kept"):
+            purse.move("policy", "kept", "pruned", flops)
+    purse.move("policy", "kept", "pruned", 40)
+    assert purse.entries == (Entry("policy", "pruned", 70),)
+    assert purse.spent == 70
 
 
 async def test_what_another_request_gives_back_serves_who_waits() -> None:
@@ -155,15 +260,15 @@ async def test_what_another_request_gives_back_serves_who_waits() -> None:
     third = asyncio.create_task(purse.reserve(50))
     await give_way()
     assert purse.lacking == 80
-    purse.settle(80, 10)
+    purse.settle(80, 10, "policy")
     await give_way()
     assert [second.done(), third.done()] == [True, False]
     assert purse.lacking == 10
-    purse.settle(50, 50)
+    purse.settle(50, 50, "policy")
     await give_way()
     assert not third.done()
     assert purse.lacking == 10
-    purse.refill(10)
+    purse.refill(110)
     await asyncio.wait_for(third, 1)
     assert (purse.spent, purse.reserved, purse.free) == (60, 50, 0)
 
@@ -180,7 +285,7 @@ async def test_a_refused_purse_is_empty_for_what_does_not_fit_and_only_for_that(
     await purse.reserve(40)
     with pytest.raises(PurseEmpty):
         await purse.reserve(1)
-    purse.settle(60, 0)
+    purse.settle(60, 0, "policy")
     await purse.reserve(60)
     assert (purse.granted, purse.reserved) == (100, 100)
 
@@ -207,10 +312,11 @@ def test_nobody_waits_for_what_is_there(events: list[tuple[str, int]]) -> None:
             if kind == "ask":
                 waiting.append((amount, asyncio.create_task(purse.reserve(amount))))
             elif kind == "refill":
-                purse.refill(amount)
+                purse.refill(purse.granted + amount)
+                purse.refill(purse.granted - 1)
             elif running:
                 reserved = running.pop(0)
-                purse.settle(reserved, min(amount, reserved))
+                purse.settle(reserved, min(amount, reserved), "policy")
             await give_way()
             running += [size for size, one in waiting if one.done()]
             waiting = [(size, one) for size, one in waiting if not one.done()]

@@ -213,9 +213,10 @@ def test_what_was_lost_stands_in_the_totals(report: Report, tmp_path: Path) -> N
     assert report.totals[-1] == "Nothing was wasted on calls or attempts that were lost."
     folder = write_run(tmp_path / "lossy", problems=4)
     (folder / "ledger").mkdir()
+    died = {"task_id": "p0", "attempt": 1, "lease": 1, "reason": "ActorDiedError"}
     rows = [
-        {"task_id": "p0", "attempt": 1, "kind": "wasted", "flops": 10_000, "reason": "ActorDiedError"},
-        {"task_id": "p0", "attempt": 2, "kind": "spent", "flops": 990_000, "reason": ""},
+        {**died, "purpose": "unknown", "kind": "lost", "flops": 10_000},
+        {**died, "attempt": 2, "lease": 2, "purpose": "policy", "kind": "kept", "flops": 990_000},
     ]
     pq.write_table(pa.Table.from_pylist(rows, schema=LEDGER), folder / "ledger" / "part-000001.parquet")
     made = make_report(Run(folder), ReportSettings(resamples=200, figures=[]))

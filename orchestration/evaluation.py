@@ -7,20 +7,22 @@ agreed to be gone on with, and what the folder holds already is never asked for 
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from actors.run_log import read_done
 from actors.work import Progress, Prompt, Strategy, Task
 from orchestration.allocation import FirstCome
+from orchestration.fitness import Contexts
 from orchestration.flops import generation_flops
 from orchestration.gauge import Pass, Totals
 from orchestration.prepare import Prepared
 from orchestration.problems import Problem, Quarantined, Table
+from orchestration.quarantine import write_rows
 from orchestration.records import (
     books,
     check_replicas,
@@ -30,6 +32,7 @@ from orchestration.records import (
     session_record,
     write_record,
 )
+from orchestration.run_folder import known_record, writing
 from orchestration.runs import (
     Identity,
     ProblemStore,
@@ -96,15 +99,16 @@ def evaluate(
     cannot take the replicas.
     """
     folder = Path(prepared.settings.folder)
+    known = known_record(folder)
     identity = identify(prepared)
-    file = folder / "run.json"
-    known = json.loads(file.read_text()) if file.is_file() else None
     before = known["budget_flops"] if known else prepared.budget
     record = run_record(prepared, identity, known)
     session = survey(prepared, identity, record)
-    folder.mkdir(parents=True, exist_ok=True)
-    on_start(session)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_rows(folder, session.skipped)
     write_record(folder, prepared, record)
+    on_start(session)
     if session.outcomes_left:
         started = time.time()
         state = "failed"
@@ -195,10 +199,31 @@ def tasks(
         prompts = [tuple(prepared.prompt.prompt_ids(tokenizer, problem.question)) for problem, *_ in chunk]
         store.store((problem, len(ids)) for (problem, *_), ids in zip(chunk, prompts, strict=True))
         for (problem, seed, missing), ids in zip(chunk, prompts, strict=True):
-            strategies, keys = zip(*missing, strict=True)
+            reference = prepared.grader.reference_of(problem)
             # The prompt keeps the problem's own id: draws derive from seed and problem.
-            task = Task(f"{problem.id}/{seed}", Prompt(problem.id, ids), strategies, keys, seed)
-            yield task, prepared.grader.reference_of(problem)
+            whole = partial(Task, prompt=Prompt(problem.id, ids), seed=seed)
+            for name, refused, part in _parted(prepared.contexts, len(ids), missing):
+                strategies, keys = zip(*part, strict=True)
+                task = whole(
+                    id=f"{problem.id}/{seed}{name}", strategies=strategies, keys=keys, refused=refused
+                )
+                yield task, reference
+
+
+def _parted(
+    contexts: Contexts, prompt: int, missing: list[tuple[Strategy, str]]
+) -> Iterator[tuple[str, str, list[tuple[Strategy, str]]]]:
+    """Part what is missing of a problem into tasks: (suffix of the task's id, why it is refused, strategies with keys)."""
+    if refused := contexts.policy_refuses(prompt):
+        yield "", refused, missing
+        return
+    # Who asks no verifier has an outcome that no verifier may change.
+    refused = contexts.verifier_refuses(prompt)
+    scored = [one for one in missing if refused and one[0].uses_verifier]
+    if rest := [one for one in missing if one not in scored]:
+        yield "", "", rest
+    if scored:
+        yield "/scored", refused, scored
 
 
 def _missing(

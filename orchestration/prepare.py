@@ -7,33 +7,36 @@ loaded and nothing is written here, so a dry run and a real one are prepared by 
 
 from __future__ import annotations
 
-import json
+import os
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from actors.errors import UserError
 from actors.work import Strategy
-from orchestration.flops import ModelCost, Unit, flops_of_generations, flops_of_tokens
+from orchestration.fitness import Contexts, check_contexts
+from orchestration.flops import ModelCost, Unit, flops_of_generations, flops_of_tokens, generation_flops
+from orchestration.model_folders import read_model
 from orchestration.problems import (
     Dataset,
     Generated,
     Grader,
     GymSource,
     PromptFormat,
+    Quarantined,
+    Table,
     load,
     make_grader,
 )
-from orchestration.settings import EvaluateSettings, check
+from orchestration.settings import ClusterSettings, EvaluateSettings, check
 from orchestration.strategies.parse import parse
-
-BUNDLED = Path(__file__).resolve().parents[1] / "models"
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """Settings turned into what they name. `verifier` is None where no strategy asks one; `prompt_tokens` and
-    `longest_prompt` are told from the first problems; `budget` is in FLOPs of `unit`, None without one."""
+    `longest_prompt` are told from the first problems that fit; `budget` is in FLOPs of `unit`, None without one."""
 
     settings: EvaluateSettings
     strategies: tuple[Strategy, ...]
@@ -47,25 +50,13 @@ class Prepared:
     unit: Unit
     prompt_tokens: int
     longest_prompt: int
+    contexts: Contexts
     budget: int | None
 
     def described(self, problems: int) -> str:
         """What is solved, for people."""
         text = self.dataset.description
         return text if isinstance(self.dataset, Generated) else f"{problems:,} problems of {text}"
-
-
-def model_folder(path: str, kind: str) -> Path:
-    """The folder of a model; "bundled" is the one that comes with flopwise. UserError where there is none."""
-    if path == "bundled":
-        folder = BUNDLED / ("policy" if kind == "policy" else "prm")
-        mend = f"there is none at {folder}; make it with flopwise train {folder.name} {folder}"
-    else:
-        folder = Path(path).expanduser().resolve()
-        mend = "there is no model's folder (with a config.json)"
-    if not (folder / "config.json").is_file():
-        raise UserError.of(f"{kind}.path", path, mend)
-    return folder
 
 
 def prepare(settings: EvaluateSettings) -> Prepared:
@@ -91,82 +82,96 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     prompt = PromptFormat(
         settings.policy.prompt.template, settings.policy.prompt.chat, settings.policy.prompt.system
     )
-    policy = model_folder(settings.policy.path, "policy")
-    policy_cost = ModelCost.from_folder(policy)
+    given = settings.policy
     needing = [strategy.text for strategy in strategies if strategy.uses_verifier]
-    verifier, verifier_cost = None, None
     if settings.verifier.path is None and needing:
         mend = f"{', '.join(needing)} need one: set verifier.path, or leave them out of strategies"
         raise UserError.of("verifier.path", None, mend)
+    policy = read_model(given.path, "policy", chat=given.prompt.chat)
+    policy_cost = ModelCost.from_folder(policy.path)
+    verifier, verifier_cost = None, None
     if settings.verifier.path is not None and needing:
-        verifier = model_folder(settings.verifier.path, "verifier")
-        verifier_cost = ModelCost.from_folder(verifier)
-        if _vocabulary(policy) != _vocabulary(verifier):
+        verifier = read_model(settings.verifier.path, "verifier")
+        verifier_cost = ModelCost.from_folder(verifier.path)
+        if policy.vocabulary != verifier.vocabulary:
             mend = "its tokenizer is not the policy's; a verifier reads the policy's own token ids"
             raise UserError.of("verifier.path", settings.verifier.path, mend)
+    check_room(settings.cluster, verifier is not None)
     unit: Unit = "paper" if settings.budget.unit == "paper" else "exact"
-    mean, longest = _prompt_lengths(dataset, policy, prompt)
-    for kind, folder in (("policy", policy), ("verifier", verifier)):
-        if folder is not None:
-            _check_context(kind, folder, longest, settings.policy.max_tokens)
+    contexts = Contexts(policy.context, verifier.context if verifier else None, given.max_tokens)
+    lengths = _prompt_lengths(dataset, policy.tokenizer, prompt)
+    check_contexts(lengths, contexts, {"policy": given.path, "verifier": settings.verifier.path})
+    fitting = [length for length in lengths if not contexts.policy_refuses(length)]
+    mean, longest = round(sum(fitting) / len(fitting)), max(fitting)
+    budget = _budget(settings, policy_cost, verifier_cost, mean, unit)
+    if budget is not None:
+        first = generation_flops(policy_cost, verifier_cost, longest, given.max_tokens, unit)
+        _check_budget(settings, budget, first, verifier is not None)
     return Prepared(
         settings=settings,
         strategies=strategies,
         dataset=dataset,
         grader=make_grader(data.grader),
         prompt=prompt,
-        policy=policy,
-        verifier=verifier,
+        policy=policy.path,
+        verifier=verifier.path if verifier else None,
         policy_cost=policy_cost,
         verifier_cost=verifier_cost,
         unit=unit,
         prompt_tokens=mean,
         longest_prompt=longest,
-        budget=_budget(settings, policy_cost, verifier_cost, mean, unit),
+        contexts=contexts,
+        budget=budget,
     )
 
 
-def _tokenizer(folder: Path) -> Any:
-    from tokenizers import Tokenizer
-
-    file = folder / "tokenizer.json"
-    if not file.is_file():
-        mend = "no tokenizer.json there; save the model with its fast tokenizer"
-        raise UserError.of("model.path", str(folder), mend)
-    return Tokenizer.from_file(str(file))
-
-
-def _vocabulary(folder: Path) -> dict[str, int]:
-    """Every token and its id: the same ids mean the same text, however the files were written."""
-    vocabulary: dict[str, int] = _tokenizer(folder).get_vocab(with_added_tokens=True)
-    return vocabulary
-
-
-def _check_context(kind: str, folder: Path, prompt: int, most: int) -> None:
-    """Raise UserError where the longest prompt and a solution of `most` tokens exceed a model's context: every problem
-    would be quarantined."""
-    config = json.loads((folder / "config.json").read_text())
-    context = config.get("text_config", config).get("max_position_embeddings")
-    if context is not None and prompt + most > context:
-        mend = (
-            f"with a prompt of {prompt} tokens that exceeds the {kind}'s context of {context}; set policy.max_tokens to at "
-            f"most {max(0, context - prompt)}, or choose another {kind}"
-        )
-        raise UserError.of("policy.max_tokens", most, mend)
-
-
-def _prompt_lengths(dataset: Dataset, policy: Path, prompt: PromptFormat, most: int = 100) -> tuple[int, int]:
-    """Mean and largest length of the first prompts in tokens, without the few tokens of a chat template's
-    own.
-    """
-    tokenizer = _tokenizer(policy)
+def _prompt_lengths(dataset: Dataset, tokenizer: Any, prompt: PromptFormat, most: int = 100) -> list[int]:
+    """Lengths of the first prompts in tokens, without the few tokens of a chat template's own. UserError where there is
+    no problem."""
     lengths = []
     for problem, _ in zip(dataset, range(most), strict=False):
         text = (prompt.system or "") + prompt.template.replace("{question}", problem.question)
         lengths.append(1 + len(tokenizer.encode(text, add_special_tokens=False).ids))
     if not lengths:
-        raise UserError.of("dataset", dataset.description, "it has no problem")
-    return round(sum(lengths) / len(lengths)), max(lengths)
+        if not isinstance(dataset, Table):
+            raise UserError.of("dataset", dataset.description, "it has no problem")
+        rows = [row for row in dataset.rows() if isinstance(row, Quarantined)]
+        mend = f"none of its {len(rows):,} rows is a problem; row {rows[0].row}: {rows[0].text}"
+        raise UserError.of("dataset.path", str(dataset.path), mend)
+    return lengths
+
+
+def check_room(cluster: ClusterSettings, verifier: bool) -> None:
+    """Raise UserError where the replicas want more CPUs than this machine has, unless a cluster is to be joined: who fits
+    nowhere would wait for ever."""
+    ray = sys.modules.get("ray")
+    if cluster.address or os.environ.get("RAY_ADDRESS") or (ray is not None and ray.is_initialized()):
+        return
+    kinds = {"policy": cluster.policy} | ({"verifier": cluster.verifier} if verifier else {})
+    need, there = sum(one.cpus * one.replicas for one in kinds.values()), os.cpu_count() or 1
+    if need > there + 1e-6:
+        name, most = max(kinds.items(), key=lambda kind: kind[1].cpus * kind[1].replicas)
+        asked = ", ".join(f"{kind} {one.replicas} x {one.cpus:g}" for kind, one in kinds.items())
+        mend = (
+            f"the replicas take {need:g} CPUs ({asked}) and this machine has {there}: lower the replicas or their cpus, or "
+            "join a cluster by cluster.address"
+        )
+        raise UserError.of(f"cluster.{name}.replicas", most.replicas, mend)
+
+
+def _check_budget(settings: EvaluateSettings, budget: int, first: int, scored: bool) -> None:
+    """Raise UserError where a budget cannot pay one generation: no task would ever start."""
+    if budget >= first:
+        return
+    name = next(
+        one for one in ("flops", "tokens", "generations") if getattr(settings.budget, one) is not None
+    )
+    mend = (
+        f"it is {budget:,} FLOPs ({settings.budget.unit}), and one generation of policy.max_tokens = "
+        f"{settings.policy.max_tokens:,} tokens{', scored,' if scored else ''} may take {first:,}: give more, or lower "
+        "policy.max_tokens"
+    )
+    raise UserError.of(f"budget.{name}", getattr(settings.budget, name), mend)
 
 
 def _budget(

@@ -27,6 +27,7 @@ from actors.work import Progress
 from orchestration.prepare import Prepared
 from orchestration.problems import Generated
 from orchestration.report.pairs import check_pairs
+from orchestration.run_folder import writing
 from orchestration.runs import Identity, check_same, write_atomically
 from orchestration.settings import flatten, role
 
@@ -144,8 +145,9 @@ def _versions() -> dict[str, str]:
 
 def write_record(folder: Path, prepared: Prepared, record: dict[str, Any]) -> None:
     config = yaml.safe_dump(asdict(prepared.settings), sort_keys=False, allow_unicode=True)
-    write_atomically(folder / "config.yaml", config)
-    write_atomically(folder / "run.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    with writing(folder):
+        write_atomically(folder / "config.yaml", config)
+        write_atomically(folder / "run.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
 def session_record(progress: Progress, started: float) -> dict[str, Any]:

@@ -24,8 +24,9 @@ import yaml
 from actors.errors import UserError, nearest
 from actors.ledger import Entry
 from actors.run_log import live_records, live_segments, parts, read_ledger
-from actors.schema import CANDIDATES, OUTCOMES, RUN_FORMAT
+from actors.schema import CANDIDATES, OUTCOMES
 from orchestration.problems import Problem
+from orchestration.run_folder import read_record, writing
 
 PROBLEMS = pa.schema(
     [
@@ -149,8 +150,9 @@ class ProblemStore:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder / "problems"
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._run, self._folder = folder, folder / "problems"
+        with writing(folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
         self._known = set(stored_problems(folder))
         self._next = 1 + max((int(part.stem.rpartition("-")[2]) for part in _parts(self._folder)), default=0)
 
@@ -171,8 +173,9 @@ class ProblemStore:
             return
         part = self._folder / f"part-{self._next:06d}.parquet"
         temporary = part.with_suffix(".tmp")
-        pq.write_table(pa.Table.from_pylist(rows, schema=PROBLEMS), temporary, compression="zstd")
-        temporary.rename(part)
+        with writing(self._run):
+            pq.write_table(pa.Table.from_pylist(rows, schema=PROBLEMS), temporary, compression="zstd")
+            temporary.rename(part)
         self._next += 1
         self._known.update(fresh)
 
@@ -203,10 +206,7 @@ class Run:
         if not (self.folder / "run.json").is_file():
             siblings = [str(path.parent) for path in self.folder.parent.glob("*/run.json")]
             raise UserError.of("run", str(folder), f"no run there{nearest(str(folder), siblings)}")
-        self.info: dict[str, Any] = json.loads((self.folder / "run.json").read_text())
-        if self.info.get("format") != RUN_FORMAT:
-            mend = f"its format is {self.info.get('format')}, this version reads {RUN_FORMAT}"
-            raise UserError.of("run", str(folder), mend)
+        self.info: dict[str, Any] = read_record(self.folder, "run")
 
     @property
     def config(self) -> dict[str, Any]:

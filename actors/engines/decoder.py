@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from actors.engines.kv import SlotCache
+from actors.engines.weights import weight_files
 from actors.errors import UserError
 
 LLAMA_LIKE = ("llama", "qwen2", "qwen3")
@@ -43,13 +44,8 @@ class Decoder(Protocol):
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """Read every safetensors file of a model folder; pickled weights are refused."""
-    files = sorted(folder.glob("model*.safetensors"))
-    if not files:
-        pickles = [p.name for p in folder.glob("*.bin")]
-        mend = f"it holds pickled weights ({pickles[0]}), " if pickles else ""
-        raise UserError.of("model", str(folder), f"{mend}expected model.safetensors as transformers saves it")
     weights: dict[str, Tensor] = {}
-    for file in files:
+    for file in weight_files(folder):
         with safe_open(str(file), framework="pt") as handle:
             for name in handle.keys():
                 weights[name] = handle.get_tensor(name)
@@ -66,7 +62,7 @@ def load_decoder(folder: Path, *, dtype: torch.dtype, device: torch.device) -> t
     windows = set(getattr(config, "layer_types", None) or ["full_attention"])
     if config.model_type in LLAMA_LIKE and windows == {"full_attention"}:
         return LlamaDecoder(config, read_weights(folder), dtype=dtype, device=device), config
-    read_weights(folder)
+    weight_files(folder)
     return HubDecoder(folder, config, dtype=dtype, device=device), config
 
 

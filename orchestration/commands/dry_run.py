@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestration.commands.evaluate import known_record
 from orchestration.estimate import Needs, estimate
 from orchestration.flops import generation_flops
 from orchestration.prepare import Prepared
 from orchestration.report.tables import fitted, rich_table, scientific
+from orchestration.run_folder import known_record
 from orchestration.settings import ReplicaSettings
 
 if TYPE_CHECKING:

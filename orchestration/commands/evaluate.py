@@ -7,7 +7,6 @@ nothing is written.
 from __future__ import annotations
 
 import inspect
-import json
 import sys
 import textwrap
 import traceback
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from orchestration.evaluation import Session
     from orchestration.gauge import Totals
     from orchestration.prepare import Prepared
+    from orchestration.report.write import Report
     from orchestration.runs import Run
 
 
@@ -120,12 +120,27 @@ def _report(run: Run, prepared: Prepared, console: Console) -> None:
     folder = Path(prepared.settings.folder)
     report = make_report(run, prepared.settings.report)
     report.show(console)
+    _tell_left_out(report, folder, console)
     figures = [path for path in report.paths if path.suffix in (".png", ".svg", ".pdf")]
     shown = [path for path in figures if path.suffix == ".png"] or figures
     console.print()
     for name, paths in (("report", report.paths[:1]), ("figures", shown), ("run folder", [folder])):
         for place, path in enumerate(paths):
             console.print(f"{name if place == 0 else '':12}{path}", highlight=False, soft_wrap=True)
+
+
+def _tell_left_out(report: Report, folder: Path, console: Console) -> None:
+    """Say again, where it is the last that is read, what the run left out, and where to read of it."""
+    from orchestration.quarantine import ROWS_FILE
+
+    places = {
+        "row": f"of the data's rows: see {folder / ROWS_FILE}",
+        "outcome": f"of the outcomes: see {folder / 'outcomes'}",
+    }
+    for what, place in places.items():
+        count = sum(one.count for one in report.left_out if one.what == what)
+        if count:
+            console.print(f"quarantined {count:,} {place}", style="yellow", highlight=False, soft_wrap=True)
 
 
 def _strategies_help() -> str:
@@ -152,6 +167,8 @@ def _strategies_help() -> str:
 
 def _announce(prepared: Prepared, session: Session, console: Console) -> None:
     """Say what is done and what is to do."""
+    from orchestration.quarantine import ROWS_FILE
+
     folder = prepared.settings.folder
 
     def say(text: str, **style: Any) -> None:
@@ -174,13 +191,9 @@ def _announce(prepared: Prepared, session: Session, console: Console) -> None:
             style="yellow",
         )
     for row in session.skipped[:5]:
-        say(f"row {row.row} of {prepared.settings.dataset.path} is no problem: {row.reason}", style="yellow")
+        say(f"row {row.row} of {prepared.settings.dataset.path} is no problem: {row.text}", style="yellow")
     if len(session.skipped) > 5:
-        say(f"and {len(session.skipped) - 5:,} more rows that are no problems", style="yellow")
-
-
-def known_record(folder: Path) -> dict[str, Any] | None:
-    """The folder's run.json, None where there is none."""
-    file = folder / "run.json"
-    record: dict[str, Any] | None = json.loads(file.read_text()) if file.is_file() else None
-    return record
+        rest = (
+            f"and {len(session.skipped) - 5:,} more rows that are no problems: see {Path(folder) / ROWS_FILE}"
+        )
+        say(rest, style="yellow")

@@ -21,10 +21,21 @@ _BATCH_ROWS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A row that is no problem: its place among the file's non-empty rows from 0, and why."""
+    """A row that is no problem: its place among the file's non-empty rows from 0, and why: a `reason` that many rows may
+    share, and what is particular to this one.
+    """
 
     row: int
     reason: str
+    detail: str = ""
+
+    @property
+    def text(self) -> str:
+        return f"{self.reason} ({self.detail})" if self.detail else self.reason
+
+
+_Why = tuple[str, str]
+"""Reason and detail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +57,8 @@ class Columns:
 class Table:
     """A `.jsonl` or `.parquet` file as a dataset; at most `count` problems where that is given.
 
-    Checked on creation: the file exists, has rows and the named columns, else UserError. Memory: one batch of
-    rows, and 8 bytes per id already given.
+    Checked on creation: the file exists, has rows and the named columns, else UserError. A question counts once,
+    whatever ids it has: asked twice it would weigh twice. Memory: one batch of rows, and a hash per id and question.
     """
 
     path: Path
@@ -55,19 +66,16 @@ class Table:
     count: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.path.is_file():
-            siblings = [str(p) for p in self.path.parent.glob("*") if p.suffix in (".jsonl", ".parquet")]
-            hint = nearest(str(self.path), siblings)
-            raise UserError.of("dataset.path", str(self.path), f"there is no such file{hint}")
-        if self.path.suffix not in (".jsonl", ".parquet"):
-            raise UserError.of("dataset.path", str(self.path), "the file must end in .jsonl or .parquet")
+        self._check_path()
         if self.count is not None and self.count < 1:
             raise UserError.of("dataset.count", self.count, "it must be at least 1, or null for all")
         known = self._known_columns()
         for name in self.columns.names():
             if name not in known:
                 field = next(f for f in ("question", "answer", "id") if getattr(self.columns, f) == name)
-                mend = f"{self.path.name} has {', '.join(sorted(known))}{nearest(name, known)}"
+                mend = f"{self.path.name} has no such column; it has {', '.join(sorted(known))}{nearest(name, known)}"
+                if field == "answer":
+                    mend += "; null where there are no answers"
                 raise UserError.of(f"dataset.columns.{field}", name, mend)
 
     @property
@@ -81,45 +89,72 @@ class Table:
 
     def rows(self) -> Iterator[Problem | Quarantined]:
         """Yield every row as a Problem or as a Quarantined, stopping after `count` problems."""
-        ids: set[int] = set()
+        seen: dict[int, int] = {}
+        problems = 0
         for number, row in enumerate(self._raw_rows()):
-            result = row if isinstance(row, str) else self._read(row)
-            if isinstance(result, str):
-                yield Quarantined(number, result)
-            elif (key := text_hash(result.id)) in ids:
-                yield Quarantined(number, f"id {result.id!r} stands in an earlier row")
+            result = self._read(row) if isinstance(row, dict) else row
+            if not isinstance(result, Problem):
+                yield Quarantined(number, *result)
+            elif why := self._repeats(result, number, seen):
+                yield Quarantined(number, *why)
             else:
-                ids.add(key)
                 yield result
-                if len(ids) == self.count:
+                problems += 1
+                if problems == self.count:
                     return
 
-    def _read(self, row: dict[str, Any]) -> Problem | str:
-        """Return the row's problem, or the reason why it is none."""
+    def _repeats(self, problem: Problem, row: int, seen: dict[int, int]) -> _Why | None:
+        """Why a problem stands in an earlier row already; if it does not, its question and id are put into `seen`."""
+        keys = {"question": text_hash(f"question {problem.question.strip()}")}
+        if self.columns.id is not None:
+            keys["id"] = text_hash(f"id {problem.id}")
+        for name, key in keys.items():
+            if (earlier := seen.get(key)) is not None:
+                what = f"id {problem.id!r}" if name == "id" else "the question"
+                return f"{name} given twice", f"{what} stands in row {earlier} already"
+        seen.update(dict.fromkeys(keys.values(), row))
+        return None
+
+    def _read(self, row: dict[str, Any]) -> Problem | _Why:
+        """Return the row's problem, or why it is none."""
         question = row.get(self.columns.question)
-        if not isinstance(question, str) or not question.strip():
-            return f"{self.columns.question!r} is not a text or is empty"
+        if question is None or (isinstance(question, str) and not question.strip()):
+            state = "is missing" if question is None else "is empty"
+            return "no question", f"{self.columns.question!r} {state}"
+        if not isinstance(question, str):
+            return "the question is no text", f"{self.columns.question!r} is {_kind(question)}"
         answer: str | None = None
         if self.columns.answer is not None and (value := row.get(self.columns.answer)) is not None:
             # A JSON number is as good as its text; a truth value or a list is a mistake.
             if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
-                return f"{self.columns.answer!r} is neither a text nor a number"
+                return (
+                    "the answer is neither a text nor a number",
+                    f"{self.columns.answer!r} is {_kind(value)}",
+                )
             answer = str(value).strip()
             if not answer:
-                return f"{self.columns.answer!r} is empty"
+                return (
+                    "the answer is empty",
+                    f"{self.columns.answer!r}; null or nothing says that there is none",
+                )
         if self.columns.id is None:
-            return Problem(content_id(self.path.stem, question), question, answer)
-        identity = row.get(self.columns.id)
-        if isinstance(identity, bool) or not isinstance(identity, str | int) or not str(identity).strip():
-            return f"{self.columns.id!r} is neither a text nor a whole number"
+            identity: Any = content_id(self.path.stem, question) if _is_text(question) else ""
+        else:
+            identity = row.get(self.columns.id)
+            if isinstance(identity, bool) or not isinstance(identity, str | int) or not str(identity).strip():
+                return (
+                    "the id is neither a text nor a whole number",
+                    f"{self.columns.id!r} is {_kind(identity)}",
+                )
+        for name, text in (("question", question), ("answer", answer or ""), ("id", str(identity))):
+            if not _is_text(text):
+                return "characters that no text may hold", f"the {name} has half of a surrogate pair"
         return Problem(str(identity), question, answer)
 
-    def _raw_rows(self) -> Iterator[dict[str, Any] | str]:
-        """Yield rows as dicts, or as the reason why a line is no row."""
+    def _raw_rows(self) -> Iterator[dict[str, Any] | _Why]:
+        """Yield rows as dicts, or why a line is no row."""
         if self.path.suffix == ".parquet":
-            file = self._parquet()
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(self.columns.names())):
-                yield from batch.to_pylist()
+            yield from self._parquet_rows()
             return
         # Not pyarrow's JSON reader: one broken line would end the whole file.
         with self.path.open("rb") as lines:
@@ -129,9 +164,39 @@ class Table:
                 try:
                     row = json.loads(line)
                 except (ValueError, RecursionError) as error:
-                    yield f"not JSON: {error}"
+                    yield "not JSON", str(error)
                     continue
-                yield row if isinstance(row, dict) else "not a JSON object"
+                yield row if isinstance(row, dict) else ("not a JSON object", f"it is {_kind(row)}")
+
+    def _parquet_rows(self) -> Iterator[dict[str, Any]]:
+        import pyarrow
+
+        file = self._parquet()
+        try:
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(self.columns.names())):
+                yield from batch.to_pylist()
+        except (pyarrow.ArrowException, OSError) as error:
+            # Unlike a broken line, a broken page says nothing of where the next row begins.
+            raise UserError.of("dataset.path", str(self.path), f"damaged Parquet file: {error}") from None
+
+    def _check_path(self) -> None:
+        suffixes = (".jsonl", ".parquet")
+        try:
+            is_file, is_folder = self.path.is_file(), self.path.is_dir()
+            folder = self.path if is_folder else self.path.parent
+            siblings = [str(path) for path in folder.glob("*") if path.suffix in suffixes]
+            if is_file:
+                self.path.open("rb").close()
+        except PermissionError:
+            raise UserError.of("dataset.path", str(self.path), "you may not read it") from None
+        if is_folder:
+            hint = nearest(str(self.path / self.path.name), siblings)
+            raise UserError.of("dataset.path", str(self.path), f"it is a folder; name a file in it{hint}")
+        if not is_file:
+            hint = nearest(str(self.path), siblings)
+            raise UserError.of("dataset.path", str(self.path), f"there is no such file{hint}")
+        if self.path.suffix not in suffixes:
+            raise UserError.of("dataset.path", str(self.path), "the file must end in .jsonl or .parquet")
 
     def _known_columns(self) -> set[str]:
         if self.path.suffix == ".parquet":
@@ -162,3 +227,29 @@ class Table:
             return pyarrow.parquet.ParquetFile(self.path)
         except (pyarrow.ArrowInvalid, OSError) as error:
             raise UserError.of("dataset.path", str(self.path), f"not a Parquet file: {error}") from None
+
+
+def _is_text(text: str) -> bool:
+    """Whether it can be written as UTF-8; JSON's escapes can make strings that cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _kind(value: object) -> str:
+    """What a JSON value is, for people."""
+    if value is None:
+        return "missing"
+    kinds = {
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        str: "a text",
+        list: "a list",
+        dict: "an object",
+    }
+    if isinstance(value, str) and not value.strip():
+        return "empty"
+    return kinds.get(type(value), f"a {type(value).__name__}")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from rich.table import Table
 
+    from orchestration.quarantine import LeftOut
+
 Cells = list[list[str]]
 
 MAIN = (
@@ -94,6 +96,14 @@ EXPENDABLE = ("seconds", "FLOPs exact", "N", "cut off", "wasted")
 DIFFERENCES = ("strategy", "less", "points", "interval", "")
 
 
+LEFT_OUT = ("left out", "reason", "first", "count")
+
+
+def left_out_cells(left_out: Sequence[LeftOut]) -> Cells:
+    """Rows of the data and outcomes that were left out, by reason."""
+    return [[f"{one.what}s", one.reason, one.example, f"{one.count:,}"] for one in left_out]
+
+
 def verifier_lines(measures: Measures) -> list[str]:
     """How well the verifier tells right from wrong, in sentences."""
     quality = measures.verifier
@@ -133,8 +143,8 @@ def rich_table(head: Sequence[str], cells: Cells, title: str = "") -> Table:
         title=title or None, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False
     )
     for place, name in enumerate(head):
-        left = place == 0 or name in ("less", "")
-        table.add_column(name, justify="left" if left else "right", no_wrap=place > 0)
+        left = place == 0 or name in ("less", "", "reason", "first")
+        table.add_column(name, justify="left" if left else "right", no_wrap=place > 0 and name != "first")
     for row in cells:
         table.add_row(*row, style="dim" if row[0].startswith("~") else None)
     return table

@@ -15,17 +15,20 @@ import pyarrow.compute as pc
 
 from actors.errors import UserError
 from actors.run_log import read_books
+from orchestration.quarantine import ROWS_FILE, LeftOut, left_out
 from orchestration.report.collect import collect
 from orchestration.report.figures import draw_figures
 from orchestration.report.measure import Intervals, Measures, measure
 from orchestration.report.tables import (
     DIFFERENCES,
     EXPENDABLE,
+    LEFT_OUT,
     arrow_table,
     baseline_cells,
     difference_cells,
     differences_table,
     fitted,
+    left_out_cells,
     main_cells,
     markdown_table,
     rich_table,
@@ -55,12 +58,13 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was measured, one line on what the run spent, and the files that say so."""
+    """What was measured, one line on what the run spent, the files that say so, and what the run left out."""
 
     measures: Measures
     totals: list[str]
     paths: list[Path]
     level: float
+    left_out: list[LeftOut]
 
     def show(self, console: Console) -> None:
         """Print the tables."""
@@ -72,6 +76,8 @@ class Report:
             console.print(rich_table(*baseline_cells(measures)))
         if measures.differences:
             console.print(rich_table(DIFFERENCES, difference_cells(measures), "Paired differences"))
+        if self.left_out:
+            console.print(rich_table(LEFT_OUT, left_out_cells(self.left_out), "Left out"))
         for line in [*verifier_lines(measures), *measures.notes, *self.totals]:
             console.print(line, highlight=False)
 
@@ -95,8 +101,9 @@ def make_report(run: Run, settings: ReportSettings) -> Report:
     tables = write_table(arrow_table(measures), folder / "table")
     tables += write_table(differences_table(measures), folder / "differences")
     text = folder / "report.md"
-    write_atomically(text, _markdown(run, measures, totals, figures, settings.level))
-    return Report(measures, totals, [text, *figures, *tables], settings.level)
+    gone = left_out(run.folder, outcomes)
+    write_atomically(text, _markdown(run, measures, totals, figures, settings.level, gone))
+    return Report(measures, totals, [text, *figures, *tables], settings.level, gone)
 
 
 def _totals(outcomes: pa.Table) -> list[str]:
@@ -120,9 +127,7 @@ def _totals(outcomes: pa.Table) -> list[str]:
             f"The budget cut {len(short):,} outcomes short, {none:,} of them before their first candidate, which "
             "count as wrong; with a larger budget the same command goes on with them."
         )
-    lost = outcomes.filter(pc.equal(outcomes["state"], "quarantined"))
-    reasons = pc.value_counts(lost["reason"]).to_pylist() if len(lost) else []
-    return lines + [f"Quarantined ({row['counts']:,}): {row['values']}" for row in reasons[:5]]
+    return lines
 
 
 def _waste(run: Run) -> str:
@@ -137,7 +142,9 @@ def _waste(run: Run) -> str:
     )
 
 
-def _markdown(run: Run, measures: Measures, totals: list[str], figures: list[Path], level: float) -> str:
+def _markdown(
+    run: Run, measures: Measures, totals: list[str], figures: list[Path], level: float, gone: list[LeftOut]
+) -> str:
     parts = [
         f"# {run.folder.name}",
         f"{measures.problems:,} problems, {measures.labelled:,} of them with an answer. Intervals ({level:.0%}) are "
@@ -160,5 +167,12 @@ def _markdown(run: Run, measures: Measures, totals: list[str], figures: list[Pat
     shown = [path for path in figures if path.suffix == ".png"] or figures
     if shown:
         parts += ["## Figures", *(f"![{path.stem.replace('_', ' ')}]({path.name})" for path in shown)]
+    if gone:
+        parts += [
+            "## Left out",
+            f"Rows of the data that are no problems stand in `{ROWS_FILE}`, quarantined outcomes in `outcomes`; such an "
+            "outcome has no answer.",
+            markdown_table(LEFT_OUT, left_out_cells(gone)),
+        ]
     parts += ["## The run", *totals]
     return "\n\n".join(parts) + "\n"

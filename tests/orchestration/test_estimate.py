@@ -108,7 +108,7 @@ def test_disk_is_less_when_less_is_kept(words: list[str]) -> None:
 
 def test_models_are_found_or_named(models: tuple[Path, Path]) -> None:
     from actors.errors import UserError
-    from orchestration.prepare import model_folder
+    from orchestration.model_folders import model_folder
 
     assert model_folder(str(models[0]), "policy") == models[0]
     with pytest.raises(UserError, match=r"verifier\.path"):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,15 @@ def base(key: str, words: list[str], table: Path) -> list[str]:
     if key == "dataset.path" or key.startswith("dataset.columns"):
         kept = [word for word in words if not word.startswith("dataset.")]
         return [*kept, "dataset=table", f"dataset.path={table / 'mine.jsonl'}", "strategies=[beam(n=4)]"]
-    return [*words, "strategies=[greedy,beam(n=4)]"]
+    # Two replicas of a kind have to fit this machine.
+    small = ["cluster.policy.cpus=0.25", "cluster.verifier.cpus=0.25"]
+    if key == "policy.prompt.chat":
+        policy = Path(next(word for word in words if word.startswith("policy.path=")).partition("=")[2])
+        talking = table / "talking"
+        shutil.copytree(policy, talking, dirs_exist_ok=True)
+        (talking / "chat_template.jinja").write_text("{{ messages[0].content }}")
+        words = [word for word in words if not word.startswith("policy.path=")] + [f"policy.path={talking}"]
+    return [*words, *small, "strategies=[greedy,beam(n=4)]"]
 
 
 @pytest.mark.parametrize("key", CHANGES)

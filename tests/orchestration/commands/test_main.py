@@ -106,10 +106,10 @@ def test_a_model_whose_context_is_too_short(
     short = tmp_path / kind
     shutil.copytree(models[place], short)
     config = json.loads((short / "config.json").read_text())
-    (short / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 60}))
+    (short / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 45}))
     kept = [word for word in words if not word.startswith(f"{kind}.path")]
     assert main(["evaluate", "--dry-run", *kept, f"{kind}.path={short}"]) == 2
-    assert f"exceeds the {kind}'s context of 60" in capsys.readouterr().err
+    assert f"exceeds the {kind}'s context of 45" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

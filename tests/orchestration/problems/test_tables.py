@@ -47,14 +47,57 @@ def test_broken_rows_are_quarantined_in_place(tmp_path: Path) -> None:
     )
     rows = list(Table(path, Columns("q", "a", "key")).rows())
     assert [p.id for p in rows if isinstance(p, Problem)] == ["A1", "a1", "17"]
-    broken = {r.row: r.reason for r in rows if isinstance(r, Quarantined)}
+    broken = {r.row: r.text for r in rows if isinstance(r, Quarantined)}
     assert sorted(broken) == [1, 2, 3, 4, 5, 6, 9, 10]
     assert "not JSON" in broken[1]
-    assert "empty" in broken[2]
+    assert broken[2] == "no question ('q' is empty)"
     assert "object" in broken[3]
     assert "neither a text nor a number" in broken[4]
-    assert "earlier row" in broken[6]
+    assert broken[6] == "id given twice (id 'A1' stands in row 0 already)"
     assert "'key'" in broken[9]
+
+
+def test_a_question_counts_once_whatever_its_ids(tmp_path: Path) -> None:
+    rows = [
+        {"question": q, "id": i}
+        for q, i in (("a?", 1), ("b?", 2), (" a?\n", 3), ("b?", 2), ("A?", 4), ("c?", 3))
+    ]
+    path = _jsonl(tmp_path / "d.jsonl", list(rows))
+    found = list(Table(path, Columns(answer=None, id="id")).rows())
+    # A row that is left out claims nothing: the id 3 is still free for the last one.
+    assert [p.id for p in found if isinstance(p, Problem)] == ["1", "2", "4", "3"]
+    assert [(r.row, r.reason, r.detail) for r in found if isinstance(r, Quarantined)] == [
+        (2, "question given twice", "the question stands in row 0 already"),
+        (3, "question given twice", "the question stands in row 1 already"),
+    ]
+    # Without ids of its own too, and a limit counts problems.
+    assert [p.question for p in Table(path, Columns(answer=None), count=3)] == ["a?", "b?", "A?"]
+
+
+def test_strings_that_are_no_text_are_left_out(tmp_path: Path) -> None:
+    lines = [
+        '{"question": "\\ud800?"}',
+        '{"question": "a?", "answer": "\\udfff"}',
+        '{"question": "b?", "id": "\\ud800"}',
+    ]
+    path = _jsonl(tmp_path / "d.jsonl", [*lines, '{"question": "\\ud83d\\ude00?"}'])
+    reasons = [r.reason for r in Table(path).rows() if isinstance(r, Quarantined)]
+    assert reasons == ["characters that no text may hold"] * 2
+    last = list(Table(path, Columns(id="id")).rows())[2]
+    assert isinstance(last, Quarantined)
+    assert last.detail == "the id has half of a surrogate pair"
+    assert [p.question for p in Table(path)] == ["b?", "\N{GRINNING FACE}?"]
+
+
+def test_a_parquet_file_that_breaks_off_in_the_middle_is_a_mistake_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    table = pa.table({"question": [f"{i} and {i * 7919 % 10007}?" for i in range(20_000)]})
+    pq.write_table(table, path, row_group_size=5_000, use_dictionary=False, compression="zstd")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 2_000] = bytes(2_000)
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="damaged Parquet file"):
+        list(Table(path, Columns(answer=None)).rows())
 
 
 def test_parquet_nulls_and_no_labels(tmp_path: Path) -> None:
@@ -91,6 +134,8 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no such file .*problems\.jsonl"):
         load(path=tmp_path / "problem.jsonl")
     (tmp_path / "x.csv").write_text("a")
+    with pytest.raises(UserError, match=r"it is a folder; name a file in it .*\.jsonl"):
+        load(path=tmp_path)
     with pytest.raises(UserError, match=r"\.jsonl or \.parquet"):
         load(path=tmp_path / "x.csv")
     (tmp_path / "empty.jsonl").write_text("\n")

@@ -1,0 +1,76 @@
+"""Which files hold a model's weights, and whether they can be read: told by names and headers, no tensor is loaded.
+
+It imports neither torch nor transformers, so that a bad folder is refused before anything is started. Invariant: pickled
+weights are never opened.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from actors.errors import UserError
+
+INDEX = "model.safetensors.index.json"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+NO_WEIGHTS = ("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth")
+"""Pickles that a training leaves behind."""
+
+
+def weight_files(folder: Path, field: str = "model") -> list[Path]:
+    """Return the safetensors files of a model folder, in order; `field` is the setting that named the folder.
+
+    Raises UserError where there is none, where all there is is pickled, where a shard that the index names is missing, and
+    where a file is cut off or damaged.
+    """
+    files = sorted(folder.glob("model*.safetensors"))
+    if not files:
+        raise UserError.of(field, str(folder), _without(folder))
+    missing = sorted(_indexed(folder, field) - {file.name for file in files})
+    if missing:
+        mend = f"{missing[0]} is missing ({INDEX} names it): copy the whole folder again"
+        raise UserError.of(field, str(folder), mend)
+    for file in files:
+        check_readable(file, field)
+    return files
+
+
+def check_readable(file: Path, field: str) -> None:
+    """Raise UserError unless this is a whole safetensors file: its header is read, and its length compared."""
+    try:
+        with safe_open(str(file), framework="np"):
+            return
+    except FileNotFoundError:
+        raise UserError.of(
+            field, str(file.parent), f"there is no {file.name}: copy or save it again"
+        ) from None
+    except PermissionError:
+        raise UserError.of(field, str(file.parent), f"you may not read {file.name}") from None
+    except (SafetensorError, OSError) as error:
+        mend = f"{file.name} is cut off or damaged ({error}): copy or save it again"
+        raise UserError.of(field, str(file.parent), mend) from None
+
+
+def _without(folder: Path) -> str:
+    """What to do about a folder without safetensors."""
+    names = sorted(file.name for file in folder.glob("*") if file.suffix in PICKLES)
+    pickles = [name for name in names if name not in NO_WEIGHTS]
+    if not pickles:
+        return "there are no weights: it needs model.safetensors, as transformers' save_pretrained writes it"
+    return (
+        f"its weights are pickled ({pickles[0]}), and reading a pickle can run any code: if you trust it, save it once as "
+        "safetensors, with transformers' from_pretrained and save_pretrained"
+    )
+
+
+def _indexed(folder: Path, field: str) -> set[str]:
+    """Names of the files that the index of a model in shards lists; none without an index."""
+    index = folder / INDEX
+    if not index.is_file():
+        return set()
+    try:
+        return set(json.loads(index.read_text())["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError.of(field, str(folder), f"{INDEX} is damaged: copy or save it again") from None

@@ -1,8 +1,9 @@
 """From a run's tables to arrays over its problems: how each strategy did, what it took, and the samples it
 drew.
 
-It knows columns and strategies' texts, nothing of statistics. Invariant: every array has one entry a problem,
-in the same order of problems, NaN where nothing is known.
+It knows columns and strategies' texts, nothing of statistics. Invariant: every array has one row a problem and,
+where it has a second axis, one column a run seed, in the same order of problems and seeds, NaN where nothing is
+known.
 """
 
 from __future__ import annotations
@@ -62,7 +63,11 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One strategy over the problems: which it ran on, `correct` (NaN: no label or not run), costs by column."""
+    """One strategy over the problems (P) and run seeds (S): `ran` (P, S), `correct` (P, S; NaN: no label or not run),
+    costs by column (P,), a problem's being the mean of its seeds.
+
+    `truncated` and `generations` are sums over all of them.
+    """
 
     name: Named
     ran: NDArray[np.bool_]
@@ -74,9 +79,10 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """The largest set of independent samples of a run: K of each of P problems, in the order of `ids`.
+    """The largest sets of independent samples of a run: K of each of R pairs of a problem and a run seed.
 
-    `likelihoods` (P, K) are `selection.likelihood_weight`. `prefixes` has for each problem how many
+    `ids` are the pairs' problems, `rows` and `columns` (R,) the places of problem and seed in `Collected.ids` and `seeds`.
+    `likelihoods` (R, K) are `selection.likelihood_weight`. `prefixes` has for each pair how many
     of its samples begin with each distinct prefix of steps, and how many tokens that prefix's last step has;
     None where steps were not kept.
     """
@@ -84,6 +90,8 @@ class Samples:
     strategy: str
     size: int
     ids: list[str]
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
     answers: list[list[str | None]]
     correct: NDArray[np.bool_]
     finished: NDArray[np.bool_]
@@ -92,7 +100,7 @@ class Samples:
     prefixes: list[list[tuple[int, int]]] | None
 
     def sets(self, values: Array) -> list[SampleSet]:
-        """Sample sets whose votes weigh `values` (P, K)."""
+        """Sample sets whose votes weigh `values` (R, K)."""
         return [
             SampleSet(one, answers, right.tolist(), ended.tolist(), weights.tolist())
             for one, answers, right, ended, weights in zip(
@@ -118,7 +126,7 @@ class Samples:
         return any(steps for row in self.step_scores for steps in row)
 
     def scores(self, how: Aggregation = "last") -> Array:
-        """The verifier's value of each sample (P, K), NaN where it has none."""
+        """The verifier's value of each sample (R, K), NaN where it has none."""
         return np.array(
             [[aggregate(steps, how) if steps else np.nan for steps in row] for row in self.step_scores],
             dtype=np.float64,
@@ -127,9 +135,11 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """A run as arrays: `ids` is the order of problems, `metadata` what is known of each."""
+    """A run as arrays: `ids` is the order of problems, `seeds` that of run seeds, `metadata` what is known of each
+    problem."""
 
     ids: list[str]
+    seeds: list[int]
     metadata: list[dict[str, Any]]
     labelled: NDArray[np.bool_]
     strategies: list[Measured]
@@ -139,13 +149,12 @@ class Collected:
 def collect(outcomes: pa.Table, candidates_of: Callable[[str], pa.Table], problems: pa.Table) -> Collected:
     """Read a run's tables; `candidates_of` gives those of one strategy, which are read of one only.
 
-    Several seeds of one problem are averaged.
-
     A problem that has a label counts as wrong where a strategy gave no answer at all (the budget ended, or it
     was quarantined): leaving it out would flatter the strategy.
     """
     ids: list[str] = pc.unique(outcomes["problem_id"]).to_pylist()
     place = {one: row for row, one in enumerate(ids)}
+    seeds: list[int] = sorted(pc.unique(outcomes["seed"]).to_pylist())
     known = {row["problem_id"]: row for row in problems.to_pylist()}
     metadata = [json.loads(known[one]["metadata"]) if one in known else {} for one in ids]
     answered = set(pc.unique(outcomes.filter(pc.is_valid(outcomes["correct"]))["problem_id"]).to_pylist())
@@ -155,19 +164,25 @@ def collect(outcomes: pa.Table, candidates_of: Callable[[str], pa.Table], proble
     strategies = []
     for text in pc.unique(outcomes["strategy"]).to_pylist():
         rows = outcomes.filter(pc.equal(outcomes["strategy"], text))
-        strategies.append(_measured(Named.of(text), rows, place, labelled))
-    return Collected(ids, metadata, labelled, strategies, _samples(strategies, ids, labelled, candidates_of))
+        strategies.append(_measured(Named.of(text), rows, place, seeds, labelled))
+    samples = _samples(strategies, place, seeds, labelled, candidates_of)
+    return Collected(ids, seeds, metadata, labelled, strategies, samples)
 
 
-def _measured(name: Named, rows: pa.Table, place: dict[str, int], labelled: NDArray[np.bool_]) -> Measured:
+def _measured(
+    name: Named, rows: pa.Table, place: dict[str, int], seeds: list[int], labelled: NDArray[np.bool_]
+) -> Measured:
     at = np.array([place[one] for one in rows["problem_id"].to_pylist()])
-    right = pc.fill_null(rows["correct"], False).to_numpy().astype(np.float64)
-    correct = _mean_at(at, right, len(place))
+    column = np.searchsorted(seeds, rows["seed"].to_numpy())
+    ran = np.zeros((len(place), len(seeds)), dtype=bool)
+    ran[at, column] = True
+    correct = np.full(ran.shape, np.nan)
+    correct[at, column] = pc.fill_null(rows["correct"], False).to_numpy()
     correct[~labelled] = np.nan
     costs = {name: _mean_at(at, rows[name].to_numpy().astype(np.float64), len(place)) for name in COSTS}
     return Measured(
         name,
-        np.isin(np.arange(len(place)), at),
+        ran,
         correct,
         costs,
         float(pc.sum(rows["truncated"]).as_py() or 0),
@@ -184,14 +199,15 @@ def _mean_at(at: NDArray[np.int64], values: Array, size: int) -> Array:
 
 def _samples(
     strategies: list[Measured],
-    ids: list[str],
+    place: dict[str, int],
+    seeds: list[int],
     labelled: NDArray[np.bool_],
     candidates_of: Callable[[str], pa.Table],
 ) -> Samples | None:
-    """The set of the strategy that drew most independent samples at temperature 1, scored ones before others.
+    """The sets of the strategy that drew most independent samples at temperature 1, scored ones before others.
 
-    None where there is none, or where a labelled problem that it ran on lacks some of its samples (a budget that ended)
-    or all of them (it was quarantined): subsets of what is left would not be a fair draw.
+    None where there is none, or where a labelled problem lacks some of the samples of a seed that it was solved with (a
+    budget that ended) or all of them (it was quarantined): subsets of what is left would not be a fair draw.
     """
     drawn = [one for one in strategies if one.name.plain]
     if not drawn:
@@ -199,16 +215,21 @@ def _samples(
     most = max(drawn, key=lambda one: (one.name.n, isinstance(one.name.independent, BestOfN)))
     best = most.name
     rows = candidates_of(best.text)
-    rows = rows.filter(pc.is_valid(rows["correct"]))
+    # A run that goes on may have candidates by now whose outcomes were not there yet.
+    told = pc.and_(
+        pc.is_in(rows["problem_id"], pa.array(list(place))), pc.is_in(rows["seed"], pa.array(seeds))
+    )
+    rows = rows.filter(pc.and_(pc.is_valid(rows["correct"]), told))
     if not len(rows):
         return None
-    first_seed = pc.min(rows["seed"])
-    rows = rows.filter(pc.equal(rows["seed"], first_seed))
-    rows = rows.sort_by([("problem_id", "ascending"), ("index", "ascending")])
-    found, counts = np.unique(np.asarray(rows["problem_id"].to_pylist(), dtype=object), return_counts=True)
-    if set(counts.tolist()) != {best.n} or not np.all(np.isin(ids, found)[most.ran & labelled]):
+    rows = rows.sort_by([(name, "ascending") for name in ("problem_id", "seed", "index")])
+    row_of = np.array([place[one] for one in rows["problem_id"].to_pylist()])
+    column_of = np.searchsorted(seeds, rows["seed"].to_numpy())
+    counts = np.zeros(most.ran.shape, dtype=np.int64)
+    np.add.at(counts, (row_of, column_of), 1)
+    if np.any((counts != best.n) & ((counts > 0) | (most.ran & labelled[:, None]))):
         return None
-    shape = (len(found), best.n)
+    shape = (len(rows) // best.n, best.n)
     weights = [
         likelihood_weight(logprobs or (), ends or ())
         for logprobs, ends in zip(rows["logprobs"].to_pylist(), rows["step_tokens"].to_pylist(), strict=True)
@@ -218,7 +239,9 @@ def _samples(
     return Samples(
         strategy=best.text,
         size=best.n,
-        ids=[str(one) for one in found],
+        ids=rows["problem_id"].to_pylist()[:: best.n],
+        rows=row_of[:: best.n],
+        columns=column_of[:: best.n],
         answers=[answers[i : i + best.n] for i in range(0, len(answers), best.n)],
         correct=pc.fill_null(rows["correct"], False).to_numpy().astype(bool).reshape(shape),
         finished=pc.equal(rows["finish_reason"], "eos").to_numpy().astype(bool).reshape(shape),
@@ -229,7 +252,7 @@ def _samples(
 
 
 def _prefixes(rows: pa.Table, size: int) -> list[list[tuple[int, int]]] | None:
-    """(samples that share it, tokens of its last step) of each distinct prefix of steps, problem by problem."""
+    """(samples that share it, tokens of its last step) of each distinct prefix of steps, set by set."""
     if rows["steps"].null_count:
         return None
     found: list[list[tuple[int, int]]] = []

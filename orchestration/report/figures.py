@@ -172,7 +172,8 @@ def _line(axes: Any, xs: list[float], estimates: list[Any], colour: str, marker:
 def _finished(figure: Any, axes: Any, measures: Measures, legend_of: Any = None) -> Any:
     from matplotlib.ticker import PercentFormatter
 
-    axes.set_ylabel(f"accuracy ({measures.labelled:,} problems)")
+    seeds = f", {len(measures.seeds)} seeds" if len(measures.seeds) > 1 else ""
+    axes.set_ylabel(f"accuracy ({measures.labelled:,} problems{seeds})")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     (legend_of or axes).legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
     return figure

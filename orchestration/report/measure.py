@@ -2,7 +2,7 @@
 difficulty.
 
 It knows nothing of tables, figures or files. Invariant: whatever is compared is compared on the same
-problems, and the intervals are over problems.
+problems, and the intervals are over problems, each with all its run seeds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from orchestration.report.statistics import (
     auroc_within,
     mean_interval,
     paired_difference,
+    problem_means,
     quintiles,
+    seed_means,
 )
 from orchestration.report.subsets import Rule, accuracy_at
 from orchestration.strategies.best_of_n import BestOfN
@@ -40,14 +42,17 @@ class Row:
     `samples` is the size of the set that its accuracy was estimated from (0: it is what the strategy
     answered). Where this n was not `ran`, tokens and FLOPs are what its series' largest n tells; NaN: not
     known. `wasted` is the share of tokens drawn that stand in no kept candidate, `truncated` the candidates cut off by the
-    token limit for each generation. `correct` has one value a problem.
+    token limit for each generation. `correct` has a value for each of its problems and run seeds (P, S); `by_seed` is the
+    accuracy of each seed, of those that have all of the row's problems.
     """
 
     strategy: str
     series: str
     n: int
     problems: int
+    seeds: int
     accuracy: Estimate
+    by_seed: Array
     samples: int
     ran: bool
     tokens: float
@@ -57,6 +62,16 @@ class Row:
     truncated: float
     seconds: float
     correct: Array = field(repr=False)
+
+    @property
+    def seed_range(self) -> tuple[float, float]:
+        """Smallest and largest accuracy of a run seed; NaN with fewer than two."""
+        return (self.by_seed.min(), self.by_seed.max()) if len(self.by_seed) > 1 else (np.nan, np.nan)
+
+    @property
+    def seed_deviation(self) -> float:
+        """Standard deviation of accuracy over run seeds, told from them as a sample; NaN with fewer than two."""
+        return float(self.by_seed.std(ddof=1)) if len(self.by_seed) > 1 else float("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +110,7 @@ class Measures:
     """Everything that a report shows."""
 
     problems: int
+    seeds: list[int]
     labelled: int
     rows: list[Row]
     baselines: list[Row]
@@ -141,6 +157,7 @@ def measure(
     points, axis = _difficulty(run, samples, rows, intervals) if labelled else ([], "")
     return Measures(
         problems=len(run.ids),
+        seeds=run.seeds,
         labelled=int(run.labelled.sum()),
         rows=rows,
         baselines=baselines,
@@ -149,6 +166,7 @@ def measure(
         difficulty=points,
         difficulty_axis=axis,
         notes=_notes(run, samples, labelled)
+        + _unfinished_seeds(run)
         + [f"{pair}: cannot be told without the estimates over subsets." for pair in untold],
     )
 
@@ -164,7 +182,8 @@ def _notes(run: Collected, samples: Samples | None, labelled: bool) -> list[str]
             if not told
             else [
                 f"Accuracies of {_listed(told)} are unbiased estimates over subsets of the "
-                f"{samples.size} samples that {samples.strategy} drew of each problem. "
+                f"{samples.size} samples that {samples.strategy} drew of each problem"
+                f"{' with each seed' if len(run.seeds) > 1 else ''}. "
                 "~ marks an N that was not run: its costs are told from the largest."
             ]
         )
@@ -183,6 +202,25 @@ def _notes(run: Collected, samples: Samples | None, labelled: bool) -> list[str]
     return []
 
 
+def _unfinished_seeds(run: Collected) -> list[str]:
+    """Which run seeds lack problems that another one has."""
+    parts = []
+    for column, seed in enumerate(run.seeds):
+        counts = [int(one.ran[:, column].sum()) for one in run.strategies]
+        least, most = min(counts), max(counts)
+        if least < len(run.ids):
+            each = f"{most:,}" if least == most else f"{least:,} to {most:,}"
+            parts.append(
+                f"seed {seed} is done on {each} of {len(run.ids):,}{'' if least == most else ', by strategy'}"
+            )
+    if len(run.seeds) == 1 or not parts:
+        return []
+    return [
+        f"Not every problem has every seed ({'; '.join(parts)}): accuracies are means over the seeds that a problem has, "
+        "and a range over seeds takes those alone that have all problems of their row."
+    ]
+
+
 def _listed(names: Sequence[str]) -> str:
     *first, last = dict.fromkeys(names)
     return f"{', '.join(first)} and {last}" if first else last
@@ -195,13 +233,13 @@ def _rank(series: str) -> int:
 
 
 def _estimable(run: Collected, one: Measured, samples: Samples) -> bool:
-    """Whether a strategy's answers are a function of subsets of these samples, on every problem that it ran
-    on.
+    """Whether a strategy's answers are a function of subsets of these samples, on every problem and with every seed
+    that it ran on.
     """
     if not one.name.plain or one.name.n > samples.size:
         return False
-    covered = np.isin(run.ids, samples.ids)
-    if np.any(one.ran & run.labelled & ~covered):
+    covered = ~np.isnan(_aligned(run, samples, np.ones(len(samples.ids))))
+    if np.any(one.ran & run.labelled[:, None] & ~covered):
         return False
     return isinstance(one.name.independent, Majority) or samples.scored
 
@@ -210,12 +248,16 @@ def _row(name: Named, correct: Array, samples: int, costs: Measured | None, inte
     """A row whose costs are those of `costs`, NaN without them."""
     mean = {key: float(np.nanmean(values)) for key, values in costs.costs.items()} if costs else {}
     drawn = mean.get("attributed_tokens", np.nan)
+    known = ~np.isnan(correct)
+    ran = costs.ran if costs else known
     return Row(
         strategy=name.text,
         series=name.series,
         n=name.n,
-        problems=int(costs.ran.sum()) if costs else int((~np.isnan(correct)).sum()),
+        problems=int(ran.any(axis=1).sum()),
+        seeds=int((known if samples else ran).any(axis=0).sum()),
         accuracy=intervals.mean(correct),
+        by_seed=seed_means(correct),
         samples=samples,
         ran=costs is not None,
         tokens=drawn,
@@ -278,10 +320,10 @@ def _estimated(run: Collected, samples: Samples, intervals: Intervals, token_pri
 
 
 def _aligned(run: Collected, samples: Samples, values: Array) -> Array:
-    """Values in the samples' order of problems, put in the run's order."""
-    by_id = dict(zip(samples.ids, values.tolist(), strict=True))
-    aligned = np.array([by_id.get(one, np.nan) for one in run.ids])
-    return np.where(run.labelled, aligned, np.nan)
+    """Values of the samples' problems and seeds (R,), put in the run's order: (P, S), NaN where there are none."""
+    aligned = np.full((len(run.ids), len(run.seeds)), np.nan)
+    aligned[samples.rows, samples.columns] = values
+    return np.where(run.labelled[:, None], aligned, np.nan)
 
 
 def _baselines(run: Collected, samples: Samples, rows: list[Row], intervals: Intervals) -> list[Row]:
@@ -321,7 +363,9 @@ def _differences(
 def _verifier(samples: Samples) -> VerifierQuality | None:
     if not samples.scored:
         return None
-    questions = np.repeat(np.arange(len(samples.ids)), samples.size)
+    # Samples of one problem are draws of one distribution whatever their seed, so a question is a problem: it counts
+    # once, and all pairs of its samples count.
+    questions = np.repeat(samples.rows, samples.size)
     scores, right = samples.scores().ravel(), samples.correct.ravel()
     known = ~np.isnan(scores)
     likelihoods = samples.likelihoods.ravel()[known]
@@ -350,7 +394,7 @@ def _difficulty(
             places.setdefault((str(meta.get("family", "")), meta["length"]), []).append(place)
     elif samples and len(run.ids) >= _LEAST_FOR_QUINTILES:
         axis = "quintile of pass@1 (1: easiest), told from the same samples"
-        rate = _aligned(run, samples, samples.correct.mean(axis=1))
+        rate = problem_means(_aligned(run, samples, samples.correct.mean(axis=1)))
         kept = np.flatnonzero(~np.isnan(rate))
         for place, fifth in zip(kept.tolist(), quintiles(rate[kept]).tolist(), strict=True):
             places.setdefault(("", fifth), []).append(place)

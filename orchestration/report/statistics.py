@@ -2,7 +2,8 @@
 wrong.
 
 Plain arrays in, numbers out: it knows nothing of runs or strategies. Invariant: problems are what is
-resampled, never candidates, and the same seed gives the same interval.
+resampled, with all their run seeds, never seeds or candidates (a cluster bootstrap); the same seed gives the same
+interval.
 """
 
 from __future__ import annotations
@@ -40,10 +41,11 @@ def mean_interval(
 ) -> Estimate:
     """Mean of one value a problem, with a percentile bootstrap interval over problems.
 
-    Values that are NaN (a problem without a label) are left out. Where all values are equal the interval is
-    that value.
+    `values` has shape (problems,), or (problems, seeds): a problem's value is then the mean of its seeds.
+    Values that are NaN (a problem without a label, a seed that is not there) are left out. Where all values are
+    equal the interval is that value.
     """
-    kept = np.asarray(values, dtype=np.float64)
+    kept = problem_means(values)
     kept = kept[~np.isnan(kept)]
     count = len(kept)
     if count == 0:
@@ -62,13 +64,37 @@ def mean_interval(
 def paired_difference(
     a: ArrayLike, b: ArrayLike, *, resamples: int = 2000, level: float = 0.95, seed: int = 0
 ) -> Estimate:
-    """Mean of a - b over the problems where both are known, `a` and `b` in the same order of problems.
+    """Mean of a - b over the problems where both are known, `a` and `b` in the same order of problems (and seeds).
 
     Paired: what makes a problem hard for both cancels, so the interval is narrower than the two accuracies'
-    suggest.
+    suggest. A problem's difference is the mean over the seeds that both have; where they share none, that of their
+    means.
     """
-    difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
+    matched = problem_means(np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64))
+    difference = np.where(np.isnan(matched), problem_means(a) - problem_means(b), matched)
     return mean_interval(difference, resamples=resamples, level=level, seed=seed)
+
+
+def problem_means(values: ArrayLike) -> NDArray[np.float64]:
+    """Return (problems,): the mean of each problem's seeds in (problems, seeds), NaN where it has none; one value a
+    problem stays as it is."""
+    each = np.asarray(values, dtype=np.float64)
+    if each.ndim == 1:
+        return each
+    known = ~np.isnan(each)
+    count = known.sum(axis=1)
+    total = np.where(known, each, 0.0).sum(axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def seed_means(values: ArrayLike) -> NDArray[np.float64]:
+    """Return the mean over problems of each seed of (problems, seeds), without the seeds that lack a problem which
+    another one has: their means would differ by the problems too."""
+    each = np.asarray(values, dtype=np.float64)
+    known = ~np.isnan(each)
+    rows = known.any(axis=1)
+    complete = known[rows].all(axis=0) & rows.any()
+    return np.asarray(each[rows][:, complete].mean(axis=0)) if complete.any() else np.empty(0)
 
 
 def auroc(scores: ArrayLike, right: ArrayLike) -> float:

@@ -38,10 +38,13 @@ MAIN = (
 
 def main_cells(measures: Measures) -> tuple[list[str], Cells]:
     """The main table's head and cells, costs per problem; where rows cover different problems, their number
-    too.
+    too; where there are several run seeds, the smallest and largest accuracy of one.
     """
     uneven = len({row.problems for row in measures.rows}) > 1
+    several = len(measures.seeds) > 1
     head = [MAIN[0], "problems", *MAIN[1:]] if uneven else list(MAIN)
+    if several:
+        head.insert(head.index("interval") + 1, BY_SEED)
     return head, [
         [
             row.strategy if row.ran else f"~ {row.strategy}",
@@ -49,6 +52,7 @@ def main_cells(measures: Measures) -> tuple[list[str], Cells]:
             str(row.n),
             percent(row.accuracy.mean),
             interval(row.accuracy),
+            *([between(*row.seed_range)] if several else []),
             amount(row.tokens, 0),
             scientific(row.flops),
             scientific(row.flops_exact),
@@ -58,6 +62,9 @@ def main_cells(measures: Measures) -> tuple[list[str], Cells]:
         ]
         for row in measures.rows
     ]
+
+
+BY_SEED = "by seed"
 
 
 def baseline_cells(measures: Measures) -> tuple[list[str], Cells]:
@@ -173,6 +180,10 @@ def arrow_table(measures: Measures) -> pa.Table:
             "accuracy": _known(row.accuracy.mean),
             "accuracy_low": _known(row.accuracy.low),
             "accuracy_high": _known(row.accuracy.high),
+            "seeds": row.seeds,
+            "seed_low": _known(row.seed_range[0]),
+            "seed_high": _known(row.seed_range[1]),
+            "seed_deviation": _known(row.seed_deviation),
             "tokens": _known(row.tokens),
             "flops": _known(row.flops),
             "flops_exact": _known(row.flops_exact),
@@ -192,6 +203,8 @@ def arrow_table(measures: Measures) -> pa.Table:
             ("estimated_from", pa.int32()),
             ("problems", pa.int64()),
             *((name, pa.float64()) for name in (*floats, "truncated", "seconds")),
+            ("seeds", pa.int32()),
+            *((name, pa.float64()) for name in ("seed_low", "seed_high", "seed_deviation")),
         ]
     )
     return pa.Table.from_pylist(rows, schema=schema)
@@ -231,9 +244,12 @@ def points(value: float) -> str:
 
 
 def interval(estimate: Estimate) -> str:
-    if math.isnan(estimate.mean):
-        return "-"
-    return f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f}"
+    return between(estimate.low, estimate.high)
+
+
+def between(low: float, high: float) -> str:
+    """Two shares in per cent."""
+    return "-" if math.isnan(low) else f"{100 * low:.1f} to {100 * high:.1f}"
 
 
 def amount(value: float, decimals: int) -> str:

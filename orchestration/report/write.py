@@ -69,7 +69,8 @@ class Report:
     def show(self, console: Console) -> None:
         """Print the tables."""
         measures = self.measures
-        title = f"{measures.problems:,} problems, {self.level:.0%} intervals, costs a problem"
+        seeds = f", {len(measures.seeds)} seeds" if len(measures.seeds) > 1 else ""
+        title = f"{measures.problems:,} problems{seeds}, {self.level:.0%} intervals, costs a problem"
         head, cells = fitted(*main_cells(measures), console.width, EXPENDABLE)
         console.print(rich_table(head, cells, title))
         if measures.baselines:
@@ -142,6 +143,22 @@ def _waste(run: Run) -> str:
     )
 
 
+def _about_seeds(measures: Measures) -> list[str]:
+    """How several run seeds stand in the numbers."""
+    if len(measures.seeds) == 1:
+        return []
+    return [
+        f"Run seeds {', '.join(map(str, measures.seeds))}: an accuracy is the mean over problems of the mean over their "
+        "seeds. Intervals resample problems, each with all its seeds: they cover other problems and other draws. By seed: "
+        "the smallest and the largest accuracy of one seed, which differ by the draws alone"
+        + (
+            ", and by less where an accuracy is told from subsets."
+            if any(row.samples for row in measures.rows)
+            else "."
+        )
+    ]
+
+
 def _markdown(
     run: Run, measures: Measures, totals: list[str], figures: list[Path], level: float, gone: list[LeftOut]
 ) -> str:
@@ -151,6 +168,7 @@ def _markdown(
         "bootstrapped over problems. Costs are a problem's, as if each strategy had run alone; FLOPs are 2 x parameters "
         "a token, exact FLOPs are prefill, decode and attention. Wasted: tokens that stand in no kept candidate. "
         "Cut off: candidates that met the token limit, for each generation.",
+        *_about_seeds(measures),
         markdown_table(*main_cells(measures)),
         *measures.notes,
     ]
@@ -159,7 +177,9 @@ def _markdown(
     if measures.differences:
         parts += [
             "## Paired differences",
-            "Accuracy of the first less that of the second over the same problems, in points.",
+            "Accuracy of the first less that of the second over the same problems"
+            + (" and seeds" if len(measures.seeds) > 1 else "")
+            + ", in points.",
             markdown_table(DIFFERENCES, difference_cells(measures)),
         ]
     if measures.verifier:

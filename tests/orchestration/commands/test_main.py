@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.commands.main import main
-from tests.orchestration.report.handmade import write_run
+from tests.orchestration.report.handmade import add_seed, write_run
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
@@ -238,6 +238,25 @@ def test_show_lists_problems_and_reads_one(tmp_path: Path, capsys: pytest.Captur
     assert "0.80" in out
     assert main(["show", str(folder), "p0003", "strategy=baem"]) == 2
     assert main(["show", str(folder), "p9999"]) == 2
+
+
+def test_show_has_a_mark_and_a_block_for_each_seed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_run(tmp_path / "run", problems=6)
+    add_seed(folder, write_run(tmp_path / "other", problems=6, seed=5), 1, problems=4)
+    assert main(["show", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert "A mark for each seed: 0, 1" in out
+    [both] = [line for line in out.splitlines() if "p0000" in line]
+    [alone] = [line for line in out.splitlines() if "p0005" in line]
+    assert len(both.split()[1]) == 2
+    assert len(alone.split()[1]) == 1
+    assert main(["show", str(folder), "p0000", "strategy=greedy"]) == 0
+    out, _ = said(capsys)
+    assert out.count("greedy seed ") == 2
+    assert main(["show", str(folder), "p0005", "strategy=greedy"]) == 0
+    assert "seed" not in said(capsys)[0]
 
 
 def test_what_a_model_wrote_is_never_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -160,3 +160,29 @@ def write_run(
     (folder / "run.json").write_text(json.dumps({"format": RUN_FORMAT, "state": "finished"}))
     (folder / "config.yaml").write_text(yaml.safe_dump({"folder": str(folder)}))
     return folder
+
+
+def add_seed(folder: Path, other: Path, run_seed: int, problems: int) -> None:
+    """Give a run another run seed: the first `problems` problems as they came out in the run `other`."""
+    for kind, schema in (("outcomes", OUTCOMES), ("candidates", CANDIDATES)):
+        rows = [
+            row | {"seed": run_seed, "key": f"{row['key']} {run_seed}"}
+            for row in pq.read_table(other / kind / "part-000001.parquet").to_pylist()
+            if row["problem_id"] < f"p{problems:04d}"
+        ]
+        path = folder / kind / f"part-{run_seed + 1:06d}.parquet"
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
+
+
+def answers_table(answers: dict[str, dict[str, list[bool | None]]]) -> pa.Table:
+    """Outcomes of `answers`, strategy by problem by run seed (None: the seed is not there)."""
+    rows = []
+    for text, by_problem in answers.items():
+        for problem, by_seed in by_problem.items():
+            for seed, right in enumerate(by_seed):
+                if right is None:
+                    continue
+                chosen = "42" if right else "1"
+                row = _outcome(problem, text, chosen, 60, 1, dropped=0, verified=False, labels=True)
+                rows.append(row | {"seed": seed, "key": f"{problem} {text} {seed}"})
+    return pa.Table.from_pylist(rows, schema=OUTCOMES)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -81,6 +83,14 @@ def start_ray(address: str | None = None, cpus: int | None = None) -> None:
         return
     # At each start Ray would tell that token authentication, its default, is on.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
+    handler = signal.getsignal(signal.SIGTERM)
+    _join_or_start(address, cpus)
+    if callable(handler) and threading.current_thread() is threading.main_thread():
+        # Ray puts a handler of its own in place of the driver's.
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _join_or_start(address: str | None, cpus: int | None) -> None:
     if address or os.environ.get("RAY_ADDRESS"):
         ray.init(address=address, log_to_driver=False, configure_logging=False)
         return

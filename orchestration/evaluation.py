@@ -91,9 +91,10 @@ def evaluate(
     prepared: Prepared,
     on_start: Callable[[Session], None] = lambda _: None,
     on_progress: Callable[[Progress], None] = lambda _: None,
+    command: str = "",
 ) -> Run:
     """Run what is missing in the folder and return it. Blocks; Ctrl-C lets what is in hand end and is raised
-    again.
+    again. `command` is what a user gives to go on with the run, for its status.
 
     Raises UserError where the folder holds results of another set-up or of edited problems, or the machine
     cannot take the replicas.
@@ -113,7 +114,7 @@ def evaluate(
         started = time.time()
         state = "failed"
         try:
-            with _status(prepared, session) as status:
+            with _status(prepared, session, command) as status:
 
                 def told(progress: Progress) -> None:
                     status.update(progress)
@@ -135,17 +136,17 @@ def evaluate(
     else:
         write_record(folder, prepared, record | {"state": "finished", "budget_flops": before})
         if not says_finished(folder):
-            with _status(prepared, session):
+            with _status(prepared, session, command):
                 pass
     return Run(folder)
 
 
-def _status(prepared: Prepared, session: Session) -> StatusWriter:
+def _status(prepared: Prepared, session: Session, command: str) -> StatusWriter:
     settings = prepared.settings
     replicas = {"policy": settings.cluster.policy.replicas}
     if prepared.verifier is not None:
         replicas["verifier"] = settings.cluster.verifier.replicas
-    return StatusWriter(Path(settings.folder), session.totals, prepared.unit, replicas)
+    return StatusWriter(Path(settings.folder), session.totals, prepared.unit, replicas, command)
 
 
 def survey(prepared: Prepared, identity: Identity, record: Mapping[str, Any]) -> Session:

@@ -40,8 +40,9 @@ class Status:
     """The contents of status.json: what its driver last wrote.
 
     `started` and `written` are in seconds since 1970, by the clock of `host`. `process` tells the driver from a later one of
-    its pid (None where the system does not say). `replicas` are those asked for, by kind. `reason` is one line, of a failed
-    run. `reading` is None until the scheduler has said something.
+    its pid (None where the system does not say). `command` is what goes on with the run, as a shell takes it ("" where a
+    program started it). `replicas` are those asked for, by kind. `reason` is one line, of a failed run. `reading` is None
+    until the scheduler has said something.
     """
 
     state: State
@@ -49,6 +50,7 @@ class Status:
     host: str
     pid: int
     process: int | None
+    command: str
     started: float
     written: float
     unit: str
@@ -60,23 +62,26 @@ class Status:
 class StatusWriter:
     """Keeps a run's status.json while it is in use; how it is left says how the run ended."""
 
-    def __init__(self, folder: Path, totals: Totals, unit: str, replicas: dict[str, int]) -> None:
+    def __init__(
+        self, folder: Path, totals: Totals, unit: str, replicas: dict[str, int], command: str = ""
+    ) -> None:
         self._file = folder / "status.json"
         self._gauge = Gauge(totals.outcomes_left)
         self._next = 0.0
         pid, now = os.getpid(), time.time()
         self._status = Status(
-            "running",
-            "",
-            socket.gethostname(),
-            pid,
-            process_mark(pid),
-            now,
-            now,
-            unit,
-            replicas,
-            totals,
-            None,
+            state="running",
+            reason="",
+            host=socket.gethostname(),
+            pid=pid,
+            process=process_mark(pid),
+            command=command,
+            started=now,
+            written=now,
+            unit=unit,
+            replicas=replicas,
+            totals=totals,
+            reading=None,
         )
 
     def __enter__(self) -> StatusWriter:

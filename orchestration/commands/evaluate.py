@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from actors.errors import UserError
 from orchestration.commands.compose import compose
 from orchestration.commands.helptext import help_of
-from orchestration.commands.main import complain, go_on_with, options_of
+from orchestration.commands.main import complain, options_of, shell
 from orchestration.settings import EvaluateSettings
 
 if TYPE_CHECKING:
@@ -51,10 +51,10 @@ def run(words: Sequence[str]) -> int:
 
         show_plan(prepared, console)
         return 0
-    return _evaluate(prepared, words, console)
+    return _evaluate(prepared, shell(["evaluate", *words]), console)
 
 
-def _evaluate(prepared: Prepared, words: Sequence[str], console: Console) -> int:
+def _evaluate(prepared: Prepared, command: str, console: Console) -> int:
     """Run, report and return the exit code; a run that was under way and did not end says how it goes on."""
     from orchestration.evaluation import evaluate
 
@@ -80,19 +80,19 @@ def _evaluate(prepared: Prepared, words: Sequence[str], console: Console) -> int
 
     try:
         try:
-            run = evaluate(prepared, on_start, on_progress)
+            run = evaluate(prepared, on_start, on_progress, command)
         finally:
             if display is not None:
                 display.__exit__(None, None, None)
     except (KeyboardInterrupt, Exception) as error:
         if totals is None or latest is None:
             raise
-        return _ended_early(error, totals, latest, ["evaluate", *words])
+        return _ended_early(error, totals, latest, command)
     _report(run, prepared, console)
     return 0
 
 
-def _ended_early(error: BaseException, totals: Totals, latest: Progress, words: Sequence[str]) -> int:
+def _ended_early(error: BaseException, totals: Totals, latest: Progress, command: str) -> int:
     """Say what stopped a run that was under way, what of it is done and which command goes on; return the exit code."""
     from orchestration.status import line_of
 
@@ -110,7 +110,7 @@ def _ended_early(error: BaseException, totals: Totals, latest: Progress, words: 
         f"{totals.outcomes_done + latest.outcomes:,} of {totals.outcomes:,} outcomes done, which are kept",
         file=sys.stderr,
     )
-    print(go_on_with(words), file=sys.stderr)
+    print(f"go on with: {command}", file=sys.stderr)
     return code
 
 

@@ -60,7 +60,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nstopped; what had ended is kept" if given[0] in GOES_ON else "\nstopped", file=sys.stderr)
         if given[0] in GOES_ON:
-            print(go_on_with(given), file=sys.stderr)
+            print(f"go on with: {shell(given)}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader of our output has gone, as with `| head`.
@@ -78,9 +78,9 @@ def options_of(words: Sequence[str], known: Sequence[str]) -> tuple[set[str], li
     return options, [word for word in words if not word.startswith("-")]
 
 
-def go_on_with(words: Sequence[str]) -> str:
-    """The line that names the command which goes on: `words` as they were given, quoted for a shell."""
-    return f"go on with: {shlex.join(['flopwise', *words])}"
+def shell(words: Sequence[str]) -> str:
+    """The command of these words, quoted so that a shell takes it."""
+    return shlex.join(["flopwise", *words])
 
 
 def complain(message: str) -> None:

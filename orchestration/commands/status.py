@@ -6,6 +6,7 @@ that is known.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ A run that was stopped (Ctrl-C, SIGTERM), failed or was killed goes on where it 
 PERIOD = 2.0
 """Seconds between two looks with --watch."""
 
+_WIDE = 1000
+
 DUTY = 20.0
 """Reading all outcomes and the ledger may take one part in this many of the time."""
 
@@ -61,7 +64,8 @@ def run(words: Sequence[str]) -> int:
         raise UserError.of("run", str(folder), f"there is no such folder{nearest(str(folder), others)}")
     from rich.console import Console
 
-    console = Console()
+    # Off a terminal a line is a line, so that it can be searched.
+    console = Console() if sys.stdout.isatty() else Console(width=_WIDE)
     looks = _looks(folder)
     if "--watch" not in options:
         console.print(block(next(looks)))
@@ -151,13 +155,14 @@ def block(look: Look) -> Group:
         grid.add_row(name, Text(text))
     reading = None if look.status is None or not goes_on(look.standing) else look.status.reading
     below: list[Any] = [Text(text, style="yellow") for text in (why_it_waits(reading) if reading else ())]
+    below += [Text(way_on(look))] if way_on(look) else []
     if look.books:
         below += ["", _books(look.books)]
     return Group(head, grid, *below)
 
 
 def about(look: Look) -> str:
-    """What is to be said of the state: who runs it, how that is known, what to do."""
+    """What is to be said of the state: who runs it and how that is known, or how it ended."""
     from orchestration.commands.live import clock
     from orchestration.status import is_here
 
@@ -165,7 +170,7 @@ def about(look: Look) -> str:
         return "; there is no run in this folder: flopwise evaluate folder=... starts one"
     if look.standing == "killed":
         last = "" if look.status is None else f"; its last word is of {moment(look.status.written)}"
-        return f": nobody writes this folder{last}; the same command goes on"
+        return f": nobody writes this folder{last}"
     if look.status is None:
         return ""
     status = look.status
@@ -184,8 +189,17 @@ def about(look: Look) -> str:
         return f": no word for {clock(age)} from the run{who}; {where}"
     ended = f" at {moment(status.written)} on {status.host}"
     if look.standing == "failed":
-        return f"{ended}: {status.reason}; the same command goes on"
-    return ended + ("; the same command goes on" if look.standing == "stopped" else "")
+        return f"{ended}: {status.reason}"
+    return ended
+
+
+def way_on(look: Look) -> str:
+    """What goes on with a run that has not come to its end, and does not run."""
+    if look.standing not in ("killed", "stopped", "failed"):
+        return ""
+    if look.status is None or not look.status.command:
+        return "the same command goes on where it stopped"
+    return f"go on with: {look.status.command}"
 
 
 def facts(look: Look) -> list[tuple[str, str]]:
@@ -216,7 +230,8 @@ def facts(look: Look) -> list[tuple[str, str]]:
         found.append(("replicas", replicas(status.replicas, reading)))
     else:
         found.append(("tokens", f"{progress.policy_tokens:,} drawn in {clock(progress.seconds)}"))
-    found.append(("budget", budget(reading, status.unit)))
+    name = "spent" if progress.budget is None else "budget"
+    found.append((name, budget(reading, status.unit, goes_on=goes_on(look.standing))))
     return found
 
 
@@ -232,25 +247,18 @@ def replicas(asked: Mapping[str, int], reading: Reading) -> str:
     )
 
 
-def budget(reading: Reading, unit: str) -> str:
-    """What is spent, wasted and reserved of the budget, in its unit."""
+def budget(reading: Reading, unit: str, *, goes_on: bool) -> str:
+    """What is spent and wasted of the budget, in its unit, and what running requests have reserved."""
     from orchestration.report.tables import scientific
 
     progress = reading.progress
-    charged = scientific(float(progress.spent + progress.wasted))
-    of = "no limit"
+    charged = progress.spent + progress.wasted
+    text = scientific(float(charged))
     if progress.budget is not None:
-        share = (progress.spent + progress.wasted) / max(progress.budget, 1)
-        of = f"{scientific(float(progress.budget))} ({share:.0%})"
-    parts = ", ".join(
-        f"{scientific(float(amount))} {name}"
-        for name, amount in (
-            ("spent", progress.spent),
-            ("wasted", progress.wasted),
-            ("reserved", progress.reserved),
-        )
-    )
-    return f"{charged} of {of}, FLOPs ({unit}): {parts}"
+        text += f" of {scientific(float(progress.budget))} ({charged / max(progress.budget, 1):.0%})"
+    text += f" in {unit} FLOPs"
+    text += f"; {scientific(float(progress.wasted))} of it wasted" if progress.wasted else ""
+    return text + (f"; {scientific(float(progress.reserved))} more reserved" if goes_on else "")
 
 
 def _books(books: tuple[Entry, ...]) -> Any:

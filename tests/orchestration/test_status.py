@@ -32,7 +32,7 @@ TOTALS = Totals(problems=20, problems_done=10, outcomes=40, outcomes_done=20, pa
 
 
 def writer(folder: Path) -> StatusWriter:
-    return StatusWriter(folder, TOTALS, "paper", {"policy": 2, "verifier": 1})
+    return StatusWriter(folder, TOTALS, "paper", {"policy": 2, "verifier": 1}, "flopwise evaluate 'a b'")
 
 
 def read(folder: Path) -> Status:
@@ -60,6 +60,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert data["format"] == 1
     assert data["reading"]["progress"]["oldest"] == [["p1", 41.0], ["p2", 12.0]]
     assert data["replicas"] == {"policy": 2, "verifier": 1}
+    assert data["command"] == "flopwise evaluate 'a b'"
 
 
 def test_writes_are_a_second_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ def test_a_run_that_goes_on(folder: Path, capsys: pytest.CaptureFixture[str]) ->
         "tokens 1,000 drawn/s, 500 scored/s",
         "time 00:11 so far, left: about 00:11",
         "replicas policy 2 of 2 up, 80% busy, verifier 1 of 1 up, 25% busy",
-        "budget 1.30e7 of 1.00e9 (1%), FLOPs (paper): 1.10e7 spent, 2.00e6 wasted, 5.00e6 reserved",
+        "budget 1.30e7 of 1.00e9 (1%) in paper FLOPs; 2.00e6 of it wasted; 5.00e6 more reserved",
         "policy 6.00e6 1.00e6 70.0%",
         "verifier 3.00e6 - 30.0%",
         "all 9.00e6 1.00e6 100.0%",
@@ -91,7 +91,7 @@ def test_a_run_without_a_verifier_or_a_budget(folder: Path, capsys: pytest.Captu
     out = said(folder, capsys)
     assert "verifier 0" not in out
     assert "scored/s" not in out
-    assert "of no limit, FLOPs (paper)" in out
+    assert "spent 5.00e6 in paper FLOPs; 0.00e0 more reserved" in out
     assert "left: not known yet" in out
 
 
@@ -106,7 +106,7 @@ def test_a_killed_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status = write(folder, process=1)
     out = said(folder, capsys)
     assert "killed: nobody writes this folder; its last word is of" in out
-    assert "the same command goes on" in out
+    assert "go on with: flopwise evaluate 'a b'" in out
     assert "outcomes 30 of 40" in out
     assert "left:" not in out
     assert status.process != process_mark(status.pid)
@@ -115,7 +115,9 @@ def test_a_killed_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_killed_run_that_left_no_status(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(record | {"state": "running"}))
-    assert "killed: nobody writes this folder; the same command goes on" in said(folder, capsys)
+    out = said(folder, capsys)
+    assert "killed: nobody writes this folder" in out
+    assert "the same command goes on where it stopped" in out
     lock = FolderLock(folder)
     assert "running in folder 6 outcomes" in said(folder, capsys)
     lock.release()
@@ -135,13 +137,16 @@ def test_a_run_that_ended(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     status = write(folder, state="finished")
     out = said(folder, capsys)
     assert f"finished at {command.moment(status.written)}" in out
-    assert "goes on" not in out
+    assert "go on" not in out
     assert "tokens 11,000 drawn in 00:11" in out
     write(folder, state="stopped")
-    assert f"stopped at {command.moment(status.written)[:5]}" in said(folder, capsys)
+    out = said(folder, capsys)
+    assert f"stopped at {command.moment(status.written)[:5]}" in out
+    assert "go on with: flopwise evaluate 'a b'" in out
     write(folder, state="failed", reason="OSError: [Errno 28] No space left on device")
     out = said(folder, capsys)
-    assert "OSError: [Errno 28] No space left on device; the same command goes on" in out
+    assert ": OSError: [Errno 28] No space left on device " in out
+    assert "go on with: flopwise evaluate 'a b'" in out
     assert "waiting for" not in out
 
 

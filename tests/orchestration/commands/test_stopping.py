@@ -1,0 +1,121 @@
+"""What a user sees of a run that does not come to its end: signals to a real process, and failures under way."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from actors.errors import UserError
+from orchestration import evaluation
+from orchestration.commands.main import main
+from orchestration.evaluation import Session
+from orchestration.gauge import Pass
+from orchestration.runs import Run
+from orchestration.status import read_status, standing
+from tests.orchestration.test_gauge import at
+
+ROOT = Path(__file__).parents[3]
+
+
+def wait_until(child: subprocess.Popen[str], condition: Callable[[], bool], seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert child.poll() is None, "the run ended too soon"
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.1)
+
+
+def made(folder: Path) -> int:
+    """Outcomes that a run says it made."""
+    status = read_status(folder)
+    return 0 if status is None or status.reading is None else status.reading.progress.outcomes
+
+
+def test_sigterm_is_the_first_ctrl_c(words: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "run of mine"
+    given = [*words, "dataset.count=3000", "strategies=[greedy,majority(n=2)]", f"folder={folder}"]
+    command = [sys.executable, "-m", "orchestration.commands.main", "evaluate", *given]
+    out = (tmp_path / "out").open("w")
+    child = subprocess.Popen(command, cwd=ROOT, env=os.environ, stdout=out, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until(child, lambda: made(folder) > 0)
+        assert standing(folder, read_status(folder), time.time()) == "running"
+        child.send_signal(signal.SIGTERM)
+        _, err = child.communicate(timeout=60)
+    finally:
+        child.kill()
+        out.close()
+    assert child.returncode == 130
+    assert "finishing what is nearly done; Ctrl-C again stops at once" in (tmp_path / "out").read_text()
+    assert "Traceback" not in err
+    assert "SIGTERM received" not in err
+    *_, last, way_on = err.splitlines()
+    assert shlex.split(way_on.removeprefix("go on with: ")) == ["flopwise", "evaluate", *given]
+    # What it says is done is there.
+    done = sum(Run(folder).states().values())
+    assert done < 6000
+    assert last == (
+        f"stopped with {done // 2:,} of 3,000 problems and {done:,} of 6,000 outcomes done, which are kept"
+    )
+    status = read_status(folder)
+    assert status is not None
+    assert (status.state, made(folder)) == ("stopped", done)
+    assert f"go on with: {status.command}" == way_on
+    assert not list((folder / "log").glob("segment-*")), "its folder is Parquet alone"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (
+            UserError("folder = 'x': No space left on device: make room"),
+            2,
+            "error: folder = 'x': No space left",
+        ),
+        (RuntimeError("every replica died"), 1, "error: RuntimeError: every replica died"),
+    ],
+)
+def test_a_failure_under_way_names_the_command_that_goes_on(
+    error: Exception,
+    code: int,
+    line: str,
+    words: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = ["evaluate", *words, f"folder={tmp_path / 'run of mine'}"]
+
+    def fails(
+        _: object, on_start: Callable[..., None], on_progress: Callable[..., None], command: str
+    ) -> None:
+        on_start(Session([Pass(0, 1, 8)], problems=5, problems_done=1, outcomes=10, outcomes_done=2))
+        on_progress(at(2, 4))
+        raise error
+
+    monkeypatch.setattr(evaluation, "evaluate", fails)
+    assert main(given) == code
+    err = capsys.readouterr().err.splitlines()
+    assert err[-3].startswith(line)
+    assert err[-2] == "failed with 3 of 5 problems and 6 of 10 outcomes done, which are kept"
+    assert err[-1] == f"go on with: {shlex.join(['flopwise', *given])}"
+    # Only what is no mistake of the user's keeps its traceback.
+    assert any("Traceback" in one for one in err) == (code == 1)
+
+
+def test_a_failure_before_any_work_is_told_alone(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: object, on_start: Callable[..., None], *__: object) -> None:
+        on_start(Session([Pass(0, 0, 10)], problems=5, outcomes=10))
+        raise UserError("cluster cpus = 9: this machine has 2")
+
+    monkeypatch.setattr(evaluation, "evaluate", fails)
+    assert main(["evaluate", *words, f"folder={tmp_path / 'run'}"]) == 2
+    assert capsys.readouterr().err == "error: cluster cpus = 9: this machine has 2\n"

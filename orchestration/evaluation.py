@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from actors.run_log import read_done
+from actors.run_log import FolderLock, read_done
 from actors.work import Progress, Prompt, Strategy, Task
 from orchestration.allocation import FirstCome
 from orchestration.fitness import Contexts
@@ -104,6 +104,10 @@ def evaluate(
     identity = identify(prepared)
     before = known["budget_flops"] if known else prepared.budget
     record = run_record(prepared, identity, known)
+    if known is not None:
+        # What another driver writes is left as it is: run.json and status.json would tell of this one's failure.
+        with writing(folder):
+            FolderLock(folder).release()
     session = survey(prepared, identity, record)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -10,10 +10,10 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,11 +22,14 @@ import pyarrow.parquet as pq
 import yaml
 
 from actors.errors import UserError, nearest
+from actors.leases import Hold
 from actors.ledger import Entry
-from actors.run_log import live_records, live_segments, parts, read_ledger
+from actors.run_log import live_records, live_segments, parts, read_holds, read_ledger
 from actors.schema import CANDIDATES, OUTCOMES
 from orchestration.problems import Problem
 from orchestration.run_folder import read_record, writing
+
+T = TypeVar("T")
 
 PROBLEMS = pa.schema(
     [
@@ -233,15 +236,24 @@ class Run:
 
     def books(self) -> tuple[Entry, ...]:
         """What it has cost so far, in the budget's accounting, summed by purpose and kind."""
+        return self._steadily(read_ledger)
+
+    def holds(self) -> dict[int, Hold]:
+        """The leases that are open, by number. Those of a run that does not go on died with it; its next start charges
+        them."""
+        return self._steadily(read_holds)
+
+    def _steadily(self, read: Callable[[Path], T]) -> T:
+        """Read parts and log while a run may write them."""
         while True:
             before = live_segments(self.folder)
             try:
-                entries = read_ledger(self.folder)
+                found = read(self.folder)
             except FileNotFoundError:
                 continue
             # Else a segment became a part meanwhile, and may have been read as neither.
             if live_segments(self.folder) == before:
-                return entries
+                return found
 
     def candidates(
         self, *, strategy: str | None = None, problem: str | None = None, columns: list[str] | None = None

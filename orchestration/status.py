@@ -20,6 +20,7 @@ from typing import Any, Literal
 from actors.errors import UserError
 from actors.work import Progress
 from orchestration.gauge import Gauge, Pass, Reading, Totals
+from orchestration.run_folder import read_record
 from orchestration.runs import write_atomically
 
 STATUS_FORMAT = 1
@@ -175,10 +176,9 @@ def standing(folder: Path, status: Status | None, now: float) -> Standing:
 
 
 def _recorded(folder: Path) -> Standing:
-    file = folder / "run.json"
-    if not file.is_file():
+    if not (folder / "run.json").exists():
         return "never started"
-    state: Standing = json.loads(file.read_text()).get("state", "finished")
+    state: Standing = read_record(folder, "run")["state"]
     return state
 
 

@@ -20,6 +20,7 @@ from orchestration.commands.main import options_of
 if TYPE_CHECKING:
     from rich.console import Console, Group
 
+    from actors.work import Progress
     from orchestration.gauge import Reading
     from orchestration.status import Standing, Status
 
@@ -68,18 +69,22 @@ def run(words: Sequence[str]) -> int:
     console = Console() if sys.stdout.isatty() else Console(width=_WIDE)
     looks = _looks(folder)
     if "--watch" not in options:
-        console.print(block(next(looks)))
-        return 0
-    try:
-        _watch(looks, console)
-    except KeyboardInterrupt:
-        pass
+        look = next(looks)
+        console.print(block(look))
+    else:
+        try:
+            look = _watch(looks, console)
+        except KeyboardInterrupt:
+            return 0
+    if text := way_on(look):
+        console.print(text, soft_wrap=True, highlight=False, markup=False)
     return 0
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """All that one look at a folder found. `states` counts its outcomes, `books` are its ledger's sums."""
+    """All that one look at a folder found. Its tables were read at `read`: `states` counts its outcomes, `books` are its
+    ledger's sums, `holds` its open leases and their FLOPs, of a run that does not go on."""
 
     folder: Path
     now: float
@@ -87,6 +92,8 @@ class Look:
     status: Status | None
     states: Mapping[str, int]
     books: tuple[Entry, ...]
+    holds: tuple[int, int]
+    read: float
 
 
 def _looks(folder: Path) -> Iterator[Look]:
@@ -97,7 +104,8 @@ def _looks(folder: Path) -> Iterator[Look]:
 
     states: Mapping[str, int] = {}
     books: tuple[Entry, ...] = ()
-    due = 0.0
+    holds = (0, 0)
+    due = read = 0.0
     while True:
         now = time.time()
         status = read_status(folder)
@@ -106,8 +114,12 @@ def _looks(folder: Path) -> Iterator[Look]:
             began = time.monotonic()
             found = Run(folder)
             states, books = found.states(), found.books()
+            if not goes_on(stands):
+                leases = found.holds().values()
+                holds = len(leases), sum(hold.flops for hold in leases)
+            read = now
             due = time.monotonic() + DUTY * (time.monotonic() - began)
-        yield Look(folder, now, stands, status, states, books)
+        yield Look(folder, now, stands, status, states, books, holds, read)
 
 
 def goes_on(stands: Standing) -> bool:
@@ -115,23 +127,20 @@ def goes_on(stands: Standing) -> bool:
     return stands in ("running", "silent")
 
 
-def _watch(looks: Iterator[Look], console: Console) -> None:
-    """Show look after look until the run ends: one block on a terminal, block after block elsewhere."""
-    if not console.is_terminal:
-        for look in looks:
-            console.print(block(look))
-            if not goes_on(look.standing):
-                return
-            console.print()
-            time.sleep(PERIOD)
+def _watch(looks: Iterator[Look], console: Console) -> Look:
+    """Show look after look until the run ends, and return the last: one block on a terminal, block after block elsewhere."""
     from rich.live import Live
 
     with Live(console=console, auto_refresh=False) as live:
         for look in looks:
-            live.update(block(look), refresh=True)
+            if console.is_terminal:
+                live.update(block(look), refresh=True)
+            else:
+                console.print(block(look))
             if not goes_on(look.standing):
-                return
+                break
             time.sleep(PERIOD)
+    return look
 
 
 def block(look: Look) -> Group:
@@ -155,7 +164,6 @@ def block(look: Look) -> Group:
         grid.add_row(name, Text(text))
     reading = None if look.status is None or not goes_on(look.standing) else look.status.reading
     below: list[Any] = [Text(text, style="yellow") for text in (why_it_waits(reading) if reading else ())]
-    below += [Text(way_on(look))] if way_on(look) else []
     if look.books:
         below += ["", _books(look.books)]
     return Group(head, grid, *below)
@@ -214,10 +222,13 @@ def facts(look: Look) -> list[tuple[str, str]]:
         problems, seed = totals.problems_now(made)
         before = f", {totals.outcomes_done:,} of them before this start" if totals.outcomes_done else ""
         found.append(("problems", f"{problems:,} of {totals.problems:,}{seed}"))
-        found.append(("outcomes", f"{totals.outcomes_done + made:,} of {totals.outcomes:,}{before}"))
+        # Who was killed did not say what it did last.
+        last = " at its last word" if look.standing == "killed" else ""
+        found.append(("outcomes", f"{totals.outcomes_done + made:,} of {totals.outcomes:,}{before}{last}"))
     if look.states:
         parts = ", ".join(f"{count:,} {state}" for state, count in sorted(look.states.items()))
-        found.append(("in folder", f"{sum(look.states.values()):,} outcomes: {parts}"))
+        old = f", {look.now - look.read:.0f} s ago" if look.now - look.read >= 1 else ""
+        found.append(("in folder", f"{sum(look.states.values()):,} outcomes{old}: {parts}"))
     if status is None or reading is None:
         return found
     progress = reading.progress
@@ -230,8 +241,9 @@ def facts(look: Look) -> list[tuple[str, str]]:
         found.append(("replicas", replicas(status.replicas, reading)))
     else:
         found.append(("tokens", f"{progress.policy_tokens:,} drawn in {clock(progress.seconds)}"))
-    name = "spent" if progress.budget is None else "budget"
-    found.append((name, budget(reading, status.unit, goes_on=goes_on(look.standing))))
+    found.append(("spent" if progress.budget is None else "budget", budget(look, progress, status.unit)))
+    if look.holds[0]:
+        found.append(("open", owed(*look.holds)))
     return found
 
 
@@ -247,18 +259,31 @@ def replicas(asked: Mapping[str, int], reading: Reading) -> str:
     )
 
 
-def budget(reading: Reading, unit: str, *, goes_on: bool) -> str:
-    """What is spent and wasted of the budget, in its unit, and what running requests have reserved."""
+def budget(look: Look, progress: Progress, unit: str) -> str:
+    """What is spent and wasted of the budget, in its unit, and what running requests have reserved; of a run that does not go
+    on, by its ledger."""
     from orchestration.report.tables import scientific
 
-    progress = reading.progress
-    charged = progress.spent + progress.wasted
+    charged, wasted = progress.spent + progress.wasted, progress.wasted
+    if look.books and not goes_on(look.standing):
+        charged = sum(entry.flops for entry in look.books)
+        wasted = sum(entry.flops for entry in look.books if entry.wasted)
     text = scientific(float(charged))
     if progress.budget is not None:
         text += f" of {scientific(float(progress.budget))} ({charged / max(progress.budget, 1):.0%})"
     text += f" in {unit} FLOPs"
-    text += f"; {scientific(float(progress.wasted))} of it wasted" if progress.wasted else ""
-    return text + (f"; {scientific(float(progress.reserved))} more reserved" if goes_on else "")
+    text += f"; {scientific(float(wasted))} of it wasted" if wasted else ""
+    return text + (
+        f"; {scientific(float(progress.reserved))} more reserved" if goes_on(look.standing) else ""
+    )
+
+
+def owed(leases: int, flops: int) -> str:
+    """What a run that does not go on had in hand."""
+    from orchestration.report.tables import scientific
+
+    what = f"{leases:,} tasks in hand were" if leases > 1 else "a task in hand was"
+    return f"{what} lost; the next start charges them at most {scientific(float(flops))} FLOPs"
 
 
 def _books(books: tuple[Entry, ...]) -> Any:

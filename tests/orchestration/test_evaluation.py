@@ -1,8 +1,10 @@
 """Whole evaluations through Ray with tiny models: first start, resume, extension, refusal, budget, API."""
 
 import ast
+import functools
 import inspect
 import json
+import os
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from actors.errors import UserError
+from actors.run_log import FolderLock
 from orchestration import api, evaluation
 from orchestration.api import Run, evaluate, report, settings_of
 from orchestration.commands.main import main
@@ -105,6 +108,19 @@ def test_the_same_command_has_nothing_to_do(
     (first.folder / "status.json").write_text(status.replace('"finished"', '"running"'))
     assert main(["evaluate", *words, texts, f"folder={first.folder}"]) == 0
     assert says_finished(first.folder)
+
+
+def test_a_folder_that_another_driver_writes_is_left_as_it_is(
+    first: Run, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [first.folder / name for name in ("run.json", "status.json", "config.yaml")]
+    before = [file.read_text() for file in files]
+    lock = FolderLock(first.folder)
+    monkeypatch.setattr(evaluation, "FolderLock", functools.partial(FolderLock, patience=0.3))
+    with pytest.raises(UserError, match=f"pid {os.getpid()} .* writes this run"):
+        start(words, "strategies=[majority(n=3)]", f"folder={first.folder}")
+    lock.release()
+    assert [file.read_text() for file in files] == before
 
 
 def test_another_model_is_refused_before_anything_is_touched(

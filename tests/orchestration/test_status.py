@@ -14,6 +14,7 @@ import pytest
 
 from actors.errors import UserError
 from actors.run_log import FolderLock
+from actors.schema import RUN_FORMAT
 from orchestration.gauge import Pass, Totals
 from orchestration.status import (
     QUIET,
@@ -136,13 +137,16 @@ def test_nothing_began(tmp_path: Path) -> None:
 def test_the_record_alone_is_believed_but_for_running(tmp_path: Path) -> None:
     record = tmp_path / "run.json"
     for state in ("finished", "stopped", "failed"):
-        record.write_text(json.dumps({"state": state}))
+        record.write_text(json.dumps({"format": RUN_FORMAT, "state": state}))
         assert standing(tmp_path, None, time.time()) == state
-    record.write_text(json.dumps({"state": "running"}))
+    record.write_text(json.dumps({"format": RUN_FORMAT, "state": "running"}))
     assert standing(tmp_path, None, time.time()) == "killed"
     lock = FolderLock(tmp_path)
     assert standing(tmp_path, None, time.time()) == "running"
     lock.release()
+    record.write_text("{")
+    with pytest.raises(UserError, match="damaged"):
+        standing(tmp_path, None, time.time())
 
 
 def test_a_run_of_this_machine_is_running_while_its_process_lives(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from orchestration.gauge import Gauge
 from orchestration.status import STATUS_FORMAT, Status, process_mark, read_status
 from tests.orchestration.report.handmade import write_run
 from tests.orchestration.test_gauge import at
-from tests.orchestration.test_runs import ledger_part
+from tests.orchestration.test_runs import ledger_part, logged
 from tests.orchestration.test_status import TOTALS, read, writer
 
 
@@ -107,9 +107,39 @@ def test_a_killed_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = said(folder, capsys)
     assert "killed: nobody writes this folder; its last word is of" in out
     assert "go on with: flopwise evaluate 'a b'" in out
-    assert "outcomes 30 of 40" in out
+    assert "outcomes 30 of 40, 20 of them before this start at its last word" in out
+    # By the ledger, which may know more.
+    assert "budget 1.00e7 of 1.00e9 (1%) in paper FLOPs" in out
     assert "left:" not in out
+    assert "in hand" not in out
     assert status.process != process_mark(status.pid)
+
+
+def test_what_a_killed_run_had_in_hand(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    holds = [
+        (7, "p1/0", 1, "policy-0", 4_000_000),
+        (8, "p2/0", 1, "policy-0", 1_000_000),
+        (9, "p3/0", 2, "policy-1", 5),
+    ]
+    logged(folder, 2, {"holds": holds}, {"closed": [9]})
+    write(folder, process=1)
+    assert "open 2 tasks in hand were lost; the next start charges them at most 5.00e6 FLOPs" in said(
+        folder, capsys
+    )
+    # What goes on has them in hand still.
+    write(folder)
+    assert "lost" not in said(folder, capsys)
+
+
+def test_the_command_that_goes_on_is_one_line_on_any_terminal(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = "flopwise evaluate " + " ".join(f"one.setting.{n}={n}" for n in range(20))
+    write(folder, state="stopped", command=long)
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert main(["status", str(folder)]) == 0
+    assert f"\ngo on with: {long}\n" in capsys.readouterr().out
 
 
 def test_a_killed_run_that_left_no_status(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -137,7 +137,7 @@ async def test_a_purse_that_is_empty_again_is_told_at_once(replica: PolicyReplic
     while not report.finished:
         [account] = report.accounts
         assert account.spent + account.reserved <= price * (refills + 1) * 4
-        grants = (Grant(1, account.lacking),) if account.lacking else ()
+        grants = (Grant(1, account.granted + account.lacking),) if account.lacking else ()
         refills += bool(grants)
         report = await exchange(replica, grants=grants, holds=(1,))
     assert refills > 1
@@ -153,7 +153,7 @@ async def test_neither_an_empty_purse_nor_a_stand_waits_for_the_heartbeat(replic
     while not report.finished:
         account = next(one for one in report.accounts if one.lease == 1)
         # Granted only once it has come to a stand, as at the end of a budget.
-        grants = (Grant(1, price),) if account.lacking and not account.reserved else ()
+        grants = (Grant(1, account.granted + price),) if account.lacking and not account.reserved else ()
         rounds += bool(grants)
         report = await exchange(replica, grants=grants, holds=(1, 9))
     assert rounds > 1

@@ -15,9 +15,11 @@ import pytest
 import actors.replicas
 import actors.scheduler
 from actors.engines.base import EngineCounters
+from actors.errors import UserError
 from actors.leases import MAX_ATTEMPTS, Grant
-from actors.ledger import Ledger
+from actors.ledger import Entry
 from actors.messages import Account, Finished, Orders, Report
+from actors.run_log import read_books
 from actors.scheduler import Scheduler
 from actors.work import Models, Prompt, Solution, Strategy, Task
 from orchestration.allocation import FirstCome
@@ -55,10 +57,8 @@ def keys(work: list[Task]) -> set[str]:
 
 
 def books(folder: Path) -> dict[str, int]:
-    totals = {"spent": 0, "wasted": 0}
-    for row in read(folder, "ledger"):
-        totals[row["kind"]] += row["flops"]
-    return totals
+    spent, wasted = read_books(folder)
+    return {"spent": spent, "wasted": wasted}
 
 
 MakeCell = Callable[..., Cell]
@@ -211,18 +211,18 @@ async def test_an_exchange_that_fails_loses_nothing(
         first.fault = once_at(number, fault)
         progress = await one.run(tasks(12))
         assert first.starts + second.starts == 2 + (fault is dies_at_once)
-        lost = {(waste.task_id, waste.attempt) for waste in one.writer.wasted}
+        lost = {(loss.task_id, loss.attempt) for loss in one.writer.losses}
     assert said(tmp_path / "run") == undisturbed
     assert lost
     assert all(attempt == 1 for _, attempt in lost)
     assert progress.outcomes == progress.answered == 48
     assert progress.reserved == 0
     ledger = read(tmp_path / "run", "ledger")
-    assert {(r["task_id"], r["attempt"]) for r in ledger if r["kind"] == "wasted"} == lost
-    assert {(r["task_id"], r["attempt"]) for r in ledger if r["kind"] == "spent"} == {
+    assert {(r["task_id"], r["attempt"]) for r in ledger if r["kind"] == "lost"} == lost
+    assert {(r["task_id"], r["attempt"]) for r in ledger if r["kind"] in ("kept", "pruned")} == {
         (task.id, 1 + ((task.id, 1) in lost)) for task in tasks(12)
     }
-    assert {r["reason"].split(":")[0] for r in ledger if r["kind"] == "wasted"} == {"Dead"}
+    assert {r["reason"].split(":")[0] for r in ledger if r["kind"] == "lost"} == {"Dead"}
 
 
 async def test_a_lost_lease_is_charged_its_grant_under_a_budget(cell: MakeCell, tmp_path: Path) -> None:
@@ -253,8 +253,8 @@ async def test_a_replica_that_hangs_is_restarted(
         only.fault = once_at(1, hangs)
         progress = await one.run(tasks(12))
         assert (only.restarts, only.starts) == (1, 2)
-        assert one.writer.wasted
-        assert all(waste.reason.startswith("TimeoutError") for waste in one.writer.wasted)
+        assert one.writer.losses
+        assert all(loss.reason.startswith("TimeoutError") for loss in one.writer.losses)
     assert said(tmp_path / "run") == undisturbed
     assert progress.answered == 48
 
@@ -284,7 +284,7 @@ async def test_an_engine_that_stands_still_is_restarted(
         only.die = killed  # type: ignore[method-assign]
         progress = await one.run(tasks(12))
         assert (only.restarts, only.starts) == (1, 2)
-        assert all("no new token" in waste.reason for waste in one.writer.wasted)
+        assert all("no new token" in loss.reason for loss in one.writer.losses)
     assert said(tmp_path / "run") == undisturbed
     assert progress.answered == 48
 
@@ -315,7 +315,11 @@ async def test_late_results_are_acknowledged_and_count_once(
     assert {lease for lease, _ in late} <= set(acknowledged)
     assert said(tmp_path / "run") == undisturbed
     assert progress.outcomes == 48
-    spent = [row["task_id"] for row in read(tmp_path / "run", "ledger") if row["kind"] == "spent"]
+    spent = [
+        row["task_id"]
+        for row in read(tmp_path / "run", "ledger")
+        if row["kind"] == "kept" and row["purpose"] == "policy"
+    ]
     assert sorted(spent) == sorted(task.id for task in tasks(12))
 
 
@@ -332,10 +336,10 @@ async def test_what_a_writer_forgot_is_done_again(
 
         one.writer.writer.stage = forgetful  # type: ignore[method-assign]
         progress = await one.run(tasks(12))
-        assert [(w.task_id, w.attempt, w.reason) for w in one.writer.wasted] == [
+        assert [(w.task_id, w.attempt, w.reason) for w in one.writer.losses] == [
             ("task-5", 1, "the run writer lost its record")
         ]
-        assert one.writer.wasted[0].flops > 0
+        assert one.writer.losses[0].flops > 0
     assert said(tmp_path / "run") == undisturbed
     assert progress.answered == 48
 
@@ -361,10 +365,10 @@ class Poison:
 async def test_a_task_that_fails_is_quarantined_after_its_attempts(cell: MakeCell, tmp_path: Path) -> None:
     async with cell(replicas=2) as one:
         progress = await one.run(tasks(10, Poison("p4"), Majority(2)))
-        losses = [(w.task_id, w.attempt) for w in one.writer.wasted]
+        losses = [(w.task_id, w.attempt) for w in one.writer.losses]
         assert losses == [("task-4", attempt) for attempt in range(1, MAX_ATTEMPTS + 1)]
-        assert all("ValueError: this one is poisonous" in w.reason for w in one.writer.wasted)
-        assert all(w.flops > 0 for w in one.writer.wasted), "what the failed attempts spent is on the books"
+        assert all("ValueError: this one is poisonous" in w.reason for w in one.writer.losses)
+        assert all(w.flops > 0 for w in one.writer.losses), "what the failed attempts spent is on the books"
     assert (progress.answered, progress.quarantined, progress.outcomes) == (18, 2, 20)
     assert progress.wasted == books(tmp_path / "run")["wasted"]
     for row in read(tmp_path / "run", "outcomes"):
@@ -458,7 +462,7 @@ async def test_a_replica_that_dies_again_and_again_is_given_up(
 async def test_a_writer_that_fails_ends_the_run_with_its_error(cell: MakeCell) -> None:
     async with cell(replicas=2) as one:
         one.writer.fail = OSError(28, "No space left on device")
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(UserError, match=r"No space left on device.*the same command goes on"):
             await one.run(tasks(6), seconds=30)
 
 
@@ -480,7 +484,7 @@ async def test_a_budget_is_never_exceeded_and_everybody_ends(
     assert set(ended) == keys(tasks(12))
     assert (progress.spent, progress.wasted, progress.reserved) == (totals["spent"], totals["wasted"], 0)
     assert totals["spent"] + totals["wasted"] <= budget
-    assert totals["wasted"] == 0, [r for r in read(folder, "ledger") if r["kind"] == "wasted"]
+    assert totals["wasted"] == 0, [r for r in read(folder, "ledger") if r["kind"] == "lost"]
     states = {key: state for key, (state, _, _) in ended.items()}
     assert set(states.values()) <= {"answered", "unaffordable"}
     for key, (state, answer, drawn) in ended.items():
@@ -502,11 +506,13 @@ async def test_a_budget_is_never_exceeded_and_everybody_ends(
 
 
 async def test_a_budget_spent_in_an_earlier_life_is_not_spent_again(cell: MakeCell, tmp_path: Path) -> None:
-    async with cell(replicas=1, budget=10**12) as one:
-        one.scheduler._ledger = one.scheduler._book.ledger = Ledger(10**12, spent=10**12 - 5, wasted=5)
-        progress = await one.run(tasks(2))
+    async with cell(replicas=1) as first:
+        await first.run(tasks(2))
+    spent, _ = read_books(tmp_path / "run")
+    async with cell(replicas=1, budget=spent + 5) as one:
+        progress = await one.run([make_task(number, STRATEGIES) for number in (2, 3)])
     assert progress.unaffordable == 8
-    assert (progress.spent, progress.wasted) == (10**12 - 5, 5)
+    assert (progress.spent, progress.wasted) == (spent, 0)
 
 
 @dataclass
@@ -549,15 +555,16 @@ async def test_what_is_on_its_way_to_a_purse_is_not_granted_again() -> None:
             replica.says()
         [lease] = (await first.orders.get()).leases
         [other] = (await second.orders.get()).leases
-        first.says(Account(lease.id, spent=40, reserved=0, lacking=30))
+        first.says(Account(lease.id, granted=40, spent=40, reserved=0, lacking=30))
         assert (await first.orders.get()).grants == (), "20 are left"
-        done = Finished(other.id, other.attempt, other.task.id, (), spent=10)
+        done = Finished(other.id, other.attempt, other.task.id, (), (Entry("policy", "kept", 10),))
         second.says(finished=(done,))
         await second.orders.get()
-        first.says(Account(lease.id, spent=40, reserved=0, lacking=30))
-        assert (await first.orders.get()).grants == (Grant(lease.id, 30),)
+        first.says(Account(lease.id, granted=40, spent=40, reserved=0, lacking=30))
+        assert (await first.orders.get()).grants == (Grant(lease.id, 70),)
         assert scheduler._ledger.free == 100 - 40 - 30 - 10
-        first.says(finished=(Finished(lease.id, lease.attempt, lease.task.id, (), spent=60),))
+        entries = (Entry("policy", "kept", 60),)
+        first.says(finished=(Finished(lease.id, lease.attempt, lease.task.id, (), entries),))
         second.says()
         await running
     assert (scheduler.progress().spent, scheduler._ledger.free) == (70, 30)

@@ -79,6 +79,7 @@ class Gauge:
         self._outcomes = outcomes
         self._seen: deque[Progress] = deque()
         self._last_finish = (0, 0.0)
+        self._loaded = 0.0
 
     def observe(self, progress: Progress) -> Reading:
         """Take the newest progress; `seconds` must not fall."""
@@ -87,6 +88,8 @@ class Gauge:
             self._seen.popleft()
         if progress.outcomes > self._last_finish[0]:
             self._last_finish = (progress.outcomes, progress.seconds)
+        if not progress.policy_tokens:
+            self._loaded = progress.seconds
         old = self._seen[0]
         seconds = max(progress.seconds - old.seconds, 1e-9)
 
@@ -105,11 +108,12 @@ class Gauge:
 
     def _left(self, progress: Progress, old: Progress, seconds: float) -> float | None:
         """By the outcomes still to make, or by the budget where that ends sooner; from the rate over the
-        whole run.
+        whole run, but for the time in which its models were loaded.
         """
-        if not progress.outcomes or progress.seconds <= 0:
+        worked = progress.seconds - self._loaded
+        if not progress.outcomes or worked <= 0:
             return None
-        left = (self._outcomes - progress.outcomes) * progress.seconds / progress.outcomes
+        left = (self._outcomes - progress.outcomes) * worked / progress.outcomes
         spending = (progress.spent - old.spent) / seconds
         if progress.budget is not None and spending > 0:
             left = min(left, (progress.budget - progress.spent - progress.wasted) / spending)

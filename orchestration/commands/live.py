@@ -33,7 +33,7 @@ class Interrupt:
     """
 
     def __init__(self) -> None:
-        self._met = self._said = False
+        self.met = self._said = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupt:
@@ -49,12 +49,12 @@ class Interrupt:
 
     def to_say(self) -> bool:
         """Whether it was met and not yet said; true once."""
-        fresh = self._met and not self._said
+        fresh = self.met and not self._said
         self._said = self._said or fresh
         return fresh
 
     def _meet(self, number: int, frame: FrameType | None) -> None:
-        self._met = True
+        self.met = True
         raise KeyboardInterrupt
 
 
@@ -111,10 +111,15 @@ class Display:
             self._spent(progress),
             f"busy {reading.policy_share:.0%}"
             + (f"/{reading.verifier_share:.0%}" if progress.verifier_replicas else ""),
-            "left " + ("?" if reading.seconds_left is None else clock(reading.seconds_left)),
+            self._left(reading),
         ]
         line = "  ".join(parts)
         return "  ".join([line, *why_it_waits(reading)])
+
+    def _left(self, reading: Reading) -> str:
+        if self._interrupt.met:
+            return "stopping"
+        return "left " + ("?" if reading.seconds_left is None else clock(reading.seconds_left))
 
     def _spent(self, progress: Progress) -> str:
         spent = f"{scientific(float(progress.spent + progress.wasted))} FLOPs"
@@ -134,7 +139,6 @@ class Display:
         grid.add_column(style="bold", width=8)
         grid.add_column(width=30)
         grid.add_column()
-        left = "" if reading.seconds_left is None else f", about {clock(reading.seconds_left)} left"
         ended = f"{progress.answered:,} answered"
         for count, name in ((progress.unaffordable, "unaffordable"), (progress.quarantined, "quarantined")):
             ended += f", {count:,} {name}" if count else ""
@@ -164,7 +168,7 @@ class Display:
             else ""
         )
         grid.add_row("busy", f"policy {reading.policy_share:.0%} of {progress.policy_replicas}", verifier)
-        grid.add_row("time", f"{clock(progress.seconds)}{left}", "")
+        grid.add_row("time", f"{clock(progress.seconds)}, {self._left(reading)}", "")
         return Group(grid, *(Text(text, style="yellow") for text in why_it_waits(reading)))
 
 

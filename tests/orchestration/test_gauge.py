@@ -51,6 +51,13 @@ def test_time_left_is_by_outcomes_or_by_budget() -> None:
     assert tight.observe(at(10, 25, budget=20_000_000)).seconds_left == pytest.approx(10)
 
 
+def test_loading_the_models_is_no_part_of_the_rate() -> None:
+    gauge = Gauge(100)
+    for second in range(31):
+        assert gauge.observe(at(second, 0, policy_tokens=0)).seconds_left is None
+    assert gauge.observe(at(40, 20)).seconds_left == pytest.approx(40)
+
+
 def test_a_stall_is_noticed_and_ends() -> None:
     gauge = Gauge(100)
     gauge.observe(at(1, 1))

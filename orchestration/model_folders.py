@@ -35,8 +35,8 @@ def model_folder(path: str, kind: str) -> Path:
         mend = f"there is none at {folder}; make it with flopwise train {folder.name} {folder}"
     else:
         folder = Path(path).expanduser().resolve()
-        siblings = [str(file.parent) for file in folder.parent.glob("*/config.json")]
-        mend = f"there is no model's folder (with a config.json){nearest(str(folder), siblings)}"
+        siblings = [str(file.parent) for file in Path(path).expanduser().parent.glob("*/config.json")]
+        mend = f"there is no model's folder (with a config.json){nearest(path, siblings)}"
     if not (folder / "config.json").is_file():
         raise UserError.of(f"{kind}.path", path, mend)
     return folder
@@ -46,7 +46,9 @@ def read_model(path: str, kind: str, *, chat: bool = False) -> ModelFolder:
     """Check the folder of a model of this `kind` ("policy" or "verifier"): weights in safetensors, config, tokenizer, for
     `chat` its template, for a verifier its value head. Raises UserError for the first that is missing or damaged.
     """
-    folder, field = model_folder(path, kind), f"{kind}.path"
+    whole, field = model_folder(path, kind), f"{kind}.path"
+    # Messages name the folder as its user did.
+    folder = whole if path == "bundled" else Path(path).expanduser()
     config = _json(folder, "config.json", field)
     weight_files(folder, field)
     if kind == "verifier":
@@ -68,7 +70,7 @@ def read_model(path: str, kind: str, *, chat: bool = False) -> ModelFolder:
     if chat and not _chat_template(folder, field):
         mend = "this tokenizer has no chat template: set policy.prompt.chat=false, or choose an instruction-tuned model"
         raise UserError.of("policy.prompt.chat", True, mend)
-    return ModelFolder(folder, text.get("max_position_embeddings"), vocabulary, tokenizer)
+    return ModelFolder(whole, text.get("max_position_embeddings"), vocabulary, tokenizer)
 
 
 def _tokenizer(folder: Path, field: str) -> Any:

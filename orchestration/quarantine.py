@@ -65,7 +65,7 @@ def left_out(folder: Path, outcomes: pa.Table) -> list[LeftOut]:
     reasons = outcomes.select(["state", "reason"]).to_pylist()
     for outcome in reasons:
         if outcome["state"] == "quarantined":
-            reason = outcome["reason"] or ""
+            reason = " ".join((outcome["reason"] or "").split())
             found.setdefault(("outcome", re.sub(r"\d[\d,]*", "#", reason)), []).append(reason)
     counted = [LeftOut(what, reason, len(all_), all_[0]) for (what, reason), all_ in found.items()]
     return sorted(counted, key=lambda one: (one.what != "row", -one.count, one.reason))

@@ -37,7 +37,7 @@ def known_record(folder: Path) -> dict[str, Any] | None:
     record = read_record(folder, "folder")
     missing = [name for name in _NEEDED if name not in record]
     if missing:
-        raise UserError.of("folder", str(folder), _damaged(f"it lacks {', '.join(missing)}"))
+        raise _damaged(folder, "folder", f"it lacks {', '.join(missing)}")
     return record
 
 
@@ -46,19 +46,19 @@ def read_record(folder: Path, field: str) -> dict[str, Any]:
     try:
         record = json.loads((folder / "run.json").read_text())
     except ValueError as error:
-        raise UserError.of(field, str(folder), _damaged(str(error))) from None
+        raise _damaged(folder, field, str(error)) from None
     except OSError as error:
         raise UserError.of(field, str(folder), f"its run.json cannot be read ({error.strerror})") from None
     if not isinstance(record, dict):
-        raise UserError.of(field, str(folder), _damaged("it is no JSON object"))
+        raise _damaged(folder, field, "it is no JSON object")
     if record.get("format") != RUN_FORMAT:
         versions = record.get("versions")
         writer = versions.get("flopwise") if isinstance(versions, dict) else None
-        mend = (
-            f"its format is {record.get('format')}, this version reads {RUN_FORMAT}: choose another folder=..., or use the "
-            f"flopwise that wrote it{f' ({writer})' if writer else ''}"
-        )
-        raise UserError.of(field, str(folder), mend)
+        mend = f"use the flopwise that wrote it{f' ({writer})' if writer else ''}"
+        if field == "folder":
+            mend += ", or choose another folder=..."
+        formats = f"its format is {record.get('format')}, this version reads {RUN_FORMAT}"
+        raise UserError.of(field, str(folder), f"{formats}: {mend}")
     return record
 
 
@@ -78,8 +78,9 @@ def _refusal(error: OSError) -> str:
     return f"{why}: choose a folder that you may write, folder=..."
 
 
-def _damaged(why: str) -> str:
-    return f"its run.json is damaged ({why}): choose another folder=..., or put a copy of it back"
+def _damaged(folder: Path, field: str, why: str) -> UserError:
+    mend = "put a copy of it back" + (", or choose another folder=..." if field == "folder" else "")
+    return UserError.of(field, str(folder), f"its run.json is damaged ({why}): {mend}")
 
 
 def _check_place(folder: Path) -> None:
@@ -88,7 +89,8 @@ def _check_place(folder: Path) -> None:
     while not os.path.lexists(place) and place != place.parent:
         place = place.parent
     if not place.is_dir():
-        raise UserError.of("folder", str(folder), f"{place} is a file: choose another folder=...")
+        kind = "a file" if place.exists() else "a link that leads nowhere"
+        raise UserError.of("folder", str(folder), f"{place} is {kind}: choose another folder=...")
     if not os.access(place, os.W_OK | os.X_OK):
         raise UserError.of(
             "folder", str(folder), _refusal(PermissionError(errno.EACCES, "Permission denied"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestration.commands.evaluate import skipped_lines
 from orchestration.estimate import Needs, estimate
 from orchestration.flops import generation_flops
 from orchestration.prepare import Prepared
@@ -56,7 +57,7 @@ def show_plan(prepared: Prepared, console: Console) -> None:
     head, cells = fitted(_HEAD, _cells(needs), console.width, ("FLOPs (exact)", "scored", "generations"))
     console.print(rich_table(head, cells, _TITLE if needs.seeds == 1 else _TITLE_SEEDS))
     for line in _verdict(prepared, needs, session):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 _TITLE = "Expected for one problem, each strategy alone; at worst in brackets"
@@ -159,6 +160,7 @@ def _verdict(prepared: Prepared, needs: Needs, session: Session) -> list[str]:
                 f"The budget does not suffice: it pays about {prepared.budget / want:.0%} of what is expected; problems "
                 "that it cannot pay end as unaffordable or with fewer candidates."
             )
+    lines += skipped_lines(prepared, session)
     if session.gone:
         lines.append(f"Not in the data any more: {session.gone:,} of the folder's problems.")
     if session.outcomes_done:

@@ -167,12 +167,10 @@ def _strategies_help() -> str:
 
 def _announce(prepared: Prepared, session: Session, console: Console) -> None:
     """Say what is done and what is to do."""
-    from orchestration.quarantine import ROWS_FILE
-
     folder = prepared.settings.folder
 
     def say(text: str, **style: Any) -> None:
-        console.print(text, highlight=False, soft_wrap=True, **style)
+        console.print(text, highlight=False, soft_wrap=True, markup=False, **style)
 
     if not session.outcomes_left:
         say(f"{folder}: all {session.problems:,} problems are done; making the report again.")
@@ -190,10 +188,17 @@ def _announce(prepared: Prepared, session: Session, console: Console) -> None:
             "report",
             style="yellow",
         )
-    for row in session.skipped[:5]:
-        say(f"row {row.row} of {prepared.settings.dataset.path} is no problem: {row.text}", style="yellow")
-    if len(session.skipped) > 5:
-        rest = (
-            f"and {len(session.skipped) - 5:,} more rows that are no problems: see {Path(folder) / ROWS_FILE}"
-        )
-        say(rest, style="yellow")
+    for line in skipped_lines(prepared, session):
+        say(line, style="yellow")
+
+
+def skipped_lines(prepared: Prepared, session: Session) -> list[str]:
+    """The first rows of the data that are no problems, each with its reason, and how many more there are."""
+    from orchestration.quarantine import ROWS_FILE
+
+    path, rows = prepared.settings.dataset.path, session.skipped
+    lines = [f"row {row.row} of {path} is no problem: {row.text}" for row in rows[:5]]
+    if len(rows) > 5:
+        file = Path(prepared.settings.folder) / ROWS_FILE
+        lines.append(f"and {len(rows) - 5:,} more rows that are no problems, which a run lists in {file}")
+    return lines

@@ -190,7 +190,7 @@ class Table:
         except PermissionError:
             raise UserError.of("dataset.path", str(self.path), "you may not read it") from None
         if is_folder:
-            hint = nearest(str(self.path / self.path.name), siblings)
+            hint = f", e.g. {min(siblings)}" if siblings else ""
             raise UserError.of("dataset.path", str(self.path), f"it is a folder; name a file in it{hint}")
         if not is_file:
             hint = nearest(str(self.path), siblings)

@@ -145,6 +145,7 @@ def rich_table(head: Sequence[str], cells: Cells, title: str = "") -> Table:
     """The cells as a table for the terminal; the first column reads from the left, numbers from the right."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(
         title=title or None, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False
@@ -153,7 +154,8 @@ def rich_table(head: Sequence[str], cells: Cells, title: str = "") -> Table:
         left = place == 0 or name in ("less", "", "reason", "first")
         table.add_column(name, justify="left" if left else "right", no_wrap=place > 0 and name != "first")
     for row in cells:
-        table.add_row(*row, style="dim" if row[0].startswith("~") else None)
+        # As text: a cell may hold what a user wrote, which is no markup.
+        table.add_row(*map(Text, row), style="dim" if row[0].startswith("~") else None)
     return table
 
 

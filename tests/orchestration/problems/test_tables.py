@@ -134,7 +134,7 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no such file .*problems\.jsonl"):
         load(path=tmp_path / "problem.jsonl")
     (tmp_path / "x.csv").write_text("a")
-    with pytest.raises(UserError, match=r"it is a folder; name a file in it .*\.jsonl"):
+    with pytest.raises(UserError, match=r"it is a folder; name a file in it, e\.g\. .*\.jsonl"):
         load(path=tmp_path)
     with pytest.raises(UserError, match=r"\.jsonl or \.parquet"):
         load(path=tmp_path / "x.csv")

@@ -26,13 +26,12 @@ from actors.errors import UserError
 from actors.leases import Allocator
 from actors.links import LibraryLink, VerifierLink, WriterLink
 from actors.messages import ReplicaInfo
-from actors.reader import Judge
 from actors.replicas import Bench, ModelPlan, PolicyReplica, VerifierReplica
 from actors.run_log import parts
 from actors.run_writer import Retention, RunWriter
 from actors.samples import SampleLibrary
 from actors.shells import SchedulerActor
-from actors.work import Progress, Task
+from actors.work import Judge, Progress, Task
 
 NEWS = 5.0
 """Seconds between two words on what a start waits for."""

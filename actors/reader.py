@@ -9,21 +9,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from actors.errors import UserError
-
-
-class Extractor(Protocol):
-    """Reads the canonical final answer of a text; may block its thread."""
-
-    def extract(self, text: str) -> str | None: ...
-
-
-class Judge(Extractor, Protocol):
-    """Also says whether such an answer agrees with a reference; used where labels are known, by the run writer alone."""
-
-    def correct(self, answer: str | None, reference: str) -> bool: ...
+from actors.work import Extractor
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,6 @@ from actors.errors import UserError
 from actors.leases import Hold
 from actors.ledger import Entry
 from actors.messages import Books, Commit, Loss, Record, Row
-from actors.reader import Judge
 from actors.rows import outcome_row
 from actors.run_log import (
     FolderLock,
@@ -40,7 +39,7 @@ from actors.run_log import (
     segments,
 )
 from actors.schema import TABLES
-from actors.work import Outcome, State
+from actors.work import Judge, Outcome, State
 
 Retention = Literal["all", "no_token_ids", "answers"]
 

@@ -210,6 +210,18 @@ class Outcome:
     wall_seconds: float
 
 
+class Extractor(Protocol):
+    """Reads the canonical final answer of a text; may block its thread."""
+
+    def extract(self, text: str) -> str | None: ...
+
+
+class Judge(Extractor, Protocol):
+    """Also says whether such an answer agrees with a reference; used where labels are known, by the run writer alone."""
+
+    def correct(self, answer: str | None, reference: str) -> bool: ...
+
+
 class CostModel(Protocol):
     """What a model's tokens cost in FLOPs (integers), by both accountings."""
 

@@ -28,9 +28,11 @@ from actors.engines.base import EngineInfo
 from actors.errors import UserError
 from actors.messages import ReplicaInfo
 from actors.placement import Cluster, start_ray
-from actors.run_writer import RunWriter, read_books, read_done
+from actors.run_log import read_books, read_done
+from actors.run_writer import RunWriter
 from actors.work import Progress
 
+from ..processes import actors
 from . import cluster_driver
 from .cluster_driver import COUNT, GATED, run_plan, tasks
 from .inprocess import Cell
@@ -150,7 +152,7 @@ def test_every_outcome_of_a_disturbed_run_is_there_once(
     progress = disturbed.progress
     assert progress is not None
     assert (progress.tasks_open, progress.answered, progress.quarantined) == (0, 3 * COUNT, 0)
-    assert progress.spent == sum(r["flops"] for r in read(disturbed.folder, "ledger") if r["kind"] == "spent")
+    assert (progress.spent, progress.wasted) == read_books(disturbed.folder)
 
 
 def test_replicas_say_who_they_are(disturbed: Disturbed, policy: Path, verifier: Path) -> None:
@@ -164,12 +166,12 @@ def test_replicas_say_who_they_are(disturbed: Disturbed, policy: Path, verifier:
 def test_a_killed_policy_replica_costs_its_leases_and_no_problem(disturbed: Disturbed) -> None:
     assert "policy-1" in disturbed.killed
     ledger = read(disturbed.folder, "ledger")
-    losses = [r for r in ledger if r["kind"] == "wasted" and r["reason"] != "calls lost with their verifier"]
+    losses = [row for row in ledger if row["kind"] == "lost" and row["purpose"] == "unknown"]
     lost = {row["task_id"] for row in losses}
     assert lost, "it held tasks when it died"
     assert {row["attempt"] for row in losses} == {1}
     assert all("Actor" in row["reason"] for row in losses)
-    spent = {row["task_id"]: row["attempt"] for row in ledger if row["kind"] == "spent"}
+    spent = {row["task_id"]: row["attempt"] for row in ledger if row["kind"] == "kept"}
     assert len(spent) == COUNT
     assert {task for task, attempt in spent.items() if attempt == 2} == lost
     assert lost <= {f"task-{number[1:]}" for number in GATED}
@@ -178,8 +180,39 @@ def test_a_killed_policy_replica_costs_its_leases_and_no_problem(disturbed: Dist
 def test_a_killed_verifier_costs_no_tree(disturbed: Disturbed) -> None:
     """No task failed for want of a verifier: but for its calls, all that was lost was lost with the policy replica."""
     assert "verifier" in disturbed.killed
-    reasons = {row["reason"] for row in read(disturbed.folder, "ledger") if row["kind"] == "wasted"}
-    assert len(reasons - {"calls lost with their verifier"}) == 1
+    ledger = read(disturbed.folder, "ledger")
+    assert len({row["reason"] for row in ledger if row["purpose"] == "unknown"}) == 1
+    assert not [row for row in ledger if row["kind"] == "failed"]
+
+
+# A scheduler that is killed
+
+
+def test_a_killed_scheduler_is_followed_by_another_and_nothing_is_lost(
+    tmp_path: Path, policy: Path, verifier: Path, undisturbed: dict[str, Any]
+) -> None:
+    gate = tmp_path / "gate"
+    free = 3 * (COUNT - len(GATED))
+    killed: list[int] = []
+    with Cluster(run_plan(tmp_path / "run", policy, verifier)) as cluster:
+
+        def disturb(progress: Progress) -> None:
+            if progress.outcomes < free or gate.exists():
+                return
+            if not killed:
+                killed.extend(actors("SchedulerActor"))
+                assert len(killed) == 1
+                os.kill(killed[0], signal.SIGKILL)
+            elif progress.policy_replicas == 2:
+                # The next one has found both replicas, with the trees in their hands.
+                gate.touch()
+
+        progress = cluster.run(((task, "4") for task in tasks(gate)), disturb)
+    assert killed
+    assert said(tmp_path / "run") == undisturbed
+    assert (progress.outcomes, progress.tasks_open) == (3 * COUNT, 0), "those of both schedulers"
+    assert (progress.spent, progress.wasted) == read_books(tmp_path / "run")
+    assert progress.wasted == 0, "the trees in hand went on"
 
 
 # A driver that is killed
@@ -226,8 +259,11 @@ def test_a_killed_driver_goes_on_where_it_stopped(
     assert done <= before, "what was committed stands in the part made of the first driver's log"
     rest = [key for part in parts[1:] for key in pq.read_table(part)["key"].to_pylist()]
     assert not before & set(rest), "and was not generated again"
-    spent = [row["task_id"] for row in read(folder, "ledger") if row["kind"] == "spent"]
-    assert sorted(spent) == sorted(task.id for task in tasks(gate))
+    ledger = read(folder, "ledger")
+    kept = [row["task_id"] for row in ledger if row["kind"] == "kept" and row["purpose"] == "policy"]
+    assert sorted(kept) == sorted(task.id for task in tasks(gate))
+    lost = {row["task_id"] for row in ledger if row["kind"] == "lost"}
+    assert lost <= {f"task-{number[1:]}" for number in GATED}, "what waited at the gate was in hand"
     assert read_books(folder)[0] == sum(row["spent_flops"] for row in read(folder, "outcomes"))
 
 
@@ -305,4 +341,4 @@ def test_a_start_waits_for_one_replica_of_each_kind_and_says_so(
             assert len(cluster.infos(first=True, on_progress=leave)) == 1
     finally:
         ray.kill(tenants[1])
-    assert said[0] == "a policy replica (2 x 1 CPU asked for)"
+    assert said[0] == "a policy replica (2 x 1 CPU asked for): 0 of 2 CPU free"

@@ -290,7 +290,7 @@ class PolicyReplica:
             candidates: list[Row] = []
             for outcome, solution in results:
                 if solution is not None:
-                    candidates += candidate_rows(outcome, solution, bench.reader)
+                    candidates += candidate_rows(outcome, solution, bench.reader.text)
             record = Record(outcomes, candidates, bench.samples, bench.score_rows)
             await self._writer.stage(lease.task.id, lease.attempt, record)
             self._finish(lease, purse, outcomes, "")

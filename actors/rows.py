@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
-from actors.reader import TokenReader
 from actors.work import Outcome, Solution
 
 
@@ -37,8 +37,10 @@ def outcome_row(outcome: Outcome, correct: bool | None) -> dict[str, Any]:
     }
 
 
-def candidate_rows(outcome: Outcome, solution: Solution, reader: TokenReader) -> list[dict[str, Any]]:
-    """The rows of `candidates` of one outcome; `correct` is the writer's to fill."""
+def candidate_rows(
+    outcome: Outcome, solution: Solution, text: Callable[[tuple[int, ...]], str]
+) -> list[dict[str, Any]]:
+    """The rows of `candidates` of one outcome; `correct` is the writer's to fill. `text` reads token ids."""
     rows = []
     for candidate in solution.candidates:
         rows.append(
@@ -51,8 +53,7 @@ def candidate_rows(outcome: Outcome, solution: Solution, reader: TokenReader) ->
                 "parent": candidate.parent,
                 "depth": candidate.depth,
                 "steps": [
-                    reader.text(candidate.token_ids[a:b])
-                    for a, b in itertools.pairwise((0, *candidate.step_ends))
+                    text(candidate.token_ids[a:b]) for a, b in itertools.pairwise((0, *candidate.step_ends))
                 ],
                 "step_tokens": list(candidate.step_ends),
                 "token_ids": list(candidate.token_ids),

@@ -101,7 +101,9 @@ def _ended_early(error: BaseException, totals: Totals, latest: Progress, command
         complain(str(error))
         code, how = 2, "failed"
     elif not isinstance(error, KeyboardInterrupt):
-        traceback.print_exception(error)
+        # That the reader of our output has gone needs no explanation.
+        if not isinstance(error, BrokenPipeError):
+            traceback.print_exception(error)
         complain(line_of(error))
         code, how = 1, "failed"
     problems, seed = totals.problems_now(latest.outcomes)

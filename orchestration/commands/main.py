@@ -40,20 +40,9 @@ GOES_ON = ("evaluate", "train")
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command that `words` (by default the command line's) name; return the exit code."""
     given = list(sys.argv[1:] if words is None else words)
-    if not given or given[0] in ("--help", "-h", "help"):
-        print(HELP)
-        return 0
-    if given[0] == "--version":
-        from importlib.metadata import version
-
-        print(f"flopwise {version('flopwise')}")
-        return 0
     try:
-        if given[0] not in COMMANDS:
-            raise UserError(
-                f"{given[0]!r} is no command{nearest(given[0], COMMANDS)}; there are {', '.join(COMMANDS)}"
-            )
-        code: int = importlib.import_module(f"orchestration.commands.{given[0]}").run(given[1:])
+        code = _run(given)
+        sys.stdout.flush()
     except UserError as error:
         complain(str(error))
         return 2
@@ -66,6 +55,23 @@ def main(words: Sequence[str] | None = None) -> int:
         # The reader of our output has gone, as with `| head`.
         sys.stderr.close()
         return 0
+    return code
+
+
+def _run(given: list[str]) -> int:
+    if not given or given[0] in ("--help", "-h", "help"):
+        print(HELP)
+        return 0
+    if given[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"flopwise {version('flopwise')}")
+        return 0
+    if given[0] not in COMMANDS:
+        raise UserError(
+            f"{given[0]!r} is no command{nearest(given[0], COMMANDS)}; there are {', '.join(COMMANDS)}"
+        )
+    code: int = importlib.import_module(f"orchestration.commands.{given[0]}").run(given[1:])
     return code
 
 

@@ -1,6 +1,7 @@
 """The command line as a user meets it: help, mistakes, dry run, and how soon it answers."""
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -193,6 +194,16 @@ def test_a_dry_run_loads_neither_torch_nor_ray(words: list[str], tmp_path: Path)
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["evaluate", "--help"]])
+def test_a_reader_that_has_gone_is_no_failure(words: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "orchestration.commands.main", *words]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_help_comes_at_once() -> None:

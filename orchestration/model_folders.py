@@ -50,16 +50,22 @@ def read_model(path: str, kind: str, *, chat: bool = False) -> ModelFolder:
     # Messages name the folder as its user did.
     folder = whole if path == "bundled" else Path(path).expanduser()
     config = _json(folder, "config.json", field)
+    text = config.get("text_config", config)
     weight_files(folder, field)
     if kind == "verifier":
         if not (folder / "value_head.json").is_file():
             mend = "it is no process reward model (there is no value_head.json): flopwise train prm makes one"
             raise UserError.of(field, path, mend)
-        _json(folder, "value_head.json", field)
+        width = _json(folder, "value_head.json", field).get("hidden_size")
+        if width != text.get("hidden_size"):
+            mend = (
+                f"its value head reads {width} hidden units and the model has {text.get('hidden_size')}: it is another "
+                "model's value head"
+            )
+            raise UserError.of(field, path, mend)
         check_readable(folder / "value_head.safetensors", field)
     tokenizer = _tokenizer(folder, field)
     vocabulary: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
-    text = config.get("text_config", config)
     rows = text.get("vocab_size")
     if isinstance(rows, int) and vocabulary and max(vocabulary.values()) >= rows:
         mend = (

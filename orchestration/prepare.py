@@ -29,6 +29,7 @@ from orchestration.problems import (
     load,
     make_grader,
 )
+from orchestration.run_folder import read_record
 from orchestration.settings import ClusterSettings, EvaluateSettings, check
 from orchestration.strategies.parse import parse
 
@@ -82,6 +83,8 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     prompt = PromptFormat(
         settings.policy.prompt.template, settings.policy.prompt.chat, settings.policy.prompt.system
     )
+    for folder in settings.reuse:
+        read_record(Path(folder), "reuse")
     given = settings.policy
     needing = [strategy.text for strategy in strategies if strategy.uses_verifier]
     if settings.verifier.path is None and needing:

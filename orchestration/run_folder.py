@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from actors.errors import UserError
+from actors.errors import UserError, nearest
 from actors.schema import RUN_FORMAT
 
 # What a start that was killed may leave behind before it has written run.json.
@@ -42,7 +42,11 @@ def known_record(folder: Path) -> dict[str, Any] | None:
 
 
 def read_record(folder: Path, field: str) -> dict[str, Any]:
-    """run.json of a folder that has one, of the format that is read here; UserError, by `field`, otherwise."""
+    """run.json of a run that is read; UserError, by `field`, where there is none, and where it is damaged or of another
+    version."""
+    if not (folder / "run.json").exists():
+        siblings = [str(path.parent) for path in folder.parent.glob("*/run.json")]
+        raise UserError.of(field, str(folder), f"no run there{nearest(str(folder), siblings)}")
     try:
         record = json.loads((folder / "run.json").read_text())
     except ValueError as error:

@@ -206,9 +206,6 @@ class Run:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        if not (self.folder / "run.json").is_file():
-            siblings = [str(path.parent) for path in self.folder.parent.glob("*/run.json")]
-            raise UserError.of("run", str(folder), f"no run there{nearest(str(folder), siblings)}")
         self.info: dict[str, Any] = read_record(self.folder, "run")
 
     @property

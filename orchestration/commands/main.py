@@ -94,7 +94,8 @@ def complain(message: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    line = Text.assemble(("error: ", "bold red"), message)
+    # What a library said may have lines of its own.
+    line = Text.assemble(("error: ", "bold red"), " ".join(message.split("\n")))
     Console(stderr=True, soft_wrap=True, highlight=False).print(line)
 
 

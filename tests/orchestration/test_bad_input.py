@@ -372,6 +372,13 @@ def other_vocabulary() -> Words:
 
 
 @case
+def foreign_value_head() -> Words:
+    """another model's value head"""
+    edit("prm/value_head.json", hidden_size=64)
+    return evaluate()
+
+
+@case
 def no_verifier() -> Words:
     """a verifier that is none"""
     return evaluate("verifier.path=policy")
@@ -458,6 +465,13 @@ def full_disk() -> Words:
 
 
 @case
+def reuse_of_no_run() -> Words:
+    """samples of no run to use again"""
+    write_run(Path("runs/first"), problems=1)
+    return evaluate("reuse=[runs/frist]")
+
+
+@case
 def no_run() -> Words:
     """a report of no run"""
     write_run(Path("runs/evaluate"), problems=1)
@@ -520,6 +534,17 @@ def test_a_mistake_is_one_line_and_nothing_is_started_or_written(
     assert said.err.endswith("\n")
     assert re.fullmatch(rf"error: {pattern(name).pattern}", said.err[:-1]), said.err
     assert contents(here) == before
+
+
+@pytest.mark.usefixtures("here", "nothing_starts")
+@pytest.mark.parametrize("budget", ["flops=4e6", "generations=1", "tokens=39", "generations=1 budget=exact"])
+def test_a_budget_pays_one_generation_at_its_worst(budget: str, capsys: pytest.CaptureFixture[str]) -> None:
+    amount, *option = budget.split()
+    assert main(evaluate("strategies=[beam(n=4)]", f"budget.{amount}", *option)) == 2
+    assert f"error: budget.{amount.split('=')[0]} = " in capsys.readouterr().err
+    name = amount.split("=")[0]
+    plenty = {"flops": "1e10", "generations": "4", "tokens": "80"}[name]
+    assert main(evaluate("--dry-run", f"budget.{name}={plenty}", *option)) == 0
 
 
 @pytest.mark.usefixtures("nothing_starts")

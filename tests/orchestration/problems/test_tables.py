@@ -11,6 +11,7 @@ import pytest
 
 from actors.errors import UserError
 from orchestration.problems import Columns, Problem, Quarantined, Table, load
+from tests.orchestration.unprivileged import unprivileged
 
 
 def _jsonl(path: Path, rows: list[object]) -> Path:
@@ -108,6 +109,23 @@ def test_parquet_nulls_and_no_labels(tmp_path: Path) -> None:
     assert [p.answer for p in Table(tmp_path / "t.parquet")] == ["1.5", None]
     unlabelled = Table(tmp_path / "t.parquet", Columns(answer=None))
     assert [p.answer for p in unlabelled] == [None, None]
+
+
+def test_no_number_is_no_answer(tmp_path: Path) -> None:
+    path = _jsonl(
+        tmp_path / "d.jsonl", ['{"question": "a?", "answer": NaN}', '{"question": "b?", "answer": "nan"}']
+    )
+    assert [p.answer for p in Table(path)] == [None, "nan"]
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
+    path = _jsonl(tmp_path / "d.jsonl", [{"question": "a?", "answer": "1"}])
+    path.chmod(0)
+    with unprivileged(), pytest.raises(UserError, match="you may not read it"):
+        Table(path)
+    (tmp_path / "locked").mkdir(mode=0)
+    with unprivileged(), pytest.raises(UserError, match="you may not read it"):
+        Table(tmp_path / "locked" / "d.jsonl")
 
 
 def test_ids_and_so_seeds_know_nothing_of_labels(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from orchestration.strategies.majority import Majority
 from .inprocess import Cell
 from .tiny import candidate_cost, make_task
 
-COUNT = 60
+COUNT = 100
 LADDER: tuple[Strategy, ...] = (Greedy(), Majority(8), BestOfN(8), Beam(8, 2))
 MIXED: tuple[Strategy, ...] = (BestOfN(32), Beam(16, 4))
 

@@ -53,7 +53,8 @@ def read_rows(folder: Path) -> list[Quarantined]:
     file = folder / ROWS_FILE
     if not file.is_file():
         return []
-    rows = (json.loads(line) for line in file.read_text().splitlines())
+    # Not splitlines: a detail may hold other ends of lines.
+    rows = (json.loads(line) for line in file.read_text().split("\n") if line)
     return [Quarantined(row["row"], row["reason"], row["detail"]) for row in rows]
 
 
@@ -61,11 +62,15 @@ def left_out(folder: Path, outcomes: pa.Table) -> list[LeftOut]:
     """Everything that a run left out, by reason, most frequent first; reasons that differ in numbers alone are one."""
     found: dict[tuple[str, str], list[str]] = {}
     for row in read_rows(folder):
-        found.setdefault(("row", row.reason), []).append(row.text)
+        found.setdefault(("row", row.reason), []).append(_in_a_line(row.text))
     reasons = outcomes.select(["state", "reason"]).to_pylist()
     for outcome in reasons:
         if outcome["state"] == "quarantined":
-            reason = " ".join((outcome["reason"] or "").split())
+            reason = _in_a_line(outcome["reason"] or "")
             found.setdefault(("outcome", re.sub(r"\d[\d,]*", "#", reason)), []).append(reason)
     counted = [LeftOut(what, reason, len(all_), all_[0]) for (what, reason), all_ in found.items()]
     return sorted(counted, key=lambda one: (one.what != "row", -one.count, one.reason))
+
+
+def _in_a_line(text: str) -> str:
+    return " ".join(text.split())

@@ -57,6 +57,8 @@ def _without(folder: Path) -> str:
     """What to do about a folder without safetensors."""
     names = sorted(file.name for file in folder.glob("*") if file.suffix in PICKLES)
     pickles = [name for name in names if name not in NO_WEIGHTS]
+    if (folder / "adapter_model.safetensors").is_file() and not pickles:
+        return "it holds an adapter alone (adapter_model.safetensors): merge it into its model, and save that"
     if not pickles:
         return "there are no weights: it needs model.safetensors, as transformers' save_pretrained writes it"
     return (

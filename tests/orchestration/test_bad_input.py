@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -19,8 +19,12 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
+from actors.run_log import FolderLock
 from actors.schema import RUN_FORMAT
+from orchestration.api import settings_of
 from orchestration.commands.main import main
+from orchestration.prepare import prepare
+from orchestration.records import identify, run_record, write_record
 from orchestration.runs import Run
 from tests.orchestration.report.handmade import write_run
 from tests.orchestration.unprivileged import unprivileged
@@ -89,6 +93,9 @@ def table(*rows: object, name: str = "problems.jsonl", more: Words | None = None
 def edit(name: str, **changes: object) -> None:
     Path(name).write_text(json.dumps(json.loads(Path(name).read_text()) | changes))
 
+
+# Locks that a case holds until it is over.
+HELD: list[FolderLock] = []
 
 GOOD = {"question": "1 + 2 = ?", "answer": "3"}
 OTHER = {"question": "3 + 4 = ?", "answer": "7"}
@@ -310,6 +317,13 @@ def no_weights() -> Words:
 
 
 @case
+def adapter() -> Words:
+    """an adapter alone"""
+    Path("policy/model.safetensors").rename("policy/adapter_model.safetensors")
+    return evaluate()
+
+
+@case
 def pickled() -> Words:
     """pickled weights alone"""
     Path("policy/model.safetensors").rename("policy/pytorch_model.bin")
@@ -418,18 +432,25 @@ def lacking_run_json() -> Words:
     return run_json(json.dumps({"format": RUN_FORMAT} | rest))
 
 
-@case
-def other_set_up() -> Words:
-    """results of another set-up in the folder"""
-    from orchestration.api import settings_of
-    from orchestration.prepare import prepare
-    from orchestration.records import identify, run_record, write_record
-
+def begun() -> Path:
     folder = Path("runs/old")
     folder.mkdir(parents=True)
     prepared = prepare(settings_of(evaluate()[1:]))
     write_record(folder, prepared, run_record(prepared, identify(prepared), None))
-    return evaluate("folder=runs/old", "policy.max_tokens=41")
+    return folder
+
+
+@case
+def other_set_up() -> Words:
+    """results of another set-up in the folder"""
+    return evaluate(f"folder={begun()}", "policy.max_tokens=41")
+
+
+@case
+def other_writer() -> Words:
+    """a run that another process writes"""
+    HELD.append(FolderLock(begun()))
+    return evaluate("folder=runs/old")
 
 
 @case
@@ -479,12 +500,16 @@ def no_run() -> Words:
 
 
 @pytest.fixture
-def here(models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A current folder with a policy and a verifier, in which nothing may be started."""
     for name, folder in zip(("policy", "prm"), models, strict=True):
         shutil.copytree(folder, tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    monkeypatch.setattr(FolderLock.__init__, "__defaults__", (0.1,))
+    yield tmp_path
+    for lock in HELD:
+        lock.release()
+    HELD.clear()
 
 
 @pytest.fixture

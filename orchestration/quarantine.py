@@ -24,7 +24,8 @@ ROWS_FILE = "quarantined.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """How many `what` ("row" or "outcome") were left out for one reason; `example` is the first one's."""
+    """How many `what` ("row" or "outcome") were left out for one reason; `example` is what is particular to the
+    first of them."""
 
     what: str
     reason: str
@@ -62,7 +63,7 @@ def left_out(folder: Path, outcomes: pa.Table) -> list[LeftOut]:
     """Everything that a run left out, by reason, most frequent first; reasons that differ in numbers alone are one."""
     found: dict[tuple[str, str], list[str]] = {}
     for row in read_rows(folder):
-        found.setdefault(("row", row.reason), []).append(_in_a_line(row.text))
+        found.setdefault(("row", row.reason), []).append(_in_a_line(row.detail))
     reasons = outcomes.select(["state", "reason"]).to_pylist()
     for outcome in reasons:
         if outcome["state"] == "quarantined":

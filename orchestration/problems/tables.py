@@ -166,6 +166,9 @@ class Table:
                     continue
                 try:
                     row = json.loads(line)
+                except json.JSONDecodeError as error:
+                    yield "not JSON", f"{error.msg}, column {error.colno}"
+                    continue
                 except (ValueError, RecursionError) as error:
                     yield "not JSON", str(error)
                     continue

@@ -606,7 +606,7 @@ def test_what_a_run_leaves_out_is_kept_and_counted(here: Path, capsys: pytest.Ca
     assert "quarantined 7 of the data's rows: see run/quarantined.jsonl" in out
     assert "quarantined 3 of the outcomes: see run/outcomes" in out
     page = Path("run/report/report.md").read_text()
-    assert "| rows | no question | no question ('question' is missing) | 2 |" in page
+    assert "| rows | no question | 'question' is missing | 2 |" in page
     outcomes = [row for row in Run("run").outcomes().to_pylist() if row["state"] == "quarantined"]
     reasons = {(row["strategy"], row["reason"]) for row in outcomes}
     assert len(reasons) == 3

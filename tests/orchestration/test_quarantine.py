@@ -46,8 +46,8 @@ def test_reasons_that_differ_in_numbers_alone_are_one(tmp_path: Path) -> None:
     )
     found = left_out(tmp_path, table)
     assert [(one.what, one.count, one.example) for one in found] == [
-        ("row", 2, "no question ('q' is empty)"),
-        ("row", 1, 'not JSON (line with \u00e9 | "all")'),
+        ("row", 2, "'q' is empty"),
+        ("row", 1, 'line with \u00e9 | "all"'),
         ("outcome", 2, "prompt of 5,000 tokens exceeds the policy's context of 4,096"),
         ("outcome", 1, ""),
         ("outcome", 1, "lost 3 times, last: ActorDiedError"),

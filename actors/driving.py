@@ -34,7 +34,7 @@ MAX_DEATHS = 5
 
 
 class Driver:
-    """Drives one scheduler. `scarce` says what a cluster has left, for replicas that wait for it."""
+    """Drives one scheduler. `why` says what replicas that are not up, by their names, wait for."""
 
     def __init__(
         self,
@@ -43,10 +43,10 @@ class Driver:
         verifiers: dict[str, Any],
         *,
         grace: float,
-        scarce: Callable[[], str],
+        why: Callable[[Iterable[str]], str],
     ) -> None:
         self._scheduler, self._writer, self._verifiers = scheduler, writer, verifiers
-        self._grace, self._scarce = grace, scarce
+        self._grace, self._why = grace, why
         self._stream: Iterator[tuple[Task, str | None]] = iter(())
         self._open: dict[str, Task] = {}
         self._running: Any = None
@@ -97,8 +97,8 @@ class Driver:
             busy += counters.busy_seconds
             alive += 1
         waiting = progress.waiting_for
-        if waiting:
-            waiting = f"{waiting} ({self._scarce()})"
+        if progress.replicas_down:
+            waiting = f"{waiting} ({self._why(progress.replicas_down)})"
         return replace(progress, verifier_busy=busy, verifier_replicas=alive, waiting_for=waiting)
 
     def _begin(self) -> None:

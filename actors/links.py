@@ -7,6 +7,8 @@ FLOPs is never made twice.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import ray
@@ -74,10 +76,14 @@ class VerifierLink:
 
 
 class PolicyLink:
-    """A policy replica."""
+    """A policy replica, by its actor's name: it may be made after whoever holds this."""
 
-    def __init__(self, handle: Any) -> None:
-        self._handle = handle
+    def __init__(self, actor: str) -> None:
+        self._actor = actor
+
+    @cached_property
+    def _handle(self) -> Any:
+        return ray.get_actor(self._actor)
 
     async def ready(self) -> None:
         while True:
@@ -100,3 +106,14 @@ class PolicyLink:
 
     async def restart(self) -> None:
         ray.kill(self._handle, no_restart=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Says to the scheduler (an actor's name) that a replica has found a machine; called as its constructor begins."""
+
+    scheduler: str
+    replica: str
+
+    def __call__(self) -> None:
+        ray.get_actor(self.scheduler).place.remote(self.replica)

@@ -24,7 +24,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors.driving import Driver, get
 from actors.errors import UserError
 from actors.leases import Allocator
-from actors.links import LibraryLink, VerifierLink, WriterLink
+from actors.links import LibraryLink, Placed, VerifierLink, WriterLink
 from actors.messages import ReplicaInfo
 from actors.replicas import Bench, ModelPlan, PolicyReplica, VerifierReplica
 from actors.run_log import parts
@@ -70,7 +70,9 @@ class _PolicyActor(PolicyReplica):
         verifiers: tuple[str, ...],
         writer: str,
         library: str | None,
+        placed: Placed,
     ) -> None:
+        placed()
         links = tuple(VerifierLink(ray.get_actor(verifier)) for verifier in verifiers)
         shelf = None if library is None else LibraryLink(ray.get_actor(library))
         super().__init__(name, plan, bench, links, WriterLink(ray.get_actor(writer)), shelf)
@@ -119,6 +121,14 @@ class Cluster:
         # It compacts what an earlier writer left: only then is all that the folder has to offer in its parts.
         get(self._writer.unfinished.remote())
         self._library = self._open_library()
+        self._scheduler = self._helper(
+            SchedulerActor, "scheduler", max_restarts=-1, max_task_retries=0, max_concurrency=1000
+        ).remote(
+            {f"policy-{i}": self._named(f"policy-{i}") for i in range(plan.policy.replicas)},
+            self._named("writer"),
+            plan.allocator,
+            plan.budget,
+        )
         self.verifiers = self._verifiers()
         self.policies = {
             f"policy-{i}": self._actor(_PolicyActor, plan.policy, f"policy-{i}").remote(
@@ -128,20 +138,11 @@ class Cluster:
                 tuple(self._named(name) for name in self.verifiers),
                 self._named("writer"),
                 None if self._library is None else self._named("library"),
+                Placed(self._named("scheduler"), f"policy-{i}"),
             )
             for i in range(plan.policy.replicas)
         }
-        self._scheduler = self._helper(
-            SchedulerActor, "scheduler", max_restarts=-1, max_task_retries=0, max_concurrency=1000
-        ).remote(
-            {name: self._named(name) for name in self.policies},
-            self._named("writer"),
-            plan.allocator,
-            plan.budget,
-        )
-        self._driver = Driver(
-            self._scheduler, self._writer, self.verifiers, grace=plan.grace, scarce=self._scarce
-        )
+        self._driver = Driver(self._scheduler, self._writer, self.verifiers, grace=plan.grace, why=self._why)
 
     def __enter__(self) -> Cluster:
         return self
@@ -164,11 +165,8 @@ class Cluster:
                 ready, waiting = ray.wait(waiting, timeout=NEWS)
                 if not ready:
                     plan = self._plan.policy if kind == "policy" else self._plan.verifier
-                    on_progress(
-                        replace(
-                            self._driver.progress(), waiting_for=f"{_asked(kind, plan)}: {self._scarce()}"
-                        )
-                    )
+                    why = f"{_asked(kind, plan)}, {self._why(handles)}"
+                    on_progress(replace(self._driver.progress(), waiting_for=why))
                     continue
                 try:
                     infos.append(get(ready[0]))
@@ -217,7 +215,9 @@ class Cluster:
         if plan is None:
             return {}
         return {
-            f"verifier-{i}": self._actor(VerifierReplica, plan, f"verifier-{i}").remote(plan)
+            f"verifier-{i}": self._actor(VerifierReplica, plan, f"verifier-{i}").remote(
+                plan, Placed(self._named("scheduler"), f"verifier-{i}")
+            )
             for i in range(plan.replicas)
         }
 
@@ -235,13 +235,17 @@ class Cluster:
             max_concurrency=1000,
         )
 
-    def _scarce(self) -> str:
-        """What the cluster has left for replicas that are not up."""
+    def _why(self, replicas: Iterable[str]) -> str:
+        """What replicas that are not up wait for: a place on a machine, or their model."""
+        placed: set[str] = get(self._scheduler.placed.remote())
+        pending = [name for name in replicas if name not in placed]
+        if not pending:
+            return "loading"
         have, free = ray.cluster_resources(), ray.available_resources()
-        kinds = ["CPU"] + ["GPU"] * bool(
-            self._plan.policy.gpus or (self._plan.verifier and self._plan.verifier.gpus)
-        )
-        return ", ".join(f"{free.get(kind, 0.0):g} of {have.get(kind, 0.0):g} {kind} free" for kind in kinds)
+        plans = [plan for plan in (self._plan.policy, self._plan.verifier) if plan is not None]
+        kinds = ["CPU", *(["GPU"] if any(plan.gpus for plan in plans) else [])]
+        left = ", ".join(f"{free.get(kind, 0.0):g} of {have.get(kind, 0.0):g} {kind} free" for kind in kinds)
+        return f"no place yet for {', '.join(pending)}: {left}"
 
     def _check_room(self) -> None:
         """A replica that fits nowhere would wait for ever without a word."""

@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -93,7 +94,8 @@ def _leave(error: EngineError) -> None:
 class VerifierReplica:
     """A process reward model that scores for every task."""
 
-    def __init__(self, plan: ModelPlan) -> None:
+    def __init__(self, plan: ModelPlan, placed: Callable[[], None] = lambda: None) -> None:
+        placed()
         keep_freed_memory()
         torch.set_num_threads(plan.threads)
         self._engine = ScoringEngine.load(

@@ -145,6 +145,7 @@ class Scheduler:
     def progress(self) -> Progress:
         """A snapshot; counts only what is durable."""
         now = time.monotonic()
+        down = tuple(name for name, seen in self._seen.items() if not seen.alive)
         return Progress(
             tasks_open=self._book.queued + self._book.leased,
             outcomes=sum(self._outcomes.values()),
@@ -161,7 +162,8 @@ class Scheduler:
             policy_replicas=sum(s.alive for s in self._seen.values()),
             seconds=now - self._started,
             oldest=self._book.oldest(now, 5),
-            waiting_for=self._error or ", ".join(n for n, s in self._seen.items() if not s.alive),
+            waiting_for=self._error or ", ".join(down),
+            replicas_down=() if self._error else down,
         )
 
     def _done(self) -> bool:

@@ -20,8 +20,17 @@ class SchedulerActor:
     def __init__(
         self, replicas: dict[str, str], writer: str, allocator: Allocator, budget: int | None
     ) -> None:
-        links = {name: PolicyLink(ray.get_actor(actor)) for name, actor in replicas.items()}
+        links = {name: PolicyLink(actor) for name, actor in replicas.items()}
         self._scheduler = Scheduler(links, WriterLink(ray.get_actor(writer)), allocator, budget=budget)
+        self._placed: set[str] = set()
+
+    async def place(self, replica: str) -> None:
+        """Take note that a replica has found a machine, and loads."""
+        self._placed.add(replica)
+
+    async def placed(self) -> set[str]:
+        """Replicas that have found a machine since this scheduler started."""
+        return self._placed
 
     async def open(self) -> None:
         await self._scheduler.open()

@@ -237,7 +237,8 @@ class Progress:
     """How a run stands, as the scheduler sees it; costs in FLOPs of the budget's accounting.
 
     `policy_busy` is in seconds inside the model, summed over replicas; so is `verifier_busy`, which the driver adds.
-    `oldest` names the tasks longest in hand and their age in seconds, `waiting_for` the replicas that are not up.
+    `oldest` names the tasks longest in hand and their age in seconds, `waiting_for` says what is not up and why,
+    `replicas_down` which policy replicas these are.
     """
 
     tasks_open: int
@@ -258,3 +259,4 @@ class Progress:
     verifier_replicas: int = 0
     oldest: tuple[tuple[str, float], ...] = ()
     waiting_for: str = ""
+    replicas_down: tuple[str, ...] = ()

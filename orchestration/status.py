@@ -151,7 +151,9 @@ def _reading(data: dict[str, Any] | None) -> Reading | None:
     if data is None:
         return None
     oldest = tuple((name, age) for name, age in data["progress"]["oldest"])
-    return Reading(**data | {"progress": Progress(**data["progress"] | {"oldest": oldest})})
+    down = tuple(data["progress"]["replicas_down"])
+    progress = Progress(**data["progress"] | {"oldest": oldest, "replicas_down": down})
+    return Reading(**data | {"progress": progress})
 
 
 def standing(folder: Path, status: Status | None, now: float) -> Standing:

@@ -341,4 +341,6 @@ def test_a_start_waits_for_one_replica_of_each_kind_and_says_so(
             assert len(cluster.infos(first=True, on_progress=leave)) == 1
     finally:
         ray.kill(tenants[1])
-    assert said[0] == "a policy replica (2 x 1 CPU asked for): 0 of 2 CPU free"
+    assert said[0] == (
+        "a policy replica (2 x 1 CPU asked for), no place yet for policy-0, policy-1: 0 of 2 CPU free"
+    )

@@ -1,8 +1,8 @@
 """A run folder's log and parts as its readers see them: which segments are live, what they and the parts say.
 
 A segment of the log is live until the part of `outcomes` with its number exists; parts of other tables with the number of a
-live segment were begun and not finished, and do not count. It writes nothing but the lock file. Invariant: whatever moment
-a writer died at, each record is read once.
+live segment were begun and not finished, and do not count. Files that bear other names than the writer gives are not seen.
+It writes nothing but the lock file. Invariant: whatever moment a writer died at, each record is read once.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import socket
 import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.errors import UserError
@@ -34,37 +37,58 @@ def line(record: dict[str, Any]) -> bytes:
 def read_segment(path: Path) -> Iterator[dict[str, Any]]:
     """Yield a segment's records. A torn last line (no newline, or a wrong checksum at the end) was never acknowledged
     and is left out; a broken line before the end is damage, and raises UserError."""
-    lines = path.read_bytes().split(b"\n")
-    tail = lines.pop()
-    for number, text in enumerate(lines, start=1):
-        check, _, body = text.partition(b" ")
-        try:
-            good = int(check, 16) == zlib.crc32(body)
-        except ValueError:
-            good = False
-        if not good:
-            if number == len(lines) and not tail:
-                return
-            raise UserError.of("folder", str(path), f"line {number} is damaged: this log cannot be trusted")
-        yield json.loads(body)
+    with path.open("rb") as log:
+        for number, text in enumerate(log, start=1):
+            check, _, body = text.removesuffix(b"\n").partition(b" ")
+            try:
+                good = text.endswith(b"\n") and int(check, 16) == zlib.crc32(body)
+            except ValueError:
+                good = False
+            if good:
+                yield json.loads(body)
+            elif log.read(1):
+                mend = f"line {number} is damaged: this log cannot be trusted"
+                raise UserError.of("folder", str(path), mend)
+
+
+_NAME = re.compile(r"(?:segment|part)-([0-9]{6,})")
 
 
 def number_of(path: Path) -> int:
-    """The number in the name of a segment or a part; -1 for a name that is neither's."""
-    digits = path.stem.rpartition("-")[2]
-    return int(digits) if digits.isdecimal() else -1
+    """The number in the name of a segment or a part; -1 for a name that the writer gives to neither."""
+    named = _NAME.fullmatch(path.stem)
+    number = int(named[1]) if named else -1
+    # One more zero would make a second name of the same number.
+    return number if named and f"{number:06d}" == named[1] else -1
+
+
+def numbered(folder: Path, pattern: str) -> list[Path]:
+    """Files of a folder that match and bear a number, by rising number."""
+    return sorted((path for path in folder.glob(pattern) if number_of(path) >= 0), key=number_of)
+
+
+@contextmanager
+def reading(part: Path) -> Iterator[None]:
+    """Name a part (or folder of parts) that is no table of a run, in a UserError."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        why = str(error).strip().partition("\n")[0]
+        mend = f"it cannot be read ({why}): put a copy of it back, or move it away"
+        raise UserError.of("folder", str(part), mend) from error
 
 
 def segments(folder: Path) -> list[Path]:
     """All segments of the log, oldest first."""
-    return sorted((folder / "log").glob("segment-*.jsonl"), key=number_of)
+    return numbered(folder / "log", "segment-*.jsonl")
 
 
 def parts(folder: Path, table: str) -> list[Path]:
     """The parts of a table that count, oldest first."""
-    whole = {number_of(path) for path in (folder / "outcomes").glob("part-*.parquet")} - {-1}
-    found = (folder / table).glob("part-*.parquet")
-    return sorted((path for path in found if number_of(path) in whole), key=number_of)
+    whole = {number_of(path) for path in numbered(folder / "outcomes", "part-*.parquet")}
+    return [path for path in numbered(folder / table, "part-*.parquet") if number_of(path) in whole]
 
 
 def live_segments(folder: Path) -> list[Path]:
@@ -84,7 +108,8 @@ def read_done(folder: Path) -> dict[str, str]:
     gives for how it ended."""
     done: dict[str, str] = {}
     for part in parts(folder, "outcomes"):
-        rows = pq.read_table(part, columns=["key", "reason"])
+        with reading(part):
+            rows = pq.read_table(part, columns=["key", "reason"])
         done.update(zip(rows["key"].to_pylist(), rows["reason"].to_pylist(), strict=True))
     for record in live_records(folder):
         done.update((row["key"], row["reason"]) for row in record.get("outcomes", ()))
@@ -96,10 +121,9 @@ def read_ledger(folder: Path) -> tuple[Entry, ...]:
     totals: Counter[tuple[Purpose, Kind]] = Counter()
     columns = ["purpose", "kind", "flops"]
     for part in parts(folder, "ledger"):
-        summed = (
-            pq.read_table(part, columns=columns).group_by(["purpose", "kind"]).aggregate([("flops", "sum")])
-        )
-        for row in summed.to_pylist():
+        with reading(part):
+            rows = pq.read_table(part, columns=columns)
+        for row in rows.group_by(["purpose", "kind"]).aggregate([("flops", "sum")]).to_pylist():
             totals[row["purpose"], row["kind"]] += row["flops_sum"]
     for record in live_records(folder):
         for row in record.get("ledger", ()):
@@ -129,27 +153,34 @@ class FolderLock:
     """One writer a folder: the lock file names who holds it."""
 
     def __init__(self, folder: Path, patience: float = 15.0) -> None:
-        self._file = (folder / "lock").open("a+")
-        deadline = time.monotonic() + patience
+        # Unbuffered: what a full disk refused would be tried again at the close.
+        self._file = (folder / "lock").open("a+b", buffering=0)
+        try:
+            self._take(folder, time.monotonic() + patience)
+            self._file.truncate(0)
+            self._file.write(f"pid {os.getpid()} on {socket.gethostname()}".encode())
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _take(self, folder: Path, deadline: float) -> None:
         while True:
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
+                return
+            except BlockingIOError:
                 # A driver that was just killed takes its actors along within seconds.
                 if time.monotonic() > deadline:
                     self._file.seek(0)
-                    holder = self._file.read().strip() or "another process"
+                    holder = self._file.read().decode().strip() or "another process"
                     raise UserError.of(
                         "folder",
                         str(folder),
                         f"{holder} writes this run: wait for it, or choose another folder",
                     ) from None
                 time.sleep(0.2)
-        self._file.truncate(0)
-        self._file.write(f"pid {os.getpid()} on {socket.gethostname()}")
-        self._file.flush()
 
     def release(self) -> None:
-        self._file.truncate(0)
+        with suppress(OSError):
+            self._file.truncate(0)
         self._file.close()

@@ -32,6 +32,7 @@ from actors.run_log import (
     line,
     live_segments,
     number_of,
+    numbered,
     parts,
     read_books,
     read_holds,
@@ -62,16 +63,13 @@ class RunWriter:
                 (folder / name).mkdir(parents=True, exist_ok=True)
             _sync_folder(folder)
             self._lock = FolderLock(folder)
-            self._clear()
-            self._spent, self._wasted = read_books(folder)
-            lost = read_holds(folder)
-            numbers = [number_of(path) for path in (*parts(folder, "outcomes"), *segments(folder))]
-            self._next = max(numbers, default=0) + 1
-            self._log = self._open()
-            self._open_leases: dict[int, Hold] = {}
-            self._charge_lost(lost)
-            for segment in live_segments(folder)[:-1]:
-                self._compact(segment)
+        try:
+            with self._disk():
+                self._take_over()
+        except BaseException:
+            self._lock.release()
+            raise
+        self._open_leases: dict[int, Hold] = {}
         self._labels: dict[str, str | None] = {}
         self._attempts: Counter[str] = Counter()
         self._staged: dict[tuple[str, int], Record] = {}
@@ -120,8 +118,7 @@ class RunWriter:
         lines += [line(_lost(loss)) for loss in commit.losses]
         lines += [line(self._record(end.task_id, Record(end.outcomes))) for end in commit.given_up]
         with self._disk():
-            self._log.write(b"".join(lines))
-            _sync(self._log)
+            self._append(lines)
             # Nothing is noted before it is durable.
             self._note(commit, missing)
             if self._log.tell() > SEGMENT_BYTES:
@@ -151,18 +148,30 @@ class RunWriter:
         except OSError as error:
             mend = "make room" if error.errno in _FULL else "see that this machine can write there"
             go_on = "the same command goes on where it stopped"
-            self._failure = str(
-                UserError.of("folder", str(self._folder), f"{error.strerror}: {mend}; {go_on}")
-            )
+            why = os.strerror(error.errno) if error.errno else str(error)
+            self._failure = str(UserError.of("folder", str(self._folder), f"{why}: {mend}; {go_on}"))
             raise UserError(self._failure) from error
         except BaseException as error:
             self._failure = self._failure or repr(error)
             raise
 
+    def _take_over(self) -> None:
+        """Bring the folder to where its last writer was, and begin a segment."""
+        folder = self._folder
+        self._clear()
+        self._spent, self._wasted = read_books(folder)
+        lost = read_holds(folder)
+        numbers = [number_of(path) for path in (*parts(folder, "outcomes"), *segments(folder))]
+        self._next = max(numbers, default=0) + 1
+        self._log = self._open()
+        self._charge_lost(lost)
+        for segment in live_segments(folder)[:-1]:
+            self._compact(segment)
+
     def _clear(self) -> None:
         """Remove what a writer that died had begun, and segments that its parts have replaced."""
         for name in TABLES:
-            for leftover in (self._folder / name).glob("*.tmp"):
+            for leftover in numbered(self._folder / name, "part-*.tmp"):
                 leftover.unlink()
         live = set(live_segments(self._folder))
         for segment in segments(self._folder):
@@ -176,8 +185,7 @@ class RunWriter:
             entries = (Entry("unknown", "lost", hold.flops),)
             reason = f"in the hands of {hold.replica} when the run was cut off"
             losses.append(Loss(hold.lease, hold.task_id, hold.attempt, entries, reason))
-        self._log.write(b"".join(line(_lost(loss)) for loss in losses))
-        _sync(self._log)
+        self._append([line(_lost(loss)) for loss in losses])
         self._wasted += sum(loss.flops for loss in losses)
 
     def _note(self, commit: Commit, missing: list[str]) -> None:
@@ -242,10 +250,18 @@ class RunWriter:
         return {**row, **dict.fromkeys(dropped)}
 
     def _open(self) -> Any:
-        log = (self._folder / "log" / f"segment-{self._next:06d}.jsonl").open("ab")
+        # Unbuffered: what a failed write left over would be written once more at the close, behind the next writer's back.
+        log = (self._folder / "log" / f"segment-{self._next:06d}.jsonl").open("ab", buffering=0)
         # Without its name on the disk, a synced file is lost with the power all the same.
         _sync_folder(self._folder / "log")
         return log
+
+    def _append(self, lines: list[bytes]) -> None:
+        """Put lines at the log's end, durably."""
+        rest = memoryview(b"".join(lines))
+        while rest:
+            rest = rest[self._log.write(rest) :]
+        os.fsync(self._log.fileno())
 
     def _roll(self) -> None:
         """Begin a new segment with the leases that are open, and make parts of the old one."""
@@ -253,8 +269,7 @@ class RunWriter:
         self._next += 1
         self._log = self._open()
         if self._open_leases:
-            self._log.write(line({"holds": [_row(hold) for hold in self._open_leases.values()]}))
-            _sync(self._log)
+            self._append([line({"holds": [_row(hold) for hold in self._open_leases.values()]})])
         full.close()
         self._compact(Path(full.name))
 
@@ -266,11 +281,13 @@ class RunWriter:
                 tables[name].extend(record.get(name, ()))
         if any(tables.values()):
             for name in TABLES:
-                if not tables[name] and name != "outcomes":
+                rows = tables.pop(name)
+                if not rows and name != "outcomes":
                     continue
                 part = self._folder / name / f"part-{number_of(segment):06d}.parquet"
                 temporary = part.with_suffix(".tmp")
-                table = _table(name, tables[name])
+                table = _table(name, rows)
+                del rows
                 pq.write_table(table, temporary, compression="zstd", row_group_size=ROW_GROUP)
                 with temporary.open("rb") as handle:
                     os.fsync(handle.fileno())
@@ -324,11 +341,6 @@ def _lost(loss: Loss) -> dict[str, Any]:
         "ledger": _entries(loss.task_id, loss.attempt, loss.lease, loss.entries, loss.reason),
         "closed": [loss.lease],
     }
-
-
-def _sync(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

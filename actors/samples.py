@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from actors.messages import Row
-from actors.run_log import parts
+from actors.run_log import parts, reading
 from actors.work import Sample
 
 GROUPS = 64
@@ -105,11 +105,11 @@ class SampleLibrary:
         return found
 
     def _note(self, table: str, part: Path) -> None:
-        file = pq.ParquetFile(part)
-        for group in range(file.num_row_groups):
-            for problem_id in pc.unique(
-                file.read_row_group(group, columns=["problem_id"])["problem_id"]
-            ).to_pylist():
+        with reading(part):
+            file = pq.ParquetFile(part)
+            groups = [file.read_row_group(i, columns=["problem_id"]) for i in range(file.num_row_groups)]
+        for group, rows in enumerate(groups):
+            for problem_id in pc.unique(rows["problem_id"]).to_pylist():
                 self._index.setdefault(problem_id, []).append((table, part, group))
 
     def _group(self, part: Path, group: int) -> dict[str, pa.Table]:

@@ -24,7 +24,16 @@ import yaml
 from actors.errors import UserError, nearest
 from actors.leases import Hold
 from actors.ledger import Entry
-from actors.run_log import live_records, live_segments, parts, read_holds, read_ledger
+from actors.run_log import (
+    live_records,
+    live_segments,
+    number_of,
+    numbered,
+    parts,
+    read_holds,
+    read_ledger,
+    reading,
+)
 from actors.schema import CANDIDATES, OUTCOMES
 from orchestration.problems import Problem
 from orchestration.run_folder import read_record, writing
@@ -128,7 +137,8 @@ def stored_problems(folder: Path) -> dict[str, str]:
     columns = ["problem_id", "question", "answer"]
     found: dict[str, str] = {}
     for part in _parts(folder / "problems"):
-        rows = pq.read_table(part, columns=columns)
+        with reading(part):
+            rows = pq.read_table(part, columns=columns)
         for one, question, answer in zip(*(rows[name].to_pylist() for name in columns), strict=True):
             found[one] = problem_hash(Problem(one, question, answer))
     return found
@@ -157,7 +167,7 @@ class ProblemStore:
         with writing(folder):
             self._folder.mkdir(parents=True, exist_ok=True)
         self._known = set(stored_problems(folder))
-        self._next = 1 + max((int(part.stem.rpartition("-")[2]) for part in _parts(self._folder)), default=0)
+        self._next = 1 + max(map(number_of, _parts(self._folder)), default=0)
 
     def store(self, batch: Iterable[tuple[Problem, int]]) -> None:
         """Write those of (problem, prompt's length in tokens) that are not there yet."""
@@ -270,7 +280,9 @@ class Run:
 
     def problems(self) -> pa.Table:
         """Its problems: `problem_id`, `question`, `answer`, `metadata` (JSON), `prompt_tokens`."""
-        return ds.dataset(_parts(self.folder / "problems"), schema=PROBLEMS, format="parquet").to_table()
+        folder = self.folder / "problems"
+        with reading(folder):
+            return ds.dataset(_parts(folder), schema=PROBLEMS, format="parquet").to_table()
 
     def problem(self, problem_id: str) -> Problem:
         """One of its problems; UserError where there is none of this id."""
@@ -300,9 +312,11 @@ class Run:
     def _all_results(self) -> Iterator[Result]:
         live = self._live()
         for part in parts(self.folder, "outcomes"):
-            outcomes = pq.read_table(part, schema=OUTCOMES).to_pylist()
+            with reading(part):
+                outcomes = pq.read_table(part, schema=OUTCOMES).to_pylist()
             beside = self.folder / "candidates" / part.name
-            candidates = pq.read_table(beside, schema=CANDIDATES).to_pylist() if beside.is_file() else []
+            with reading(beside):
+                candidates = pq.read_table(beside, schema=CANDIDATES).to_pylist() if beside.is_file() else []
             yield from _joined(outcomes, candidates)
         for record in live:
             yield from _joined(record.get("outcomes", []), record.get("candidates", []))
@@ -310,8 +324,9 @@ class Run:
     def _table(self, name: str, schema: pa.Schema, condition: Any, columns: list[str] | None) -> pa.Table:
         # The log first: a segment that becomes a part meanwhile is then read twice, never missed.
         logged = [row for record in self._live() for row in record.get(name, ())]
-        whole = ds.dataset(parts(self.folder, name), schema=schema, format="parquet")
-        table = whole.to_table(filter=condition, columns=columns)
+        with reading(self.folder / name):
+            whole = ds.dataset(parts(self.folder, name), schema=schema, format="parquet")
+            table = whole.to_table(filter=condition, columns=columns)
         if not logged:
             return table
         rows = ds.dataset(pa.Table.from_pylist(logged, schema=schema))
@@ -327,7 +342,7 @@ class Run:
 
 
 def _parts(folder: Path) -> list[Path]:
-    return sorted(folder.glob("part-*.parquet"))
+    return numbered(folder, "part-*.parquet")
 
 
 def _repeated(outcomes: pa.Table) -> dict[str, int]:

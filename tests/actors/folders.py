@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,10 +121,6 @@ def column(folder: Path, name: str, key: str) -> list[Any]:
 
 
 def die(writer: RunWriter) -> None:
-    """Leave the files as a killed process does: nothing is flushed, the lock goes with its file."""
-    if not writer._log.closed:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, writer._log.fileno())
-        os.close(null)
-        writer._log.close()
+    """Leave the files as a killed process does; the lock goes with its file."""
+    writer._log.close()
     writer._lock._file.close()

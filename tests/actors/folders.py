@@ -13,11 +13,10 @@ import pyarrow.parquet as pq
 from actors.leases import Hold
 from actors.ledger import Entry
 from actors.messages import Commit, Loss, Record, Row, Settlement
+from actors.reader import Judge
 from actors.run_writer import RunWriter
 from actors.samples import sample_key, sample_row, score_key, score_row
 from actors.work import Cost, Outcome, Sample, State
-
-from .tiny import LastDigit
 
 
 def outcome(
@@ -104,7 +103,7 @@ def settle(writer: RunWriter, *tasks: str, flops: int = 1) -> list[str]:
 
 
 @contextmanager
-def opened(folder: Path, judge: LastDigit | None = None) -> Iterator[RunWriter]:
+def opened(folder: Path, judge: Judge | None = None) -> Iterator[RunWriter]:
     writer = RunWriter(folder, judge)
     yield writer
     writer.close()

@@ -74,7 +74,7 @@ def reading(part: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, KeyError, OSError) as error:
         why = str(error).strip().partition("\n")[0]
         mend = f"it cannot be read ({why}): put a copy of it back, or move it away"
         raise UserError.of("folder", str(part), mend) from error

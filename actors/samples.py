@@ -107,10 +107,10 @@ class SampleLibrary:
     def _note(self, table: str, part: Path) -> None:
         with reading(part):
             file = pq.ParquetFile(part)
-            groups = [file.read_row_group(i, columns=["problem_id"]) for i in range(file.num_row_groups)]
-        for group, rows in enumerate(groups):
-            for problem_id in pc.unique(rows["problem_id"]).to_pylist():
-                self._index.setdefault(problem_id, []).append((table, part, group))
+            for group in range(file.num_row_groups):
+                ids = file.read_row_group(group, columns=["problem_id"])["problem_id"]
+                for problem_id in pc.unique(ids).to_pylist():
+                    self._index.setdefault(problem_id, []).append((table, part, group))
 
     def _group(self, part: Path, group: int) -> dict[str, pa.Table]:
         """A row group's rows by problem."""

@@ -80,23 +80,20 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def live(folder: Path, note: Callable[[str], None], steps: tuple[Step, ...]) -> None:
-    """Go through the steps; `note` hears "begin" and "end" of each."""
-    writer: RunWriter | None = None
-    for step in steps:
-        note("begin")
-        if step.kind == "open":
-            writer = RunWriter(folder, FirstAnswer())
-            writer.label(dict.fromkeys(TASKS, "4"))
-        else:
-            assert writer is not None
-            for one in step.commit.settled:
-                stage(writer, one.task_id, one.attempt)
-            if step.kind == "commit":
-                assert writer.commit(step.commit) == []
-            else:
-                writer.close()
-        note("end")
+def take(folder: Path, writer: RunWriter | None, step: Step) -> RunWriter | None:
+    """Ask a folder's writer for one step; the writer there is after it."""
+    if step.kind == "open":
+        opened = RunWriter(folder, FirstAnswer())
+        opened.label(dict.fromkeys(TASKS, "4"))
+        return opened
+    assert writer is not None
+    if step.kind == "close":
+        writer.close()
+        return None
+    for one in step.commit.settled:
+        stage(writer, one.task_id, one.attempt)
+    assert writer.commit(step.commit) == []
+    return writer
 
 
 Loss = Literal["nothing", "contents", "half", "names"]
@@ -106,10 +103,11 @@ than to all, and else to those of the log."""
 
 
 class WeakDisk:
-    """Counts operations that change the disk, and calls `fail` in place of (where it is a write: in the middle of) one."""
+    """Counts operations that change the disk, and calls `fail` in place of (where it is a write: in the middle of) number
+    `at`; one that stays full also in place of every later one that needs room."""
 
-    def __init__(self, folder: Path, at: int, fail: Callable[[], None]) -> None:
-        self.folder, self.at, self.count, self._fail = folder, at, 0, fail
+    def __init__(self, folder: Path, at: int, fail: Callable[[], None], *, stays_full: bool = False) -> None:
+        self.folder, self.at, self._fail, self._stays_full = folder, at, fail, stays_full
         self.done: list[str] = []
         self.weak: list[set[Loss]] = []
         self._synced = {path.stat().st_ino: path.stat().st_size for path in self._files()}
@@ -176,10 +174,10 @@ class WeakDisk:
         self._undo.append((path.parent.stat().st_ino, path.parent, undo))
 
     def _due(self, operation: str) -> bool:
-        self.count += 1
         self.done.append(operation)
         self.weak.append(set(self._can_lose()))
-        return self.count == self.at
+        lasts = self._stays_full and 0 < self.at < len(self.done) and operation not in ("rename", "unlink")
+        return len(self.done) == self.at or lasts
 
     def _now(self, operation: str) -> None:
         if self._due(operation):
@@ -247,15 +245,15 @@ def live_and_die(folder: Path, first: int, at: int, loss: Loss, progress: Path) 
 
     disk = WeakDisk(folder, at, die)
     disk.install(setattr)
-    live(folder, lambda text: _note(notes, text), LIFE[first:])
+    writer: RunWriter | None = None
+    for step in LIFE[first:]:
+        os.write(notes, b"begin\n")
+        writer = take(folder, writer, step)
+        os.write(notes, b"end\n")
     if at == 0:
         # Not by a way that is counted.
         with open(f"{progress}.json", "w") as file:
             json.dump([[name, sorted(weak)] for name, weak in zip(disk.done, disk.weak, strict=True)], file)
-
-
-def _note(notes: int, text: str) -> None:
-    os.write(notes, f"{text}\n".encode())
 
 
 def main() -> None:

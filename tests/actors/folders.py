@@ -13,10 +13,9 @@ import pyarrow.parquet as pq
 from actors.leases import Hold
 from actors.ledger import Entry
 from actors.messages import Commit, Loss, Record, Row, Settlement
-from actors.reader import Judge
 from actors.run_writer import RunWriter
 from actors.samples import sample_key, sample_row, score_key, score_row
-from actors.work import Cost, Outcome, Sample, State
+from actors.work import Cost, Judge, Outcome, Sample, State
 
 
 def outcome(

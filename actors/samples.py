@@ -39,7 +39,8 @@ def score_key(salt: str, context: Sequence[int]) -> bytes:
 
 
 def _digest(text: str, ids: Sequence[int]) -> bytes:
-    digest = hashlib.blake2b(text.encode(), digest_size=16)
+    # The text has an end of its own: else its last characters could be taken for the first token's bytes.
+    digest = hashlib.blake2b(f"{text}\n".encode(), digest_size=16)
     digest.update(array("i", ids).tobytes())
     return digest.digest()
 

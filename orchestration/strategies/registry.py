@@ -13,6 +13,7 @@ from orchestration.strategies.early_stopping import EarlyStopping
 from orchestration.strategies.greedy import Greedy
 from orchestration.strategies.majority import Majority
 from orchestration.strategies.monte_carlo import MonteCarlo
+from orchestration.strategies.rebase import Rebase
 
 STRATEGIES: dict[str, type[Strategy]] = {
     "greedy": Greedy,
@@ -21,5 +22,6 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "adaptive_consistency": AdaptiveConsistency,
     "best_of_n": BestOfN,
     "beam": Beam,
+    "rebase": Rebase,
     "monte_carlo": MonteCarlo,
 }

@@ -68,6 +68,14 @@ def check_temperature(field: str, value: object) -> float:
     return number
 
 
+def check_positive(field: str, value: object) -> float:
+    """Return the number as a float; raise UserError unless it is finite and above 0."""
+    number = check_number(field, value)
+    if not (number > 0 and math.isfinite(number)):
+        raise UserError.of(field, value, "must be a finite number above 0")
+    return number
+
+
 def check_top_p(field: str, value: object) -> float:
     """Return top-p as a float; raise UserError unless it lies in (0, 1]."""
     number = check_number(field, value)

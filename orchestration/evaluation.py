@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from actors.run_log import FolderLock, read_done
+from actors.run_log import FolderLock, read_done, segments
+from actors.run_writer import RunWriter
 from actors.work import Progress, Prompt, Strategy, Task
 from orchestration.allocation import FirstCome
 from orchestration.fitness import Contexts
@@ -138,6 +139,10 @@ def evaluate(
         finally:
             write_record(folder, prepared, record | {"state": state, "updated": now()})
     else:
+        if segments(folder):
+            # Its last driver was killed after the last outcome, before it made parts of the log.
+            RunWriter(folder, None).close()
+        record |= books(folder)
         write_record(folder, prepared, record | {"state": "finished", "budget_flops": before})
         if not says_finished(folder):
             with _status(prepared, session, command):

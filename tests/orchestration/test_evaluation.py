@@ -5,6 +5,7 @@ import functools
 import inspect
 import json
 import os
+import shutil
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from actors.errors import UserError
-from actors.run_log import FolderLock
+from actors.run_log import FolderLock, line
 from orchestration import api, evaluation
 from orchestration.api import Run, evaluate, report, settings_of
 from orchestration.commands.main import main
@@ -108,6 +109,27 @@ def test_the_same_command_has_nothing_to_do(
     (first.folder / "status.json").write_text(status.replace('"finished"', '"running"'))
     assert main(["evaluate", *words, texts, f"folder={first.folder}"]) == 0
     assert says_finished(first.folder)
+
+
+def test_what_a_driver_left_that_was_killed_after_its_last_outcome_is_made_whole(
+    first: Run, words: list[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(first.folder, folder)
+    tables = ("outcomes", "candidates", "ledger")
+    record = {name: pq.read_table(folder / name / "part-000001.parquet").to_pylist() for name in tables}
+    (folder / "log" / "segment-000001.jsonl").write_bytes(line(record))
+    for name in tables:
+        (folder / name / "part-000001.parquet").unlink()
+    info = json.loads((folder / "run.json").read_text())
+    left = {"state": "running", "sessions": [], "spent_flops": 0}
+    (folder / "run.json").write_text(json.dumps(info | left))
+    session, run = start(words, f"strategies=[{','.join(STRATEGIES)}]", f"folder={folder}")
+    assert session.outcomes_left == 0
+    assert not list((folder / "log").iterdir()), "its folder is Parquet alone"
+    assert run.outcomes().equals(first.outcomes())
+    assert run.candidates().equals(first.candidates())
+    assert (run.info["state"], run.info["spent_flops"]) == ("finished", first.info["spent_flops"])
 
 
 def test_a_folder_that_another_driver_writes_is_left_as_it_is(

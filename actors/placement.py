@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import ActorUnavailableError, RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.driving import Driver, get
@@ -30,11 +31,15 @@ from actors.replicas import Bench, ModelPlan, PolicyReplica, VerifierReplica
 from actors.run_log import parts
 from actors.run_writer import Retention, RunWriter
 from actors.samples import SampleLibrary
+from actors.scheduler import STARTING
 from actors.shells import SchedulerActor
 from actors.work import Judge, Progress, Task
 
 NEWS = 5.0
 """Seconds between two words on what a start waits for."""
+
+AGAIN = 0.5
+"""Seconds before a replica whose process died is asked again."""
 
 GRACE = 30.0
 """Seconds that what is in hand may take to end after the first Ctrl-C."""
@@ -159,21 +164,40 @@ class Cluster:
         """
         infos: list[ReplicaInfo] = []
         for kind, handles in (("verifier", self.verifiers), ("policy", self.policies)):
-            waiting = [handle.info.remote() for handle in handles.values()]
-            wanted = len(infos) + (min(1, len(waiting)) if first else len(waiting))
+            asked = {handle.info.remote(): handle for handle in handles.values()}
+            wanted = len(infos) + (min(1, len(asked)) if first else len(asked))
+            began = told = time.monotonic()
             while len(infos) < wanted:
-                ready, waiting = ray.wait(waiting, timeout=NEWS)
-                if not ready:
-                    plan = self._plan.policy if kind == "policy" else self._plan.verifier
-                    why = f"{_asked(kind, plan)}, {self._why(handles)}"
-                    on_progress(replace(self._driver.progress(), waiting_for=why))
-                    continue
-                try:
-                    infos.append(get(ready[0]))
-                except RayActorError:
-                    if not first or not waiting:
-                        raise
+                ready, _ = ray.wait(list(asked), timeout=NEWS)
+                for reference in ready:
+                    handle = asked.pop(reference)
+                    try:
+                        infos.append(get(reference))
+                    except ActorUnavailableError:
+                        # Its process died while it loaded, and another takes its place.
+                        if time.monotonic() - began > STARTING:
+                            raise
+                        time.sleep(AGAIN)
+                        asked[handle.info.remote()] = handle
+                    except RayActorError:
+                        if not first or not asked:
+                            raise
+                if time.monotonic() - told >= NEWS:
+                    told = time.monotonic()
+                    self._tell_start(kind, handles, on_progress)
         return infos
+
+    def _tell_start(
+        self, kind: str, handles: dict[str, Any], on_progress: Callable[[Progress], None]
+    ) -> None:
+        """Say what a start waits for."""
+        plan = self._plan.policy if kind == "policy" else self._plan.verifier
+        try:
+            progress, why = self._driver.progress(), self._why(handles)
+        except ActorUnavailableError:
+            # The scheduler's process died meanwhile; the next one will say.
+            return
+        on_progress(replace(progress, waiting_for=f"{_asked(kind, plan)}, {why}"))
 
     def run(
         self,

@@ -185,6 +185,18 @@ def test_a_killed_verifier_costs_no_tree(disturbed: Disturbed) -> None:
     assert not [row for row in ledger if row["kind"] == "failed"]
 
 
+def test_a_replica_that_dies_as_the_run_starts_is_waited_for(
+    tmp_path: Path, policy: Path, verifier: Path
+) -> None:
+    with Cluster(run_plan(tmp_path / "run", policy, verifier, replicas=1)) as cluster:
+        before = {info.name: info.pid for info in cluster.infos()}
+        for pid in before.values():
+            os.kill(pid, signal.SIGKILL)
+        after = {info.name: info.pid for info in cluster.infos(first=True)}
+    assert after.keys() == before.keys()
+    assert not set(after.values()) & set(before.values())
+
+
 # A scheduler that is killed
 
 

@@ -8,13 +8,16 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test check setup benchmark clean
+.PHONY: run test test-faults check setup benchmark clean
 
 run: $(READY)  ## the main job: the bundled models on the test problems, about two minutes
 	$(BIN)/flopwise evaluate
 
 test: $(READY)  ## the whole test suite
 	$(BIN)/python -m pytest
+
+test-faults: $(READY)  ## kills processes of the main job at random moments, a quarter of an hour
+	$(BIN)/python -m pytest tests/faults -m "faults or not faults" --timeout 600
 
 check: $(READY)  ## lint, format and types
 	$(BIN)/ruff check .

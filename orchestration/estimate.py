@@ -17,11 +17,12 @@ from orchestration.strategies.greedy import Greedy
 from orchestration.strategies.majority import Majority
 from orchestration.strategies.monte_carlo import MonteCarlo
 
-# Bytes on disk in zstd Parquet: of a candidate's row, of a token that was drawn (however many rows it stands
-# in, for what repeats costs next to nothing), of an outcome. Measured on runs of the bundled models; tokens
-# are doubled, for richer text repeats less.
-_ROW = 8.0
-_TOKEN = {"all": 1.5, "no_token_ids": 0.6, "answers": 0.0}
+# Bytes on disk in zstd Parquet: of a candidate's row (with its samples' and scores' rows, whose keys no compression makes
+# smaller, where they are kept), of a token that was drawn (however many rows it stands in, for what repeats costs next to
+# nothing), of an outcome with its part of the ledger. Measured on runs of the bundled models; tokens are doubled, for richer
+# text repeats less.
+_ROW = {"all": 32.0, "no_token_ids": 11.0, "answers": 11.0}
+_TOKEN = {"all": 3.0, "no_token_ids": 0.6, "answers": 0.0}
 _OUTCOME = 65.0
 
 # A solution in steps of this many tokens, where only the strategy knows how often it starts anew.
@@ -67,10 +68,10 @@ def estimate(prepared: Prepared, problems: int) -> Needs:
     if all(one is not None for one in worst):
         total_worst = _times(sum((one for one in worst if one is not None), Cost()), times)
     candidates = times * sum(need.candidates for need in each)
-    rest = candidates * _ROW + times * len(each) * _OUTCOME
+    tokens = times * shared.policy_tokens
     disk = {
-        keep: int(rest + times * shared.policy_tokens * bytes_a_token)
-        for keep, bytes_a_token in _TOKEN.items()
+        keep: int(candidates * _ROW[keep] + tokens * _TOKEN[keep] + times * len(each) * _OUTCOME)
+        for keep in _ROW
     }
     return Needs(problems, seeds, each, _times(shared, times), total_worst, disk)
 

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 
 from actors.work import Cost, CostModel, Strategy
 from orchestration.prepare import Prepared
+from orchestration.strategies.adaptive_consistency import AdaptiveConsistency
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN
+from orchestration.strategies.early_stopping import EarlyStopping
 from orchestration.strategies.greedy import Greedy
 from orchestration.strategies.majority import Majority
 from orchestration.strategies.monte_carlo import MonteCarlo
+from orchestration.strategies.rebase import Rebase
 
 # Bytes on disk in zstd Parquet: of a candidate's row (with its samples' and scores' rows, whose keys no compression makes
 # smaller, where they are kept), of a token that was drawn (however many rows it stands in, for what repeats costs next to
@@ -24,6 +27,9 @@ from orchestration.strategies.monte_carlo import MonteCarlo
 _ROW = {"all": 32.0, "no_token_ids": 11.0, "answers": 11.0}
 _TOKEN = {"all": 3.0, "no_token_ids": 0.6, "answers": 0.0}
 _OUTCOME = 65.0
+
+# Strategies whose whole samples are the first n of one sequence; how early the first two stop is not known beforehand.
+_INDEPENDENT = (EarlyStopping, AdaptiveConsistency, Majority, BestOfN)
 
 # A solution in steps of this many tokens, where only the strategy knows how often it starts anew.
 _STEP = 12
@@ -110,7 +116,7 @@ def _draws(strategy: Strategy, typical: int) -> _Draws:
     n = getattr(strategy, "n", strategy.sequences)
     count = 1 if isinstance(strategy, Greedy) else int(n)
     # Most beams of every round are dropped, and each is a candidate.
-    rows = count * steps if isinstance(strategy, Beam) else count
+    rows = count * steps if isinstance(strategy, Beam | Rebase) else count
     return _Draws(count, count, count * typical, rows)
 
 
@@ -118,9 +124,9 @@ def _bound(strategy: Strategy, most: int) -> tuple[int, int] | None:
     """(sequences, tokens each) that no run of the strategy exceeds; None where nothing is known."""
     if isinstance(strategy, Greedy):
         return 1, most
-    if isinstance(strategy, Majority | BestOfN):
+    if isinstance(strategy, _INDEPENDENT):
         return strategy.n, most
-    if isinstance(strategy, Beam):
+    if isinstance(strategy, Beam | Rebase):
         # In every round each of n places may draw all that its prefix leaves, and a prefix gains a token a
         # round.
         rounds = 1 if strategy.n == 1 else min(strategy.rounds, most)
@@ -151,7 +157,7 @@ def _shared(prepared: Prepared, each: list[Need], typical: int) -> Cost:
     drawn: dict[tuple[float, float], int] = {}
     scored: dict[tuple[float, float], int] = {}
     for strategy, need in zip(prepared.strategies, each, strict=True):
-        if not isinstance(strategy, Majority | BestOfN | Beam) or (
+        if not isinstance(strategy, (*_INDEPENDENT, Beam)) or (
             isinstance(strategy, Beam) and strategy.n > 1  # a beam of one is one of these samples
         ):
             total += need.expected

@@ -6,16 +6,22 @@ It knows nothing of how texts are read. Invariant: a strategy's text begins with
 from __future__ import annotations
 
 from actors.work import Strategy
+from orchestration.strategies.adaptive_consistency import AdaptiveConsistency
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN
+from orchestration.strategies.early_stopping import EarlyStopping
 from orchestration.strategies.greedy import Greedy
 from orchestration.strategies.majority import Majority
 from orchestration.strategies.monte_carlo import MonteCarlo
+from orchestration.strategies.rebase import Rebase
 
 STRATEGIES: dict[str, type[Strategy]] = {
     "greedy": Greedy,
     "majority": Majority,
+    "early_stopping": EarlyStopping,
+    "adaptive_consistency": AdaptiveConsistency,
     "best_of_n": BestOfN,
     "beam": Beam,
+    "rebase": Rebase,
     "monte_carlo": MonteCarlo,
 }

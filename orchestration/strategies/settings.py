@@ -62,21 +62,30 @@ def check_temperature(field: str, value: object) -> float:
     At 0 all draws are one and the same, and their votes would be votes of copies; that is what `greedy` is
     for.
     """
-    number = _number(field, value)
+    number = check_number(field, value)
     if not (number > 0 and math.isfinite(number)):
         raise UserError.of(field, value, "must be above 0; one sample at temperature 0 is `greedy`")
     return number
 
 
+def check_positive(field: str, value: object) -> float:
+    """Return the number as a float; raise UserError unless it is finite and above 0."""
+    number = check_number(field, value)
+    if not (number > 0 and math.isfinite(number)):
+        raise UserError.of(field, value, "must be a finite number above 0")
+    return number
+
+
 def check_top_p(field: str, value: object) -> float:
     """Return top-p as a float; raise UserError unless it lies in (0, 1]."""
-    number = _number(field, value)
+    number = check_number(field, value)
     if not 0 < number <= 1:
         raise UserError.of(field, value, "must be above 0 and at most 1")
     return number
 
 
-def _number(field: str, value: object) -> float:
+def check_number(field: str, value: object) -> float:
+    """Return the number as a float; raise UserError for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UserError.of(field, value, "must be a number")
     return float(value)

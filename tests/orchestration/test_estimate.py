@@ -23,6 +23,14 @@ def test_independent_samples_are_shared(words: list[str]) -> None:
     assert apart.expected.policy_tokens == 2 * alone.expected.policy_tokens
 
 
+def test_strategies_that_stop_early_are_told_at_their_most(words: list[str]) -> None:
+    texts = "strategies=[early_stopping(n=16,window=4),adaptive_consistency(n=8),majority(n=16)]"
+    needs = estimate(prepared(words, texts), 10)
+    assert [need.generations for need in needs.each] == [16, 8, 16]
+    assert needs.expected == estimate(prepared(words, "strategies=[majority(n=16)]"), 10).expected
+    assert [need.worst.policy_tokens for need in needs.each if need.worst] == [16 * 40, 8 * 40, 16 * 40]
+
+
 def test_every_seed_draws_anew(words: list[str]) -> None:
     one = estimate(prepared(words, "strategies=[greedy,best_of_n(n=4)]"), 10)
     three = estimate(prepared(words, "strategies=[greedy,best_of_n(n=4)]", "seeds=[0,1,2]"), 10)

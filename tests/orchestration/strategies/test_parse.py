@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 
 from actors.errors import UserError
 from actors.work import Models, Prompt, Solution, Strategy
+from orchestration.strategies.adaptive_consistency import AdaptiveConsistency
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN
+from orchestration.strategies.early_stopping import EarlyStopping
 from orchestration.strategies.greedy import Greedy
 from orchestration.strategies.majority import Majority
 from orchestration.strategies.monte_carlo import MonteCarlo
 from orchestration.strategies.parse import parse
+from orchestration.strategies.rebase import Rebase
 from orchestration.strategies.registry import STRATEGIES
 from orchestration.strategies.selection import AGGREGATIONS
 
@@ -40,8 +43,11 @@ def beams(draw: st.DrawFn) -> Beam:
 ANY: st.SearchStrategy[Strategy] = st.one_of(
     st.just(Greedy()),
     st.builds(Majority, COUNTS, **SAMPLING),
+    st.builds(EarlyStopping, COUNTS, st.integers(2, 512), **SAMPLING),
+    st.builds(AdaptiveConsistency, COUNTS, st.floats(0.5, 1, exclude_max=True), **SAMPLING),
     st.builds(BestOfN, COUNTS, st.booleans(), st.sampled_from(AGGREGATIONS), **SAMPLING),
     beams(),
+    st.builds(Rebase, COUNTS, SAMPLING["temperature"], COUNTS, st.sampled_from(AGGREGATIONS), **SAMPLING),
     st.builds(MonteCarlo, COUNTS, COUNTS, **SAMPLING),
 )
 
@@ -69,12 +75,16 @@ def test_same_text_means_same_strategy(one: Strategy, other: Strategy) -> None:
         (" best_of_n( weighted = True, n = 16 ) ", BestOfN(16), "best_of_n(n=16)"),
         ("best_of_n(n=4,weighted=False)", BestOfN(4, weighted=False), "best_of_n(n=4,weighted=False)"),
         ("best_of_n(n=4,weighted=false)", BestOfN(4, weighted=False), "best_of_n(n=4,weighted=False)"),
+        ("early_stopping(n=16)", EarlyStopping(16), "early_stopping(n=16,window=5)"),
+        ("adaptive_consistency(n=16)", AdaptiveConsistency(16), "adaptive_consistency(n=16)"),
         ("beam(n=16,width=4)", Beam(16), "beam(n=16,width=4)"),
         ("beam(n=16)", Beam(16), "beam(n=16,width=4)"),
         ("beam(width=sqrt, n=64)", Beam(64, "sqrt"), "beam(n=64,width=sqrt)"),
         ("beam(n=4,aggregation='min')", Beam(4, aggregation="min"), "beam(n=4,width=4,aggregation=min)"),
         ("majority(n=2,temperature=1)", Majority(2), "majority(n=2)"),
         ("majority(n=2,temperature=2)", Majority(2, 2.0), "majority(n=2,temperature=2.0)"),
+        ("rebase(n=16)", Rebase(16), "rebase(n=16)"),
+        ("rebase(n=16,temperature_b=1)", Rebase(16, 1.0), "rebase(n=16,temperature_b=1.0)"),
         ("monte_carlo", MonteCarlo(), "monte_carlo(samples=16,rollouts=16)"),
     ],
 )
@@ -88,7 +98,7 @@ def test_texts(text: str, strategy: Strategy, canonical: str) -> None:
     [
         ("baem(n=4)", "no strategy 'baem' (did you mean 'beam'?)"),
         ("bestofn(n=4)", "(did you mean 'best_of_n'?)"),
-        ("xyz", "known are greedy, majority, best_of_n, beam, monte_carlo"),
+        ("xyz", "known are greedy, majority, "),
         ("beam(n=16,widht=4)", "no parameter 'widht' (did you mean 'width'?)"),
         ("greedy(n=1)", "no parameter 'n'; it takes none"),
         ("beam(n=16,aggregation=lats)", "(did you mean 'last'?)"),

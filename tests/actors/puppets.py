@@ -1,0 +1,267 @@
+"""Replicas and a disk that do nothing of themselves, and a clock that stands: a test moves them one event at a time.
+
+A replica keeps real purses and does with its orders what `PolicyReplica` does; only what it computes is made up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from actors.engines.base import EngineCounters
+from actors.leases import Lease
+from actors.ledger import Kind, Purpose, Purse
+from actors.messages import Account, Books, Commit, Finished, Orders, Report
+from actors.run_writer import RunWriter
+from actors.scheduler import Scheduler
+from actors.work import Cost, Models, Outcome, Prompt, PurseEmpty, Solution, Task
+
+ROOM = 3
+"""Tasks that a replica takes on at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A strategy that only has to have a name."""
+
+    text: str = "any"
+    uses_verifier: bool = False
+    sequences: int = 1
+
+    async def solve(self, prompt: Prompt, models: Models) -> Solution:
+        raise NotImplementedError
+
+
+class Clockwork(asyncio.SelectorEventLoop):
+    """An event loop whose time passes when it is told."""
+
+    now = 0.0
+
+    def time(self) -> float:
+        return self.now
+
+    def rest(self) -> None:
+        """Run until everybody waits."""
+        while True:
+            self.call_soon(self.stop)
+            self.run_forever()
+            if not self._ready:  # type: ignore[attr-defined]
+                return
+
+
+class Dead(Exception):
+    """What the caller of a process that died, or cannot be reached, sees."""
+
+
+@dataclass
+class Held:
+    """A lease in a replica's hands: requests that run, by what is reserved for each, and some that wait for the purse."""
+
+    lease: Lease
+    purse: Purse
+    running: list[int] = field(default_factory=list)
+    waiting: list[tuple[int, asyncio.Task[None]]] = field(default_factory=list)
+
+    def look(self) -> None:
+        """Whoever waited and was served runs."""
+        still = []
+        for amount, one in self.waiting:
+            if not one.done():
+                still.append((amount, one))
+            elif one.exception() is None:
+                self.running.append(amount)
+            else:
+                assert isinstance(one.exception(), PurseEmpty)
+        self.waiting = still
+
+
+@dataclass
+class Call:
+    """An exchange that is under way."""
+
+    orders: Orders
+    answer: asyncio.Future[Report]
+    arrived: bool = False
+
+
+class Replica:
+    """A policy replica that does nothing of itself. `burnt` are FLOPs that its engine has really used, where a request that
+    was cut off has used all that was reserved for it."""
+
+    def __init__(self, loop: Clockwork) -> None:
+        self.loop = loop
+        self.up = asyncio.Event()
+        self.up.set()
+        self.held: dict[int, Held] = {}
+        self.finished: dict[int, Finished] = {}
+        self.call: Call | None = None
+        self.strays: list[Orders] = []
+        self.life = self.burnt = 0
+
+    async def ready(self) -> None:
+        await self.up.wait()
+
+    async def restart(self) -> None:
+        self.die()
+
+    async def exchange(self, orders: Orders) -> Report:
+        if not self.up.is_set():
+            raise Dead("it is gone")
+        assert self.call is None, "two exchanges at once"
+        call = self.call = Call(orders, self.loop.create_future())
+        try:
+            return await call.answer
+        finally:
+            # Orders whose sender gave up may arrive all the same.
+            if not call.arrived and self.up.is_set():
+                self.strays.append(call.orders)
+            self.call = None
+
+    def take(self, orders: Orders) -> None:
+        """What a replica does with its orders (see `PolicyReplica.exchange`)."""
+        if orders.life < self.life:
+            return
+        self.life = orders.life
+        for number in orders.acknowledged:
+            self.finished.pop(number, None)
+        for lease in orders.leases:
+            assert lease.id not in self.held
+            self.held[lease.id] = Held(lease, Purse(lease.grant))
+        for grant in orders.grants:
+            if grant.lease in self.held:
+                self.held[grant.lease].purse.refill(grant.total)
+        self.loop.rest()
+        for number in self.held.keys() - set(orders.holds):
+            self.drop(number)
+        if orders.stop:
+            for number in tuple(self.held):
+                self.finish(number, "stopped with the run", stopped=True)
+        self.look()
+
+    def arrive(self) -> None:
+        assert self.call is not None
+        self.call.arrived = True
+        self.take(self.call.orders)
+
+    def answer(self) -> None:
+        assert self.call is not None
+        self.call.answer.set_result(self.report())
+        self.loop.rest()
+
+    def report(self) -> Report:
+        accounts = tuple(
+            Account(number, h.purse.granted, h.purse.spent, h.purse.reserved, h.purse.lacking)
+            for number, h in self.held.items()
+        )
+        wanted = max(0, ROOM - len(self.held))
+        return Report(tuple(self.finished.values()), accounts, wanted, EngineCounters(0, 0, 0.0, 0))
+
+    def look(self) -> None:
+        self.loop.rest()
+        for held in self.held.values():
+            held.look()
+
+    def ask(self, number: int, amount: int) -> None:
+        held = self.held[number]
+        held.waiting.append((amount, self.loop.create_task(held.purse.reserve(amount))))
+        self.look()
+
+    def serve(self, number: int, share: float, purpose: Purpose, kind: Kind) -> None:
+        """The oldest request of a lease comes to its end."""
+        held = self.held[number]
+        amount = held.running.pop(0)
+        took = int(share * amount)
+        held.purse.settle(amount, took, purpose, kind)
+        self.burnt += took
+        self.look()
+
+    def drop(self, number: int) -> Held:
+        """Stop working on a lease; what runs is cut off."""
+        held = self.held.pop(number)
+        for _, one in held.waiting:
+            one.cancel()
+        self.burnt += sum(held.running)
+        return held
+
+    def finish(self, number: int, error: str = "", *, stopped: bool = False) -> None:
+        held = self.drop(number)
+        lease = held.lease
+        self.finished[number] = Finished(
+            lease=number,
+            attempt=lease.attempt,
+            task_id=lease.task.id,
+            outcomes=() if error else outcomes(lease.task),
+            entries=held.purse.entries,
+            error=error,
+            stopped=stopped,
+        )
+
+    def die(self) -> None:
+        for number in tuple(self.held):
+            self.drop(number)
+        self.finished.clear()
+        self.strays.clear()
+        self.life = 0
+        self.up.clear()
+        if self.call is not None and not self.call.answer.done():
+            self.call.answer.set_exception(Dead("it died"))
+
+
+def outcomes(task: Task) -> tuple[Outcome, ...]:
+    return tuple(
+        Outcome(key, task.prompt.id, "any", 0, "answered", "", "4", 1, 0, 0, Cost(), Cost(), 0.0)
+        for key in task.keys
+    )
+
+
+class Disk:
+    """The run writer as the scheduler sees it. While it is `slow`, a commit waits until it is let through."""
+
+    def __init__(self, loop: Clockwork, writer: RunWriter) -> None:
+        self.loop, self.writer = loop, writer
+        self.slow = False
+        self.waiting: tuple[Commit, asyncio.Future[list[str]]] | None = None
+        self.written = 0
+
+    async def books(self) -> Books:
+        return self.writer.books()
+
+    async def commit(self, commit: Commit) -> list[str]:
+        if not self.slow:
+            return self.write(commit)
+        assert self.waiting is None, "two commits at once"
+        answer = self.loop.create_future()
+        self.waiting = commit, answer
+        try:
+            return await answer
+        finally:
+            self.waiting = None
+
+    def write(self, commit: Commit) -> list[str]:
+        self.written += 1
+        return self.writer.commit(commit)
+
+    def leave(self) -> None:
+        """The writer's process ends, as it stands."""
+        self.writer._log.close()
+        self.writer._lock._file.close()
+
+    def let_through(self, *, told: bool) -> None:
+        assert self.waiting is not None
+        commit, answer = self.waiting
+        missing = self.write(commit)
+        if told:
+            answer.set_result(missing)
+
+
+class Watched(Scheduler):
+    """Notes why it buries replicas: a mistake of its own counts as a death there."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.reasons: list[str] = []
+
+    async def _bury(self, name: str, reason: str) -> None:
+        self.reasons.append(reason)
+        await super()._bury(name, reason)

@@ -308,7 +308,8 @@ class TaskModels:
     policy: TaskPolicy
     verifier: TaskVerifier
     reader: TokenReader
+    seed: int
 
     @classmethod
     def of(cls, bench: TaskBench, meter: Meter) -> TaskModels:
-        return cls(TaskPolicy(bench, meter), TaskVerifier(bench, meter), bench.reader)
+        return cls(TaskPolicy(bench, meter), TaskVerifier(bench, meter), bench.reader, bench.seed)

@@ -99,6 +99,10 @@ class Models(Protocol):
     @property
     def reader(self) -> Reader: ...
 
+    @property
+    def seed(self) -> int:
+        """The run seed: a strategy's own random choices derive from it, the strategy's text and the prompt's id."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:

@@ -18,6 +18,7 @@ from orchestration.strategies.early_stopping import EarlyStopping
 from orchestration.strategies.greedy import Greedy
 from orchestration.strategies.majority import Majority
 from orchestration.strategies.monte_carlo import MonteCarlo
+from orchestration.strategies.particle_filtering import ParticleFiltering
 from orchestration.strategies.rebase import Rebase
 
 # Bytes on disk in zstd Parquet: of a candidate's row (with its samples' and scores' rows, whose keys no compression makes
@@ -116,7 +117,7 @@ def _draws(strategy: Strategy, typical: int) -> _Draws:
     n = getattr(strategy, "n", strategy.sequences)
     count = 1 if isinstance(strategy, Greedy) else int(n)
     # Most beams of every round are dropped, and each is a candidate.
-    rows = count * steps if isinstance(strategy, Beam | Rebase) else count
+    rows = count * steps if isinstance(strategy, Beam | Rebase | ParticleFiltering) else count
     return _Draws(count, count, count * typical, rows)
 
 
@@ -126,7 +127,7 @@ def _bound(strategy: Strategy, most: int) -> tuple[int, int] | None:
         return 1, most
     if isinstance(strategy, _INDEPENDENT):
         return strategy.n, most
-    if isinstance(strategy, Beam | Rebase):
+    if isinstance(strategy, Beam | Rebase | ParticleFiltering):
         # In every round each of n places may draw all that its prefix leaves, and a prefix gains a token a
         # round.
         rounds = 1 if strategy.n == 1 else min(strategy.rounds, most)

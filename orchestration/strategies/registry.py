@@ -13,6 +13,7 @@ from orchestration.strategies.early_stopping import EarlyStopping
 from orchestration.strategies.greedy import Greedy
 from orchestration.strategies.majority import Majority
 from orchestration.strategies.monte_carlo import MonteCarlo
+from orchestration.strategies.particle_filtering import ParticleFiltering
 from orchestration.strategies.rebase import Rebase
 
 STRATEGIES: dict[str, type[Strategy]] = {
@@ -23,5 +24,6 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "best_of_n": BestOfN,
     "beam": Beam,
     "rebase": Rebase,
+    "particle_filtering": ParticleFiltering,
     "monte_carlo": MonteCarlo,
 }

@@ -19,10 +19,14 @@ from actors.ledger import Purse
 from actors.reader import TokenReader
 from actors.verifying import CallLost
 from actors.work import Cost, Prompt, PurseEmpty, Sample, Sampling, Solution, Strategy
+from orchestration.strategies.adaptive_consistency import AdaptiveConsistency
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN
+from orchestration.strategies.early_stopping import EarlyStopping
 from orchestration.strategies.greedy import Greedy
 from orchestration.strategies.majority import Majority
+from orchestration.strategies.particle_filtering import ParticleFiltering
+from orchestration.strategies.rebase import Rebase
 
 from .tiny import MAX_TOKENS, make_bench, make_task
 
@@ -178,6 +182,7 @@ async def test_seed_problem_and_sampling_take_part_in_the_draw(table: Any) -> No
     assert drawn not in (cooler, narrower)
     await models.policy.sample((), (0,), one_step=True)
     assert len({request.seed for request in one.engine.requests}) == 4
+    assert again.models().seed == 1
 
 
 async def test_a_step_is_asked_for_with_the_very_ids_of_prompt_and_steps_before_it(table: Any) -> None:
@@ -341,7 +346,7 @@ async def test_a_beam_is_attributed_every_token_of_its_tree_once(table: Any) -> 
 @pytest.mark.parametrize("unit", ["paper", "exact"])
 async def test_every_request_is_sent_with_its_worst_case_set_aside(table: Any, unit: Unit) -> None:
     one = table(unit=unit)
-    await one.solve(Beam(4, 2), BestOfN(3), Greedy())
+    await one.solve(Beam(4, 2), BestOfN(3), Greedy(), Rebase(4), ParticleFiltering(4))
     for request, reserved in zip(one.engine.requests, one.engine.reserved, strict=True):
         context, most = len(request.token_ids), request.max_tokens
         assert context - len(PROMPT.token_ids) + most == MAX_TOKENS
@@ -438,7 +443,20 @@ async def test_what_is_cancelled_stops_and_leaves_nothing_reserved(table: Any) -
 
 
 @pytest.mark.parametrize(
-    "strategy", [Greedy(), Majority(4), BestOfN(4), Beam(4, 2), Beam(6, 6), Beam(1, 1)], ids=lambda s: s.text
+    "strategy",
+    [
+        Greedy(),
+        Majority(4),
+        EarlyStopping(5, window=2),
+        AdaptiveConsistency(6),
+        BestOfN(4),
+        Beam(4, 2),
+        Beam(6, 6),
+        Beam(1, 1),
+        Rebase(4),
+        ParticleFiltering(4),
+    ],
+    ids=lambda s: s.text,
 )
 @pytest.mark.parametrize("unit", ["paper", "exact"])
 async def test_with_the_purse_empty_a_strategy_answers_with_what_it_has(
@@ -464,7 +482,7 @@ async def test_with_the_purse_empty_a_strategy_answers_with_what_it_has(
             answered.append(False)
         else:
             assert solution.candidates
-            assert 1 <= solution.generations <= strategy.sequences
+            assert 1 <= solution.generations <= getattr(strategy, "n", 1)
             readable = {c.answer for c in solution.candidates if c.kept and c.answer is not None}
             assert solution.answer in readable or not readable
             answered.append(True)

@@ -128,6 +128,7 @@ class FakeModels:
     policy: FakePolicy
     verifier: FakeVerifier
     reader: FakeReader = field(default_factory=FakeReader)
+    seed: int = 0
 
 
 def models(

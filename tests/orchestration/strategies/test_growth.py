@@ -10,6 +10,7 @@ from actors.errors import UserError
 from actors.work import PurseEmpty, Solution, Strategy
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN
+from orchestration.strategies.particle_filtering import ParticleFiltering
 from orchestration.strategies.rebase import Rebase
 from orchestration.strategies.selection import weighted
 
@@ -21,6 +22,10 @@ SEARCHES: list[Strategy] = [
     Rebase(7, temperature_b=1.0),
     Rebase(16, temperature_b=0.01, rounds=3),
     Rebase(8, aggregation="min"),
+    ParticleFiltering(4),
+    ParticleFiltering(16),
+    ParticleFiltering(7, softmax_temperature=0.2, weighted=False),
+    ParticleFiltering(8, rounds=3, aggregation="mean"),
 ]
 every_search = pytest.mark.parametrize("strategy", SEARCHES, ids=lambda s: s.text)
 
@@ -232,7 +237,7 @@ async def test_model_that_never_ends_stops_at_the_last_round(strategy: Strategy)
     assert solution.answer == weighted(solution.candidates)
 
 
-@pytest.mark.parametrize("strategy", [Rebase(1)], ids=lambda s: s.text)
+@pytest.mark.parametrize("strategy", [Rebase(1), ParticleFiltering(1)], ids=lambda s: s.text)
 async def test_n_of_one_is_one_sample(strategy: Strategy) -> None:
     for seed in range(10):
         search, sample = models(seed), models(seed)
@@ -240,7 +245,7 @@ async def test_n_of_one_is_one_sample(strategy: Strategy) -> None:
         assert search.policy.requests == sample.policy.requests
 
 
-@pytest.mark.parametrize("strategy", [Rebase(16)], ids=lambda s: s.text)
+@pytest.mark.parametrize("strategy", [Rebase(16), ParticleFiltering(16)], ids=lambda s: s.text)
 async def test_first_steps_are_shared_with_beams_of_all_n(strategy: Strategy) -> None:
     search, beam = models(5), models(5)
     await solve(strategy, search)

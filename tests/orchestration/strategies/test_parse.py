@@ -21,6 +21,7 @@ from orchestration.strategies.greedy import Greedy
 from orchestration.strategies.majority import Majority
 from orchestration.strategies.monte_carlo import MonteCarlo
 from orchestration.strategies.parse import parse
+from orchestration.strategies.particle_filtering import ParticleFiltering
 from orchestration.strategies.rebase import Rebase
 from orchestration.strategies.registry import STRATEGIES
 from orchestration.strategies.selection import AGGREGATIONS
@@ -47,6 +48,15 @@ ANY: st.SearchStrategy[Strategy] = st.one_of(
     st.builds(AdaptiveConsistency, COUNTS, st.floats(0.5, 1, exclude_max=True), **SAMPLING),
     st.builds(BestOfN, COUNTS, st.booleans(), st.sampled_from(AGGREGATIONS), **SAMPLING),
     beams(),
+    st.builds(
+        ParticleFiltering,
+        COUNTS,
+        SAMPLING["temperature"],
+        st.booleans(),
+        COUNTS,
+        st.sampled_from(AGGREGATIONS),
+        **SAMPLING,
+    ),
     st.builds(Rebase, COUNTS, SAMPLING["temperature"], COUNTS, st.sampled_from(AGGREGATIONS), **SAMPLING),
     st.builds(MonteCarlo, COUNTS, COUNTS, **SAMPLING),
 )
@@ -83,6 +93,7 @@ def test_same_text_means_same_strategy(one: Strategy, other: Strategy) -> None:
         ("beam(n=4,aggregation='min')", Beam(4, aggregation="min"), "beam(n=4,width=4,aggregation=min)"),
         ("majority(n=2,temperature=1)", Majority(2), "majority(n=2)"),
         ("majority(n=2,temperature=2)", Majority(2, 2.0), "majority(n=2,temperature=2.0)"),
+        ("particle_filtering(n=4)", ParticleFiltering(4), "particle_filtering(n=4)"),
         ("rebase(n=16)", Rebase(16), "rebase(n=16)"),
         ("rebase(n=16,temperature_b=1)", Rebase(16, 1.0), "rebase(n=16,temperature_b=1.0)"),
         ("monte_carlo", MonteCarlo(), "monte_carlo(samples=16,rollouts=16)"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import subprocess
 import sys
 import textwrap
@@ -142,25 +141,37 @@ def test_a_limit_of_the_system_is_met_in_the_middle(tmp_path: Path, limit: int, 
     assert sorted(column(tmp_path, "outcomes", "key")) == sorted(found | {"more/greedy", "more/majority"})
 
 
-def test_what_was_left_over_is_not_written_later(tmp_path: Path) -> None:
-    """The rest of a line that was cut off must not follow once there is room: the next writer has counted it as lost."""
-    folder = make_folder(tmp_path / "run")
-    writer = take(folder, None, LIFE[0])
-    assert writer is not None
-    writer.commit(LIFE[1].commit)
-    [segment] = (folder / "log").iterdir()
+LEFT_OVER = """
+    import resource, sys
+    from pathlib import Path
+    from actors.errors import UserError
+    from actors.run_writer import RunWriter
+    from tests.actors.folders import settle
+
+    writer = RunWriter(Path(sys.argv[1]), None)
+    settle(writer, "a")
+    [segment] = (Path(sys.argv[1]) / "log").iterdir()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (segment.stat().st_size + 100, limits[1]))
     try:
-        with pytest.raises(UserError, match="make room"):
-            settle(writer, "t0")
-    finally:
+        settle(writer, "b")
+    except UserError:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     torn = segment.read_bytes()
-    assert not torn.endswith(b"\n")
+    print(torn.endswith(b"\\n"))
     writer.close()
     del writer
-    assert segment.read_bytes() == torn
+    print(segment.read_bytes() == torn)
+"""
+
+
+def test_what_was_left_over_is_not_written_later(tmp_path: Path) -> None:
+    """The rest of a line that was cut off must not follow once there is room: the next writer has counted it as lost."""
+    words = [sys.executable, "-c", textwrap.dedent(LEFT_OVER), str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert (done.stderr, done.stdout.split()) == ("", ["False", "True"])
+    with opened(tmp_path):
+        assert set(read_done(tmp_path)) == {"a/greedy", "a/majority"}
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from actors.leases import Hold
@@ -61,7 +62,7 @@ def after(steps: tuple[Step, ...], state: State) -> State:
 
 def raw(folder: Path, name: str) -> list[dict[str, Any]]:
     """Rows of a table's parts that count and of the log, doubles and all."""
-    rows = [row for part in parts(folder, name) for row in pq.read_table(part).to_pylist()]
+    rows = [row for part in parts(folder, name) for row in pq.ParquetFile(part).read().to_pylist()]
     return rows + [row for record in live_records(folder) for row in record.get(name, ())]
 
 
@@ -130,7 +131,7 @@ def go_on(folder: Path, before: State) -> None:
         stage(writer, task, 9)
         assert writer.commit(Commit(settled=(settled(task, 99, 9, lease),))) == []
     writer.close()
-    state = read(folder)
+    state = glance(folder)
     assert state.ended == set(TASKS)
     assert state.open == {}
     done = Counter((task, 9, "policy", "kept", 99) for task in left)
@@ -144,7 +145,11 @@ def check_finished(folder: Path) -> None:
     assert not list(folder.rglob("*.tmp"))
     whole = {number_of(path) for path in (folder / "outcomes").iterdir()}
     assert all(number_of(path) in whole for name in TABLES for path in (folder / name).iterdir())
-    assert set(Run(folder).outcomes()["correct"].to_pylist()) == {True}
+    run = Run(folder)
+    outcomes = run.outcomes()
+    assert len(outcomes) == 2 * len(TASKS)
+    assert set(outcomes["correct"].to_pylist()) == {True}
+    drawn = outcomes.filter(pc.equal(outcomes["state"], "answered"))
+    assert sorted(run.candidates()["key"].to_pylist()) == sorted(drawn["key"].to_pylist())
     library = SampleLibrary([folder])
-    drawn = [task for task in TASKS if library.prior(task).samples]
-    assert [task for task in TASKS if library.prior(task).scores] == drawn
+    assert len(library) == len(set(drawn["problem_id"].to_pylist()))

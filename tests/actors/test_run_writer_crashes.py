@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -108,25 +109,24 @@ def test_a_death_while_recovering_from_a_death(
     """The first died with leases open, a part of each table but `outcomes` made, and two segments of the log that count."""
     first = [at for at, (name, _) in enumerate(operations, 1) if name == "rename"][4]
 
-    def dead(name: str) -> tuple[Path, State]:
-        folder = make_folder(tmp_path / name)
-        mortals.die(folder, first)
-        assert sorted(path.name for path in (folder / "log").iterdir()) == [
-            "segment-000001.jsonl",
-            "segment-000002.jsonl",
-        ]
-        assert not list((folder / "outcomes").glob("*.parquet"))
-        assert list((folder / "candidates").glob("*.parquet"))
-        return folder, read(folder)
+    dead = make_folder(tmp_path / "dead")
+    mortals.die(dead, first)
+    assert sorted(path.name for path in (dead / "log").iterdir()) == [
+        "segment-000001.jsonl",
+        "segment-000002.jsonl",
+    ]
+    assert not list((dead / "outcomes").glob("*.parquet"))
+    assert list((dead / "candidates").glob("*.parquet"))
+    found = read(dead)
+    assert found.open
 
     recovery = LIFE.index(Step("open"), 1)
-    folder, found = dead("whole")
-    assert found.open
-    second = undisturbed(mortals, folder, recovery, found)
+    whole = shutil.copytree(dead, tmp_path / "whole")
+    second = undisturbed(mortals, whole, recovery, found)
     deaths = [at for at, (_, weak) in enumerate(second, 1) if loss in weak]
     assert len(deaths) > 8
     for at in deaths:
-        folder, found = dead(f"{at}-{second[at - 1][0]}")
+        folder = shutil.copytree(dead, tmp_path / f"{at}-{second[at - 1][0]}")
         told, begun = mortals.die(folder, at, loss, recovery, found)
         again = read(folder)
         check_between(again, told, begun)

@@ -1,0 +1,186 @@
+"""What README and docs name exists: links, anchors, settings, options, strategies, files, commands and targets.
+
+That their commands and scripts run is tests/test_docs_run.py's, the rows of docs/errors.md are
+tests/orchestration/test_bad_input.py's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from actors.errors import UserError
+from actors.ledger import Kind, Purpose
+from actors.schema import TABLES
+from orchestration.api import settings_of
+from orchestration.commands.compose import CONF, groups, options
+from orchestration.commands.main import COMMANDS
+from orchestration.settings import flatten
+from orchestration.strategies.parse import parse
+from orchestration.strategies.registry import STRATEGIES
+from orchestration.strategies.selection import AGGREGATIONS
+from orchestration.training.prm_job import PrmJob
+from tests.documents import (
+    PAGES,
+    ROOT,
+    anchors,
+    blocks,
+    commands,
+    examples,
+    helps,
+    links,
+    name_of,
+    prose,
+    spans,
+)
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
+
+README, HOW = PAGES[0], ROOT / "docs" / "how-it-works.md"
+# What a run, a model's folder or a user's own disk holds, and no checkout.
+OF_RUNS = {
+    *TABLES,
+    "problems",
+    "report",
+    "log",
+    "config.yaml",
+    "run.json",
+    "status.json",
+    "quarantined.jsonl",
+    "runs",
+}
+OF_MODELS = {"config.json", "value_head.json", "pytorch_model.bin", "model.safetensors", "training.json"}
+OF_USERS = {"problems.jsonl", ".venv"}
+_ENDINGS = r"md|py|yaml|json|jsonl|png|toml|safetensors|bin|parquet"
+
+
+def settings() -> set[str]:
+    """Every key that `evaluate` or `train prm` takes, with the names of what holds several."""
+    trees = [
+        yaml.safe_load((CONF / group / f"{option}.yaml").read_text())
+        for group in groups("evaluate")
+        for option in options(group)
+    ]
+    keys = {f"{group}.{key}" for group, tree in _named(trees) for key in flatten(tree)}
+    keys |= set(flatten(dataclasses.asdict(settings_of()))) | set(flatten(dataclasses.asdict(PrmJob())))
+    return keys | {".".join(key.split(".")[:depth]) for key in keys for depth in (1, 2)}
+
+
+def _named(trees: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    names = [group for group in groups("evaluate") for _ in options(group)]
+    return list(zip(names, trees, strict=True))
+
+
+@every_page
+def test_links_and_images_lead_somewhere(page: Path) -> None:
+    for target in links(page):
+        if target.startswith("https://"):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.is_file(), target
+        assert not anchor or anchor in anchors(file), target
+
+
+@every_page
+def test_settings_in_the_text_exist(page: Path) -> None:
+    known, chosen = settings(), groups("evaluate")
+    for span in spans(page):
+        for word in span.split():
+            found = re.fullmatch(r"([a-z_]+(?:\.[a-z_]+)*)=(.*)", word) or re.fullmatch(
+                rf"((?:{'|'.join(chosen)})(?:\.[a-z_]+)+)()", word
+            )
+            if found is None or word == "key=value" or word.endswith(".yaml"):
+                continue
+            assert found[1] in known or found[1] in AS_PARAMETERS, f"{word} in {span}"
+            if found[1] in chosen and found[2] != "...":
+                assert found[2] in options(found[1]), span
+
+
+# Parameters of strategies that the text names by themselves.
+AS_PARAMETERS = {field.name for kind in STRATEGIES.values() for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+
+
+def test_a_setting_that_is_not_there_would_be_found() -> None:
+    known = settings()
+    assert {"dataset.path", "cluster.grace", "policy.prompt.chat", "training.width", "cluster"} <= known
+    assert not {"dataset.cuont", "cluster.patience", "width.training"} & known
+
+
+@every_page
+def test_strategies_parse(page: Path) -> None:
+    code = [*spans(page), *(block.text for block in blocks(page))]
+    for text in re.findall(rf"\b(?:{'|'.join(STRATEGIES)})\([^()]*=[^()]*\)", "\n".join(code)):
+        parse(text)
+    for text in re.findall(r"^\| (?:~ )?(\w+\([^|]*\)|greedy) \|", page.read_text(), re.MULTILINE):
+        parse(text)
+
+
+def test_a_strategy_with_a_misspelt_parameter_would_be_found() -> None:
+    with pytest.raises(UserError, match="did you mean 'width'"):
+        parse("beam(n=4,widht=2)")
+
+
+def test_the_table_of_strategies_has_each_and_no_other() -> None:
+    rows = re.findall(r"^\| `(\w+)(?:\(.*?\))?` \|", README.read_text(), re.MULTILINE)
+    assert rows == list(STRATEGIES)
+    said = re.search(r"become one by `aggregation`: (.*)\.$", README.read_text(), re.MULTILINE)
+    assert said is not None
+    assert set(re.findall(r"`(\w+)`", said[1])) == set(AGGREGATIONS)
+
+
+@every_page
+def test_files_and_folders_in_the_text_exist(page: Path) -> None:
+    for span in spans(page):
+        if not re.fullmatch(rf"[\w.-]+/|[\w./-]+/[\w./-]+|[\w-]+\.(?:{_ENDINGS})", span):
+            continue
+        first = span.split("/")[0]
+        if first not in OF_RUNS | OF_MODELS | OF_USERS:
+            assert (ROOT / span).exists(), span
+
+
+@every_page
+def test_commands_and_targets_in_the_text_exist(page: Path) -> None:
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    marks = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["markers"]
+    for span in spans(page):
+        words = span.split()
+        if words[0] == "flopwise" and len(words) > 1:
+            assert words[1] in COMMANDS, span
+        elif words[0] == "make":
+            assert words[1] in targets, span
+        elif words[:2] == ["pytest", "-m"]:
+            assert any(mark.startswith(f"{words[2]}:") for mark in marks), span
+
+
+def test_how_it_works_lists_every_table_purpose_and_kind() -> None:
+    text = prose(HOW)
+    listed = set(re.findall(r"`(\w+)/`", text))
+    assert set(TABLES) <= listed
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == set(Kind.__args__)  # type: ignore[attr-defined]
+    for purpose in Purpose.__args__:  # type: ignore[attr-defined]
+        assert f"`{purpose}`" in text
+
+
+def test_every_help_with_examples_is_read_as_it_is_printed() -> None:
+    found = {where: examples(text) for where, text in helps().items()}
+    assert {"conf/evaluate.yaml", "conf/report.yaml", "conf/show.yaml", "conf/train/prm.yaml"} <= set(found)
+    for where, text in helps().items():
+        assert len(found[where]) == len(
+            re.findall(r"^  (?:flopwise|jq) ", text.partition("Examples:")[2], re.MULTILINE)
+        )
+        assert all(one.startswith(("flopwise ", "jq ")) for one in found[where])
+
+
+def test_the_short_way_is_short() -> None:
+    """Two commands do everything, and a driver script has fewer than fifteen lines."""
+    first = commands(blocks(README)[0].text)
+    assert first == ["make run", "make test"]
+    [script] = [block.text for block in blocks(README) if block.language == "python"]
+    assert len(script.strip().splitlines()) < 15

@@ -1,0 +1,308 @@
+"""Every command and script of README, docs and the examples that `--help` prints, run in the order in which they stand.
+
+All share one folder, as a reader's terminal would: what a page builds on is there. A command runs as it is written unless
+`SMALLER` has words to append to it, which make it small or name what only a reader has; words for a command that no page
+shows fail a test. Of output, what has to be there is checked, never figures. It knows no command that is not on a page.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow.compute as pc
+import pytest
+import ray
+import torch
+from transformers import AutoTokenizer
+
+from actors.placement import start_ray
+from orchestration.api import Run
+from orchestration.commands.main import main
+from tests.documents import PAGES, ROOT, Block, blocks, commands, examples, helps, name_of
+
+
+@dataclass(frozen=True, slots=True)
+class Smaller:
+    """Words that are appended to a command, which a later word overrides, and why it does not run as it stands."""
+
+    words: str
+    why: str
+
+
+MINUTES = "its full size takes minutes"
+HOURS = "its full size takes an hour"
+OWN = "/models/mine stands for a reader's model; this one knows arithmetic, and its lines end in one newline"
+SMALL_RUN = "flopwise evaluate 'strategies=[greedy,majority(n=16),beam(n=16,width=4)]' dataset.count=50 folder=runs/small"
+PLAIN = (
+    "flopwise train prm runs/plain/model training.language_weight=0 training.likelihood=false training.width=0 "
+    "training.train_backbone=true"
+)
+POLICY = "problems=200 tokenizer_problems=200 validation_problems=10 vocabulary=300 shape.layers=1"
+EPOCHS = "replicas=1 training.language_epochs=1 training.value_epochs=1 training.held_out_share=0.3"
+PARTS = """'parts=[{problems: 16, seed: 1, strategy: majority(n=2), use: language},
+    {problems: 12, seed: 2, strategy: "monte_carlo(samples=3,rollouts=2)", use: value}]'"""
+PART = """'parts=[{problems: 12, seed: 1, strategy: "monte_carlo(samples=3,rollouts=2)"}]'"""
+
+SMALLER = {
+    "flopwise evaluate": Smaller("dataset.count=2", MINUTES),
+    "flopwise evaluate budget.flops=1e12 folder=runs/tight": Smaller("dataset.count=2", MINUTES),
+    "flopwise evaluate 'seeds=[0,1,2]' folder=runs/seeds": Smaller("dataset.count=2", MINUTES),
+    SMALL_RUN: Smaller("dataset.count=2", MINUTES),
+    "flopwise evaluate 'strategies=[greedy,majority(n=64),beam(n=16,width=4)]' dataset.count=100 folder=runs/small": Smaller(
+        "dataset.count=3", MINUTES
+    ),
+    "flopwise evaluate 'strategies=[best_of_n(n=16)]' dataset.count=50 folder=runs/other 'reuse=[runs/small]'": Smaller(
+        "dataset.count=2", MINUTES
+    ),
+    "flopwise evaluate folder=runs/long dataset.count=500 ": Smaller(
+        "dataset.count=3 cluster.policy.replicas=1", MINUTES
+    ),
+    "flopwise evaluate dataset=table dataset.path=problems.jsonl policy=chat policy.path=/models/mine verifier=none folder=runs/own "
+    "folder=runs/own 'strategies=[greedy,majority(n=8)]'": Smaller("policy.path=models/mine 'policy.delimiter=\"\\n\"'", OWN),
+    "flopwise train policy runs/policy": Smaller(POLICY, MINUTES),
+    "flopwise train policy runs/tiny problems=5000 shape.width=64": Smaller(POLICY, MINUTES),
+    "flopwise train prm runs/prm/model": Smaller(f"{PARTS} {EPOCHS}", HOURS),
+    PLAIN: Smaller(f"{PARTS} {EPOCHS}", HOURS),
+    "flopwise train prm runs/few/model runs=runs/few 'parts=[{problems: 200, ": Smaller(
+        f"{PART} {EPOCHS}", MINUTES
+    ),
+    "flopwise train prm runs/mine/model policy=/models/mine dataset=gsm_symbolic ": Smaller(
+        f"policy=models/mine dataset=arithmetic 'delimiter=\"\\n\"' {PART} {EPOCHS}", f"{MINUTES}; {OWN}"
+    ),
+}
+"""By the command as a page shows it; a key that ends in a space is the beginning of one, cut where the rest says nothing."""
+
+# Pages that speak of a run which another page makes.
+BUILD_ON = dict.fromkeys(
+    ("conf/report.yaml", "conf/show.yaml", "flopwise status --help"), "flopwise evaluate"
+)
+
+Page = tuple[str, list[Block | str]]
+
+
+def pages() -> list[Page]:
+    """Every page with what is to be run of it, in its order: commands as text, other blocks as they are."""
+    found: list[Page] = []
+    for page in PAGES:
+        parts: list[Block | str] = []
+        for block in blocks(page):
+            parts += commands(block.text) if block.language == "sh" else [block]
+        found.append((name_of(page), parts))
+    return found + [(where, list(examples(text))) for where, text in helps().items()]
+
+
+def smaller(command: str) -> tuple[str, Smaller] | None:
+    """What is appended to a command, with its key."""
+    found = [
+        (key, one)
+        for key, one in SMALLER.items()
+        if command == key or (key.endswith(" ") and command.startswith(key))
+    ]
+    assert len(found) < 2, command
+    return found[0] if found else None
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with what a reader has: problems and a model of their own; and one Ray for all commands."""
+    folder = tmp_path_factory.mktemp("reader")
+    rows = [{"question": "12 + 7 = ?", "answer": "19"}, {"question": "40 - 3 + 5 = ?", "answer": "42"}]
+    (folder / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    mine = folder / "models" / "mine"
+    shutil.copytree(ROOT / "models" / "policy", mine)
+    tokenizer = AutoTokenizer.from_pretrained(mine)
+    tokenizer.chat_template = "{{ bos_token }}{% for turn in messages if turn['role'] == 'user' %}{{ turn['content'] + '\n' }}{% endfor %}"
+    tokenizer.save_pretrained(mine)
+    config = json.loads((mine / "config.json").read_text())
+    # As long as a reader's model would be; positions are computed, not learnt.
+    (mine / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 4096}))
+    threads = torch.get_num_threads()
+    start_ray(cpus=4)
+    yield folder
+    ray.shutdown()
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(("where", "parts"), pages(), ids=[where for where, _ in pages()])
+def test_a_page_does_what_it_says(
+    where: str,
+    parts: list[Block | str],
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(place)
+    if where in BUILD_ON and not Path("runs/evaluate").exists():
+        run_command(BUILD_ON[where])
+    capsys.readouterr()
+    for part in parts:
+        if isinstance(part, str):
+            run_command(part)
+        else:
+            LANGUAGES[part.language](part.text)
+    if where in CHECKS:
+        CHECKS[where](capsys.readouterr().out)
+
+
+def run_command(command: str) -> None:
+    """Run what a page shows; a program that is not ours is run where it is there, as far as a test may."""
+    words = shlex.split(command)
+    if words[0] == "flopwise":
+        found = smaller(command)
+        more = shlex.split(found[1].words.replace("\n", "")) if found else []
+        more = [word for word in more if word]
+        assert main([one_of_the_run(word) for word in words[1:]] + more) == 0, command
+    elif words[0] == "make":
+        # What its targets run is checked elsewhere or takes minutes: that they are there, and what they would run.
+        subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, check=True, capture_output=True)
+    elif words[0] == "jq":
+        value = json.loads(Path(words[2]).read_text())
+        for name in words[1].removeprefix(".").split("."):
+            value = value[name]
+    else:
+        raise AssertionError(f"nothing runs this: {command}")
+
+
+def one_of_the_run(word: str) -> str:
+    """A problem of runs/evaluate for the one that stands for any."""
+    if not re.fullmatch(r"legs-0123456789abcdef", word):
+        return word
+    problem: str = Run("runs/evaluate").problems()["problem_id"][0].as_py()
+    return problem
+
+
+def run_script(text: str) -> None:
+    """A script in a process of its own; the model that it names is the reader's, here with pickled weights."""
+    if "/models/mine" in text:
+        text = text.replace("/models/mine", str(pickled()))
+    done = subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
+
+
+def pickled() -> Path:
+    """The reader's model as `pytorch_model.bin`."""
+    from safetensors.torch import load_file
+
+    folder = Path("models/pickled").absolute()
+    shutil.copytree("models/mine", folder)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    return folder
+
+
+def run_query(text: str) -> None:
+    found = duckdb.sql(text)
+    assert found.fetchall()
+    print(found)
+
+
+LANGUAGES: dict[str, Callable[[str], None]] = {"python": run_script, "sql": run_query}
+
+
+def check_readme(said: str) -> None:
+    assert "FLOPs (paper)" in said  # the dry run
+    rows = re.findall(r"^(\S+) +\S+  \S+ FLOPs a problem$", said, re.MULTILINE)
+    assert {"greedy", "majority(n=8)", "beam(n=4,width=4)"} <= set(rows)  # the driver script
+    assert len(re.findall(r"^(?:legs|sums)-\w+ .* (?:True|False) \d+$", said, re.MULTILINE)) == 60
+    assert {path.name for path in Path("runs/small/report").iterdir()} >= {
+        "report.md",
+        "table.csv",
+        "table.parquet",
+    }
+    assert list(Path("runs/evaluate/report").glob("*.png"))
+    tight = Run("runs/tight")
+    assert 0 < sum(entry.flops for entry in tight.books()) <= 1e12
+    seeds = Run("runs/seeds").outcomes()
+    assert sorted(pc.unique(seeds["seed"]).to_pylist()) == [0, 1, 2]
+    assert "runs/small: finished" in said
+    assert "FLOPs settled" in said
+    problems = Run("runs/small").problems()["problem_id"].to_pylist()
+    assert all(re.search(rf"^{problem} ", said, re.MULTILINE) for problem in problems)  # show
+    for name in ("strategies", "dataset.count", "seeds", "reuse"):
+        assert re.search(rf"^  {name}=", said, re.MULTILINE)  # help
+
+
+def check_how_it_works(said: str) -> None:
+    text = (ROOT / "docs" / "how-it-works.md").read_text()
+    small, other = Run("runs/small"), Run("runs/other")
+    [table] = re.findall(r"\| what \| holds \|\n\|---\|---\|\n(.*?)\n\n", text, re.DOTALL)
+    for names in re.findall(r"^\| (.*?) \|", table, re.MULTILINE):
+        for name in re.findall(r"`(.+?)`", names):
+            # Written where a file of problems has rows that are none.
+            assert (small.folder / name).exists() or name == "quarantined.jsonl", name
+    # It went on: the first command's outcomes were not made again, and its 16 samples not drawn again.
+    first, second = small.info["sessions"][0], small.info["sessions"][-1]
+    assert second["outcomes"] == small.outcomes().num_rows - first["outcomes"] == 5
+    whole = "start = 0 AND len(place) = 1 AND finish_reason <> 'stop'"
+    found = duckdb.sql(
+        f"SELECT problem_id, count(*) FROM 'runs/small/samples/*.parquet' WHERE {whole} GROUP BY ALL"
+    )
+    assert [count for _, count in found.fetchall()] == [65] * 3  # 64, and the greedy one
+    # The last drew nothing, and paid for scores alone.
+    assert {entry.purpose for entry in other.books()} == {"verifier"}
+    assert not list((other.folder / "samples").iterdir())
+    assert pc.sum(other.outcomes()["attributed_flops"]).as_py() > sum(entry.flops for entry in other.books())
+    assert re.search(r"policy\W+kept", said)
+
+
+def check_results(said: str) -> None:
+    page, report = (ROOT / "docs" / "results.md").read_text(), Path("runs/long/report/report.md").read_text()
+    for pattern in (r"^## (?!Figures)(.*)$", r"^(\|.*\|)\n\|---", r"^\| ((?:~ )?(?:\w+\(n=.*?\)|greedy)) \|"):
+        named = re.findall(pattern, page, re.MULTILINE)
+        assert named == re.findall(pattern, report, re.MULTILINE)
+        assert named
+    assert "paired" in page.lower()
+
+
+def check_models(said: str) -> None:
+    for model in ("plain", "mine"):
+        assert {"value_head.json", "model.safetensors", "tokenizer.json"} <= {
+            path.name for path in Path(f"runs/{model}/model").iterdir()
+        }
+    # The plain recipe leaves the language stage out, and with it its samples.
+    assert [path.name for path in sorted(Path("runs/prm").iterdir())] == ["part-1"]
+
+
+def check_errors(said: str) -> None:
+    assert Path("models/pickled/model.safetensors").is_file()
+
+
+CHECKS: dict[str, Callable[[str], None]] = {
+    "README.md": check_readme,
+    "docs/errors.md": check_errors,
+    "docs/how-it-works.md": check_how_it_works,
+    "docs/models.md": check_models,
+    "docs/results.md": check_results,
+}
+
+
+def test_no_words_are_left_for_what_no_page_shows() -> None:
+    shown = {part for _, parts in pages() for part in parts if isinstance(part, str)}
+    used = {found[0] for found in map(smaller, shown) if found is not None}
+    assert used == set(SMALLER)
+    assert set(BUILD_ON) | set(CHECKS) <= {where for where, _ in pages()}
+    assert set(BUILD_ON.values()) <= shown
+
+
+def test_whatever_a_page_shows_as_code_is_of_a_kind_that_is_run() -> None:
+    kinds = {block.language for page in PAGES for block in blocks(page)}
+    assert kinds == {"sh", *LANGUAGES}
+
+
+def test_a_command_that_nothing_runs_is_found() -> None:
+    with pytest.raises(AssertionError, match="nothing runs this"):
+        run_command("curl https://example.org")
+    with pytest.raises(AssertionError, match="cuont"):
+        run_command("flopwise evaluate dataset.cuont=3")

@@ -66,8 +66,10 @@ SMALLER = {
     "flopwise evaluate folder=runs/long dataset.count=500 ": Smaller(
         "dataset.count=3 cluster.policy.replicas=1", MINUTES
     ),
-    "flopwise evaluate dataset=table dataset.path=problems.jsonl policy=chat policy.path=/models/mine verifier=none folder=runs/own "
-    "folder=runs/own 'strategies=[greedy,majority(n=8)]'": Smaller("policy.path=models/mine 'policy.delimiter=\"\\n\"'", OWN),
+    "flopwise evaluate dataset=table dataset.path=problems.jsonl policy=chat policy.path=/models/mine verifier=none "
+    "folder=runs/own 'strategies=[greedy,majority(n=8)]'": Smaller(
+        "policy.path=models/mine 'policy.delimiter=\"\\n\"'", OWN
+    ),
     "flopwise train policy runs/policy": Smaller(POLICY, MINUTES),
     "flopwise train policy runs/tiny problems=5000 shape.width=64": Smaller(POLICY, MINUTES),
     "flopwise train prm runs/prm/model": Smaller(f"{PARTS} {EPOCHS}", HOURS),
@@ -120,7 +122,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     mine = folder / "models" / "mine"
     shutil.copytree(ROOT / "models" / "policy", mine)
     tokenizer = AutoTokenizer.from_pretrained(mine)
-    tokenizer.chat_template = "{{ bos_token }}{% for turn in messages if turn['role'] == 'user' %}{{ turn['content'] + '\n' }}{% endfor %}"
+    # The user's turn alone, as this model was taught it.
+    tokenizer.chat_template = "{{ bos_token }}{{ messages[-1]['content'] + '\n' }}"
     tokenizer.save_pretrained(mine)
     config = json.loads((mine / "config.json").read_text())
     # As long as a reader's model would be; positions are computed, not learnt.
@@ -132,6 +135,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.timeout(900)  # a page has up to eight runs, each with processes of its own
 @pytest.mark.parametrize(("where", "parts"), pages(), ids=[where for where, _ in pages()])
 def test_a_page_does_what_it_says(
     where: str,

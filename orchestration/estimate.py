@@ -14,8 +14,10 @@ from orchestration.prepare import Prepared
 from orchestration.strategies.adaptive_consistency import AdaptiveConsistency
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN
+from orchestration.strategies.dvts import Dvts
 from orchestration.strategies.early_stopping import EarlyStopping
 from orchestration.strategies.greedy import Greedy
+from orchestration.strategies.lookahead import Lookahead
 from orchestration.strategies.majority import Majority
 from orchestration.strategies.monte_carlo import MonteCarlo
 from orchestration.strategies.particle_filtering import ParticleFiltering
@@ -114,11 +116,29 @@ def _draws(strategy: Strategy, typical: int) -> _Draws:
         tokens = strategy.samples * typical + rollouts * typical // 2
         drawn = strategy.samples + rollouts
         return _Draws(drawn, drawn, tokens, drawn)
+    if isinstance(strategy, Beam | Dvts | Lookahead) and strategy.n > 1:
+        return _searched(strategy, typical, steps)
     n = getattr(strategy, "n", strategy.sequences)
     count = 1 if isinstance(strategy, Greedy) else int(n)
-    # Most beams of every round are dropped, and each is a candidate.
-    rows = count * steps if isinstance(strategy, Beam | Rebase | ParticleFiltering) else count
+    # Most nodes of every round are dropped, and each is a candidate.
+    rows = count * steps if isinstance(strategy, Rebase | ParticleFiltering) else count
     return _Draws(count, count, count * typical, rows)
+
+
+def _searched(strategy: Beam | Dvts | Lookahead, typical: int, steps: int) -> _Draws:
+    """The draws of a search in rounds of n steps, whose solutions have so many steps."""
+    n = strategy.n
+    if isinstance(strategy, Lookahead):
+        # A rollout ends with the solution.
+        ahead = sum(min(strategy.k, steps - step) for step in range(1, steps + 1))
+        tokens = n * (typical + typical * ahead // steps)
+        return _Draws(strategy.generations, strategy.generations, tokens, n * steps)
+    if isinstance(strategy, Beam) and strategy.every > 1:
+        # Of each `every` steps after the first all but one are drawn by survivors alone.
+        rounds = (steps - 1) / strategy.every
+        drawn = n + rounds * (n + strategy.survivors * (strategy.every - 1))
+        return _Draws(n, n, int(drawn * typical / steps), int(n * (1 + rounds)))
+    return _Draws(n, n, n * typical, n * steps)
 
 
 def _bound(strategy: Strategy, most: int) -> tuple[int, int] | None:
@@ -127,11 +147,16 @@ def _bound(strategy: Strategy, most: int) -> tuple[int, int] | None:
         return 1, most
     if isinstance(strategy, _INDEPENDENT):
         return strategy.n, most
-    if isinstance(strategy, Beam | Rebase | ParticleFiltering):
+    if isinstance(strategy, Beam | Dvts | Lookahead | Rebase | ParticleFiltering):
+        if strategy.n == 1:
+            return 1, most
         # In every round each of n places may draw all that its prefix leaves, and a prefix gains a token a
         # round.
-        rounds = 1 if strategy.n == 1 else min(strategy.rounds, most)
-        return strategy.n * rounds, most
+        rounds = min(strategy.rounds, most)
+        if isinstance(strategy, Lookahead):
+            return strategy.n * rounds * (1 + strategy.k), most
+        alone = strategy.survivors * (strategy.every - 1) if isinstance(strategy, Beam) else 0
+        return strategy.n * rounds + alone * (rounds - 1), most
     if isinstance(strategy, MonteCarlo):
         return strategy.samples * (1 + (most - 1) * strategy.rollouts), most
     return None
@@ -158,8 +183,9 @@ def _shared(prepared: Prepared, each: list[Need], typical: int) -> Cost:
     drawn: dict[tuple[float, float], int] = {}
     scored: dict[tuple[float, float], int] = {}
     for strategy, need in zip(prepared.strategies, each, strict=True):
-        if not isinstance(strategy, (*_INDEPENDENT, Beam)) or (
-            isinstance(strategy, Beam) and strategy.n > 1  # a beam of one is one of these samples
+        searches = isinstance(strategy, Beam | Dvts | Lookahead)
+        if not isinstance(strategy, (*_INDEPENDENT, Beam, Dvts, Lookahead)) or (
+            searches and strategy.n > 1  # a search of one is one of these samples
         ):
             total += need.expected
             continue

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from actors.errors import UserError
 from orchestration.report.subsets import SampleSet, pass_at
 from orchestration.strategies.best_of_n import BestOfN
+from orchestration.strategies.lookahead import Lookahead
 from orchestration.strategies.majority import Majority
 from orchestration.strategies.parse import parse
 from orchestration.strategies.selection import Aggregation, aggregate, likelihood_weight
@@ -33,7 +34,8 @@ COSTS = ("attributed_tokens", "kept_tokens", "attributed_flops", "attributed_flo
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A strategy as its text names it: its budget `n`, and the `series` of all budgets that it belongs to."""
+    """A strategy as its text names it: its budget `n` in generations, and the `series` of all budgets that it belongs
+    to."""
 
     text: str
     series: str
@@ -45,6 +47,7 @@ class Named:
         """Read a canonical text; a strategy of the user's own is named by its text alone, never imported."""
         series = re.sub(r"\bn=\d+,?", "", text).replace(",)", ")").removesuffix("()")
         match = re.search(r"\bn=(\d+)", text)
+        n = int(match[1]) if match else 1
         strategy = None
         if "." not in text.split("(")[0]:
             try:
@@ -52,7 +55,7 @@ class Named:
             except UserError:  # a name that a newer version knows
                 strategy = None
         iid = strategy if isinstance(strategy, Majority | BestOfN) else None
-        return cls(text, series, int(match[1]) if match else 1, iid)
+        return cls(text, series, strategy.generations if isinstance(strategy, Lookahead) else n, iid)
 
     @property
     def plain(self) -> bool:

@@ -9,8 +9,10 @@ from actors.work import Strategy
 from orchestration.strategies.adaptive_consistency import AdaptiveConsistency
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN
+from orchestration.strategies.dvts import Dvts
 from orchestration.strategies.early_stopping import EarlyStopping
 from orchestration.strategies.greedy import Greedy
+from orchestration.strategies.lookahead import Lookahead
 from orchestration.strategies.majority import Majority
 from orchestration.strategies.monte_carlo import MonteCarlo
 from orchestration.strategies.particle_filtering import ParticleFiltering
@@ -23,6 +25,8 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "adaptive_consistency": AdaptiveConsistency,
     "best_of_n": BestOfN,
     "beam": Beam,
+    "lookahead": Lookahead,
+    "dvts": Dvts,
     "rebase": Rebase,
     "particle_filtering": ParticleFiltering,
     "monte_carlo": MonteCarlo,

@@ -10,6 +10,7 @@ import keyword
 import math
 from collections.abc import Sequence
 from dataclasses import fields
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from actors.errors import UserError, nearest
@@ -43,6 +44,12 @@ def check_count(field: str, value: object) -> None:
         raise UserError.of(field, value, "must be a whole number of at least 1")
 
 
+def check_whole(field: str, value: object) -> None:
+    """Raise UserError unless `value` is a whole number of at least 0."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise UserError.of(field, value, "must be a whole number of at least 0")
+
+
 def check_flag(field: str, value: object) -> None:
     """Raise UserError unless `value` is True or False."""
     if not isinstance(value, bool):
@@ -54,6 +61,27 @@ def check_choice(field: str, value: object, choices: Sequence[str]) -> None:
     if value not in choices:
         hint = nearest(value, choices) if isinstance(value, str) else ""
         raise UserError.of(field, value, f"must be one of {', '.join(choices)}{hint}")
+
+
+def check_width(field: str, n: int, width: object) -> None:
+    """Raise UserError unless n / width is whole, or width is above n, or "sqrt"."""
+    if width == "sqrt":
+        return
+    if isinstance(width, bool) or not isinstance(width, int) or width < 1:
+        raise UserError.of(field, width, "must be a whole number of at least 1, or sqrt")
+    if width < n and n % width:
+        below = max(m for m in _divisors(n) if m < width)
+        above = min(m for m in _divisors(n) if m > width)
+        raise UserError.of(field, width, f"must divide n = {n}; the nearest that do are {below} and {above}")
+
+
+def width_of(n: int, width: int | str) -> int:
+    """Return the number that a checked `width` stands for: at most `n`, and for "sqrt" the divisor of `n` nearest to its
+    square root by ratio, the smaller of two.
+    """
+    if isinstance(width, int):
+        return min(width, n)
+    return min(_divisors(n), key=lambda m: (max(Fraction(m * m, n), Fraction(n, m * m)), m))
 
 
 def check_temperature(field: str, value: object) -> float:
@@ -82,6 +110,10 @@ def check_top_p(field: str, value: object) -> float:
     if not 0 < number <= 1:
         raise UserError.of(field, value, "must be above 0 and at most 1")
     return number
+
+
+def _divisors(n: int) -> list[int]:
+    return [m for m in range(1, n + 1) if n % m == 0]
 
 
 def check_number(field: str, value: object) -> float:

@@ -17,7 +17,7 @@ from orchestration.strategies.drawing import check_count_of_scores, step_logprob
 @dataclass(eq=False, slots=True)
 class Node:
     """One drawn step, holding the solution up to and including it; `scores` is empty where nothing was
-    scored.
+    scored, `ahead` are those of steps that were drawn after it to value it, and are no part of it.
 
     `place` is the path of child indices from the root; the root itself has no parent and holds nothing.
     """
@@ -28,6 +28,7 @@ class Node:
     logprobs: tuple[float, ...] = ()
     finish: Finish = "stop"
     scores: tuple[float, ...] = ()
+    ahead: tuple[float, ...] = ()
 
     @property
     def live(self) -> bool:

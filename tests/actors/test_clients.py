@@ -22,8 +22,10 @@ from actors.work import Cost, Prompt, PurseEmpty, Sample, Sampling, Solution, St
 from orchestration.strategies.adaptive_consistency import AdaptiveConsistency
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN
+from orchestration.strategies.dvts import Dvts
 from orchestration.strategies.early_stopping import EarlyStopping
 from orchestration.strategies.greedy import Greedy
+from orchestration.strategies.lookahead import Lookahead
 from orchestration.strategies.majority import Majority
 from orchestration.strategies.particle_filtering import ParticleFiltering
 from orchestration.strategies.rebase import Rebase
@@ -455,6 +457,10 @@ async def test_what_is_cancelled_stops_and_leaves_nothing_reserved(table: Any) -
         Beam(1, 1),
         Rebase(4),
         ParticleFiltering(4),
+        Beam(4, 2, every=2),
+        Beam(4, merge=True),
+        Lookahead(4, 2, k=2),
+        Dvts(4, 2),
     ],
     ids=lambda s: s.text,
 )
@@ -482,7 +488,7 @@ async def test_with_the_purse_empty_a_strategy_answers_with_what_it_has(
             answered.append(False)
         else:
             assert solution.candidates
-            assert 1 <= solution.generations <= getattr(strategy, "n", 1)
+            assert 1 <= solution.generations <= getattr(strategy, "generations", getattr(strategy, "n", 1))
             readable = {c.answer for c in solution.candidates if c.kept and c.answer is not None}
             assert solution.answer in readable or not readable
             answered.append(True)

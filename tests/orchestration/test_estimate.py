@@ -76,6 +76,31 @@ def test_a_beam_may_cost_more_than_its_generations(words: list[str]) -> None:
     assert one.worst.policy_tokens == 40
 
 
+def test_what_searches_draw(words: list[str]) -> None:
+    texts = "strategies=[beam(n=8),dvts(n=8),lookahead(n=8,k=0),lookahead(n=8,k=3),beam(n=8,every=2),lookahead(n=1)]"
+    beam, dvts, none_ahead, ahead, seldom, one = estimate(prepared(words, texts), 1).each
+    # A typical solution of 30 tokens has two steps: the first has one ahead of it.
+    assert (beam.generations, beam.expected.policy_tokens, beam.candidates) == (8, 8 * 30, 8 * 2)
+    assert [dvts.expected, dvts.candidates] == [none_ahead.expected, 16] == [beam.expected, beam.candidates]
+    assert (ahead.generations, ahead.candidates) == (8 * 4, 16)
+    assert ahead.expected.policy_tokens == ahead.expected.verifier_tokens == 32 * (8 * 45 // 32)
+    # The first step eight times, then half the rounds, of eight last steps and two drawn on alone.
+    assert seldom.expected.policy_tokens == (8 + (8 + 2) // 2) * 30 // 2 // 8 * 8
+    assert (one.generations, one.candidates, one.expected.policy_tokens) == (1, 1, 30)
+    assert beam.worst is not None
+    assert beam.worst == dvts.worst == none_ahead.worst
+    assert ahead.worst is not None
+    assert ahead.worst.policy_tokens == 4 * beam.worst.policy_tokens
+    assert seldom.worst is not None
+    assert seldom.worst.policy_tokens == beam.worst.policy_tokens + 39 * 2 * 40
+
+
+def test_a_search_of_one_is_one_of_the_independent_samples(words: list[str]) -> None:
+    ones = estimate(prepared(words, "strategies=[best_of_n(n=1),dvts(n=1),lookahead(n=1)]"), 10)
+    alone = estimate(prepared(words, "strategies=[best_of_n(n=1)]"), 10)
+    assert ones.expected == alone.expected
+
+
 def test_every_rollout_is_a_generation(words: list[str]) -> None:
     need = estimate(prepared(words, "strategies=[monte_carlo(samples=3,rollouts=5)]"), 1).each[0]
     # A typical solution of 30 tokens has two steps, so one prefix to roll out from.

@@ -54,6 +54,8 @@ def accuracy_as_run(folder: Path, strategy: str) -> float:
 
 def test_names_are_read_from_texts() -> None:
     assert (Named.of("beam(n=16,width=4)").series, Named.of("beam(n=16,width=4)").n) == ("beam(width=4)", 16)
+    ahead = Named.of("lookahead(n=4,width=4,k=3)")
+    assert (ahead.series, ahead.n) == ("lookahead(width=4,k=3)", 16), "a budget is in generations"
     assert Named.of("majority(n=4)").series == "majority"
     assert Named.of("greedy").n == 1
     assert Named.of("best_of_n(n=8,temperature=0.5)").series == "best_of_n(temperature=0.5)"

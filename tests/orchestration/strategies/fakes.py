@@ -45,11 +45,15 @@ class FakePolicy:
     delays: int | None = None
     purse: Purse = field(default_factory=Purse)
     table: dict[tuple[int, ...], Sample] = field(default_factory=dict)
+    rollouts: dict[tuple[int, ...], Sample] = field(default_factory=dict)
+    words: tuple[int, ...] = tuple(range(2, 10))
     requests: list[tuple[tuple[int, ...], tuple[int, ...], bool, Sampling]] = field(default_factory=list)
     completed: list[tuple[int, ...]] = field(default_factory=list)
 
     def drawn(self, prefix: tuple[int, ...], place: tuple[int, ...], one_step: bool) -> Sample:
-        """What this place always draws."""
+        """What this place always draws; at place (), where steps are drawn at temperature 0, what this prefix does."""
+        if not place and prefix in self.rollouts:
+            return self.rollouts[prefix]
         if place in self.table:
             return self.table[place]
         rng = random.Random(derive(self.seed, prefix, place))
@@ -58,9 +62,9 @@ class FakePolicy:
             last = (tokens or prefix or (NEWLINE,))[-1]
             started = bool(tokens or prefix)
             if last == NEWLINE:
-                token = EOS if started and rng.random() < self.end_rate else rng.randint(2, 9)
+                token = EOS if started and rng.random() < self.end_rate else rng.choice(self.words)
             else:
-                token = rng.choice((EOS, NEWLINE, NEWLINE, *range(2, 10)))
+                token = rng.choice((EOS, NEWLINE, NEWLINE, *self.words))
             tokens.append(token)
             if token == EOS or (one_step and token == NEWLINE):
                 break
@@ -140,11 +144,13 @@ def models(
     end_rate: float = 0.3,
     samples: dict[tuple[int, ...], Sample] | None = None,
     scores: dict[tuple[int, ...], float] | None = None,
+    rollouts: dict[tuple[int, ...], Sample] | None = None,
+    words: tuple[int, ...] = tuple(range(2, 10)),
 ) -> FakeModels:
     """One purse for both models; tables, where given, come before the hashes."""
     purse = Purse(limit)
     return FakeModels(
-        FakePolicy(seed, max_tokens, end_rate, delays, purse, samples or {}),
+        FakePolicy(seed, max_tokens, end_rate, delays, purse, samples or {}, rollouts or {}, words),
         FakeVerifier(delays, purse, scores or {}),
     )
 

@@ -16,8 +16,10 @@ from actors.work import Models, Prompt, Solution, Strategy
 from orchestration.strategies.adaptive_consistency import AdaptiveConsistency
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN
+from orchestration.strategies.dvts import Dvts
 from orchestration.strategies.early_stopping import EarlyStopping
 from orchestration.strategies.greedy import Greedy
+from orchestration.strategies.lookahead import Lookahead
 from orchestration.strategies.majority import Majority
 from orchestration.strategies.monte_carlo import MonteCarlo
 from orchestration.strategies.parse import parse
@@ -34,11 +36,15 @@ SAMPLING = {
 
 
 @st.composite
-def beams(draw: st.DrawFn) -> Beam:
+def searches(draw: st.DrawFn) -> Strategy:
     width = draw(st.integers(1, 16) | st.just("sqrt"))
     n = draw(COUNTS) if width == "sqrt" else draw(st.integers(1, 16)) * int(width)
     how = {name: draw(values) for name, values in SAMPLING.items()}
-    return Beam(n, width, draw(COUNTS), draw(st.sampled_from(AGGREGATIONS)), **how)
+    how |= {"rounds": draw(COUNTS), "aggregation": draw(st.sampled_from(AGGREGATIONS))}
+    kind = draw(st.sampled_from([Beam, Lookahead, Dvts]))
+    if kind is Beam:
+        return Beam(n, width, **how, every=draw(st.integers(1, 4)), merge=draw(st.booleans()))
+    return Lookahead(n, width, draw(st.integers(0, 4)), **how) if kind is Lookahead else Dvts(n, width, **how)
 
 
 ANY: st.SearchStrategy[Strategy] = st.one_of(
@@ -47,7 +53,7 @@ ANY: st.SearchStrategy[Strategy] = st.one_of(
     st.builds(EarlyStopping, COUNTS, st.integers(2, 512), **SAMPLING),
     st.builds(AdaptiveConsistency, COUNTS, st.floats(0.5, 1, exclude_max=True), **SAMPLING),
     st.builds(BestOfN, COUNTS, st.booleans(), st.sampled_from(AGGREGATIONS), **SAMPLING),
-    beams(),
+    searches(),
     st.builds(
         ParticleFiltering,
         COUNTS,
@@ -91,6 +97,14 @@ def test_same_text_means_same_strategy(one: Strategy, other: Strategy) -> None:
         ("beam(n=16)", Beam(16), "beam(n=16,width=4)"),
         ("beam(width=sqrt, n=64)", Beam(64, "sqrt"), "beam(n=64,width=sqrt)"),
         ("beam(n=4,aggregation='min')", Beam(4, aggregation="min"), "beam(n=4,width=4,aggregation=min)"),
+        (
+            "beam(n=8,every=2,merge=true)",
+            Beam(8, every=2, merge=True),
+            "beam(n=8,width=4,every=2,merge=True)",
+        ),
+        ("lookahead(n=8)", Lookahead(8), "lookahead(n=8,width=4,k=3)"),
+        ("lookahead(n=8,k=0,rounds=5)", Lookahead(8, k=0, rounds=5), "lookahead(n=8,width=4,k=0,rounds=5)"),
+        ("dvts(n=16)", Dvts(16), "dvts(n=16,width=4)"),
         ("majority(n=2,temperature=1)", Majority(2), "majority(n=2)"),
         ("majority(n=2,temperature=2)", Majority(2, 2.0), "majority(n=2,temperature=2.0)"),
         ("particle_filtering(n=4)", ParticleFiltering(4), "particle_filtering(n=4)"),
@@ -116,6 +130,8 @@ def test_texts(text: str, strategy: Strategy, canonical: str) -> None:
         ("beam(width=4)", "beam needs n"),
         ("majority", "majority needs n"),
         ("beam(n=16,width=5)", "the nearest that do are 4 and 8"),
+        ("lookahead(n=16,kk=4)", "no parameter 'kk' (did you mean 'k'?)"),
+        ("dvts(n=16,width=3)", "dvts.width = 3: must divide n = 16; the nearest that do are 2 and 4"),
         ("beam(n=many)", "beam.n = 'many'"),
         ("beam(n=-4)", "beam.n = -4"),
         ("beam(n=4.0)", "beam.n = 4.0"),

@@ -8,6 +8,7 @@ its worst case is reserved, and every request sent is settled, also when it fail
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
@@ -92,10 +93,14 @@ class TaskBench:
     def book_pruned(self, kept: Iterable[tuple[int, ...]]) -> None:
         """Book the draws that stand in none of the `kept` solutions as pruned. (Token ids name a draw: of two that are equal
         both are kept or none.)"""
-        whole = set(kept)
-        drawn = [ids for ids in self.paid if ids not in whole]
-        begun = {solution[:length] for length in {len(ids) for ids in drawn} for solution in whole}
-        self.purse.move("policy", "kept", "pruned", sum(self.paid[ids] for ids in drawn if ids not in begun))
+        whole = sorted(set(kept))
+
+        def stands(ids: tuple[int, ...]) -> bool:
+            # In order, a beginning comes right before the first solution that begins so.
+            place = bisect_left(whole, ids)
+            return place < len(whole) and whole[place][: len(ids)] == ids
+
+        self.purse.move("policy", "kept", "pruned", sum(f for ids, f in self.paid.items() if not stands(ids)))
 
     def price(self, cost: Cost) -> int:
         return cost.paper if self.unit == "paper" else cost.exact

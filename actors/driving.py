@@ -49,7 +49,11 @@ class Driver:
         self._grace, self._why = grace, why
         self._stream: Iterator[tuple[Task, str | None]] = iter(())
         self._open: dict[str, Task] = {}
+        self._asked: dict[str, Any] = {}
+        self._unsure: list[Task] = []
+        self._number = 0
         self._running: Any = None
+        self._started = False
         self._more = True
         self._stop_at: float | None = None
 
@@ -57,6 +61,9 @@ class Driver:
         self, tasks: Iterable[tuple[Task, str | None]], on_progress: Callable[[Progress], None]
     ) -> Progress:
         """See `Cluster.run`."""
+        if self._started:
+            raise RuntimeError("a cluster runs one stream of tasks")
+        self._started = True
         self._stream = iter(tasks)
         deaths, outcomes = 0, 0
         while True:
@@ -87,11 +94,15 @@ class Driver:
         progress: Progress = get(self._scheduler.progress.remote())
         busy = 0.0
         alive = 0
-        references = [handle.counters.remote() for handle in self._verifiers.values()]
-        ready, _ = ray.wait(references, num_returns=len(references), timeout=TICK) if references else ([], [])
-        for reference in ready:
+        for name, handle in self._verifiers.items():
+            # One that loads answers when it is up: it is asked once until then.
+            if name not in self._asked:
+                self._asked[name] = handle.counters.remote()
+        asked = list(self._asked.values())
+        ready, _ = ray.wait(asked, num_returns=len(asked), timeout=TICK) if asked else ([], [])
+        for name in [name for name, reference in self._asked.items() if reference in ready]:
             try:
-                counters: EngineCounters = ray.get(reference)
+                counters: EngineCounters = ray.get(self._asked.pop(name))
             except RayActorError:
                 continue
             busy += counters.busy_seconds
@@ -102,29 +113,36 @@ class Driver:
         return replace(progress, verifier_busy=busy, verifier_replicas=alive, waiting_for=waiting)
 
     def _begin(self) -> None:
-        """Open the scheduler, a fresh one or one that is back, and give it the tasks that have not ended."""
+        """Open the scheduler, and give a fresh one, or one that is back, the tasks that have not ended."""
         deadline = time.monotonic() + RETURN
         while True:
             try:
-                get(self._scheduler.open.remote())
+                fresh: bool = get(self._scheduler.open.remote())
                 break
             except ActorUnavailableError:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(TICK)
-        self._forget_ended()
-        if self._open:
-            get(self._scheduler.submit.remote(list(self._open.values())))
-        more = self._submit(WINDOW - len(self._open))
-        if not more:
-            get(self._scheduler.close.remote())
-        self._more = more
+        if fresh:
+            self._forget_ended()
+            self._send(list(self._open.values()))
+        elif self._unsure:
+            # The call failed or was interrupted: it may have arrived, and then this one is passed over.
+            get(self._scheduler.submit.remote(self._unsure, self._number))
+        if self._stop_at is None:
+            self._feed()
+        else:
+            self._drain()
         self._running = self._scheduler.run.remote()
+
+    def _drain(self) -> None:
+        assert self._stop_at is not None
+        get(self._scheduler.drain.remote(max(0.0, self._stop_at - time.monotonic())))
 
     def _follow(self, on_progress: Callable[[Progress], None]) -> Progress:
         """Watch the scheduler to its end, and feed it."""
         if self._stop_at is not None:
-            get(self._scheduler.drain.remote(max(0.0, self._stop_at - time.monotonic())))
+            self._drain()
         while True:
             done, _ = ray.wait([self._running], timeout=TICK)
             progress = self.progress()
@@ -133,24 +151,32 @@ class Driver:
                 get(self._running)
                 return progress
             if self._more and self._stop_at is None and progress.tasks_open < WINDOW // 2:
-                self._forget_ended()
-                self._more = self._submit(WINDOW - len(self._open))
-                if not self._more:
-                    get(self._scheduler.close.remote())
+                self._feed()
 
     def _forget_ended(self) -> None:
         unfinished: set[str] = get(self._writer.unfinished.remote())
         self._open = {name: task for name, task in self._open.items() if name in unfinished}
 
-    def _submit(self, count: int) -> bool:
-        """Queue the next `count` tasks of the stream; whether there may be more."""
-        batch = list(itertools.islice(self._stream, count))
-        if batch:
-            get(self._writer.label.remote({task.id: label for task, label in batch}))
-            # Noted before they are sent: a scheduler that dies on it is given them again.
-            self._open |= {task.id: task for task, _ in batch}
-            get(self._scheduler.submit.remote([task for task, _ in batch]))
-        return len(batch) == count
+    def _feed(self) -> None:
+        """Queue tasks of the stream until the window is full; say so where there are no more."""
+        if self._more:
+            self._forget_ended()
+            count = WINDOW - len(self._open)
+            batch = list(itertools.islice(self._stream, count))
+            self._more = len(batch) == count
+            if batch:
+                # Noted before they are sent: a scheduler that dies on it is given them again.
+                self._open |= {task.id: task for task, _ in batch}
+                get(self._writer.label.remote({task.id: label for task, label in batch}))
+                self._send([task for task, _ in batch])
+        if not self._more:
+            get(self._scheduler.close.remote())
+
+    def _send(self, tasks: list[Task]) -> None:
+        self._number += 1
+        self._unsure = tasks
+        get(self._scheduler.submit.remote(tasks, self._number))
+        self._unsure = []
 
 
 def get(reference: Any) -> Any:

@@ -1,6 +1,6 @@
-"""The one exception that means "your turn": a mistake in config, data or a model folder.
+"""The exceptions that mean something to whoever catches them; everything else keeps its traceback.
 
-Everything else keeps its traceback. It takes one string, so that it crosses processes unharmed.
+Each takes one string, so that it crosses processes unharmed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,11 @@ class UserError(Exception):
     def of(cls, field: str, value: object, mend: str) -> UserError:
         """Name the field, the offending value and what to do about it."""
         return cls(f"{field} = {value!r}: {mend}")
+
+
+class ServiceLost(Exception):
+    """Something that a task needs does not answer (every verifier, the library, the writer): no fault of the task, which is
+    to be tried again."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

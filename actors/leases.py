@@ -68,6 +68,7 @@ class _Held:
     reserved: int = 0
     asked: int = 0
     refused: bool = False
+    noted: int = -1
 
     @property
     def stuck(self) -> bool:
@@ -275,17 +276,24 @@ class LeaseBook:
 
     def holds(self, leases: Iterable[int]) -> list[Hold]:
         """Leases as they must stand on disk before their holder is told of them."""
-        return [
-            Hold(number, held.lease.task.id, held.lease.attempt, held.replica, self.ledger.exposure(number))
-            for number in leases
-            if (held := self._held.get(number)) is not None
-        ]
+        found = []
+        for number in leases:
+            if (held := self._held.get(number)) is not None:
+                held.noted = self.ledger.exposure(number)
+                found.append(Hold(number, held.lease.task.id, held.lease.attempt, held.replica, held.noted))
+        return found
 
     def settle(self, lease: int, spent: int, wasted: int = 0) -> None:
         """End a lease that is held and came to its end; what it did not spend is free again."""
         held = self._drop(lease)
         self.ledger.close(lease, spent, wasted)
         del self._attempts[held.lease.task.id]
+
+    def changed(self, replica: str) -> list[int]:
+        """A replica's leases whose exposure is not what `holds` last gave of it."""
+        hands = self._hands.get(replica)
+        leases = hands.leases if hands else {}
+        return [number for number, held in leases.items() if self.ledger.exposure(number) != held.noted]
 
     def knows(self, lease: int) -> bool:
         return lease in self._held

@@ -14,11 +14,14 @@ from typing import Any
 import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
-from actors.engines.base import ScoreRequest, Scores
-from actors.errors import UserError
+from actors.engines.base import EngineCounters, ScoreRequest, Scores
+from actors.errors import ServiceLost, UserError
 from actors.messages import Books, Commit, Orders, Record, Report
 from actors.samples import Prior
 from actors.verifying import VerifierGone
+
+DEADLINE = 300.0
+"""Seconds that the writer and the library may take: either may be busy with a whole segment or part."""
 
 
 class WriterLink:
@@ -41,7 +44,13 @@ class WriterLink:
         return books
 
     async def stage(self, task_id: str, attempt: int, record: Record) -> None:
-        await self._handle.stage.remote(task_id, attempt, record)
+        """Raises ServiceLost where the writer does not take it."""
+        try:
+            await asyncio.wait_for(self._handle.stage.remote(task_id, attempt, record), DEADLINE)
+        except Exception as error:
+            raise ServiceLost(
+                f"the run writer took no record: {type(error).__name__}: {error}"[:300]
+            ) from None
 
 
 class LibraryLink:
@@ -51,7 +60,13 @@ class LibraryLink:
         self._handle = handle
 
     async def prior(self, problem_id: str) -> Prior:
-        prior: Prior = await self._handle.prior.remote(problem_id)
+        """Raises ServiceLost where the library does not answer."""
+        try:
+            prior: Prior = await asyncio.wait_for(self._handle.prior.remote(problem_id), DEADLINE)
+        except Exception as error:
+            raise ServiceLost(
+                f"the library of samples failed: {type(error).__name__}: {error}"[:300]
+            ) from None
         return prior
 
 
@@ -68,8 +83,17 @@ class VerifierLink:
             raise VerifierGone(str(error)) from None
 
     async def score(self, requests: list[ScoreRequest]) -> list[Scores | str]:
-        answers: list[Scores | str] = await self._handle.score.remote(requests)
+        reference = self._handle.score.remote(requests)
+        try:
+            answers: list[Scores | str] = await reference
+        except asyncio.CancelledError:
+            ray.cancel(reference)
+            raise
         return answers
+
+    async def counters(self) -> EngineCounters:
+        counters: EngineCounters = await self._handle.counters.remote()
+        return counters
 
     async def restart(self) -> None:
         ray.kill(self._handle, no_restart=False)

@@ -12,6 +12,9 @@ from actors.work import Outcome, State
 
 Row = dict[str, Any]
 
+STOPPED = "stopped with the run"
+"""The error of a task that was ended by order."""
+
 
 @dataclass(frozen=True, slots=True)
 class Orders:
@@ -30,7 +33,7 @@ class Orders:
 class Finished:
     """A lease that came to its end: an outcome per strategy, or `error` where the task itself failed, and what it took.
 
-    `stopped` says that it was ended by order, for no fault of its own.
+    `blameless` says that it ended for no fault of its own: it was stopped by order, or lacked a service.
     """
 
     lease: int
@@ -39,7 +42,7 @@ class Finished:
     outcomes: tuple[Outcome, ...]
     entries: tuple[Entry, ...]
     error: str = ""
-    stopped: bool = False
+    blameless: bool = False
 
     @property
     def spent(self) -> int:

@@ -12,8 +12,10 @@ import os
 import signal
 import threading
 import time
+import traceback
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -80,7 +82,31 @@ class _PolicyActor(PolicyReplica):
         placed()
         links = tuple(VerifierLink(ray.get_actor(verifier)) for verifier in verifiers)
         shelf = None if library is None else LibraryLink(ray.get_actor(library))
-        super().__init__(name, plan, bench, links, WriterLink(ray.get_actor(writer)), shelf)
+        with _building():
+            super().__init__(name, plan, bench, links, WriterLink(ray.get_actor(writer)), shelf)
+
+
+class _VerifierActor(VerifierReplica):
+    def __init__(self, plan: ModelPlan, placed: Placed) -> None:
+        placed()
+        with _building():
+            super().__init__(plan)
+
+
+@contextmanager
+def _building() -> Iterator[None]:
+    """A constructor that raises is never run again. So it may for what is wrong from the start; one that takes the place of
+    a process which was up before leaves its own, to be tried again."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception:
+        if not ray.get_runtime_context().was_current_actor_reconstructed:
+            raise
+        traceback.print_exc()
+        time.sleep(AGAIN)
+        os._exit(1)
 
 
 def start_ray(address: str | None = None, cpus: int | None = None) -> None:
@@ -152,8 +178,13 @@ class Cluster:
     def __enter__(self) -> Cluster:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self.close()
+        except Exception:
+            # What went wrong before says more than that the end went wrong too.
+            if kind is None:
+                raise
 
     def infos(
         self, *, first: bool = False, on_progress: Callable[[Progress], None] = lambda _: None
@@ -232,14 +263,17 @@ class Cluster:
         folders = [folder.resolve() for folder in (self._plan.folder, *self._plan.reuse)]
         if not any(parts(folder, "samples") for folder in folders):
             return None
-        return self._helper(SampleLibrary, "library", max_restarts=-1, max_task_retries=-1).remote(folders)
+        library = self._helper(SampleLibrary, "library", max_restarts=-1, max_task_retries=-1).remote(folders)
+        # A folder that cannot be read is said before anything is spent.
+        get(library.prior.remote(""))
+        return library
 
     def _verifiers(self) -> dict[str, Any]:
         plan = self._plan.verifier
         if plan is None:
             return {}
         return {
-            f"verifier-{i}": self._actor(VerifierReplica, plan, f"verifier-{i}").remote(
+            f"verifier-{i}": self._actor(_VerifierActor, plan, f"verifier-{i}").remote(
                 plan, Placed(self._named("scheduler"), f"verifier-{i}")
             )
             for i in range(plan.replicas)

@@ -77,4 +77,7 @@ class TokenReader:
         return text
 
     async def answer(self, solution: tuple[int, ...]) -> str | None:
-        return await asyncio.to_thread(self._extractor.extract, self.text(solution))
+        answer = await asyncio.to_thread(self._extractor.extract, self.text(solution))
+        if not isinstance(answer, str | None):
+            raise TypeError(f"the grader read {answer!r}, which is no text")
+        return answer

@@ -12,7 +12,6 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -23,10 +22,11 @@ from actors.clients import Meter, Scorer, TaskBench, TaskModels, Unit
 from actors.engines.base import EngineCounters, EngineError, ScoreRequest, Scores
 from actors.engines.local import LocalEngine
 from actors.engines.scoring import ScoringEngine
+from actors.errors import ServiceLost
 from actors.leases import Lease
 from actors.ledger import Purse
 from actors.memory import keep_freed_memory
-from actors.messages import Account, Finished, Orders, Record, ReplicaInfo, Report, Row
+from actors.messages import STOPPED, Account, Finished, Orders, Record, ReplicaInfo, Report, Row
 from actors.reader import ReaderPlan, TokenReader
 from actors.rows import candidate_rows
 from actors.samples import Prior
@@ -94,8 +94,7 @@ def _leave(error: EngineError) -> None:
 class VerifierReplica:
     """A process reward model that scores for every task."""
 
-    def __init__(self, plan: ModelPlan, placed: Callable[[], None] = lambda: None) -> None:
-        placed()
+    def __init__(self, plan: ModelPlan) -> None:
         keep_freed_memory()
         torch.set_num_threads(plan.threads)
         self._engine = ScoringEngine.load(
@@ -257,7 +256,7 @@ class PolicyReplica:
         for number in tuple(self._work):
             work, purse, lease = self._work[number], self._purses[number], self._leases[number]
             work.cancel()
-            self._finish(lease, purse, (), "stopped with the run", stopped=True)
+            self._finish(lease, purse, (), STOPPED, blameless=True)
 
     async def _solve(self, lease: Lease, purse: Purse) -> None:
         task = lease.task
@@ -286,6 +285,8 @@ class PolicyReplica:
                 for key, strategy in zip(task.keys, task.strategies, strict=True)
             ]
             results = await asyncio.gather(*runs)
+            # What a strategy left running would be spent on no book.
+            bench.cancel()
             solutions = [solution for _, solution in results if solution is not None]
             bench.book_pruned(c.token_ids for s in solutions for c in s.candidates if c.kept)
             outcomes = tuple(outcome for outcome, _ in results)
@@ -298,6 +299,8 @@ class PolicyReplica:
             self._finish(lease, purse, outcomes, "")
         except asyncio.CancelledError:
             bench.cancel()
+            # Nobody else ends the lease of a strategy that cancelled itself.
+            self._finish(lease, purse, (), "the task was cancelled from within")
             raise
         except Exception as error:
             if isinstance(error, EngineError):
@@ -306,7 +309,8 @@ class PolicyReplica:
             for run in runs:
                 run.cancel()
             bench.cancel()
-            self._finish(lease, purse, (), f"{type(error).__name__}: {error}"[:500])
+            blameless = isinstance(error, ServiceLost)
+            self._finish(lease, purse, (), f"{type(error).__name__}: {error}"[:500], blameless=blameless)
 
     async def _run(
         self, key: str, strategy: Strategy, task: Task, bench: TaskBench
@@ -321,7 +325,13 @@ class PolicyReplica:
         return outcome, solution
 
     def _finish(
-        self, lease: Lease, purse: Purse, outcomes: tuple[Outcome, ...], error: str, *, stopped: bool = False
+        self,
+        lease: Lease,
+        purse: Purse,
+        outcomes: tuple[Outcome, ...],
+        error: str,
+        *,
+        blameless: bool = False,
     ) -> None:
         if self._work.pop(lease.id, None) is None:
             return
@@ -333,7 +343,7 @@ class PolicyReplica:
             outcomes=outcomes,
             entries=purse.entries,
             error=error,
-            stopped=stopped,
+            blameless=blameless,
         )
         self._news.set()
 

@@ -30,7 +30,7 @@ from actors.ledger import Entry, Kind, Purpose
 
 def line(record: dict[str, Any]) -> bytes:
     """A record of the log with its checksum, as it is written."""
-    body = json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode()
+    body = json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 

@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,6 +52,14 @@ ROW_GROUP = 4096
 """Rows that a reader of one problem's samples has to decode."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Staged:
+    """A finished attempt: its outcomes, and its record as the log will have it."""
+
+    outcomes: tuple[Outcome, ...]
+    logged: dict[str, Any]
+
+
 class RunWriter:
     """Writes one run folder; see the module's invariant. An operation of the disk that fails raises UserError, and the log
     takes nothing more."""
@@ -72,7 +81,7 @@ class RunWriter:
         self._open_leases: dict[int, Hold] = {}
         self._labels: dict[str, str | None] = {}
         self._attempts: Counter[str] = Counter()
-        self._staged: dict[tuple[str, int], Record] = {}
+        self._staged: dict[str, dict[int, _Staged]] = {}
         self._highest = self._lives = self._verifier_tokens = 0
         self._ended: Counter[State] = Counter()
         self._started = time.monotonic()
@@ -101,18 +110,19 @@ class RunWriter:
         return set(self._labels)
 
     def stage(self, task_id: str, attempt: int, record: Record) -> None:
-        """Hold a finished attempt's record until the scheduler commits or drops it."""
-        self._staged[task_id, attempt] = record
+        """Grade a finished attempt's record, and hold it until the scheduler commits or drops it."""
+        staged = _Staged(record.outcomes, self._record(task_id, record))
+        self._staged.setdefault(task_id, {})[attempt] = staged
 
     def commit(self, commit: Commit) -> list[str]:
         """Make all of it durable (one fsync); return the tasks whose record is not staged here, which did not settle."""
         if self._failure:
             raise UserError(self._failure)
-        missing = [s.task_id for s in commit.settled if (s.task_id, s.attempt) not in self._staged]
-        settled = [s for s in commit.settled if (s.task_id, s.attempt) in self._staged]
+        missing = [s.task_id for s in commit.settled if s.attempt not in self._staged.get(s.task_id, {})]
+        settled = [s for s in commit.settled if s.task_id not in missing]
         lines = [line({"holds": [_row(hold) for hold in commit.holds]})] if commit.holds else []
         for one in settled:
-            record = self._record(one.task_id, self._staged[one.task_id, one.attempt])
+            record = self._staged[one.task_id][one.attempt].logged
             ledger = _entries(one.task_id, one.attempt, one.lease, one.entries, "")
             lines.append(line(record | {"ledger": ledger, "closed": [one.lease]}))
         lines += [line(_lost(loss)) for loss in commit.losses]
@@ -196,12 +206,11 @@ class RunWriter:
         for one in commit.settled:
             if one.task_id in missing:
                 continue
-            record = self._staged.pop((one.task_id, one.attempt))
             self._open_leases.pop(one.lease, None)
             self._book(one.entries)
-            self._end(one.task_id, record.outcomes)
+            self._end(one.task_id, self._staged[one.task_id][one.attempt].outcomes)
         for loss in commit.losses:
-            self._staged.pop((loss.task_id, loss.attempt), None)
+            self._staged.get(loss.task_id, {}).pop(loss.attempt, None)
             self._open_leases.pop(loss.lease, None)
             self._book(loss.entries)
             self._attempts[loss.task_id] += loss.blamed
@@ -214,6 +223,7 @@ class RunWriter:
         self._spent += sum(entry.flops for entry in entries) - wasted
 
     def _end(self, task_id: str, outcomes: tuple[Outcome, ...]) -> None:
+        self._staged.pop(task_id, None)
         self._labels.pop(task_id, None)
         self._attempts.pop(task_id, None)
         for outcome in outcomes:

@@ -14,10 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from actors.errors import UserError
 from actors.journal import Journal, WriterClient, WriterFailed
 from actors.leases import Allocator, Hold, LeaseBook
 from actors.ledger import Entry, Ledger
-from actors.messages import Commit, Finished, GivenUp, Loss, Orders, Report, Settlement
+from actors.messages import STOPPED, Commit, Finished, GivenUp, Loss, Orders, Report, Settlement
+from actors.watch import Watch
 from actors.work import Cost, Outcome, Progress, State, Task
 
 DEADLINE = 120.0
@@ -29,8 +31,11 @@ STARTING = 600.0
 MAX_DEATHS = 5
 """Deaths in a row without one settled task after which a replica is given up."""
 
-NOTE_SECONDS = 2.0
+NOTE_SECONDS = 10.0
 """Without a budget no grant says what a lost lease may have cost: what it has spent is written down this often."""
+
+MAX_UNSERVED = 24
+"""Tasks in a row, without one settled, that lack a service before the run is held to be unable to go on."""
 
 
 class ReplicaClient(Protocol):
@@ -81,15 +86,20 @@ class Scheduler:
         self._closed = self._draining = False
         self._stop_at = float("inf")
         self._error = ""
-        self._failed: WriterFailed | None = None
+        self._failed: UserError | None = None
+        self._unserved = 0
         self._life = 0
+        self._submitted = 0
+        self._running: asyncio.Task[None] | None = None
         self._inherited: list[Hold] = []
         self._outcomes: dict[State, int] = {"answered": 0, "unaffordable": 0, "quarantined": 0}
         self._verifier_tokens = 0
         self._started = time.monotonic()
 
-    async def open(self) -> None:
-        """Take the run over as it stands on disk; to be called once, before tasks are submitted."""
+    async def open(self) -> bool:
+        """Take the run over as it stands on disk, before tasks are submitted; False where that was done before."""
+        if self._life:
+            return False
         books = await self._journal.books()
         self._ledger = Ledger(self._budget, spent=books.spent, wasted=books.wasted)
         self._book = LeaseBook(self._ledger, self._allocator, attempts=books.attempts, first=books.next_lease)
@@ -98,9 +108,15 @@ class Scheduler:
         self._verifier_tokens = books.verifier_tokens
         self._started -= books.seconds
         self._inherited = list(books.holds)
+        return True
 
-    async def submit(self, tasks: list[Task]) -> None:
-        """Queue tasks; their labels are with the writer already. Those that are refused end here."""
+    async def submit(self, tasks: list[Task], number: int | None = None) -> None:
+        """Queue tasks; their labels are with the writer already. Those that are refused end here. A submission that has the
+        `number` of an earlier one has arrived twice."""
+        if number is not None:
+            if number <= self._submitted:
+                return
+            self._submitted = number
         for task in tasks:
             if not task.refused:
                 self._book.add(task)
@@ -122,16 +138,30 @@ class Scheduler:
         await self._nudge()
 
     async def run(self) -> None:
-        """Drive all replicas; returns when every task has ended, raises when none of them can go on.
+        """Drive all replicas; returns when every task has ended, raises when none of them can go on. A second call waits
+        for the same end.
 
         Leases of an earlier scheduler go on where their replicas still hold them; their tasks have been submitted again.
         """
+        if self._running is None:
+            self._running = asyncio.create_task(self._drive_all())
+        try:
+            await asyncio.shield(self._running)
+        except asyncio.CancelledError:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+            raise
+
+    async def _drive_all(self) -> None:
         orphans = self._book.restore(self._inherited, time.monotonic())
         self._inherited = []
         if orphans:
-            raise RuntimeError(
-                f"leases of tasks that nobody submitted: {[hold.task_id for hold in orphans][:5]}"
-            )
+            losses = [
+                Loss(o.lease, o.task_id, o.attempt, (Entry("unknown", "lost", o.flops),), "its task is gone")
+                for o in orphans
+            ]
+            self._ledger.wasted += sum(loss.flops for loss in losses)
+            await self._write(Commit(losses=tuple(losses)))
         results = await asyncio.gather(
             *(self._drive(name, replica) for name, replica in self._replicas.items()), return_exceptions=True
         )
@@ -191,7 +221,7 @@ class Scheduler:
             settled_before = self._seen[name].settled
             up = False
             try:
-                up = await self._starts(replica)
+                up = await self._starts(name, replica)
                 if up:
                     await self._exchanges(name, replica)
             except asyncio.CancelledError:
@@ -210,7 +240,7 @@ class Scheduler:
                     await replica.restart()
                 await asyncio.sleep(min(0.2 * 2**deaths_in_a_row, 5.0))
 
-    async def _starts(self, replica: ReplicaClient) -> bool:
+    async def _starts(self, name: str, replica: ReplicaClient) -> bool:
         """Wait until a replica is up; False where all is done without it (its machine may never come)."""
         starting = asyncio.ensure_future(replica.ready())
         try:
@@ -219,6 +249,9 @@ class Scheduler:
                     if (await asyncio.wait({starting}, timeout=0.5))[0]:
                         starting.result()
                         return True
+                    if time.monotonic() >= self._stop_at:
+                        # What an earlier life of it held nobody waits for any more.
+                        await self._bury(name, STOPPED, blame=False)
             return False
         finally:
             starting.cancel()
@@ -227,22 +260,18 @@ class Scheduler:
         """Exchange with a replica that is up until all is done; a replica with nothing to do is parked."""
         seen = self._seen[name]
         seen.alive = True
-        wanted = computed = 0
-        moved = time.monotonic()
+        wanted = 0
+        watch = Watch(self._deadline, time.monotonic())
         while not self._done():
             orders = await self._orders(name, wanted)
             if wanted > 0 and not (orders.acknowledged or orders.holds):
                 await self._give_up_starved()
                 await self._park()
+                watch.rest(time.monotonic())
                 continue
             report = await asyncio.wait_for(replica.exchange(orders), self._deadline)
-            wanted, now = report.sequences_wanted, time.monotonic()
-            if not report.counters.running or report.counters.tokens_computed != computed:
-                computed, moved = report.counters.tokens_computed, now
-            elif now - moved > self._deadline:
-                raise TimeoutError(
-                    f"no new token in {self._deadline:g} s of {report.counters.running} requests"
-                )
+            wanted = report.sequences_wanted
+            watch.see(report, time.monotonic())
             seen.tokens, seen.busy = report.counters.tokens_out, report.counters.busy_seconds
             for one in report.accounts:
                 self._book.report(one.lease, one.spent, one.reserved, one.lacking, one.granted)
@@ -250,7 +279,7 @@ class Scheduler:
             await self._settle(name, report.finished)
             # One that its replica has never heard of: it was lost between two lives of the replica or of its scheduler.
             gone = [lease for lease in orders.holds if lease not in known and self._book.knows(lease)]
-            await self._lose([(lease, None) for lease in gone], "its replica does not know it any more")
+            await self._lose(name, [(lease, None) for lease in gone], "its replica does not know it any more")
             self._book.refill()
 
     async def _orders(self, name: str, wanted: int) -> Orders:
@@ -262,7 +291,7 @@ class Scheduler:
         noted = {lease.id for lease in leases} | {grant.lease for grant in grants}
         if not self._ledger.limited and now - seen.noted > NOTE_SECONDS:
             seen.noted = now
-            noted |= set(holds)
+            noted |= set(self._book.changed(name))
         if noted:
             await self._write(Commit(holds=tuple(self._book.holds(noted))))
         acks, self._acks[name] = self._acks[name], []
@@ -282,29 +311,39 @@ class Scheduler:
                 continue
             self._book.settle(one.lease, one.spent, one.wasted)
             self._seen[name].settled += 1
+            self._unserved = 0
             for outcome in one.outcomes:
                 self._outcomes[outcome.state] += 1
                 self._verifier_tokens += outcome.spent.verifier_tokens
         for one in counted:
             if one.error:
-                await self._lose([(one.lease, one.entries)], one.error, blame=not one.stopped)
+                self._unserved += one.blameless and one.error != STOPPED
+                await self._lose(name, [(one.lease, one.entries)], one.error, blame=not one.blameless)
             elif one.task_id in missing:
-                await self._lose([(one.lease, one.entries)], "the run writer lost its record")
+                await self._lose(name, [(one.lease, one.entries)], "the run writer lost its record")
+        if self._unserved > MAX_UNSERVED and self._failed is None:
+            why = next(one.error for one in counted if one.blameless)
+            self._failed = UserError(f"the run cannot go on: {why}; mend it, and the same command goes on")
         self._acks[name].extend(f.lease for f in finished)
         if finished:
             await self._nudge()
 
-    async def _bury(self, name: str, reason: str) -> None:
+    async def _bury(self, name: str, reason: str, *, blame: bool = True) -> None:
         """Take back what a dead replica held."""
         seen = self._seen[name]
         seen.alive = False
         seen.past_tokens, seen.tokens = seen.past_tokens + seen.tokens, 0
         seen.past_busy, seen.busy = seen.past_busy + seen.busy, 0.0
         self._acks[name].clear()
-        await self._lose([(lease, None) for lease in self._book.held_by(name)], reason)
+        await self._lose(name, [(lease, None) for lease in self._book.held_by(name)], reason, blame=blame)
 
     async def _lose(
-        self, leases: list[tuple[int, tuple[Entry, ...] | None]], reason: str, *, blame: bool = True
+        self,
+        name: str,
+        leases: list[tuple[int, tuple[Entry, ...] | None]],
+        reason: str,
+        *,
+        blame: bool = True,
     ) -> None:
         """Charge lost leases as waste, at what they spent where that is known; their tasks are queued again, or end as
         quarantined."""
@@ -320,6 +359,8 @@ class Scheduler:
         if losses:
             await self._write(Commit(losses=tuple(losses), given_up=tuple(given_up)))
             self._outcomes["quarantined"] += sum(len(end.outcomes) for end in given_up)
+            # What is given up is done with, as what is settled: the replica got on.
+            self._seen[name].settled += len(given_up)
             await self._nudge()
 
     async def _give_up_starved(self) -> None:

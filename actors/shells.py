@@ -32,11 +32,11 @@ class SchedulerActor:
         """Replicas that have found a machine since this scheduler started."""
         return self._placed
 
-    async def open(self) -> None:
-        await self._scheduler.open()
+    async def open(self) -> bool:
+        return await self._scheduler.open()
 
-    async def submit(self, tasks: list[Task]) -> None:
-        await self._scheduler.submit(tasks)
+    async def submit(self, tasks: list[Task], number: int) -> None:
+        await self._scheduler.submit(tasks, number)
 
     async def close(self) -> None:
         await self._scheduler.close()

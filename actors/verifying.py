@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from actors.engines.base import ScoreRequest, Scores
+from actors.engines.base import EngineCounters, ScoreRequest, Scores
+from actors.errors import ServiceLost
 
 GATHER_SECONDS = 0.003
 """How long a request waits for others to travel with."""
 
 DEADLINE = 120.0
-"""Seconds after which a call that was not answered is lost, and its verifier is started anew."""
+"""Seconds without an answer, nor a token computed, after which a call is lost and its verifier is started anew."""
 
 PATIENCE = 600.0
 """Seconds that no verifier may be up before requests fail: as long as a replica may take to start."""
@@ -40,6 +41,9 @@ class VerifierLink(Protocol):
 
     async def score(self, requests: list[ScoreRequest]) -> list[Scores | str]:
         """Scores of each request, or what is wrong with it; raises where the call was lost."""
+
+    async def counters(self) -> EngineCounters:
+        """What its engine has computed so far."""
 
     async def restart(self) -> None:
         """Kill the process, so that a fresh one takes its place."""
@@ -72,7 +76,7 @@ class RemoteScorer:
         self._senders: set[asyncio.Task[None]] = set()
 
     async def score(self, request: ScoreRequest) -> Scores:
-        """Raises CallLost, and RuntimeError for a request that cannot be scored."""
+        """Raises CallLost, ServiceLost where no verifier is left, and RuntimeError for a request that cannot be scored."""
         future: asyncio.Future[Scores] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, future))
         if len(self._waiting) == 1:
@@ -84,6 +88,13 @@ class RemoteScorer:
     async def _send_soon(self) -> None:
         await asyncio.sleep(GATHER_SECONDS)
         batch, self._waiting = [item for item in self._waiting if not item[1].done()], []
+        try:
+            await self._send_all(batch)
+        except Exception as error:
+            # Nobody may wait for ever, whatever failed here.
+            self._lose(batch, error)
+
+    async def _send_all(self, batch: list[_Waiting]) -> None:
         suspects = [item for item in batch if self._losses.get(item[0], 0) >= SUSPECT]
         others = [item for item in batch if self._losses.get(item[0], 0) < SUSPECT]
         for part in [others, *([one] for one in suspects)]:
@@ -93,11 +104,13 @@ class RemoteScorer:
     async def _send(self, batch: list[_Waiting]) -> None:
         number = await self._up()
         if number is None:
-            self._answer(batch, ["no verifier answers"] * len(batch))
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(ServiceLost("no verifier answers"))
             return
         link = self._links[number]
         try:
-            answers = await asyncio.wait_for(link.score([request for request, _ in batch]), self._deadline)
+            answers = await self._answers(link, [request for request, _ in batch])
         except Exception as error:
             known = number in self._down
             self._watch(number)
@@ -107,6 +120,20 @@ class RemoteScorer:
                 await link.restart()
             return
         self._answer(batch, answers)
+
+    async def _answers(self, link: VerifierLink, requests: list[ScoreRequest]) -> list[Scores | str]:
+        """Call a verifier; TimeoutError where it does not answer, nor compute anything, for `deadline` seconds."""
+        calling = asyncio.ensure_future(link.score(requests))
+        computed = -1
+        try:
+            while not (await asyncio.wait({calling}, timeout=self._deadline))[0]:
+                counters = await asyncio.wait_for(link.counters(), self._deadline)
+                if counters.tokens_computed == computed:
+                    raise TimeoutError(f"no token in {self._deadline:g} s")
+                computed = counters.tokens_computed
+            return calling.result()
+        finally:
+            calling.cancel()
 
     async def _up(self) -> int | None:
         """The nearest verifier that is up; waits until one is. None: there is none, and nobody comes in time."""
@@ -128,8 +155,10 @@ class RemoteScorer:
     async def _comes_back(self, number: int) -> None:
         while True:
             try:
-                await self._links[number].ready()
+                await asyncio.wait_for(self._links[number].ready(), self._patience)
                 break
+            except TimeoutError:
+                await self._links[number].restart()
             except VerifierGone:
                 self._gone.add(number)
                 break
@@ -140,10 +169,12 @@ class RemoteScorer:
 
     def _lose(self, batch: list[_Waiting], error: Exception) -> None:
         for request, future in batch:
-            losses = self._losses[request] = self._losses.get(request, 0) + 1
             if future.done():
+                self._losses.pop(request, None)
                 continue
+            losses = self._losses[request] = self._losses.get(request, 0) + 1
             if losses >= 2 * SUSPECT:
+                del self._losses[request]
                 why = f"{losses} verifiers were lost with this request, last: {error!r}"
                 future.set_exception(RuntimeError(why[:400]))
             else:

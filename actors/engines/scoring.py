@@ -165,8 +165,9 @@ class ScoringEngine:
     async def _drain(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waiting:
-            batch = [item for item in self._waiting if not item[1].cancelled()]
-            self._waiting.clear()
+            # What is taken at once is bounded, so that whoever asks how it goes on sees it go on.
+            taken, self._waiting = self._waiting[: self._rows], self._waiting[self._rows :]
+            batch = [item for item in taken if not item[1].cancelled()]
             requests = [request for request, _ in batch]
             try:
                 results = await loop.run_in_executor(self._thread, self._score_all, requests)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from actors.engines.base import ScoreRequest, Scores
+from actors.engines.base import EngineCounters, ScoreRequest, Scores
 from actors.leases import Allocator
 from actors.messages import Books, Commit, Loss, Orders, Record, Report, Settlement
 from actors.replicas import Bench, PolicyReplica, VerifierReplica
@@ -63,6 +63,9 @@ class Verifier:
     async def score(self, requests: list[ScoreRequest]) -> list[Scores | str]:
         return await self.replica.score(requests)
 
+    async def counters(self) -> EngineCounters:
+        return await self.replica.counters()
+
     async def restart(self) -> None:
         raise AssertionError("nothing hangs here")
 
@@ -103,9 +106,13 @@ class Replica:
         return await self.through(orders)
 
     async def through(self, orders: Orders) -> Report:
-        if self.inner is None:
+        inner = self.inner
+        if inner is None:
             raise Dead("the actor is restarting")
-        return await self.inner.exchange(orders)
+        report = await inner.exchange(orders)
+        if self.inner is not inner:
+            raise Dead("killed during the call")
+        return report
 
     async def restart(self) -> None:
         self.restarts += 1

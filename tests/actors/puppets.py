@@ -136,7 +136,7 @@ class Replica:
             self.drop(number)
         if orders.stop:
             for number in tuple(self.held):
-                self.finish(number, "stopped with the run", stopped=True)
+                self.finish(number, "stopped with the run", blameless=True)
         self.look()
 
     def arrive(self) -> None:
@@ -184,7 +184,7 @@ class Replica:
         self.burnt += sum(held.running)
         return held
 
-    def finish(self, number: int, error: str = "", *, stopped: bool = False) -> None:
+    def finish(self, number: int, error: str = "", *, blameless: bool = False) -> None:
         held = self.drop(number)
         lease = held.lease
         self.finished[number] = Finished(
@@ -194,7 +194,7 @@ class Replica:
             outcomes=() if error else outcomes(lease.task),
             entries=held.purse.entries,
             error=error,
-            stopped=stopped,
+            blameless=blameless,
         )
 
     def die(self) -> None:

@@ -143,7 +143,9 @@ async def test_parked_replicas_wake_when_tasks_arrive(
         for first in (0, 3):
             await until(lambda: parked == 2)
             assert one.scheduler.progress().answered == first
-            await one.scheduler.submit([make_task(first + i, (Greedy(),)) for i in range(3)])
+            more = [make_task(first + i, (Greedy(),)) for i in range(3)]
+            one.writer.writer.label(dict.fromkeys((task.id for task in more), "4"))
+            await one.scheduler.submit(more)
             await until(lambda: one.scheduler.progress().tasks_open == 0)
         await one.scheduler.close()
         await asyncio.wait_for(running, 10)
@@ -153,6 +155,7 @@ async def test_parked_replicas_wake_when_tasks_arrive(
 async def test_draining_ends_what_is_in_hand_and_starts_nothing(cell: MakeCell, tmp_path: Path) -> None:
     async with cell(replicas=1, max_sequences=4) as one:
         work = tasks(40, Majority(4))
+        one.writer.writer.label(dict.fromkeys((task.id for task in work), "4"))
         await one.scheduler.submit(work)
         await one.scheduler.close()
         running = asyncio.create_task(one.scheduler.run())

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from actors.engines.base import ScoreRequest, Scores
+from actors.engines.base import EngineCounters, ScoreRequest, Scores
+from actors.errors import ServiceLost
 from actors.verifying import CallLost, RemoteScorer, VerifierGone
 
 from .inprocess import Dead
@@ -29,6 +30,8 @@ class Link:
     gone: bool = False
     poison: int = 0
     restarts: int = 0
+    works: bool = False
+    computed: int = 0
 
     async def ready(self) -> None:
         if self.gone:
@@ -49,6 +52,10 @@ class Link:
             Scores((0.5,), len(r.token_ids)) if len(r.token_ids) < 50 else "ValueError: long"
             for r in requests
         ]
+
+    async def counters(self) -> EngineCounters:
+        self.computed += self.works
+        return EngineCounters(0, self.computed, 0.0, 1)
 
     async def restart(self) -> None:
         self.restarts += 1
@@ -138,14 +145,14 @@ async def test_the_only_verifier_is_waited_for() -> None:
 async def test_patience_ends() -> None:
     link = Link([Dead("killed")], back=asyncio.Event())
     scorer = RemoteScorer((link,), 0, patience=0.05)
-    with pytest.raises(RuntimeError, match="no verifier answers"):
+    with pytest.raises(ServiceLost, match="no verifier answers"):
         await asyncio.wait_for(insist(scorer, 8), 5)
 
 
 async def test_verifiers_that_are_dead_for_good_are_not_waited_for() -> None:
     links = (Link(gone=True), Link(gone=True))
     scorer = RemoteScorer(links, 1)
-    with pytest.raises(RuntimeError, match="no verifier answers"):
+    with pytest.raises(ServiceLost, match="no verifier answers"):
         await asyncio.wait_for(insist(scorer, 8), 5)
     assert [len(link.calls) for link in links] == [1, 1]
 
@@ -191,3 +198,30 @@ async def test_who_is_cancelled_is_not_asked_for_again() -> None:
     one.cancel()
     assert (await two).computed == 7
     assert link.calls == [[6, 7], [7]]
+
+
+async def test_a_verifier_that_is_busy_is_waited_for() -> None:
+    """It does not answer for many deadlines, but computes."""
+    done = asyncio.Event()
+    link = Link(waits=done, works=True)
+    scorer = RemoteScorer((link,), 0, deadline=0.02)
+    asking = asyncio.create_task(scorer.score(request(9)))
+    await asyncio.sleep(0.2)
+    assert not asking.done()
+    done.set()
+    assert (await asyncio.wait_for(asking, 5)).values == (0.5,)
+    assert link.restarts == 0
+    assert len(link.calls) == 1
+
+
+async def test_whatever_fails_nobody_waits_for_ever() -> None:
+    class Short(Link):
+        async def score(self, requests: list[ScoreRequest]) -> list[Scores | str]:
+            return (await super().score(requests))[:1]
+
+    scorer = RemoteScorer((Short(),), 0)
+    answers = await asyncio.wait_for(
+        asyncio.gather(*(scorer.score(request(9 + i)) for i in range(2)), return_exceptions=True), 5
+    )
+    assert isinstance(answers[0], Scores)
+    assert isinstance(answers[1], CallLost)

@@ -34,7 +34,7 @@ Kind = Literal["driver", "scheduler", "policy", "verifier"]
 CLASSES: dict[Kind, str] = {
     "scheduler": "SchedulerActor",
     "policy": "_PolicyActor",
-    "verifier": "VerifierReplica",
+    "verifier": "_VerifierActor",
 }
 
 GONE = 20.0

@@ -1,0 +1,36 @@
+"""Whether a replica gets on with what it holds, told from its reports alone.
+
+It knows nothing of leases or engines. Invariant: a replica that computes, ends something, or waits for what only others can
+give it, is never held to stand still.
+"""
+
+from __future__ import annotations
+
+from actors.messages import Report
+
+PATIENCE = 900.0
+"""Seconds that tasks may do nothing with no request in the engine: a verifier may have to be started anew meanwhile."""
+
+
+class Watch:
+    """Watches one life of a replica. `deadline`: seconds that requests may run without a token."""
+
+    def __init__(self, deadline: float, now: float) -> None:
+        self._deadline = deadline
+        self._moved, self._mark = now, (0, 0, 0)
+
+    def rest(self, now: float) -> None:
+        """It has nothing to do."""
+        self._moved = now
+
+    def see(self, report: Report, now: float) -> None:
+        """Take a report; TimeoutError where nothing has moved for too long."""
+        running, accounts = report.counters.running, report.accounts
+        mark = (report.counters.tokens_computed, sum(one.spent for one in accounts), len(accounts))
+        waits = not running and (not accounts or any(one.lacking for one in accounts))
+        if mark != self._mark or report.finished or waits:
+            self._mark, self._moved = mark, now
+        elif running and now - self._moved > self._deadline:
+            raise TimeoutError(f"no new token in {self._deadline:g} s of {running} requests")
+        elif now - self._moved > max(PATIENCE, self._deadline):
+            raise TimeoutError(f"{len(accounts)} tasks have done nothing for {now - self._moved:.0f} s")

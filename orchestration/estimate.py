@@ -19,6 +19,7 @@ from orchestration.strategies.early_stopping import EarlyStopping
 from orchestration.strategies.greedy import Greedy
 from orchestration.strategies.lookahead import Lookahead
 from orchestration.strategies.majority import Majority
+from orchestration.strategies.mcts import Mcts
 from orchestration.strategies.monte_carlo import MonteCarlo
 from orchestration.strategies.particle_filtering import ParticleFiltering
 from orchestration.strategies.rebase import Rebase
@@ -33,6 +34,10 @@ _OUTCOME = 65.0
 
 # Strategies whose whole samples are the first n of one sequence; how early the first two stop is not known beforehand.
 _INDEPENDENT = (EarlyStopping, AdaptiveConsistency, Majority, BestOfN)
+
+# Searches that draw at most n steps at each depth, and nothing else.
+_GROWN = (Rebase, ParticleFiltering, Mcts)
+_SEARCHES = (Beam, Dvts, Lookahead, *_GROWN)
 
 # A solution in steps of this many tokens, where only the strategy knows how often it starts anew.
 _STEP = 12
@@ -120,8 +125,8 @@ def _draws(strategy: Strategy, typical: int) -> _Draws:
         return _searched(strategy, typical, steps)
     n = getattr(strategy, "n", strategy.sequences)
     count = 1 if isinstance(strategy, Greedy) else int(n)
-    # Most nodes of every round are dropped, and each is a candidate.
-    rows = count * steps if isinstance(strategy, Rebase | ParticleFiltering) else count
+    # What is dropped is a candidate, too.
+    rows = count * steps if isinstance(strategy, _GROWN) and count > 1 else count
     return _Draws(count, count, count * typical, rows)
 
 
@@ -147,7 +152,7 @@ def _bound(strategy: Strategy, most: int) -> tuple[int, int] | None:
         return 1, most
     if isinstance(strategy, _INDEPENDENT):
         return strategy.n, most
-    if isinstance(strategy, Beam | Dvts | Lookahead | Rebase | ParticleFiltering):
+    if isinstance(strategy, _SEARCHES):
         if strategy.n == 1:
             return 1, most
         # In every round each of n places may draw all that its prefix leaves, and a prefix gains a token a
@@ -183,8 +188,8 @@ def _shared(prepared: Prepared, each: list[Need], typical: int) -> Cost:
     drawn: dict[tuple[float, float], int] = {}
     scored: dict[tuple[float, float], int] = {}
     for strategy, need in zip(prepared.strategies, each, strict=True):
-        searches = isinstance(strategy, Beam | Dvts | Lookahead)
-        if not isinstance(strategy, (*_INDEPENDENT, Beam, Dvts, Lookahead)) or (
+        searches = isinstance(strategy, _SEARCHES)
+        if not isinstance(strategy, (*_INDEPENDENT, *_SEARCHES)) or (
             searches and strategy.n > 1  # a search of one is one of these samples
         ):
             total += need.expected

@@ -14,6 +14,7 @@ from orchestration.strategies.early_stopping import EarlyStopping
 from orchestration.strategies.greedy import Greedy
 from orchestration.strategies.lookahead import Lookahead
 from orchestration.strategies.majority import Majority
+from orchestration.strategies.mcts import Mcts
 from orchestration.strategies.monte_carlo import MonteCarlo
 from orchestration.strategies.particle_filtering import ParticleFiltering
 from orchestration.strategies.rebase import Rebase
@@ -29,5 +30,6 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "dvts": Dvts,
     "rebase": Rebase,
     "particle_filtering": ParticleFiltering,
+    "mcts": Mcts,
     "monte_carlo": MonteCarlo,
 }

@@ -96,6 +96,14 @@ def check_temperature(field: str, value: object) -> float:
     return number
 
 
+def check_not_negative(field: str, value: object) -> float:
+    """Return the number as a float; raise UserError unless it is finite and at least 0."""
+    number = check_number(field, value)
+    if not (number >= 0 and math.isfinite(number)):
+        raise UserError.of(field, value, "must be a finite number of at least 0")
+    return number
+
+
 def check_positive(field: str, value: object) -> float:
     """Return the number as a float; raise UserError unless it is finite and above 0."""
     number = check_number(field, value)

@@ -27,6 +27,7 @@ from orchestration.strategies.early_stopping import EarlyStopping
 from orchestration.strategies.greedy import Greedy
 from orchestration.strategies.lookahead import Lookahead
 from orchestration.strategies.majority import Majority
+from orchestration.strategies.mcts import Mcts
 from orchestration.strategies.particle_filtering import ParticleFiltering
 from orchestration.strategies.rebase import Rebase
 
@@ -348,7 +349,7 @@ async def test_a_beam_is_attributed_every_token_of_its_tree_once(table: Any) -> 
 @pytest.mark.parametrize("unit", ["paper", "exact"])
 async def test_every_request_is_sent_with_its_worst_case_set_aside(table: Any, unit: Unit) -> None:
     one = table(unit=unit)
-    await one.solve(Beam(4, 2), BestOfN(3), Greedy(), Rebase(4), ParticleFiltering(4))
+    await one.solve(Beam(4, 2), BestOfN(3), Greedy(), Rebase(4), ParticleFiltering(4), Mcts(4, 2))
     for request, reserved in zip(one.engine.requests, one.engine.reserved, strict=True):
         context, most = len(request.token_ids), request.max_tokens
         assert context - len(PROMPT.token_ids) + most == MAX_TOKENS
@@ -461,6 +462,7 @@ async def test_what_is_cancelled_stops_and_leaves_nothing_reserved(table: Any) -
         Beam(4, merge=True),
         Lookahead(4, 2, k=2),
         Dvts(4, 2),
+        Mcts(4, 2),
     ],
     ids=lambda s: s.text,
 )

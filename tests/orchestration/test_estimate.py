@@ -96,9 +96,21 @@ def test_what_searches_draw(words: list[str]) -> None:
 
 
 def test_a_search_of_one_is_one_of_the_independent_samples(words: list[str]) -> None:
-    ones = estimate(prepared(words, "strategies=[best_of_n(n=1),dvts(n=1),lookahead(n=1)]"), 10)
+    ones = estimate(
+        prepared(words, "strategies=[best_of_n(n=1),dvts(n=1),lookahead(n=1),rebase(n=1),mcts(n=1)]"), 10
+    )
     alone = estimate(prepared(words, "strategies=[best_of_n(n=1)]"), 10)
     assert ones.expected == alone.expected
+    assert {need.candidates for need in ones.each} == {1}
+
+
+def test_no_search_draws_more_steps_at_a_depth_than_its_generations(words: list[str]) -> None:
+    texts = ["beam(n=4)", "rebase(n=4)", "particle_filtering(n=4)", "mcts(n=4)"]
+    needs = estimate(prepared(words, f"strategies=[{','.join(texts)}]"), 1).each
+    assert [need.generations for need in needs] == [4] * 4
+    assert len({(need.expected, need.worst, need.candidates) for need in needs}) == 1
+    assert needs[0].worst is not None
+    assert needs[0].worst.policy_tokens == 4 * 40 * 40
 
 
 def test_every_rollout_is_a_generation(words: list[str]) -> None:

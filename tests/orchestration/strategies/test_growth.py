@@ -10,6 +10,7 @@ from actors.errors import UserError
 from actors.work import PurseEmpty, Solution, Strategy
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN
+from orchestration.strategies.mcts import Mcts
 from orchestration.strategies.particle_filtering import ParticleFiltering
 from orchestration.strategies.rebase import Rebase
 from orchestration.strategies.selection import weighted
@@ -26,6 +27,11 @@ SEARCHES: list[Strategy] = [
     ParticleFiltering(16),
     ParticleFiltering(7, softmax_temperature=0.2, weighted=False),
     ParticleFiltering(8, rounds=3, aggregation="mean"),
+    Mcts(4),
+    Mcts(16),
+    Mcts(16, width=2, parallel=1),
+    Mcts(9, width=3, exploration=0.0, parallel=8),
+    Mcts(12, width="sqrt", exploration=9.0, parallel=2, rounds=3, aggregation="min"),
 ]
 every_search = pytest.mark.parametrize("strategy", SEARCHES, ids=lambda s: s.text)
 
@@ -202,7 +208,7 @@ async def test_nothing_drawn_or_nothing_to_read_is_an_empty_purse(strategy: Stra
         await solve(strategy, models(limit=0))
     unread = {(i,): step(9, 1) for i in range(16)}
     with pytest.raises(PurseEmpty):
-        await solve(strategy, models(samples=unread, limit=strategy.sequences))
+        await solve(strategy, models(samples=unread, limit=2))
 
 
 @every_search
@@ -234,10 +240,10 @@ async def test_model_that_never_ends_stops_at_the_last_round(strategy: Strategy)
     solution = await solve(strategy, given)
     assert max(len(r[1]) for r in given.policy.requests) == strategy.rounds  # type: ignore[attr-defined]
     assert {c.finish for c in solution.candidates} == {"stop"}
-    assert solution.answer == weighted(solution.candidates)
+    assert solution.answer == weighted(solution.candidates, strategy.aggregation)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("strategy", [Rebase(1), ParticleFiltering(1)], ids=lambda s: s.text)
+@pytest.mark.parametrize("strategy", [Rebase(1), ParticleFiltering(1), Mcts(1)], ids=lambda s: s.text)
 async def test_n_of_one_is_one_sample(strategy: Strategy) -> None:
     for seed in range(10):
         search, sample = models(seed), models(seed)
@@ -245,7 +251,9 @@ async def test_n_of_one_is_one_sample(strategy: Strategy) -> None:
         assert search.policy.requests == sample.policy.requests
 
 
-@pytest.mark.parametrize("strategy", [Rebase(16), ParticleFiltering(16)], ids=lambda s: s.text)
+@pytest.mark.parametrize(
+    "strategy", [Rebase(16), ParticleFiltering(16), Mcts(8, width=8)], ids=lambda s: s.text
+)
 async def test_first_steps_are_shared_with_beams_of_all_n(strategy: Strategy) -> None:
     search, beam = models(5), models(5)
     await solve(strategy, search)

@@ -21,6 +21,7 @@ from orchestration.strategies.early_stopping import EarlyStopping
 from orchestration.strategies.greedy import Greedy
 from orchestration.strategies.lookahead import Lookahead
 from orchestration.strategies.majority import Majority
+from orchestration.strategies.mcts import Mcts
 from orchestration.strategies.monte_carlo import MonteCarlo
 from orchestration.strategies.parse import parse
 from orchestration.strategies.particle_filtering import ParticleFiltering
@@ -41,7 +42,9 @@ def searches(draw: st.DrawFn) -> Strategy:
     n = draw(COUNTS) if width == "sqrt" else draw(st.integers(1, 16)) * int(width)
     how = {name: draw(values) for name, values in SAMPLING.items()}
     how |= {"rounds": draw(COUNTS), "aggregation": draw(st.sampled_from(AGGREGATIONS))}
-    kind = draw(st.sampled_from([Beam, Lookahead, Dvts]))
+    kind = draw(st.sampled_from([Beam, Lookahead, Dvts, Mcts]))
+    if kind is Mcts:
+        return Mcts(n, width, draw(st.floats(0, 1e9)), draw(COUNTS), **how)
     if kind is Beam:
         return Beam(n, width, **how, every=draw(st.integers(1, 4)), merge=draw(st.booleans()))
     return Lookahead(n, width, draw(st.integers(0, 4)), **how) if kind is Lookahead else Dvts(n, width, **how)
@@ -108,6 +111,7 @@ def test_same_text_means_same_strategy(one: Strategy, other: Strategy) -> None:
         ("majority(n=2,temperature=1)", Majority(2), "majority(n=2)"),
         ("majority(n=2,temperature=2)", Majority(2, 2.0), "majority(n=2,temperature=2.0)"),
         ("particle_filtering(n=4)", ParticleFiltering(4), "particle_filtering(n=4)"),
+        ("mcts(n=16)", Mcts(16), "mcts(n=16,width=4,parallel=4)"),
         ("rebase(n=16)", Rebase(16), "rebase(n=16)"),
         ("rebase(n=16,temperature_b=1)", Rebase(16, 1.0), "rebase(n=16,temperature_b=1.0)"),
         ("monte_carlo", MonteCarlo(), "monte_carlo(samples=16,rollouts=16)"),

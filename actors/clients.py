@@ -141,6 +141,7 @@ class TaskPolicy:
     def __init__(self, bench: TaskBench, meter: Meter) -> None:
         self._bench, self._meter = bench, meter
         self._prefilled = False
+        self._drawn: set[_DrawKey] = set()
 
     @property
     def max_tokens(self) -> int:
@@ -158,15 +159,15 @@ class TaskPolicy:
         bench.check_open()
         if len(prefix) >= bench.room:
             return Sample((), (), "length")
+        draw = (prefix, place, one_step, sampling)
         try:
-            sample = await once(
-                bench.draws,
-                (prefix, place, one_step, sampling),
-                lambda: self._draw(prefix, place, one_step, sampling),
-            )
+            sample = await once(bench.draws, draw, lambda: self._draw(*draw))
         except PurseEmpty:
             self._meter.refused = True
             raise
+        if draw in self._drawn:
+            return sample
+        self._drawn.add(draw)
         context = len(bench.prompt.token_ids) + len(prefix)
         count = len(sample.token_ids)
         cost = bench.policy_cost

@@ -346,6 +346,40 @@ async def test_a_beam_is_attributed_every_token_of_its_tree_once(table: Any) -> 
     assert attributed.paper == one.policy_cost.paper(tokens) + one.verifier_cost.paper(sum(steps.values()))
 
 
+async def test_a_draw_asked_for_again_is_attributed_once(table: Any) -> None:
+    one = table()
+    policy = one.models().policy
+    first = await policy.sample((), (0,))
+    again, _ = await asyncio.gather(policy.sample((), (0,)), one.models().policy.sample((), (0,)))
+    assert again == first
+    assert one.meters[0].attributed.policy_tokens == len(first.token_ids)
+    assert one.meters[1].attributed == one.meters[0].attributed
+
+
+async def test_rollouts_are_shared_attributed_once_and_pruned_unless_the_search_keeps_the_same_tokens(
+    table: Any,
+) -> None:
+    one = table()
+    [solution] = await one.solve(Lookahead(6, 2, k=2))
+    draws = {(key[0], key[1]): done.result().token_ids for key, done in one.bench.draws.items()}
+    ahead = {prefix: tokens for (prefix, place), tokens in draws.items() if not place}
+    assert len(ahead) > 6
+    meter, price = one.meters[0], one.policy_cost.paper(1)
+    assert meter.attributed.policy_tokens == sum(map(len, draws.values())) == meter.spent.policy_tokens
+    assert len(one.engine.requests) == len(draws)
+    kept = [c.token_ids for c in solution.candidates if c.kept]
+    stand = [
+        len(tokens)
+        for (prefix, _), tokens in draws.items()
+        if any(whole[: len(prefix + tokens)] == prefix + tokens for whole in kept)
+    ]
+    one.bench.book_pruned(kept)
+    entries = {(entry.purpose, entry.kind): entry.flops for entry in one.purse.entries}
+    assert entries["policy", "kept"] == sum(stand) * price
+    assert entries["policy", "pruned"] == (meter.spent.policy_tokens - sum(stand)) * price
+    assert solution.kept_tokens <= sum(stand)
+
+
 @pytest.mark.parametrize("unit", ["paper", "exact"])
 async def test_every_request_is_sent_with_its_worst_case_set_aside(table: Any, unit: Unit) -> None:
     one = table(unit=unit)

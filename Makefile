@@ -26,6 +26,7 @@ check: $(READY)  ## lint, format and types
 
 benchmark: $(READY)  ## speed as ratios of two things measured in one run
 	$(BIN)/python -m tests.benchmarks.local_engine
+	$(BIN)/python -m tests.benchmarks.scheduler
 
 setup: $(READY)
 

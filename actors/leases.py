@@ -64,7 +64,6 @@ class _Held:
     lease: Lease
     replica: str
     since: float
-    told: int
     reserved: int = 0
     asked: int = 0
     refused: bool = False
@@ -105,6 +104,9 @@ class LeaseBook:
         self._held: dict[int, _Held] = {}
         self._hands: dict[str, _Hands] = {}
         self._asking: dict[int, _Held] = {}
+        # Asked since the last refill, and what was free after it: older asks fit no better until more is free.
+        self._fresh: dict[int, _Held] = {}
+        self._free = 0
         self._stuck = 0
         self._next = first
 
@@ -143,7 +145,7 @@ class LeaseBook:
                 hold = wanted.pop(task.id)
                 self.ledger.restore(hold.lease, hold.flops)
                 self._attempts[task.id] = hold.attempt
-                self._take(_Held(Lease(hold.lease, hold.attempt, task, hold.flops), hold.replica, now, 0))
+                self._take(_Held(Lease(hold.lease, hold.attempt, task, hold.flops), hold.replica, now))
                 # Its holder may not have been told of the last grant.
                 self._hands[hold.replica].news[hold.lease] = None
         return list(wanted.values())
@@ -181,7 +183,7 @@ class LeaseBook:
         attempt = self._attempts[task.id] = self._attempts.get(task.id, 0) + 1
         lease = Lease(self._next, attempt, task, grant)
         self._next += 1
-        self._take(_Held(lease, replica, now, grant))
+        self._take(_Held(lease, replica, now))
         return lease
 
     def _take(self, held: _Held) -> None:
@@ -194,6 +196,7 @@ class LeaseBook:
         del hands.leases[lease]
         hands.news.pop(lease, None)
         self._asking.pop(lease, None)
+        self._fresh.pop(lease, None)
         self._stuck -= held.stuck
         return held
 
@@ -219,26 +222,25 @@ class LeaseBook:
         if held is None:
             return
         self.ledger.report(lease, spent, reserved)
-        total = self.ledger.granted(lease)
-        held.told = total if granted is None else granted
         # What was granted while its report was under way it does not lack.
-        asked = max(0, lacking - (total - held.told))
-        self._set(held, reserved, asked, held.refused)
+        under_way = 0 if granted is None else self.ledger.granted(lease) - granted
+        self._set(held, reserved, max(0, lacking - under_way), held.refused)
 
     def _set(self, held: _Held, reserved: int, asked: int, refused: bool) -> None:
         self._stuck -= held.stuck
         held.reserved, held.asked, held.refused = reserved, asked, refused
         self._stuck += held.stuck
         if held.asked > 0 and not held.refused:
-            self._asking[held.lease.id] = held
+            self._asking[held.lease.id] = self._fresh[held.lease.id] = held
         else:
             self._asking.pop(held.lease.id, None)
+            self._fresh.pop(held.lease.id, None)
 
     def refill(self) -> None:
         """Answer the purses that ask. A purse is refused only when nobody is left to return FLOPs."""
-        waiting: list[_Held] = []
-        for number in sorted(self._asking):
-            held = self._asking[number]
+        asks = self._asking if self.ledger.free > self._free else self._fresh
+        for number in sorted(asks):
+            held = asks[number]
             task, granted = held.lease.task, self.ledger.granted(number)
             amount = self._allocator.refill(task, held.asked, granted, self.ledger.free)
             if amount is None:
@@ -246,12 +248,12 @@ class LeaseBook:
             elif self.ledger.grant(number, amount):
                 self._set(held, held.reserved, 0, refused=False)
                 self._hands[held.replica].news[number] = None
-            else:
-                waiting.append(held)
+        self._fresh.clear()
+        self._free = self.ledger.free
         # One that was refused ends now, and one with a request in flight goes on: both may return FLOPs.
-        if waiting and self._stuck == len(self._held):
+        if self._asking and self._stuck == len(self._held):
             # The youngest give up first, as many as it takes for what they return to carry the oldest on.
-            oldest, *others = waiting
+            oldest, *others = (self._asking[number] for number in sorted(self._asking))
             lacking = oldest.asked - self.ledger.free
             for held in reversed(others or [oldest]):
                 self._refuse(held)

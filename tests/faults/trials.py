@@ -96,7 +96,8 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Unbroken:
-    """The run that nothing befell, and the budget of those that something does: three times what it spent."""
+    """The run that nothing befell, and the budget of those that something does: what it spent, and room for all that is in
+    hand at once to be lost, at the worst case of every request."""
 
     job: Job
     tables: Tables
@@ -112,7 +113,7 @@ def run_unbroken(job: Job, place: Path) -> Unbroken:
     tables = Tables.of(place / "run")
     assert len(tables.outcomes) == job.outcomes
     assert tables.wasted == 0
-    return Unbroken(job, tables, 3 * tables.spent)
+    return Unbroken(job, tables, 6 * tables.spent)
 
 
 def strike(kind: Kind, when: Moment, unbroken: Unbroken, place: Path) -> Figures:

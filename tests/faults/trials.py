@@ -69,9 +69,10 @@ def moment(kind: Kind, number: int, count: int = 5) -> Moment:
     if number == 0:
         return Moment(None, draw.uniform(0.0, 8.0 if kind == "driver" else 3.0), choice)
     if number == count - 1:
-        return Moment(draw.uniform(0.9, 0.96), draw.uniform(0.0, 0.2), choice)
+        return Moment(draw.uniform(0.8, 0.92), draw.uniform(0.0, 0.1), choice)
     between = (number - 1 + draw.random()) / (count - 2)
-    return Moment(0.02 + 0.8 * between, draw.uniform(0.0, 0.8), choice)
+    # The last outcomes come together.
+    return Moment(0.02 + 0.73 * between, draw.uniform(0.0, 0.8) * (1 - between), choice)
 
 
 @dataclass(slots=True)
@@ -163,12 +164,13 @@ def strike(kind: Kind, when: Moment, unbroken: Unbroken, place: Path) -> Figures
 @dataclass(frozen=True, slots=True)
 class _Before:
     """What a run had on disk when it was struck: keys of its outcomes, with the seconds they took where those were seen; its
-    open leases; and the name of the actor that was killed."""
+    open leases; the name of the actor that was killed; and what leases had been charged that were lost already."""
 
     done: set[str]
     seconds: dict[str, float]
     held: dict[int, Hold]
     victim: str = ""
+    lost: dict[int, int] = field(default_factory=dict)
 
 
 def _wait_for(kind: Kind, when: Moment, watch: Watch, job: Job) -> int:
@@ -211,7 +213,8 @@ def _kill_driver(watch: Watch, figures: Figures) -> _Before:
     assert lock_of(folder) == "free"
     watch.log.look()
     done = set(read_done(folder)) if (folder / "log").is_dir() else set()
-    return _Before(done, dict(watch.log.committed), read_holds(folder))
+    lost = {charge.lease: charge.flops for charge in watch.log.lost}
+    return _Before(done, dict(watch.log.committed), read_holds(folder), lost=lost)
 
 
 def _go_on(command: Command, folder: Path, before: _Before, figures: Figures) -> None:
@@ -231,10 +234,12 @@ def _check_driver(folder: Path, tables: Tables, before: _Before) -> None:
     rest = sum(row["policy_tokens"] for key, row in tables.outcomes.items() if key not in before.done)
     # The first session did not live to say what it did.
     assert sum(one["policy_tokens"] for one in Run(folder).info.get("sessions", ())) == rest
-    charged = {row["lease"]: row["flops"] for row in tables.lost()}
-    assert charged == {lease: hold.flops for lease, hold in before.held.items()}
-    assert all("when the run was cut off" in row["reason"] for row in tables.lost())
-    assert tables.wasted == sum(charged.values())
+    cut_off = [row for row in tables.lost() if "when the run was cut off" in row["reason"]]
+    assert {row["lease"]: row["flops"] for row in cut_off} == {k: h.flops for k, h in before.held.items()}
+    # A driver's actors die one after another: its scheduler may see a replica go, and lend its tasks once more.
+    others = {row["lease"]: row["flops"] for row in tables.lost() if row not in cut_off}
+    assert others == before.lost
+    assert tables.wasted == sum(row["flops"] for row in tables.lost())
 
 
 # An actor

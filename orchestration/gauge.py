@@ -7,7 +7,7 @@ says was counted, never guessed, but for the time left, which is told from the r
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from actors.work import Progress
 
@@ -15,7 +15,7 @@ WINDOW = 10.0
 """Seconds that rates are taken over: long enough to be steady, short enough to show a stall."""
 
 STALL = 30.0
-"""Seconds without a finished outcome after which the oldest tasks are named."""
+"""Seconds without a finished outcome, with tasks in hand for as long, after which the oldest of them are named."""
 
 
 @dataclass(slots=True)
@@ -83,6 +83,14 @@ class Gauge:
 
     def observe(self, progress: Progress) -> Reading:
         """Take the newest progress; `seconds` must not fall."""
+        if self._seen:
+            # A scheduler that follows another has not heard from every replica yet.
+            last = self._seen[-1]
+            progress = replace(
+                progress,
+                policy_tokens=max(progress.policy_tokens, last.policy_tokens),
+                policy_busy=max(progress.policy_busy, last.policy_busy),
+            )
         self._seen.append(progress)
         while len(self._seen) > 2 and progress.seconds - self._seen[1].seconds >= WINDOW:
             self._seen.popleft()
@@ -103,8 +111,14 @@ class Gauge:
             policy_share=busy(progress.policy_busy, old.policy_busy, progress.policy_replicas),
             verifier_share=busy(progress.verifier_busy, old.verifier_busy, progress.verifier_replicas),
             seconds_left=self._left(progress, old, seconds),
-            stalled=progress.seconds - self._last_finish[1] >= STALL and progress.outcomes < self._outcomes,
+            stalled=self._stalled(progress),
         )
+
+    def _stalled(self, progress: Progress) -> bool:
+        """Whether nothing ended for long although it is long in hand: not while models load."""
+        waited = progress.seconds - self._last_finish[1]
+        in_hand = progress.oldest[0][1] if progress.oldest else 0.0
+        return min(waited, in_hand) >= STALL and progress.outcomes < self._outcomes
 
     def _left(self, progress: Progress, old: Progress, seconds: float) -> float | None:
         """By the outcomes still to make, or by the budget where that ends sooner; from the rate over the

@@ -69,6 +69,27 @@ def test_a_stall_is_noticed_and_ends() -> None:
     assert not done.observe(at(100, 5)).stalled
 
 
+def test_what_is_not_long_in_hand_is_no_stall() -> None:
+    """The models were loaded for as long."""
+    gauge = Gauge(100)
+    assert not gauge.observe(at(STALL + 5, 0, oldest=())).stalled
+    assert not gauge.observe(at(STALL + 10, 0, oldest=(("p1", 5.0),))).stalled
+    assert gauge.observe(at(2 * STALL + 5, 0, oldest=(("p1", STALL),))).stalled
+
+
+def test_a_scheduler_that_follows_another_and_knows_nothing_yet_changes_no_rate() -> None:
+    gauge = Gauge(100)
+    for second in range(20):
+        gauge.observe(at(second, second))
+    for second in range(20, 45):
+        late = second < 30
+        more = {"policy_tokens": 0, "policy_busy": 0.0, "policy_replicas": 0} if late else {}
+        reading = gauge.observe(at(second, second, **more))
+        assert reading.tokens_a_second <= 2_000
+        assert reading.progress.policy_tokens >= 19_000
+    assert reading.tokens_a_second == pytest.approx(1000)
+
+
 def test_with_several_seeds_a_problem_is_one_of_the_seed_at_work() -> None:
     passes = (Pass(3, 10, 0), Pass(0, 4, 12), Pass(7, 0, 20))
     totals = Totals(problems=10, problems_done=0, outcomes=60, outcomes_done=28, passes=passes)

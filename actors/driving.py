@@ -21,13 +21,17 @@ from actors.errors import UserError
 from actors.work import Progress, Task
 
 WINDOW = 2_000
-"""Tasks that wait in the scheduler at once; the data set is streamed behind it."""
+"""Tasks that wait in the scheduler at once, or twice as many as the replicas' sequences where that is more; the data set is
+streamed behind it."""
 
 TICK = 0.25
 """Seconds between two looks at the run's progress."""
 
 RETURN = 60.0
 """Seconds that a scheduler which died may take to be back."""
+
+SUCCESSOR = "a scheduler to take over: the last one's process died"
+"""What a run waits for meanwhile."""
 
 MAX_DEATHS = 5
 """Deaths of the scheduler in a row, without one outcome between them, after which the run is given up."""
@@ -43,14 +47,18 @@ class Driver:
         verifiers: dict[str, Any],
         *,
         grace: float,
+        sequences: int,
         why: Callable[[Iterable[str]], str],
     ) -> None:
         self._scheduler, self._writer, self._verifiers = scheduler, writer, verifiers
         self._grace, self._why = grace, why
+        self._window = max(WINDOW, 2 * sequences)
         self._stream: Iterator[tuple[Task, str | None]] = iter(())
         self._open: dict[str, Task] = {}
         self._asked: dict[str, Any] = {}
         self._unsure: list[Task] = []
+        self._told = 0
+        self._latest: Progress | None = None
         self._number = 0
         self._running: Any = None
         self._started = False
@@ -69,7 +77,7 @@ class Driver:
         while True:
             try:
                 if self._running is None:
-                    self._begin()
+                    self._begin(on_progress)
                 progress = self._follow(on_progress)
                 if self._stop_at is not None:
                     raise KeyboardInterrupt
@@ -83,7 +91,7 @@ class Driver:
                 if isinstance(death, RayTaskError):
                     raise
                 self._running = None
-                ended = sum(get(self._writer.books.remote()).outcomes.values())
+                ended: int = get(self._writer.ended.remote())
                 deaths = deaths + 1 if ended == outcomes else 1
                 outcomes = ended
                 if deaths > MAX_DEATHS:
@@ -112,23 +120,27 @@ class Driver:
             waiting = f"{waiting} ({self._why(progress.replicas_down)})"
         return replace(progress, verifier_busy=busy, verifier_replicas=alive, waiting_for=waiting)
 
-    def _begin(self) -> None:
-        """Open the scheduler, and give a fresh one, or one that is back, the tasks that have not ended."""
-        deadline = time.monotonic() + RETURN
+    def _begin(self, on_progress: Callable[[Progress], None]) -> None:
+        """Open the scheduler, and give one that has not been told of them the tasks that have not ended."""
+        began = time.monotonic()
         while True:
             try:
-                fresh: bool = get(self._scheduler.open.remote())
+                life: int = get(self._scheduler.open.remote())
                 break
             except ActorUnavailableError:
-                if time.monotonic() > deadline:
+                waited = time.monotonic() - began
+                if waited > RETURN:
                     raise
+                if self._latest is not None:
+                    seconds = self._latest.seconds + waited
+                    on_progress(replace(self._latest, seconds=seconds, waiting_for=SUCCESSOR))
                 time.sleep(TICK)
-        if fresh:
+        if life != self._told:
             self._forget_ended()
             self._send(list(self._open.values()))
+            self._told = life
         elif self._unsure:
-            # The call failed or was interrupted: it may have arrived, and then this one is passed over.
-            get(self._scheduler.submit.remote(self._unsure, self._number))
+            self._send(self._unsure)
         if self._stop_at is None:
             self._feed()
         else:
@@ -145,12 +157,12 @@ class Driver:
             self._drain()
         while True:
             done, _ = ray.wait([self._running], timeout=TICK)
-            progress = self.progress()
+            progress = self._latest = self.progress()
             on_progress(progress)
             if done:
                 get(self._running)
                 return progress
-            if self._more and self._stop_at is None and progress.tasks_open < WINDOW // 2:
+            if self._more and self._stop_at is None and progress.tasks_open < self._window // 2:
                 self._feed()
 
     def _forget_ended(self) -> None:
@@ -161,7 +173,7 @@ class Driver:
         """Queue tasks of the stream until the window is full; say so where there are no more."""
         if self._more:
             self._forget_ended()
-            count = WINDOW - len(self._open)
+            count = self._window - len(self._open)
             batch = list(itertools.islice(self._stream, count))
             self._more = len(batch) == count
             if batch:
@@ -173,9 +185,11 @@ class Driver:
             get(self._scheduler.close.remote())
 
     def _send(self, tasks: list[Task]) -> None:
-        self._number += 1
+        """Submit tasks. A call that failed or was interrupted may have arrived: made again it has the same number, and is
+        passed over then."""
         self._unsure = tasks
-        get(self._scheduler.submit.remote(tasks, self._number))
+        get(self._scheduler.submit.remote(tasks, self._number + 1))
+        self._number += 1
         self._unsure = []
 
 

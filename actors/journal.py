@@ -26,7 +26,7 @@ class WriterClient(Protocol):
     async def commit(self, commit: Commit) -> list[str]:
         """Make it durable; the tasks whose record is not staged did not settle, and are named."""
 
-    async def books(self) -> Books: ...
+    async def take_over(self) -> Books: ...
 
 
 class Journal:
@@ -39,10 +39,10 @@ class Journal:
         self._sending = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def books(self) -> Books:
+    async def take_over(self) -> Books:
         """Where the run stands on disk."""
         try:
-            return await asyncio.wait_for(self._writer.books(), self._deadline)
+            return await asyncio.wait_for(self._writer.take_over(), self._deadline)
         except Exception as error:
             raise _failed(error) from error
 
@@ -64,6 +64,7 @@ class Journal:
                 settled=tuple(one for commit in gathered for one in commit.settled),
                 losses=tuple(one for commit in gathered for one in commit.losses),
                 given_up=tuple(one for commit in gathered for one in commit.given_up),
+                life=gathered[0].life,
             )
             try:
                 missing = await asyncio.wait_for(self._writer.commit(whole), self._deadline)

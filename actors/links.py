@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
 
 from actors.engines.base import EngineCounters, ScoreRequest, Scores
 from actors.errors import ServiceLost, UserError
@@ -39,17 +39,19 @@ class WriterLink:
             raise
         return missing
 
-    async def books(self) -> Books:
-        books: Books = await self._handle.books.remote()
+    async def take_over(self) -> Books:
+        books: Books = await self._handle.take_over.remote()
         return books
 
     async def stage(self, task_id: str, attempt: int, record: Record) -> None:
-        """Raises ServiceLost where the writer does not take it."""
+        """Raises ServiceLost where the writer does not answer; what is wrong with the record itself is its task's fault."""
         try:
             await asyncio.wait_for(self._handle.stage.remote(task_id, attempt, record), DEADLINE)
-        except Exception as error:
+        except (RayActorError, TimeoutError) as error:
+            if isinstance(error, RayTaskError):
+                raise
             raise ServiceLost(
-                f"the run writer took no record: {type(error).__name__}: {error}"[:300]
+                f"the run writer does not answer: {type(error).__name__}: {error}"[:300]
             ) from None
 
 

@@ -66,12 +66,14 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Replica to scheduler: what ended (repeated until acknowledged), purses, load and counters."""
+    """Replica to scheduler: what ended (repeated until acknowledged), purses, load and counters. `scoring` are requests that
+    wait for a verifier."""
 
     finished: tuple[Finished, ...]
     accounts: tuple[Account, ...]
     sequences_wanted: int
     counters: EngineCounters
+    scoring: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +132,14 @@ class GivenUp:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Scheduler to run writer: what is to be made durable together."""
+    """Scheduler to run writer: what is to be made durable together. `life` is the scheduler's: one that another has followed
+    is refused."""
 
     holds: tuple[Hold, ...] = ()
     settled: tuple[Settlement, ...] = ()
     losses: tuple[Loss, ...] = ()
     given_up: tuple[GivenUp, ...] = ()
+    life: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,7 +173,14 @@ class Cluster:
             )
             for i in range(plan.policy.replicas)
         }
-        self._driver = Driver(self._scheduler, self._writer, self.verifiers, grace=plan.grace, why=self._why)
+        self._driver = Driver(
+            self._scheduler,
+            self._writer,
+            self.verifiers,
+            grace=plan.grace,
+            sequences=plan.policy.replicas * plan.policy.max_sequences,
+            why=self._why,
+        )
 
     def __enter__(self) -> Cluster:
         return self

@@ -19,10 +19,10 @@ from typing import Protocol
 import torch
 
 from actors.clients import Meter, Scorer, TaskBench, TaskModels, Unit
-from actors.engines.base import EngineCounters, EngineError, ScoreRequest, Scores
+from actors.engines.base import EngineCounters, EngineError, EngineInfo, ScoreRequest, Scores
 from actors.engines.local import LocalEngine
 from actors.engines.scoring import ScoringEngine
-from actors.errors import ServiceLost
+from actors.errors import ServiceLost, UserError
 from actors.leases import Lease
 from actors.ledger import Purse
 from actors.memory import keep_freed_memory
@@ -51,7 +51,8 @@ LOAD = 1.5
 
 @dataclass(frozen=True, slots=True)
 class ModelPlan:
-    """A model and the share of a machine that each of its replicas gets."""
+    """A model and the share of a machine that each of its replicas gets. `files` are the hashes of model and tokenizer that a
+    replica must find at the path; None: whatever is there."""
 
     path: Path
     replicas: int = 1
@@ -61,11 +62,19 @@ class ModelPlan:
     max_sequences: int = 256
     device: str = "auto"
     dtype: str = "float32"
+    files: tuple[str, str] | None = None
 
     def torch_device(self) -> str:
         if self.device != "auto":
             return self.device
         return "cuda" if self.gpus and torch.cuda.is_available() else "cpu"
+
+    def check(self, info: EngineInfo) -> None:
+        """Raise UserError where a machine holds other files under the model's path than the run was begun with."""
+        there = (info.model_hash, info.tokenizer_hash)
+        if self.files is not None and there != self.files:
+            mend = f"other files on {socket.gethostname()} than where the run was begun: copy one folder to every machine"
+            raise UserError.of("model", str(self.path), mend)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +112,7 @@ class VerifierReplica:
             dtype=getattr(torch, plan.dtype),
             max_sequences=plan.max_sequences,
         )
+        plan.check(self._engine.info)
 
     async def info(self) -> ReplicaInfo:
         return ReplicaInfo("verifier", socket.gethostname(), os.getpid(), self._engine.info)
@@ -154,6 +164,7 @@ class PolicyReplica:
             dtype=getattr(torch, plan.dtype),
             max_sequences=plan.max_sequences,
         )
+        plan.check(self._engine.info)
         self._reader = TokenReader(bench.reader, self._engine.info.eos_ids)
         self._scorers = [RemoteScorer(verifiers, key) for key in range(len(verifiers))]
         self._work: dict[int, asyncio.Task[None]] = {}
@@ -214,6 +225,7 @@ class PolicyReplica:
             ),
             sequences_wanted=self._told,
             counters=self._engine.counters(),
+            scoring=sum(scorer.outstanding for scorer in self._scorers),
         )
 
     def _has_news(self) -> bool:

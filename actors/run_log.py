@@ -28,9 +28,14 @@ from actors.leases import Hold
 from actors.ledger import Entry, Kind, Purpose
 
 
-def line(record: dict[str, Any]) -> bytes:
-    """A record of the log with its checksum, as it is written."""
-    body = json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
+def text_of(record: dict[str, Any]) -> str:
+    """A record of the log, or some of its fields, as text. TypeError for what JSON cannot write."""
+    return json.dumps(record, separators=(",", ":"), ensure_ascii=False)
+
+
+def line(*texts: str) -> bytes:
+    """A record of the log as it is written, with its checksum, from texts of its fields."""
+    body = f"{{{','.join(text[1:-1] for text in texts)}}}".encode(errors="replace")
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 

@@ -39,6 +39,7 @@ from actors.run_log import (
     read_holds,
     read_segment,
     segments,
+    text_of,
 )
 from actors.schema import TABLES
 from actors.work import Judge, Outcome, State
@@ -57,7 +58,7 @@ class _Staged:
     """A finished attempt: its outcomes, and its record as the log will have it."""
 
     outcomes: tuple[Outcome, ...]
-    logged: dict[str, Any]
+    logged: str
 
 
 class RunWriter:
@@ -74,7 +75,7 @@ class RunWriter:
             self._lock = FolderLock(folder)
         try:
             with self._disk():
-                self._take_over()
+                self._recover()
         except BaseException:
             self._lock.release()
             raise
@@ -86,9 +87,13 @@ class RunWriter:
         self._ended: Counter[State] = Counter()
         self._started = time.monotonic()
 
-    def books(self) -> Books:
-        """Where the run stands, for a scheduler that starts."""
+    def take_over(self) -> Books:
+        """Where the run stands, for a scheduler that starts: nothing is taken of an earlier one any more."""
         self._lives += 1
+        return self.books()
+
+    def books(self) -> Books:
+        """Where the run stands."""
         return Books(
             spent=self._spent,
             wasted=self._wasted,
@@ -105,28 +110,39 @@ class RunWriter:
         """Take the reference answers of tasks that are about to be queued."""
         self._labels.update(labels)
 
+    def ended(self) -> int:
+        """Outcomes that have ended in this session."""
+        return self._ended.total()
+
     def unfinished(self) -> set[str]:
         """Tasks that were labelled and have not ended."""
         return set(self._labels)
 
     def stage(self, task_id: str, attempt: int, record: Record) -> None:
-        """Grade a finished attempt's record, and hold it until the scheduler commits or drops it."""
-        staged = _Staged(record.outcomes, self._record(task_id, record))
+        """Grade a finished attempt's record, and hold it until the scheduler commits or drops it.
+
+        Raises what is wrong with the record: nothing that could not be written is ever committed.
+        """
+        staged = _Staged(record.outcomes, text_of(self._record(task_id, record)))
         self._staged.setdefault(task_id, {})[attempt] = staged
 
     def commit(self, commit: Commit) -> list[str]:
         """Make all of it durable (one fsync); return the tasks whose record is not staged here, which did not settle."""
         if self._failure:
             raise UserError(self._failure)
+        if commit.life is not None and commit.life != self._lives:
+            raise RuntimeError(
+                f"a commit of scheduler {commit.life}, which scheduler {self._lives} has followed"
+            )
         missing = [s.task_id for s in commit.settled if s.attempt not in self._staged.get(s.task_id, {})]
         settled = [s for s in commit.settled if s.task_id not in missing]
-        lines = [line({"holds": [_row(hold) for hold in commit.holds]})] if commit.holds else []
+        lines = [line(text_of({"holds": [_row(hold) for hold in commit.holds]}))] if commit.holds else []
         for one in settled:
-            record = self._staged[one.task_id][one.attempt].logged
+            logged = self._staged[one.task_id][one.attempt].logged
             ledger = _entries(one.task_id, one.attempt, one.lease, one.entries, "")
-            lines.append(line(record | {"ledger": ledger, "closed": [one.lease]}))
-        lines += [line(_lost(loss)) for loss in commit.losses]
-        lines += [line(self._record(end.task_id, Record(end.outcomes))) for end in commit.given_up]
+            lines.append(line(logged, text_of({"ledger": ledger, "closed": [one.lease]})))
+        lines += [line(text_of(_lost(loss))) for loss in commit.losses]
+        lines += [line(text_of(self._record(end.task_id, Record(end.outcomes)))) for end in commit.given_up]
         with self._disk():
             self._append(lines)
             # Nothing is noted before it is durable.
@@ -165,7 +181,7 @@ class RunWriter:
             self._failure = self._failure or repr(error)
             raise
 
-    def _take_over(self) -> None:
+    def _recover(self) -> None:
         """Bring the folder to where its last writer was, and begin a segment."""
         folder = self._folder
         self._clear()
@@ -195,7 +211,7 @@ class RunWriter:
             entries = (Entry("unknown", "lost", hold.flops),)
             reason = f"in the hands of {hold.replica} when the run was cut off"
             losses.append(Loss(hold.lease, hold.task_id, hold.attempt, entries, reason))
-        self._append([line(_lost(loss)) for loss in losses])
+        self._append([line(text_of(_lost(loss))) for loss in losses])
         self._wasted += sum(loss.flops for loss in losses)
 
     def _note(self, commit: Commit, missing: list[str]) -> None:
@@ -279,7 +295,7 @@ class RunWriter:
         self._next += 1
         self._log = self._open()
         if self._open_leases:
-            self._append([line({"holds": [_row(hold) for hold in self._open_leases.values()]})])
+            self._append([line(text_of({"holds": [_row(hold) for hold in self._open_leases.values()]}))])
         full.close()
         self._compact(Path(full.name))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from actors.errors import UserError
@@ -36,6 +36,9 @@ NOTE_SECONDS = 10.0
 
 MAX_UNSERVED = 24
 """Tasks in a row, without one settled, that lack a service before the run is held to be unable to go on."""
+
+UNSERVED_SECONDS = 900.0
+"""The same in seconds from the first of them to the last."""
 
 
 class ReplicaClient(Protocol):
@@ -87,7 +90,7 @@ class Scheduler:
         self._stop_at = float("inf")
         self._error = ""
         self._failed: UserError | None = None
-        self._unserved = 0
+        self._unserved: list[tuple[float, str]] = []
         self._life = 0
         self._submitted = 0
         self._running: asyncio.Task[None] | None = None
@@ -96,19 +99,20 @@ class Scheduler:
         self._verifier_tokens = 0
         self._started = time.monotonic()
 
-    async def open(self) -> bool:
-        """Take the run over as it stands on disk, before tasks are submitted; False where that was done before."""
+    async def open(self) -> int:
+        """Take the run over as it stands on disk, before tasks are submitted; once, however often it is called. Returns which
+        of the run's schedulers this one is, from 1."""
         if self._life:
-            return False
-        books = await self._journal.books()
+            return self._life
+        books = await self._journal.take_over()
         self._ledger = Ledger(self._budget, spent=books.spent, wasted=books.wasted)
         self._book = LeaseBook(self._ledger, self._allocator, attempts=books.attempts, first=books.next_lease)
         self._life = books.life
         self._outcomes |= books.outcomes
         self._verifier_tokens = books.verifier_tokens
-        self._started -= books.seconds
+        self._started = time.monotonic() - books.seconds
         self._inherited = list(books.holds)
-        return True
+        return self._life
 
     async def submit(self, tasks: list[Task], number: int | None = None) -> None:
         """Queue tasks; their labels are with the writer already. Those that are refused end here. A submission that has the
@@ -205,7 +209,7 @@ class Scheduler:
     async def _write(self, commit: Commit) -> list[str]:
         """Make something durable; where that fails, the run is over."""
         try:
-            return await self._journal.write(commit)
+            return await self._journal.write(replace(commit, life=self._life))
         except WriterFailed as failure:
             self._failed = failure
             raise
@@ -229,10 +233,11 @@ class Scheduler:
             except WriterFailed:
                 raise
             except Exception as death:
+                await self._bury(name, f"{type(death).__name__}: {death}"[:300])
+                # What was given up with it is done with, as what was settled.
                 if self._seen[name].settled > settled_before:
                     deaths_in_a_row = 0
                 deaths_in_a_row += 1
-                await self._bury(name, f"{type(death).__name__}: {death}"[:300])
                 hangs = isinstance(death, TimeoutError)
                 if deaths_in_a_row > MAX_DEATHS or not (up or hangs):
                     raise
@@ -311,19 +316,23 @@ class Scheduler:
                 continue
             self._book.settle(one.lease, one.spent, one.wasted)
             self._seen[name].settled += 1
-            self._unserved = 0
+            self._unserved.clear()
             for outcome in one.outcomes:
                 self._outcomes[outcome.state] += 1
                 self._verifier_tokens += outcome.spent.verifier_tokens
         for one in counted:
             if one.error:
-                self._unserved += one.blameless and one.error != STOPPED
+                if one.blameless and one.error != STOPPED:
+                    self._unserved.append((time.monotonic(), one.error))
                 await self._lose(name, [(one.lease, one.entries)], one.error, blame=not one.blameless)
             elif one.task_id in missing:
                 await self._lose(name, [(one.lease, one.entries)], "the run writer lost its record")
-        if self._unserved > MAX_UNSERVED and self._failed is None:
-            why = next(one.error for one in counted if one.blameless)
-            self._failed = UserError(f"the run cannot go on: {why}; mend it, and the same command goes on")
+        if self._unserved and self._failed is None:
+            (since, _), (last, why) = self._unserved[0], self._unserved[-1]
+            if len(self._unserved) > MAX_UNSERVED or last - since > UNSERVED_SECONDS:
+                self._failed = UserError(
+                    f"the run cannot go on: {why}; mend it, and the same command goes on"
+                )
         self._acks[name].extend(f.lease for f in finished)
         if finished:
             await self._nudge()

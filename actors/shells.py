@@ -32,7 +32,7 @@ class SchedulerActor:
         """Replicas that have found a machine since this scheduler started."""
         return self._placed
 
-    async def open(self) -> bool:
+    async def open(self) -> int:
         return await self._scheduler.open()
 
     async def submit(self, tasks: list[Task], number: int) -> None:

@@ -73,17 +73,28 @@ class RemoteScorer:
         self._gone: set[int] = set()
         self._losses: dict[ScoreRequest, int] = {}
         self._waiting: list[_Waiting] = []
+        self._begun = False
+        self.outstanding = 0
         self._senders: set[asyncio.Task[None]] = set()
 
     async def score(self, request: ScoreRequest) -> Scores:
         """Raises CallLost, ServiceLost where no verifier is left, and RuntimeError for a request that cannot be scored."""
+        if not self._begun:
+            # One is up that has said so: others may still load, or wait for a machine.
+            self._begun = True
+            for number in range(len(self._links)):
+                self._watch(number)
         future: asyncio.Future[Scores] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, future))
         if len(self._waiting) == 1:
             sender = asyncio.create_task(self._send_soon())
             self._senders.add(sender)
             sender.add_done_callback(self._senders.discard)
-        return await future
+        self.outstanding += 1
+        try:
+            return await future
+        finally:
+            self.outstanding -= 1
 
     async def _send_soon(self) -> None:
         await asyncio.sleep(GATHER_SECONDS)

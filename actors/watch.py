@@ -9,7 +9,7 @@ from __future__ import annotations
 from actors.messages import Report
 
 PATIENCE = 900.0
-"""Seconds that tasks may do nothing with no request in the engine: a verifier may have to be started anew meanwhile."""
+"""Seconds that tasks may do nothing, with no request in the engine nor with a verifier."""
 
 
 class Watch:
@@ -27,7 +27,9 @@ class Watch:
         """Take a report; TimeoutError where nothing has moved for too long."""
         running, accounts = report.counters.running, report.accounts
         mark = (report.counters.tokens_computed, sum(one.spent for one in accounts), len(accounts))
-        waits = not running and (not accounts or any(one.lacking for one in accounts))
+        # A verifier that hangs is found by whoever waits for it.
+        elsewhere = report.scoring > 0 or any(one.lacking for one in accounts)
+        waits = not running and (not accounts or elsewhere)
         if mark != self._mark or report.finished or waits:
             self._mark, self._moved = mark, now
         elif running and now - self._moved > self._deadline:

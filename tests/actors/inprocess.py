@@ -38,8 +38,8 @@ class Writer:
     async def stage(self, task_id: str, attempt: int, record: Record) -> None:
         self.writer.stage(task_id, attempt, record)
 
-    async def books(self) -> Books:
-        return self.writer.books()
+    async def take_over(self) -> Books:
+        return self.writer.take_over()
 
     async def commit(self, commit: Commit) -> list[str]:
         await asyncio.sleep(0)

@@ -224,8 +224,8 @@ class Disk:
         self.waiting: tuple[Commit, asyncio.Future[list[str]]] | None = None
         self.written = 0
 
-    async def books(self) -> Books:
-        return self.writer.books()
+    async def take_over(self) -> Books:
+        return self.writer.take_over()
 
     async def commit(self, commit: Commit) -> list[str]:
         if not self.slow:
@@ -262,6 +262,6 @@ class Watched(Scheduler):
         super().__init__(*args, **options)
         self.reasons: list[str] = []
 
-    async def _bury(self, name: str, reason: str) -> None:
+    async def _bury(self, name: str, reason: str, *, blame: bool = True) -> None:
         self.reasons.append(reason)
-        await super()._bury(name, reason)
+        await super()._bury(name, reason, blame=blame)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.dataset as ds
 import pytest
 
@@ -109,7 +110,7 @@ async def test_many_tasks_that_kill_their_replica_do_not_end_the_run(
     tmp_path: Path, policy: Path, verifier: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("actors.scheduler.MAX_DEATHS", 3)
-    poison = {f"p{number}" for number in range(4)}
+    poison = {f"p{number}" for number in range(8)}
 
     async def dies_of_poison(replica: Replica, orders: Orders) -> Report | None:
         if any(lease.task.prompt.id in poison for lease in orders.leases):
@@ -121,19 +122,41 @@ async def test_many_tasks_that_kill_their_replica_do_not_end_the_run(
         cell.replicas["policy-0"].fault = dies_of_poison
         real = asyncio.sleep
         monkeypatch.setattr("actors.scheduler.asyncio.sleep", lambda seconds: real(min(seconds, 0.01)))
-        progress = await cell.run(work(10))
-    assert (progress.answered, progress.quarantined) == (6, 4)
+        progress = await cell.run(work(14))
+    assert (progress.answered, progress.quarantined) == (6, 8)
 
 
 async def test_what_is_said_twice_counts_once(tmp_path: Path, policy: Path, verifier: Path) -> None:
     async with Cell(tmp_path / "run", policy, verifier, replicas=1) as cell:
         tasks = work(5)
         cell.writer.writer.label(dict.fromkeys((task.id for task in tasks), "4"))
-        assert await cell.scheduler.open()
+        assert await cell.scheduler.open() == 1
         await cell.scheduler.submit(tasks, 1)
-        assert not await cell.scheduler.open(), "a call that was lost on its way back is made again"
+        assert await cell.scheduler.open() == 1, "a call that was lost on its way back is made again"
         await cell.scheduler.submit(tasks, 1)
         await cell.scheduler.close()
         await asyncio.wait_for(asyncio.gather(cell.scheduler.run(), cell.scheduler.run()), 30)
     rows = outcomes(tmp_path / "run")
     assert len(rows) == len({row["key"] for row in rows}) == 5
+
+
+@dataclass(frozen=True, slots=True)
+class Unwritable:
+    """Counts in a number that no log can write."""
+
+    text: str = "unwritable"
+    uses_verifier: bool = False
+    sequences: int = 1
+
+    async def solve(self, prompt: Prompt, models: Models) -> Solution:
+        return Solution(None, (), np.int64(1), 0)  # type: ignore[arg-type]
+
+
+async def test_a_record_that_cannot_be_written_is_its_tasks_fault_alone(
+    tmp_path: Path, policy: Path, verifier: Path
+) -> None:
+    async with Cell(tmp_path / "run", policy, verifier, replicas=1) as cell:
+        progress = await cell.run([*work(3), make_task(9, (Unwritable(),))])
+    assert (progress.answered, progress.quarantined) == (3, 1)
+    [bad] = [row for row in outcomes(tmp_path / "run") if row["state"] == "quarantined"]
+    assert "int64 is not JSON serializable" in bad["reason"]

@@ -255,7 +255,7 @@ def test_what_is_acknowledged_is_on_the_disk(tmp_path: Path, monkeypatch: pytest
 def test_a_scheduler_that_starts_anew_is_told_where_the_run_stands(tmp_path: Path) -> None:
     with opened(tmp_path) as writer:
         writer.label(dict.fromkeys("abcd"))
-        first = writer.books()
+        first = writer.take_over()
         assert (first.spent, first.wasted, first.holds, first.next_lease, first.life) == (0, 0, (), 1, 1)
         writer.commit(Commit(holds=tuple(hold(lease, task) for lease, task in enumerate("abc", 1))))
         writer.commit(Commit(holds=(hold(2, "b", 50),)))
@@ -267,7 +267,7 @@ def test_a_scheduler_that_starts_anew_is_told_where_the_run_stands(tmp_path: Pat
                 given_up=(GivenUp("d", (outcome("d", state="unaffordable"),)),),
             )
         )
-        books = writer.books()
+        books = writer.take_over()
         assert (books.spent, books.wasted, books.next_lease, books.life) == (4, 3, 4, 2)
         assert books.holds == (hold(2, "b", 50),), "each lease at what it was last held for"
         assert books.attempts == {"c": 1}, "of tasks that go on, and the losses that count"

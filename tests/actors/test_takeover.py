@@ -219,6 +219,17 @@ async def test_grants_that_were_made_and_not_told_are_told_again(
     assert progress.wasted == 0
 
 
+async def test_seconds_are_those_of_the_run_whatever_scheduler_counts_them(house: Make) -> None:
+    one = house()
+    async with one.cell:
+        scheduler = Scheduler({}, one.cell.writer, first_come(one.cell.bench, None), budget=None)
+        # Scheduler and writer were made as the models began to load; or the writer alone, before the last scheduler died.
+        one.cell.writer.writer._started -= 10
+        scheduler._started -= 10
+        await scheduler.open()
+        assert 10 <= scheduler.progress().seconds < 15
+
+
 async def test_orders_of_a_dead_scheduler_are_refused(house: Make) -> None:
     one = house(replicas=1)
     async with one.cell:

@@ -309,7 +309,7 @@ class Paper:
     async def commit(self, commit: Commit) -> list[str]:
         return []
 
-    async def books(self) -> Books:
+    async def take_over(self) -> Books:
         return Books(0, 0, (), {}, 1, 1, {}, 0, 0.0)
 
 

@@ -31,7 +31,7 @@ from actors.reader import ReaderPlan, TokenReader
 from actors.rows import candidate_rows
 from actors.samples import Prior
 from actors.verifying import RemoteScorer, VerifierLink
-from actors.work import Cost, CostModel, Outcome, PurseEmpty, Solution, Strategy, Task
+from actors.work import NO_CANDIDATE, NOT_ALL, Cost, CostModel, Outcome, PurseEmpty, Solution, Strategy, Task
 
 EXCHANGE_SECONDS = 2.0
 """An exchange returns after this long at the latest: it is the heartbeat."""
@@ -368,9 +368,9 @@ def _width(lease: Lease) -> int:
 def _outcome(
     key: str, strategy: Strategy, task: Task, solution: Solution | None, meter: Meter, seconds: float
 ) -> Outcome:
-    reason = "the budget ended before the first candidate" if solution is None else ""
+    reason = NO_CANDIDATE if solution is None else ""
     if solution is not None and meter.refused:
-        reason = "the budget ended before all candidates"
+        reason = NOT_ALL
     return Outcome(
         key=key,
         problem_id=task.prompt.id,

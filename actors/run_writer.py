@@ -71,7 +71,7 @@ class RunWriter:
         with self._disk():
             for name in ("log", *TABLES):
                 (folder / name).mkdir(parents=True, exist_ok=True)
-            _sync_folder(folder)
+            sync(folder)
             self._lock = FolderLock(folder)
         try:
             with self._disk():
@@ -279,7 +279,7 @@ class RunWriter:
         # Unbuffered: what a failed write left over would be written once more at the close, behind the next writer's back.
         log = (self._folder / "log" / f"segment-{self._next:06d}.jsonl").open("ab", buffering=0)
         # Without its name on the disk, a synced file is lost with the power all the same.
-        _sync_folder(self._folder / "log")
+        sync(self._folder / "log")
         return log
 
     def _append(self, lines: list[bytes]) -> None:
@@ -315,10 +315,9 @@ class RunWriter:
                 table = _table(name, rows)
                 del rows
                 pq.write_table(table, temporary, compression="zstd", row_group_size=ROW_GROUP)
-                with temporary.open("rb") as handle:
-                    os.fsync(handle.fileno())
+                sync(temporary)
                 temporary.rename(part)
-                _sync_folder(part.parent)
+                sync(part.parent)
         segment.unlink()
 
 
@@ -369,8 +368,9 @@ def _lost(loss: Loss) -> dict[str, Any]:
     }
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make a file's contents, or the names in a folder, durable."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

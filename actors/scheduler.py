@@ -20,7 +20,7 @@ from actors.leases import Allocator, Hold, LeaseBook
 from actors.ledger import Entry, Ledger
 from actors.messages import STOPPED, Commit, Finished, GivenUp, Loss, Orders, Report, Settlement
 from actors.watch import Watch
-from actors.work import Cost, Outcome, Progress, State, Task
+from actors.work import NO_CANDIDATE, Cost, Outcome, Progress, State, Task
 
 DEADLINE = 120.0
 """Seconds without an answer to an exchange after which a replica is held to hang."""
@@ -375,8 +375,7 @@ class Scheduler:
     async def _give_up_starved(self) -> None:
         starved = self._book.starve()
         if starved:
-            why = "the budget ended before the first candidate"
-            ends = tuple(GivenUp(task.id, _end(task, "unaffordable", why)) for task in starved)
+            ends = tuple(GivenUp(task.id, _end(task, "unaffordable", NO_CANDIDATE)) for task in starved)
             await self._write(Commit(given_up=ends))
             self._outcomes["unaffordable"] += sum(len(end.outcomes) for end in ends)
             await self._nudge()

@@ -193,6 +193,12 @@ class Cost:
 
 State = Literal["answered", "unaffordable", "quarantined"]
 
+UNPAID = "the budget ended"
+"""How the reason of an outcome begins that the budget cut short, or that it did not let begin: a larger one may pay it."""
+
+NO_CANDIDATE = f"{UNPAID} before the first candidate"
+NOT_ALL = f"{UNPAID} before all candidates"
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

@@ -14,9 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from actors.engines.identity import tokenizer_hash
 from actors.run_log import FolderLock, read_done, segments
 from actors.run_writer import RunWriter
-from actors.work import Progress, Prompt, Strategy, Task
+from actors.work import UNPAID, Progress, Prompt, Strategy, Task
 from orchestration.allocation import FirstCome
 from orchestration.fitness import Contexts
 from orchestration.flops import generation_flops
@@ -26,7 +27,6 @@ from orchestration.problems import Problem, Quarantined, Table
 from orchestration.quarantine import write_rows
 from orchestration.records import (
     books,
-    check_replicas,
     identify,
     now,
     run_record,
@@ -51,9 +51,6 @@ if TYPE_CHECKING:
     from actors.replicas import ModelPlan
     from actors.run_writer import Retention
 
-# How the reason of an outcome begins that the budget cut short.
-UNPAID = "the budget ended"
-
 # Problems that are tokenised and stored at once: few files, and little waiting before the first task.
 _CHUNK = 512
 
@@ -64,7 +61,7 @@ class Session:
 
     A problem is done where each of its seeds is; `passes` are the seeds in the order of work.
     `done` are the keys that are not asked for again. Of `unpaid` outcomes that a smaller budget cut short,
-    `again` are asked for. `gone` problems have outcomes in the folder and are not in the data any more.
+    `again` are asked for. `gone` problems of the folder are not among those asked for.
     """
 
     passes: list[Pass] = field(default_factory=list)
@@ -275,7 +272,8 @@ def _stream(
     tokenizer = AutoTokenizer.from_pretrained(prepared.policy, local_files_only=True, trust_remote_code=False)
     store = ProblemStore(Path(settings.folder))
     with Cluster(run_plan(prepared, identity)) as cluster:
-        check_replicas(cluster.infos(first=True, on_progress=on_progress), prepared, identity)
+        # One that finds other files at its model's path than were hashed here says so, and never works.
+        cluster.infos(first=True, on_progress=on_progress)
         return cluster.run(tasks(prepared, identity, done, store, tokenizer), on_progress)
 
 
@@ -297,10 +295,20 @@ def run_plan(prepared: Prepared, identity: Identity) -> RunPlan:
         )
     return RunPlan(
         folder=Path(settings.folder),
-        policy=_model_plan(prepared.policy, settings.policy.dtype, settings.cluster.policy),
+        policy=_model_plan(
+            prepared.policy,
+            settings.policy.dtype,
+            settings.cluster.policy,
+            (identity.policy, identity.tokenizer),
+        ),
         verifier=None
         if prepared.verifier is None
-        else _model_plan(prepared.verifier, settings.verifier.dtype, settings.cluster.verifier),
+        else _model_plan(
+            prepared.verifier,
+            settings.verifier.dtype,
+            settings.cluster.verifier,
+            (identity.verifier, tokenizer_hash(prepared.verifier)),
+        ),
         bench=Bench(
             reader=ReaderPlan(prepared.policy, settings.policy.delimiter, prepared.grader),
             policy_cost=prepared.policy_cost,
@@ -320,7 +328,7 @@ def run_plan(prepared: Prepared, identity: Identity) -> RunPlan:
     )
 
 
-def _model_plan(path: Path, dtype: str, replica: ReplicaSettings) -> ModelPlan:
+def _model_plan(path: Path, dtype: str, replica: ReplicaSettings, files: tuple[str, str]) -> ModelPlan:
     from actors.replicas import ModelPlan
 
     return ModelPlan(
@@ -332,4 +340,5 @@ def _model_plan(path: Path, dtype: str, replica: ReplicaSettings) -> ModelPlan:
         max_sequences=replica.max_sequences,
         device=replica.device,
         dtype=dtype,
+        files=files,
     )

@@ -96,7 +96,7 @@ class Gauge:
             self._seen.popleft()
         if progress.outcomes > self._last_finish[0]:
             self._last_finish = (progress.outcomes, progress.seconds)
-        if not progress.policy_tokens:
+        if not progress.policy_tokens and not progress.outcomes:
             self._loaded = progress.seconds
         old = self._seen[0]
         seconds = max(progress.seconds - old.seconds, 1e-9)

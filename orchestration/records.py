@@ -11,7 +11,6 @@ import platform
 import socket
 import time
 import uuid
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,6 @@ from typing import Any
 import yaml
 
 from actors.engines.identity import model_hash, tokenizer_hash
-from actors.errors import UserError
-from actors.messages import ReplicaInfo
 from actors.run_log import read_books
 from actors.schema import RUN_FORMAT
 from actors.work import Progress
@@ -106,24 +103,6 @@ def run_record(prepared: Prepared, identity: Identity, known: dict[str, Any] | N
     }
     check_pairs(settings.report.pairs, known["strategies"])
     return known
-
-
-def check_replicas(infos: Iterable[ReplicaInfo], prepared: Prepared, identity: Identity) -> None:
-    """Raise UserError where a replica has loaded other files than those that the outcomes' keys are made from, as on a
-    machine that holds another model under the same path."""
-    for info in infos:
-        kind = "policy" if info.name.startswith("policy") else "verifier"
-        path, engine = getattr(prepared, kind), info.engine
-        hashes = {"model": (engine.model_hash, getattr(identity, kind))}
-        if kind == "policy":
-            hashes["tokenizer"] = (engine.tokenizer_hash, identity.tokenizer)
-        for what, (there, here) in hashes.items():
-            if there != here:
-                mend = (
-                    f"its {what} on {info.host} is another (files {there[:8]}, here {here[:8]}): copy one folder to every "
-                    "machine"
-                )
-                raise UserError.of(f"{kind}.path", str(path), mend)
 
 
 def smaller(one: int | None, other: int | None) -> int | None:

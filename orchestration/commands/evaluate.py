@@ -186,7 +186,7 @@ def _announce(prepared: Prepared, session: Session, console: Console) -> None:
         say(f"{prepared.described(session.problems)}; {len(prepared.strategies)} strategies{seeds}")
     if session.gone:
         say(
-            f"not in the data any more: {session.gone:,} of the folder's problems; what it holds of them stays in the "
+            f"not among the problems asked for: {session.gone:,} of the folder's; what it holds of them stays in the "
             "report",
             style="yellow",
         )

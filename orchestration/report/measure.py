@@ -29,7 +29,19 @@ from orchestration.strategies.best_of_n import BestOfN
 from orchestration.strategies.majority import Majority
 
 # Plain strategies first, in every table and figure.
-ORDER = ("greedy", "majority", "best_of_n", "beam", "lookahead", "dvts")
+ORDER = (
+    "greedy",
+    "majority",
+    "early_stopping",
+    "adaptive_consistency",
+    "best_of_n",
+    "beam",
+    "lookahead",
+    "dvts",
+    "rebase",
+    "particle_filtering",
+    "mcts",
+)
 
 _MOST_LENGTHS = 12
 _LEAST_FOR_QUINTILES = 25

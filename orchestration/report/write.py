@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from actors.errors import UserError
 from actors.run_log import read_books
+from actors.work import UNPAID
 from orchestration.quarantine import ROWS_FILE, LeftOut, left_out
 from orchestration.report.collect import collect
 from orchestration.report.figures import draw_figures
@@ -121,7 +122,7 @@ def _totals(outcomes: pa.Table) -> list[str]:
         f"({scientific(total('spent_flops_exact'))} exact), {total('policy_tokens'):,} tokens drawn, "
         f"{total('verifier_tokens'):,} scored.",
     ]
-    short = outcomes.filter(pc.starts_with(pc.fill_null(outcomes["reason"], ""), "the budget ended"))
+    short = outcomes.filter(pc.starts_with(pc.fill_null(outcomes["reason"], ""), UNPAID))
     if len(short):
         none = states.get("unaffordable", 0)
         lines.append(

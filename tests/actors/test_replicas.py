@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 import actors.replicas
 from actors.engines.base import ScoreRequest, Scores
+from actors.engines.identity import model_hash, tokenizer_hash
+from actors.errors import UserError
 from actors.leases import Grant, Lease
 from actors.messages import Orders, Report
 from actors.replicas import PolicyReplica
@@ -36,6 +38,19 @@ async def test_a_real_verifier_says_which_request_is_at_fault(verifier: Path) ->
     assert isinstance(long, str)
     assert "exceed the verifier's context of 128" in long
     assert isinstance(nonsense, str)
+
+
+@pytest.mark.parametrize("wrong", ["model", "tokenizer"])
+def test_a_replica_that_finds_other_files_than_the_run_was_begun_with_never_works(
+    policy: Path, wrong: str
+) -> None:
+    files = {"model": model_hash(policy), "tokenizer": tokenizer_hash(policy)}
+    right = replace(make_plan(policy), files=(files["model"], files["tokenizer"]))
+    PolicyReplica("policy-0", right, make_bench(policy, None), (), Writer.__new__(Writer))
+    files[wrong] = "0" * 32
+    plan = replace(right, files=(files["model"], files["tokenizer"]))
+    with pytest.raises(UserError, match=r"other files on .*copy one folder to every machine"):
+        PolicyReplica("policy-0", plan, make_bench(policy, None), (), Writer.__new__(Writer))
 
 
 async def test_a_verifier_whose_engine_fails_leaves_its_process(

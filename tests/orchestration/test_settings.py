@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from actors.engines.base import EngineInfo
 from actors.errors import UserError
-from actors.messages import ReplicaInfo
 from orchestration.api import settings_of
 from orchestration.commands.compose import CONF, groups, options
+from orchestration.evaluation import run_plan
 from orchestration.prepare import prepare
-from orchestration.records import check_replicas, identify, run_record
+from orchestration.records import identify, run_record
 from orchestration.settings import EvaluateSettings, check, flatten, role
 
 # Another value gives other results: a folder that holds results refuses it.
@@ -140,35 +139,14 @@ def test_all_else_goes_on(key: str, words: list[str], table: Path) -> None:
     assert record_of(before, known)["identity"] == known["identity"]
 
 
-@pytest.mark.parametrize(
-    ("name", "changed", "message"),
-    [
-        ("policy-0", "", ""),
-        ("verifier-1", "", ""),
-        ("policy-0", "model_hash", "policy.path.*its model on node7 is another"),
-        ("policy-0", "tokenizer_hash", "policy.path.*its tokenizer on node7 is another"),
-        ("verifier-1", "model_hash", "verifier.path.*its model on node7 is another"),
-    ],
-)
-def test_replicas_hold_the_models_that_keys_are_made_from(
-    name: str, changed: str, message: str, words: list[str]
-) -> None:
+def test_replicas_are_told_which_files_the_keys_are_made_from(words: list[str]) -> None:
     prepared = prepare(settings_of([*words, "strategies=[beam(n=4)]"]))
     identity = identify(prepared)
-    hashes = {"model_hash": identity.policy, "tokenizer_hash": identity.tokenizer}
-    if name.startswith("verifier"):
-        hashes["model_hash"] = identity.verifier
-    if changed:
-        hashes[changed] = "0" * 32
-    engine = EngineInfo(
-        "m", engine="local", dtype="float32", context=256, vocabulary=300, eos_ids=(2,), **hashes
-    )
-    infos = [ReplicaInfo(name, "node7", 1, engine)]
-    if not message:
-        check_replicas(infos, prepared, identity)
-        return
-    with pytest.raises(UserError, match=message):
-        check_replicas(infos, prepared, identity)
+    plan = run_plan(prepared, identity)
+    assert plan.policy.files == (identity.policy, identity.tokenizer)
+    assert plan.verifier is not None
+    assert plan.verifier.files is not None
+    assert plan.verifier.files[0] == identity.verifier != identity.policy
 
 
 def test_a_verifier_may_join_and_leave(words: list[str]) -> None:

@@ -45,7 +45,9 @@ class Totals:
 
     def problems_now(self, made: int) -> tuple[int, str]:
         """With `made` outcomes of this start: problems whose strategies have all ended for the seed that is at work, and that
-        seed where there are several; a task's outcomes are counted together."""
+        seed where there are several, or at the end that it was all of them; a task's outcomes are counted together."""
+        if len(self.passes) > 1 and made >= self.outcomes_left:
+            return self.problems, f" with all {len(self.passes)} seeds"
         for one in self.passes[:-1]:
             if made < one.outcomes_left:
                 break

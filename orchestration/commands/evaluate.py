@@ -183,7 +183,10 @@ def _announce(prepared: Prepared, session: Session, console: Console) -> None:
         )
     else:
         seeds = f", {len(session.passes)} seeds" if len(session.passes) > 1 else ""
-        say(f"{prepared.described(session.problems)}; {len(prepared.strategies)} strategies{seeds}")
+        count = len(prepared.strategies)
+        say(
+            f"{prepared.described(session.problems)}; {count} {'strategy' if count == 1 else 'strategies'}{seeds}"
+        )
     if session.gone:
         say(
             f"not among the problems asked for: {session.gone:,} of the folder's; what it holds of them stays in the "

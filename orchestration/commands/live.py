@@ -142,6 +142,8 @@ class Display:
         ended = f"{progress.answered:,} answered"
         for count, name in ((progress.unaffordable, "unaffordable"), (progress.quarantined, "quarantined")):
             ended += f", {count:,} {name}" if count else ""
+        # Of what an earlier start made it is not said how it ended.
+        ended = f"this start: {ended}" if totals.outcomes_done else ended
         grid.add_row(
             "problems",
             ProgressBar(total=max(1, totals.problems), completed=problems, width=30),

@@ -65,8 +65,14 @@ def run(words: Sequence[str]) -> int:
         raise UserError.of("run", str(folder), f"there is no such folder{nearest(str(folder), others)}")
     from rich.console import Console
 
+    from orchestration.status import read_status, standing
+
     # Off a terminal a line is a line, so that it can be searched.
     console = Console() if sys.stdout.isatty() else Console(width=_WIDE)
+    if standing(folder, read_status(folder), time.time()) == "never started":
+        inside = [str(path.parent) for path in sorted(folder.glob("*/run.json"))]
+        mend = f"name one of {', '.join(inside[:3])}" if inside else "flopwise evaluate folder=... starts one"
+        raise UserError.of("run", str(folder), f"there is no run in this folder; {mend}")
     looks = _looks(folder)
     if "--watch" not in options:
         look = next(looks)
@@ -110,7 +116,7 @@ def _looks(folder: Path) -> Iterator[Look]:
         now = time.time()
         status = read_status(folder)
         stands = standing(folder, status, now)
-        if stands != "never started" and (time.monotonic() >= due or not goes_on(stands)):
+        if time.monotonic() >= due or not goes_on(stands):
             began = time.monotonic()
             found = Run(folder)
             states, books = found.states(), found.books()
@@ -174,8 +180,6 @@ def about(look: Look) -> str:
     from orchestration.commands.live import clock
     from orchestration.status import is_here
 
-    if look.standing == "never started":
-        return "; there is no run in this folder: flopwise evaluate folder=... starts one"
     if look.standing == "killed":
         last = "" if look.status is None else f"; its last word is of {moment(look.status.written)}"
         return f": nobody writes this folder{last}"

@@ -165,7 +165,11 @@ class Table:
                 if not line.strip():
                     continue
                 try:
-                    row = json.loads(line)
+                    # json.loads would guess another encoding from its bytes, and complain of that one.
+                    row = json.loads(line.decode("utf-8-sig"))
+                except UnicodeDecodeError as error:
+                    yield "not UTF-8", f"byte {line[error.start]:#04x}, column {error.start + 1}"
+                    continue
                 except json.JSONDecodeError as error:
                     yield "not JSON", f"{error.msg}, column {error.colno}"
                     continue

@@ -283,6 +283,17 @@ def broken_row() -> Words:
 
 
 @row_case
+def not_utf_8() -> Words:
+    """a line that is not UTF-8"""
+    words = table(GOOD, OTHER)
+    rows = [GOOD, OTHER | {"question": "für 3 + 4 = ?"}]
+    Path("problems.jsonl").write_bytes(
+        "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode("latin-1")
+    )
+    return words
+
+
+@row_case
 def no_object() -> Words:
     """a row that is no object"""
     return table(GOOD, ["5 + 6 = ?", "11"], OTHER)

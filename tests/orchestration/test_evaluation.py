@@ -16,7 +16,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from actors.errors import UserError
-from actors.run_log import FolderLock, line
+from actors.run_log import FolderLock, line, text_of
 from orchestration import api, evaluation
 from orchestration.api import Run, evaluate, report, settings_of
 from orchestration.commands.main import main
@@ -118,7 +118,7 @@ def test_what_a_driver_left_that_was_killed_after_its_last_outcome_is_made_whole
     shutil.copytree(first.folder, folder)
     tables = ("outcomes", "candidates", "ledger")
     record = {name: pq.read_table(folder / name / "part-000001.parquet").to_pylist() for name in tables}
-    (folder / "log" / "segment-000001.jsonl").write_bytes(line(record))
+    (folder / "log" / "segment-000001.jsonl").write_bytes(line(text_of(record)))
     for name in tables:
         (folder / name / "part-000001.parquet").unlink()
     info = json.loads((folder / "run.json").read_text())

@@ -99,5 +99,5 @@ def test_with_several_seeds_a_problem_is_one_of_the_seed_at_work() -> None:
         (9, " of seed 0"),
         (0, " of seed 7"),
         (5, " of seed 7"),
-        (10, " of seed 7"),
+        (10, " with all 3 seeds"),
     ]

@@ -181,7 +181,7 @@ def logged(folder: Path, number: int, *records: dict[str, object]) -> Path:
     """A segment of the log, as the run writer writes it."""
     path = folder / "log" / f"segment-{number:06d}.jsonl"
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(b"".join(map(run_log.line, records)))
+    path.write_bytes(b"".join(run_log.line(run_log.text_of(record)) for record in records))
     return path
 
 

@@ -72,12 +72,21 @@ def test_on_a_terminal_one_block_is_redrawn() -> None:
     text = out.getvalue()
     for part in (
         "15 of 20",
-        "30 of 40 (10 answered, 1 quarantined)",
+        "30 of 40 (this start: 10 answered, 1 quarantined)",
         "of 1.00e9",
         "policy 80% of 2",
         "left 00:40",
     ):
         assert part in text, part
+
+
+def test_the_block_of_a_first_start_says_how_all_outcomes_ended() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=100, height=40, force_terminal=True, color_system=None)
+    with Display(console, NONE) as display:
+        display.update(at(1, 3))
+        display._live.refresh()
+    assert "3 of 4 (3 answered)" in out.getvalue()
 
 
 def test_lines_for_work_of_unknown_size() -> None:

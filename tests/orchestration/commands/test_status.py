@@ -13,7 +13,7 @@ import pytest
 from actors.run_log import FolderLock
 from orchestration.commands import status as command
 from orchestration.commands.main import main
-from orchestration.gauge import Gauge
+from orchestration.gauge import Gauge, Pass
 from orchestration.status import STATUS_FORMAT, Status, process_mark, read_status
 from tests.orchestration.report.handmade import write_run
 from tests.orchestration.test_gauge import at
@@ -184,8 +184,25 @@ def test_a_finished_run_without_a_status(folder: Path, capsys: pytest.CaptureFix
     assert "finished in folder 6 outcomes: 6 answered" in said(folder, capsys)
 
 
-def test_a_folder_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "never started; there is no run in this folder" in said(tmp_path, capsys)
+@pytest.mark.parametrize("options", [[], ["--watch"]])
+def test_a_folder_without_a_run(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status", str(tmp_path), *options]) == 2
+    mend = "flopwise evaluate folder=... starts one"
+    told = f"error: run = '{tmp_path}': there is no run in this folder; "
+    assert capsys.readouterr() == ("", f"{told}{mend}\n")
+    inside = write_run(tmp_path / "run", problems=1)
+    assert main(["status", str(tmp_path), *options]) == 2
+    assert capsys.readouterr() == ("", f"{told}name one of {inside}\n")
+
+
+def test_a_finished_run_of_several_seeds(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    totals = replace(TOTALS, passes=(Pass(3, 10, 8), Pass(1, 10, 12)))
+    write(folder, state="finished", totals=totals, reading=Gauge(20).observe(at(11, 20)))
+    assert "problems 20 of 20 with all 2 seeds outcomes 40 of 40" in said(folder, capsys)
+    write(folder, state="stopped", totals=totals, reading=Gauge(20).observe(at(11, 19)))
+    assert "of 20 of seed 1 outcomes 39 of 40" in said(folder, capsys)
 
 
 def test_mistakes_are_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

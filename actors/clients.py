@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
-from actors.engines.base import GenerateRequest, PolicyEngine, ScoreRequest, Scores
+from actors.engines.base import Aborted, GenerateRequest, PolicyEngine, ScoreRequest, Scores
 from actors.ledger import Kind, Purse
 from actors.messages import Row
 from actors.reader import TokenReader
@@ -108,9 +108,17 @@ class TaskBench:
     def cancel(self) -> None:
         """Stop whatever still runs for this task, and whatever would start; its requests are aborted."""
         self.ended = True
-        futures: list[asyncio.Future[Any]] = [*self.draws.values(), *self.scores.values()]
-        for future in futures:
+        for future in self._asked():
             future.cancel()
+
+    async def end(self) -> None:
+        """The same, and return when what was stopped is on the purse's books."""
+        asked = self._asked()
+        self.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+
+    def _asked(self) -> list[asyncio.Future[Any]]:
+        return [*self.draws.values(), *self.scores.values()]
 
 
 def _new_length(solution: tuple[int, ...], ends: tuple[int, ...], scored: set[tuple[int, ...]]) -> int:
@@ -211,7 +219,7 @@ class TaskPolicy:
         if (known := bench.prior.samples.get(key)) is not None:
             return known
         await bench.purse.reserve(worst)
-        # A request that fails or is cancelled may have used all that was set aside for it.
+        # A request that fails may have used all that was set aside for it.
         took, kind = worst, _FAILED
         try:
             result = await bench.engine.generate(request)
@@ -224,6 +232,11 @@ class TaskPolicy:
             )
             self._meter.spent += spent
             took, kind = bench.price(spent), _KEPT
+        except Aborted as aborted:
+            computed = cost.exact(len(context) - 1 - aborted.prefilled, aborted.prefilled, 0)
+            drawn_exact = cost.exact(len(context) - 1, aborted.drawn, aborted.drawn)
+            took = bench.price(Cost(paper=cost.paper(aborted.drawn), exact=computed + drawn_exact))
+            raise
         finally:
             bench.purse.settle(worst, took, "policy", kind)
         sample = Sample(result.token_ids, result.logprobs, result.finish)

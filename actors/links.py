@@ -24,6 +24,9 @@ DEADLINE = 300.0
 """Seconds that the writer and the library may take: either may be busy with a whole segment or part."""
 
 
+WRITER_DIED = "the run writer's process died: the same command goes on where it stopped"
+
+
 class WriterLink:
     """The run writer."""
 
@@ -37,10 +40,17 @@ class WriterLink:
             if isinstance(error.cause, UserError):
                 raise error.cause from None
             raise
+        except RayActorError:
+            raise UserError(WRITER_DIED) from None
         return missing
 
     async def take_over(self) -> Books:
-        books: Books = await self._handle.take_over.remote()
+        try:
+            books: Books = await self._handle.take_over.remote()
+        except RayTaskError:
+            raise
+        except RayActorError:
+            raise UserError(WRITER_DIED) from None
         return books
 
     async def stage(self, task_id: str, attempt: int, record: Record) -> None:

@@ -30,7 +30,7 @@ from actors.leases import Allocator
 from actors.links import LibraryLink, Placed, VerifierLink, WriterLink
 from actors.messages import ReplicaInfo
 from actors.replicas import Bench, ModelPlan, PolicyReplica, VerifierReplica
-from actors.run_log import parts
+from actors.run_log import parts, process_name
 from actors.run_writer import Retention, RunWriter
 from actors.samples import SampleLibrary
 from actors.scheduler import STARTING
@@ -147,7 +147,7 @@ class Cluster:
         self._run = uuid.uuid4().hex[:8]
         # Workers have another current folder.
         self._writer = self._helper(RunWriter, "writer").remote(
-            plan.folder.resolve(), plan.judge, plan.retention
+            plan.folder.resolve(), plan.judge, plan.retention, holder=process_name()
         )
         # It compacts what an earlier writer left: only then is all that the folder has to offer in its parts.
         get(self._writer.unfinished.remote())

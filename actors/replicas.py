@@ -175,6 +175,7 @@ class PolicyReplica:
         self._news = asyncio.Event()
         self._told = self._told_lacking = self._told_stuck = 0
         self._life = 0
+        self._stopping: set[int] = set()
 
     async def info(self) -> ReplicaInfo:
         return ReplicaInfo(self._name, socket.gethostname(), os.getpid(), self._engine.info)
@@ -259,16 +260,16 @@ class PolicyReplica:
         self._work[lease.id] = asyncio.create_task(self._solve(lease, purse))
 
     def _drop(self, lease: int) -> None:
+        self._stopping.discard(lease)
         self._work.pop(lease).cancel()
         self._purses.pop(lease, None)
         self._leases.pop(lease, None)
 
     def _stop(self) -> None:
-        """End all that is in hand, as it stands."""
-        for number in tuple(self._work):
-            work, purse, lease = self._work[number], self._purses[number], self._leases[number]
-            work.cancel()
-            self._finish(lease, purse, (), STOPPED, blameless=True)
+        """End all that is in hand, as it stands: once what it has running is stopped, and on its books."""
+        for number in set(self._work) - self._stopping:
+            self._stopping.add(number)
+            self._work[number].cancel()
 
     async def _solve(self, lease: Lease, purse: Purse) -> None:
         task = lease.task
@@ -298,7 +299,7 @@ class PolicyReplica:
             ]
             results = await asyncio.gather(*runs)
             # What a strategy left running would be spent on no book.
-            bench.cancel()
+            await bench.end()
             solutions = [solution for _, solution in results if solution is not None]
             bench.book_pruned(c.token_ids for s in solutions for c in s.candidates if c.kept)
             outcomes = tuple(outcome for outcome, _ in results)
@@ -310,8 +311,8 @@ class PolicyReplica:
             await self._writer.stage(lease.task.id, lease.attempt, record)
             self._finish(lease, purse, outcomes, "")
         except asyncio.CancelledError:
-            bench.cancel()
             # Nobody else ends the lease of a strategy that cancelled itself.
+            await bench.end()
             self._finish(lease, purse, (), "the task was cancelled from within")
             raise
         except Exception as error:
@@ -320,7 +321,7 @@ class PolicyReplica:
             # Beside the strategy that failed others go on, and would spend what is on no book any more.
             for run in runs:
                 run.cancel()
-            bench.cancel()
+            await bench.end()
             blameless = isinstance(error, ServiceLost)
             self._finish(lease, purse, (), f"{type(error).__name__}: {error}"[:500], blameless=blameless)
 
@@ -347,6 +348,9 @@ class PolicyReplica:
     ) -> None:
         if self._work.pop(lease.id, None) is None:
             return
+        if lease.id in self._stopping and error:
+            error, blameless = STOPPED, True
+        self._stopping.discard(lease.id)
         del self._purses[lease.id], self._leases[lease.id]
         self._finished[lease.id] = Finished(
             lease=lease.id,

@@ -154,16 +154,21 @@ def read_holds(folder: Path) -> dict[int, Hold]:
     return held
 
 
-class FolderLock:
-    """One writer a folder: the lock file names who holds it."""
+def process_name() -> str:
+    """This process, as a lock file names who is to be asked."""
+    return f"pid {os.getpid()} on {socket.gethostname()}"
 
-    def __init__(self, folder: Path, patience: float = 15.0) -> None:
+
+class FolderLock:
+    """One writer a folder: the lock file names who holds it, or on whose behalf (`holder`)."""
+
+    def __init__(self, folder: Path, patience: float = 15.0, *, holder: str = "") -> None:
         # Unbuffered: what a full disk refused would be tried again at the close.
         self._file = (folder / "lock").open("a+b", buffering=0)
         try:
             self._take(folder, time.monotonic() + patience)
             self._file.truncate(0)
-            self._file.write(f"pid {os.getpid()} on {socket.gethostname()}".encode())
+            self._file.write((holder or process_name()).encode())
         except BaseException:
             self._file.close()
             raise

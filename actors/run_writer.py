@@ -65,14 +65,16 @@ class RunWriter:
     """Writes one run folder; see the module's invariant. An operation of the disk that fails raises UserError, and the log
     takes nothing more."""
 
-    def __init__(self, folder: Path, judge: Judge | None, retention: Retention = "all") -> None:
+    def __init__(
+        self, folder: Path, judge: Judge | None, retention: Retention = "all", *, holder: str = ""
+    ) -> None:
         self._folder, self._judge, self._retention = folder, judge, retention
         self._failure = ""
         with self._disk():
             for name in ("log", *TABLES):
                 (folder / name).mkdir(parents=True, exist_ok=True)
             sync(folder)
-            self._lock = FolderLock(folder)
+            self._lock = FolderLock(folder, holder=holder)
         try:
             with self._disk():
                 self._recover()

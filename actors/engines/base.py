@@ -7,6 +7,7 @@ never on what else is in the batch, up to the engine's own rounding.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -29,6 +30,14 @@ class GenerateRequest:
     top_p: float = 1.0
     stop_ids: tuple[int, ...] = ()
     extend: bool = False
+
+
+class Aborted(asyncio.CancelledError):
+    """A request was cancelled. It drew `drawn` tokens and computed `prefilled` of its context, at most."""
+
+    def __init__(self, drawn: int, prefilled: int) -> None:
+        super().__init__()
+        self.drawn, self.prefilled = drawn, prefilled
 
 
 @dataclass(frozen=True, slots=True)

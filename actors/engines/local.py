@@ -18,7 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from actors.engines.base import EngineCounters, EngineError, EngineInfo, Finish, GenerateRequest, Generation
+from actors.engines.base import (
+    Aborted,
+    EngineCounters,
+    EngineError,
+    EngineInfo,
+    Finish,
+    GenerateRequest,
+    Generation,
+)
 from actors.engines.decoder import Decoder, load_decoder
 from actors.engines.identity import model_hash, tokenizer_hash
 from actors.engines.kv import PrefixCache
@@ -31,11 +39,11 @@ PREFILL_TOKENS = 4096
 class _Job:
     """A request, its future, and what it has so far."""
 
-    __slots__ = ("cancelled", "drawn", "future", "logprobs", "prefilled", "request", "tokens")
+    __slots__ = ("admitted", "cancelled", "drawn", "future", "logprobs", "prefilled", "request", "tokens")
 
     def __init__(self, request: GenerateRequest, future: asyncio.Future[Generation]) -> None:
         self.request, self.future = request, future
-        self.cancelled = False
+        self.admitted = self.cancelled = False
         self.prefilled = 0
         self.drawn = uniforms(request.seed, request.max_tokens) if request.temperature else None
         self.tokens: list[int] = []
@@ -136,7 +144,10 @@ class LocalEngine:
             return await job.future
         except asyncio.CancelledError:
             job.cancelled = True
-            raise
+            # A step may be under way: it computes the context and draws one token more, at most.
+            context = len(request.token_ids) - 1
+            most = min(len(job.tokens) + 1, request.max_tokens)
+            raise Aborted(most if job.admitted else 0, context if job.admitted else 0) from None
 
     async def close(self) -> None:
         if self._loop_task is not None:
@@ -182,6 +193,8 @@ class LocalEngine:
         jobs: list[_Job] = []
         while self._waiting and len(self._running) + len(jobs) < self._slots:
             job = self._waiting.popleft()
+            # In this order: whoever cancels sees that it was admitted, or is seen here.
+            job.admitted = True
             if not job.cancelled:
                 jobs.append(job)
         known: list[tuple[_Job, Tensor | None, int]] = []

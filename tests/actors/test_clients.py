@@ -575,3 +575,22 @@ async def test_lost_calls_are_asked_again_and_paid_for_as_waste(table: Any) -> N
     assert unlucky.purse.spent == plain.purse.spent + lost
     assert lost
     assert unlucky.purse.reserved == 0
+
+
+async def test_what_is_aborted_is_charged_what_it_had_drawn_and_what_never_began_nothing(table: Any) -> None:
+    """Many requests on few slots: most have not begun when they are stopped."""
+    one = table()
+    models = TaskModels.of(one.bench, Meter())
+    work = asyncio.gather(*(models.policy.sample((), (i,)) for i in range(200)))
+    while one.engine.counters().tokens_out < 40:  # noqa: ASYNC110
+        await asyncio.sleep(0.002)
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+    await one.bench.end()
+    await asyncio.sleep(0.05)
+    drawn = one.engine.counters().tokens_computed
+    assert one.purse.reserved == 0
+    slots = 8
+    price = one.policy_cost.paper(1)
+    assert one.purse.spent <= (drawn + slots) * price
+    assert one.purse.spent < 200 * one.policy_cost.paper(24) / 4

@@ -85,7 +85,8 @@ class _Hands:
 
 class LeaseBook:
     """Queue and leases over one ledger. `attempts` are losses of tasks before this book was made, `first` is the number of
-    its first lease."""
+    its first lease. With a `prior`, samples may exist already: a task that the budget cannot start is leased all the same,
+    with an empty purse."""
 
     def __init__(
         self,
@@ -94,6 +95,7 @@ class LeaseBook:
         *,
         attempts: Mapping[str, int] | None = None,
         first: int = 1,
+        prior: bool = False,
     ) -> None:
         self.ledger = ledger
         self._allocator = allocator
@@ -109,6 +111,7 @@ class LeaseBook:
         self._free = 0
         self._stuck = 0
         self._next = first
+        self._prior = prior
 
     @property
     def queued(self) -> int:
@@ -177,13 +180,20 @@ class LeaseBook:
         """Lease the first of a queue, where the budget holds its first grant."""
         task = queue[0]
         grant = self._allocator.first_grant(task, self.ledger.free)
-        if not self.ledger.grant(self._next, grant):
-            return None
+        broke = not self.ledger.grant(self._next, grant)
+        if broke:
+            # Who has a grant may return some of it; what exists already costs nothing.
+            if not self._prior or self.ledger.outstanding:
+                return None
+            self.ledger.grant(self._next, grant := 0)
         queue.popleft()
         attempt = self._attempts[task.id] = self._attempts.get(task.id, 0) + 1
         lease = Lease(self._next, attempt, task, grant)
         self._next += 1
-        self._take(_Held(lease, replica, now))
+        held = _Held(lease, replica, now)
+        self._take(held)
+        if broke:
+            self._refuse(held)
         return lease
 
     def _take(self, held: _Held) -> None:
@@ -202,7 +212,7 @@ class LeaseBook:
 
     def starve(self) -> list[Task]:
         """Take the tasks that can never start: nothing runs that could return FLOPs, and their first grant does not fit."""
-        if self._held:
+        if self._held or self._prior:
             return []
         free = self.ledger.free
         starved = [

@@ -96,7 +96,8 @@ class Ledger:
         """Lend `amount` to a lease, whole or not at all."""
         if amount < 0:
             raise ValueError(f"grant of {amount} FLOPs")
-        if amount > self.free:
+        # Nothing fits always, also where the budget was set below what is spent.
+        if amount > max(0, self.free):
             return False
         self._accounts.setdefault(lease, _Account()).granted += amount
         self._granted += amount

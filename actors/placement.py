@@ -159,6 +159,7 @@ class Cluster:
             self._named("writer"),
             plan.allocator,
             plan.budget,
+            self._library is not None,
         )
         self.verifiers = self._verifiers()
         self.policies = {

@@ -77,7 +77,9 @@ class Scheduler:
         *,
         budget: int | None,
         deadline: float = DEADLINE,
+        prior: bool = False,
     ) -> None:
+        self._prior = prior
         self._replicas, self._deadline = replicas, deadline
         self._journal = Journal(writer)
         self._allocator, self._budget = allocator, budget
@@ -106,7 +108,9 @@ class Scheduler:
             return self._life
         books = await self._journal.take_over()
         self._ledger = Ledger(self._budget, spent=books.spent, wasted=books.wasted)
-        self._book = LeaseBook(self._ledger, self._allocator, attempts=books.attempts, first=books.next_lease)
+        self._book = LeaseBook(
+            self._ledger, self._allocator, attempts=books.attempts, first=books.next_lease, prior=self._prior
+        )
         self._life = books.life
         self._outcomes |= books.outcomes
         self._verifier_tokens = books.verifier_tokens

@@ -18,10 +18,17 @@ class SchedulerActor:
     """`replicas` and `writer` are names of actors: handles among a constructor's arguments would be lost to a restart."""
 
     def __init__(
-        self, replicas: dict[str, str], writer: str, allocator: Allocator, budget: int | None
+        self,
+        replicas: dict[str, str],
+        writer: str,
+        allocator: Allocator,
+        budget: int | None,
+        prior: bool = False,
     ) -> None:
         links = {name: PolicyLink(actor) for name, actor in replicas.items()}
-        self._scheduler = Scheduler(links, WriterLink(ray.get_actor(writer)), allocator, budget=budget)
+        self._scheduler = Scheduler(
+            links, WriterLink(ray.get_actor(writer)), allocator, budget=budget, prior=prior
+        )
         self._placed: set[str] = set()
 
     async def place(self, replica: str) -> None:

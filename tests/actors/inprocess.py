@@ -16,6 +16,7 @@ from actors.leases import Allocator
 from actors.messages import Books, Commit, Loss, Orders, Record, Report, Settlement
 from actors.replicas import Bench, PolicyReplica, VerifierReplica
 from actors.run_writer import RunWriter
+from actors.samples import Prior, SampleLibrary
 from actors.scheduler import DEADLINE, Scheduler
 from actors.work import Progress, Task
 
@@ -49,6 +50,16 @@ class Writer:
         self.settled += [one for one in commit.settled if one.task_id not in missing]
         self.losses += commit.losses
         return missing
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """The library of what exists, as policy replicas see it."""
+
+    inner: SampleLibrary
+
+    async def prior(self, problem_id: str) -> Prior:
+        return self.inner.prior(problem_id)
 
 
 class Verifier:
@@ -144,20 +155,23 @@ class Cell:
         allocator: Allocator | None = None,
         deadline: float = DEADLINE,
         max_sequences: int = 8,
+        reuse: bool = False,
     ) -> None:
         self.bench: Bench = make_bench(policy, verifier)
         self.writer = Writer(folder)
         self.verifier = Verifier(verifier)
         plan = make_plan(policy, max_sequences=max_sequences)
 
+        library = Library(SampleLibrary([folder])) if reuse else None
+
         def maker(name: str) -> Callable[[], PolicyReplica]:
-            return lambda: PolicyReplica(name, plan, self.bench, (self.verifier,), self.writer)
+            return lambda: PolicyReplica(name, plan, self.bench, (self.verifier,), self.writer, library)
 
         self.replicas = {f"policy-{i}": Replica(maker(f"policy-{i}")) for i in range(replicas)}
         if allocator is None:
             allocator = first_come(self.bench, budget)
         self.scheduler = Scheduler(
-            dict(self.replicas), self.writer, allocator, budget=budget, deadline=deadline
+            dict(self.replicas), self.writer, allocator, budget=budget, deadline=deadline, prior=reuse
         )
 
     async def __aenter__(self) -> Cell:

@@ -50,3 +50,23 @@ async def test_a_tenth_of_the_budget_is_spent_to_its_end(
     assert drawn == {row["key"] for row in rows if row["state"] == "answered"}
     assert sum(row["spent_flops"] for row in rows) == spent
     assert spent == sum(entry.flops for entry in read_ledger(folder) if not entry.wasted)
+
+
+async def test_what_exists_is_had_with_nothing_left(tmp_path: Path, policy: Path, verifier: Path) -> None:
+    folder = tmp_path / "run"
+    tasks = [make_task(number, (Majority(4),)) for number in range(12)]
+    async with Cell(folder, policy, verifier, replicas=2) as cell:
+        spent = (await cell.run(tasks)).spent
+    for budget in (spent, spent // 2):
+        more = [make_task(number, (Majority(2), BestOfN(8))) for number in range(budget == spent, 14)]
+        async with Cell(folder, policy, verifier, replicas=2, budget=budget, reuse=True) as cell:
+            progress = await cell.run(more)
+        assert (progress.spent, progress.wasted) == (spent, 0)
+        rows = ds.dataset(parts(folder, "outcomes")).to_table().to_pylist()
+        ended = {(row["problem_id"], row["strategy"]): row for row in rows}
+        for task in more:
+            known = int(task.prompt.id[1:]) < 12
+            few, many = (ended[task.prompt.id, strategy.text] for strategy in task.strategies)
+            assert (few["state"], few["generations"]) == (("answered", 2) if known else ("unaffordable", 0))
+            assert (many["state"], many["generations"]) == (("answered", 4) if known else ("unaffordable", 0))
+            assert many["reason"].startswith("the budget ended")

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from actors.engines.identity import tokenizer_hash
-from actors.run_log import FolderLock, read_done, segments
+from actors.run_log import FolderLock, read_books, read_done, read_holds, segments
 from actors.run_writer import RunWriter
 from actors.work import UNPAID, Progress, Prompt, Strategy, Task
 from orchestration.allocation import FirstCome
 from orchestration.fitness import Contexts
 from orchestration.flops import generation_flops
 from orchestration.gauge import Pass, Totals
-from orchestration.prepare import Prepared
+from orchestration.prepare import Prepared, too_small
 from orchestration.problems import Problem, Quarantined, Table
 from orchestration.quarantine import write_rows
 from orchestration.records import (
@@ -61,7 +61,9 @@ class Session:
 
     A problem is done where each of its seeds is; `passes` are the seeds in the order of work.
     `done` are the keys that are not asked for again. Of `unpaid` outcomes that a smaller budget cut short,
-    `again` are asked for. `gone` problems of the folder are not among those asked for.
+    `again` are asked for. `gone` problems of the folder are not among those asked for. `spent` is what the folder's books
+    were charged, and `lost` how many tasks, charged how much, the last start had in hand when it was cut off: in FLOPs of
+    the budget's accounting.
     """
 
     passes: list[Pass] = field(default_factory=list)
@@ -72,12 +74,19 @@ class Session:
     unpaid: int = 0
     again: int = 0
     gone: int = 0
+    spent: int = 0
+    lost: tuple[int, int] = (0, 0)
     done: set[str] = field(default_factory=set, repr=False)
     skipped: list[Quarantined] = field(default_factory=list)
 
     @property
     def outcomes_left(self) -> int:
         return self.outcomes - self.outcomes_done
+
+    @property
+    def charged(self) -> int:
+        """What a budget has paid already, in FLOPs."""
+        return self.spent + self.lost[1]
 
     @property
     def totals(self) -> Totals:
@@ -94,8 +103,8 @@ def evaluate(
     """Run what is missing in the folder and return it. Blocks; Ctrl-C lets what is in hand end and is raised
     again. `command` is what a user gives to go on with the run, for its status.
 
-    Raises UserError where the folder holds results of another set-up or of edited problems, or the machine
-    cannot take the replicas.
+    Raises UserError where the folder holds results of another set-up or of edited problems, or has spent the budget
+    already, or the machine cannot take the replicas.
     """
     folder = Path(prepared.settings.folder)
     known = known_record(folder)
@@ -158,7 +167,8 @@ def _status(prepared: Prepared, session: Session, command: str) -> StatusWriter:
 def survey(prepared: Prepared, identity: Identity, record: Mapping[str, Any]) -> Session:
     """Count what there is to do in the folder that `record` is run.json of, and what of it is done.
 
-    Raises UserError where the folder holds a problem of the same id and other content.
+    Raises UserError where the folder holds a problem of the same id and other content, or has cost more than the budget
+    while there is something to do.
     """
     folder = Path(prepared.settings.folder)
     stored = stored_problems(folder)
@@ -168,7 +178,15 @@ def survey(prepared: Prepared, identity: Identity, record: Mapping[str, Any]) ->
     if larger(prepared.budget, record["budget_flops"]):
         done -= unpaid
     passes = [Pass(seed) for seed in prepared.settings.seeds]
-    session = Session(passes, unpaid=len(unpaid), gone=len(stored), done=done)
+    holds = read_holds(folder).values()
+    session = Session(
+        passes,
+        unpaid=len(unpaid),
+        gone=len(stored),
+        spent=sum(read_books(folder)),
+        lost=(len(holds), sum(hold.flops for hold in holds)),
+        done=done,
+    )
     for problem in _problems(prepared, session.skipped):
         if (content := stored.get(problem.id)) is not None:
             if content != problem_hash(problem):
@@ -186,6 +204,12 @@ def survey(prepared: Prepared, identity: Identity, record: Mapping[str, Any]) ->
         session.outcomes += outcomes
         session.outcomes_done += outcomes - len(missing)
         session.again += len(unpaid.intersection(missing))
+    if session.outcomes_left and prepared.budget is not None and prepared.budget < session.charged:
+        why = (
+            f"{folder} has spent {session.charged:,} already: give more than that, as a budget is one for all starts in a "
+            "folder, or choose another folder=..."
+        )
+        raise too_small(prepared.settings.budget, prepared.budget, why)
     return session
 
 

@@ -30,7 +30,7 @@ from orchestration.problems import (
     make_grader,
 )
 from orchestration.run_folder import read_record
-from orchestration.settings import ClusterSettings, EvaluateSettings, check
+from orchestration.settings import BudgetSettings, ClusterSettings, EvaluateSettings, check
 from orchestration.strategies.parse import parse
 
 
@@ -166,15 +166,19 @@ def _check_budget(settings: EvaluateSettings, budget: int, first: int, scored: b
     """Raise UserError where a budget cannot pay one generation: no task would ever start."""
     if budget >= first:
         return
-    name = next(
-        one for one in ("flops", "tokens", "generations") if getattr(settings.budget, one) is not None
+    raise too_small(
+        settings.budget,
+        budget,
+        f"one generation of policy.max_tokens = {settings.policy.max_tokens:,} tokens"
+        f"{', scored,' if scored else ''} may take {first:,}: give more, or lower policy.max_tokens",
     )
-    mend = (
-        f"it is {budget:,} FLOPs ({settings.budget.unit}), and one generation of policy.max_tokens = "
-        f"{settings.policy.max_tokens:,} tokens{', scored,' if scored else ''} may take {first:,}: give more, or lower "
-        "policy.max_tokens"
-    )
-    raise UserError.of(f"budget.{name}", getattr(settings.budget, name), mend)
+
+
+def too_small(given: BudgetSettings, budget: int, why: str) -> UserError:
+    """The error of a budget, `budget` in FLOPs, that does not suffice, whatever it was given in."""
+    name = next(one for one in ("flops", "tokens", "generations") if getattr(given, one) is not None)
+    mend = f"it is {budget:,} FLOPs ({given.unit}), and {why}"
+    return UserError.of(f"budget.{name}", getattr(given, name), mend)
 
 
 def _budget(

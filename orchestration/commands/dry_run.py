@@ -51,7 +51,7 @@ def show_plan(prepared: Prepared, console: Console) -> None:
         f"prompt {prepared.prompt_tokens} on average, solution {settings.policy.typical_tokens} "
         f"(policy.typical_tokens), at most {settings.policy.max_tokens} (policy.max_tokens)",
     )
-    grid.add_row("budget", _budget(prepared))
+    grid.add_row("budget", _budget(prepared, session.charged))
     console.print(grid, highlight=False)
     console.print()
     head, cells = fitted(_HEAD, _cells(needs), console.width, ("FLOPs (exact)", "scored", "generations"))
@@ -109,17 +109,19 @@ def _share(replica: ReplicaSettings) -> str:
     return f"{copies} of {replica.cpus:g} CPU{gpus}, {threads}, {replica.max_sequences} sequences at once"
 
 
-def _budget(prepared: Prepared) -> str:
+def _budget(prepared: Prepared, charged: int) -> str:
     if prepared.budget is None:
         return "none (budget.flops, budget.tokens or budget.generations sets one)"
     typical = prepared.settings.policy.typical_tokens
     price = generation_flops(
         prepared.policy_cost, prepared.verifier_cost, prepared.prompt_tokens, typical, prepared.unit
     )
-    generations = prepared.budget / price
+    left = max(0, prepared.budget - charged)
+    generations = left / price
+    spent = f", {scientific(charged)} of it spent in this folder, {scientific(left)} left" if charged else ""
     scored = ", each scored" if prepared.verifier_cost else ""
     return (
-        f"{scientific(prepared.budget)} FLOPs ({prepared.unit}): about {generations:,.0f} generations{scored}, "
+        f"{scientific(prepared.budget)} FLOPs ({prepared.unit}){spent}: about {generations:,.0f} generations{scored}, "
         f"or {generations * typical:,.0f} tokens"
     )
 
@@ -140,8 +142,10 @@ def _verdict(prepared: Prepared, needs: Needs, session: Session) -> list[str]:
         ),
         f"On disk about {disk}.",
     ]
-    if prepared.budget is not None:
-        want = expected.paper if prepared.unit == "paper" else expected.exact
+    if prepared.budget is not None and session.outcomes_left:
+        unspent = prepared.budget - session.charged
+        what = "What is left of the budget" if session.charged else "The budget"
+        want: float = expected.paper if prepared.unit == "paper" else expected.exact
         worst = (
             None
             if needs.worst is None
@@ -149,15 +153,15 @@ def _verdict(prepared: Prepared, needs: Needs, session: Session) -> list[str]:
             if prepared.unit == "paper"
             else needs.worst.exact
         )
-        if worst is not None and worst <= prepared.budget:
-            lines.append("The budget suffices, even at worst.")
-        elif want <= prepared.budget:
-            lines.append(
-                f"The budget suffices as expected ({want / prepared.budget:.0%} of it), not at worst."
-            )
+        # The estimate is of all outcomes: those still to be made are taken to be like them.
+        want = want * session.outcomes_left / session.outcomes
+        if worst is not None and worst <= unspent:
+            lines.append(f"{what} suffices, even at worst.")
+        elif want <= unspent:
+            lines.append(f"{what} suffices as expected ({want / unspent:.0%} of it), not at worst.")
         else:
             lines.append(
-                f"The budget does not suffice: it pays about {prepared.budget / want:.0%} of what is expected; problems "
+                f"{what} does not suffice: it pays about {unspent / want:.0%} of what is expected; problems "
                 "that it cannot pay end as unaffordable or with fewer candidates."
             )
     lines += skipped_lines(prepared, session)

@@ -87,13 +87,16 @@ def _evaluate(prepared: Prepared, command: str, console: Console) -> int:
     except (KeyboardInterrupt, Exception) as error:
         if totals is None or latest is None:
             raise
-        return _ended_early(error, totals, latest, command)
+        return _ended_early(error, Path(prepared.settings.folder), totals, latest, command)
     _report(run, prepared, console)
     return 0
 
 
-def _ended_early(error: BaseException, totals: Totals, latest: Progress, command: str) -> int:
-    """Say what stopped a run that was under way, what of it is done and which command goes on; return the exit code."""
+def _ended_early(error: BaseException, folder: Path, totals: Totals, latest: Progress, command: str) -> int:
+    """Say what stopped a run that was under way, what of it is lost, what is done and which command goes on; return the
+    exit code."""
+    from actors.run_log import read_holds
+    from orchestration.commands.status import owed
     from orchestration.status import line_of
 
     code, how = 130, "stopped"
@@ -107,6 +110,8 @@ def _ended_early(error: BaseException, totals: Totals, latest: Progress, command
         complain(line_of(error))
         code, how = 1, "failed"
     problems, seed = totals.problems_now(latest.outcomes)
+    if holds := read_holds(folder).values():
+        print(owed(len(holds), sum(hold.flops for hold in holds)), file=sys.stderr)
     print(
         f"{how} with {problems:,} of {totals.problems:,} problems{seed} and "
         f"{totals.outcomes_done + latest.outcomes:,} of {totals.outcomes:,} outcomes done, which are kept",
@@ -169,6 +174,8 @@ def _strategies_help() -> str:
 
 def _announce(prepared: Prepared, session: Session, console: Console) -> None:
     """Say what is done and what is to do."""
+    from orchestration.report.tables import scientific
+
     folder = prepared.settings.folder
 
     def say(text: str, **style: Any) -> None:
@@ -186,6 +193,13 @@ def _announce(prepared: Prepared, session: Session, console: Console) -> None:
         count = len(prepared.strategies)
         say(
             f"{prepared.described(session.problems)}; {count} {'strategy' if count == 1 else 'strategies'}{seeds}"
+        )
+    if lost := session.lost[0]:
+        what = f"{lost:,} tasks that were" if lost > 1 else "a task that was"
+        say(
+            f"charged: {scientific(float(session.lost[1]))} FLOPs for {what} in hand, and lost, when the last start was "
+            "cut off",
+            style="yellow",
         )
     if session.gone:
         say(

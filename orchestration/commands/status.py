@@ -287,7 +287,8 @@ def owed(leases: int, flops: int) -> str:
     from orchestration.report.tables import scientific
 
     what = f"{leases:,} tasks in hand were" if leases > 1 else "a task in hand was"
-    return f"{what} lost; the next start charges them at most {scientific(float(flops))} FLOPs"
+    it = "them" if leases > 1 else "it"
+    return f"{what} lost; the next start charges {it} at most {scientific(float(flops))} FLOPs"
 
 
 def _books(books: tuple[Entry, ...]) -> Any:

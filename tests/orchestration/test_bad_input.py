@@ -27,6 +27,7 @@ from orchestration.prepare import prepare
 from orchestration.records import identify, run_record, write_record
 from orchestration.runs import Run
 from tests.orchestration.report.handmade import write_run
+from tests.orchestration.test_runs import logged
 from tests.orchestration.unprivileged import unprivileged
 
 DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
@@ -443,12 +444,25 @@ def lacking_run_json() -> Words:
     return run_json(json.dumps({"format": RUN_FORMAT} | rest))
 
 
-def begun() -> Path:
+def begun(*more: str) -> Path:
     folder = Path("runs/old")
     folder.mkdir(parents=True)
-    prepared = prepare(settings_of(evaluate()[1:]))
+    prepared = prepare(settings_of(evaluate(*more)[1:]))
     write_record(folder, prepared, run_record(prepared, identify(prepared), None))
     return folder
+
+
+@case
+def spent_budget() -> Words:
+    """a budget that the folder has spent already"""
+    folder = begun("budget.flops=2e7")
+    rows: list[dict[str, object]] = [
+        {"purpose": "policy", "kind": "kept", "flops": 9_000_000},
+        {"purpose": "unknown", "kind": "lost", "flops": 1_000_000},
+    ]
+    logged(folder, 2, {"ledger": rows, "holds": [(7, "p1/0", 1, "policy-0", 2_000_005)]})
+    FolderLock(folder).release()
+    return evaluate(f"folder={folder}", "budget.flops=1e7")
 
 
 @case
@@ -542,6 +556,23 @@ def contents(folder: Path) -> dict[str, bytes | None]:
         plain = path.is_file() and not path.is_symlink()
         found[str(path.relative_to(folder))] = path.read_bytes() if plain else None
     return found
+
+
+@pytest.mark.usefixtures("here", "nothing_starts")
+def test_a_dry_run_tells_what_is_left_of_a_budget(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*spent_budget()[:-1], "--dry-run"]
+    assert main([*words, "budget.flops=1e7"]) == 2
+    assert re.fullmatch(
+        rf"error: {pattern('a budget that the folder has spent already').pattern}\n", capsys.readouterr().err
+    )
+    assert main([*words, "budget.flops=12000005"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "1.20e7 FLOPs (paper), 1.20e7 of it spent in this folder, 0.00e0 left: about 0 generations" in out
+    assert "What is left of the budget does not suffice: it pays about 0% of what is expected" in out
+    assert main([*words, "budget.flops=1e15"]) == 0
+    assert "What is left of the budget suffices" in capsys.readouterr().out
+    assert main([word for word in words if not word.startswith("folder")] + ["budget.flops=1e15"]) == 0
+    assert "The budget suffices" in capsys.readouterr().out
 
 
 def test_every_row_of_the_docs_has_a_case() -> None:

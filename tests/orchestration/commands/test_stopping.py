@@ -19,6 +19,7 @@ from orchestration.gauge import Pass
 from orchestration.runs import Run
 from orchestration.status import read_status, standing
 from tests.orchestration.test_gauge import at
+from tests.orchestration.test_runs import logged
 
 ROOT = Path(__file__).parents[3]
 
@@ -108,6 +109,79 @@ def test_a_failure_under_way_names_the_command_that_goes_on(
     assert err[-1] == f"go on with: {shlex.join(['flopwise', *given])}"
     # Only what is no mistake of the user's keeps its traceback.
     assert any("Traceback" in one for one in err) == isinstance(error, RuntimeError)
+
+
+HOLDS = [(7, "p1/0", 1, "policy-0", 4_000_000), (8, "p2/0", 1, "policy-0", 1_000_000)]
+
+
+@pytest.mark.parametrize(
+    ("holds", "lost"),
+    [
+        ([], []),
+        (HOLDS, ["2 tasks in hand were lost; the next start charges them at most 5.00e6 FLOPs"]),
+        (HOLDS[:1], ["a task in hand was lost; the next start charges it at most 4.00e6 FLOPs"]),
+    ],
+)
+def test_what_a_second_ctrl_c_lost_is_said(
+    holds: list[object],
+    lost: list[str],
+    words: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+
+    def stopped(
+        _: object, on_start: Callable[..., None], on_progress: Callable[..., None], command: str
+    ) -> None:
+        on_start(Session([Pass(0, 0, 10)], problems=5, outcomes=10))
+        on_progress(at(2, 4))
+        logged(folder, 1, {"holds": holds})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluation, "evaluate", stopped)
+    assert main(["evaluate", *words, f"folder={folder}"]) == 130
+    err = capsys.readouterr().err.splitlines()
+    assert err[:-2] == lost
+    assert err[-2] == "stopped with 2 of 5 problems and 4 of 10 outcomes done, which are kept"
+
+
+@pytest.mark.parametrize(
+    ("holds", "charged"),
+    [
+        (
+            HOLDS,
+            "charged: 5.00e6 FLOPs for 2 tasks that were in hand, and lost, when the last start was cut off",
+        ),
+        (
+            HOLDS[1:],
+            "charged: 1.00e6 FLOPs for a task that was in hand, and lost, when the last start was cut off",
+        ),
+        ([], ""),
+    ],
+)
+def test_the_next_start_says_what_it_charges_for_what_was_lost(
+    holds: list[object],
+    charged: str,
+    words: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluation, "_stream", stopped)
+    given = ["evaluate", *words, "strategies=[greedy]", f"folder={tmp_path / 'run'}"]
+    assert main(given) == 130
+    assert "charged" not in capsys.readouterr().out
+    logged(tmp_path / "run", 1, {"holds": holds})
+    assert main(given) == 130
+    out = capsys.readouterr().out
+    assert [line for line in out.splitlines() if line.startswith("charged")] == ([charged] if charged else [])
+    assert "; 1 strategy\n" in out
 
 
 def test_a_failure_before_any_work_is_told_alone(

@@ -239,6 +239,11 @@ class Run:
         last = {key: row for row, key in enumerate(table["key"].to_pylist())}
         return table.take(sorted(last.values()))
 
+    def paid(self) -> pa.Table:
+        """What each outcome took, in tokens and FLOPs; of one that a larger budget made again, each time."""
+        columns = ["policy_tokens", "verifier_tokens", "spent_flops", "spent_flops_exact"]
+        return self._steadily(lambda _: self._table("outcomes", OUTCOMES, None, columns))
+
     def states(self) -> dict[str, int]:
         """How many outcomes ended in each state."""
         table = self._table("outcomes", OUTCOMES, None, ["key", "state"])

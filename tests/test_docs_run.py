@@ -28,6 +28,7 @@ from actors.placement import start_ray
 from orchestration.api import Run
 from orchestration.commands.main import main
 from tests.documents import PAGES, ROOT, Block, blocks, commands, examples, helps, name_of
+from tests.orchestration.report.handmade import write_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +301,30 @@ CHECKS: dict[str, Callable[[str], None]] = {
     "docs/models.md": check_models,
     "docs/results.md": check_results,
 }
+
+
+def test_the_queries_for_a_budget_that_was_raised_keep_the_newest_rows(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", problems=5, ladder=(1, 4))
+    newer = write_run(tmp_path / "newer", problems=3, ladder=(1, 4), seed=1)
+    for table in ("outcomes", "candidates"):
+        shutil.copy(newer / table / "part-000001.parquet", folder / table / "part-000002.parquet")
+    queries = [
+        block.text.replace("runs/small", str(folder))
+        for block in blocks(ROOT / "docs" / "how-it-works.md")
+        if "QUALIFY" in block.text
+    ]
+    answered, counted = (duckdb.sql(query).fetchall() for query in queries)
+    outcomes, candidates = Run(folder).outcomes(), Run(folder).candidates()
+    assert len(outcomes) < duckdb.sql(f"FROM '{folder}/outcomes/*.parquet'").count("key").fetchall()[0][0]
+    means = "avg(correct::INT), avg(attributed_flops) FROM outcomes"
+    assert sorted(answered) == sorted(duckdb.sql(f"SELECT strategy, {means} GROUP BY 1").fetchall())
+    assert (
+        counted
+        == duckdb.sql(
+            "SELECT strategy, count(*), avg(tokens) FROM candidates GROUP BY 1 ORDER BY 1"
+        ).fetchall()
+    )
+    assert sum(count for _, count, _ in counted) == len(candidates)
 
 
 def test_no_words_are_left_for_what_no_page_shows() -> None:

@@ -96,7 +96,7 @@ def make_report(run: Run, settings: ReportSettings) -> Report:
     policy = run.info.get("models", {}).get("policy", {}).get("cost", {})
     price = 2.0 * policy["parameters"] if policy else float("nan")
     measures = measure(collected, intervals, settings.pairs, price)
-    totals = [*_totals(outcomes), _waste(run)]
+    totals = _totals(run, outcomes)
     folder = run.folder / "report"
     folder.mkdir(exist_ok=True)
     figures = draw_figures(measures, folder, settings.figures, settings.level)
@@ -108,19 +108,28 @@ def make_report(run: Run, settings: ReportSettings) -> Report:
     return Report(measures, totals, [text, *figures, *tables], settings.level, gone)
 
 
-def _totals(outcomes: pa.Table) -> list[str]:
-    """What the whole run took, and how its outcomes ended."""
+def _totals(run: Run, outcomes: pa.Table) -> list[str]:
+    """How the run's outcomes ended, and what it took: all that was paid, also for outcomes that were made again."""
     states = {row["values"]: row["counts"] for row in pc.value_counts(outcomes["state"]).to_pylist()}
     ended = ", ".join(f"{count:,} {state}" for state, count in sorted(states.items()))
 
-    def total(name: str) -> Any:
-        return pc.sum(outcomes[name]).as_py() or 0
+    paid = run.paid()
 
+    def total(name: str) -> Any:
+        return pc.sum(paid[name]).as_py() or 0
+
+    spent, wasted = read_books(run.folder)
+    unit = run.info.get("settings", {}).get("budget.unit", "paper")
+    # The books keep one accounting; the outcomes' rows have both.
+    flops = {"paper": total("spent_flops"), "exact": total("spent_flops_exact")} | {unit: spent}
+    again = len(paid) - len(outcomes)
     lines = [
         f"{len(outcomes):,} outcomes: {ended}.",
-        f"Spent, with samples shared between strategies: {scientific(total('spent_flops'))} FLOPs "
-        f"({scientific(total('spent_flops_exact'))} exact), {total('policy_tokens'):,} tokens drawn, "
-        f"{total('verifier_tokens'):,} scored.",
+        f"Spent, with samples shared between strategies: {scientific(float(flops['paper']))} FLOPs "
+        f"({scientific(float(flops['exact']))} exact), {total('policy_tokens'):,} tokens drawn, "
+        f"{total('verifier_tokens'):,} scored"
+        + (f", also for outcomes that a larger budget made again ({again:,})." if again else "."),
+        _waste(spent, wasted, unit),
     ]
     short = outcomes.filter(pc.starts_with(pc.fill_null(outcomes["reason"], ""), UNPAID))
     if len(short):
@@ -132,14 +141,12 @@ def _totals(outcomes: pa.Table) -> list[str]:
     return lines
 
 
-def _waste(run: Run) -> str:
+def _waste(spent: int, wasted: int, unit: str) -> str:
     """What was paid for nothing."""
-    spent, wasted = read_books(run.folder)
     if not wasted:
         return "Nothing was wasted on calls or attempts that were lost."
-    unit = run.info.get("settings", {}).get("budget.unit", "paper")
     return (
-        f"Wasted on calls and attempts that were lost: {scientific(float(wasted))} FLOPs ({unit}), "
+        f"Wasted besides, on calls and attempts that were lost: {scientific(float(wasted))} FLOPs ({unit}), "
         f"{wasted / (spent + wasted):.2%} of all that was charged."
     )
 

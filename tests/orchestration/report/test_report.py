@@ -15,6 +15,7 @@ from actors.errors import UserError
 from actors.schema import LEDGER
 from orchestration.report.collect import Collected, Named, collect
 from orchestration.report.measure import Intervals, Measures, measure
+from orchestration.report.tables import scientific
 from orchestration.report.write import Report, make_report
 from orchestration.runs import Run
 from orchestration.settings import ReportSettings
@@ -223,9 +224,30 @@ def test_what_was_lost_stands_in_the_totals(report: Report, tmp_path: Path) -> N
     pq.write_table(pa.Table.from_pylist(rows, schema=LEDGER), folder / "ledger" / "part-000001.parquet")
     made = make_report(Run(folder), ReportSettings(resamples=200, figures=[]))
     assert made.totals[-1].startswith(
-        "Wasted on calls and attempts that were lost: 1.00e4 FLOPs (paper), 1.00% of"
+        "Wasted besides, on calls and attempts that were lost: 1.00e4 FLOPs (paper), 1.00% of"
     )
     assert made.totals[-1] in (folder / "report" / "report.md").read_text()
+
+
+def test_what_is_spent_is_what_was_charged_also_for_what_a_larger_budget_made_again(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "raised", problems=4)
+    first = pq.read_table(folder / "outcomes" / "part-000001.parquet")
+    pq.write_table(first.slice(0, 3), folder / "outcomes" / "part-000002.parquet")
+    assert len(Run(folder).outcomes()) == len(first)
+    (folder / "ledger").mkdir()
+    row = {"task_id": "p0", "attempt": 1, "lease": 1, "reason": "", "purpose": "policy", "kind": "kept"}
+    rows = [row | {"flops": 7_000_000}, row | {"purpose": "verifier", "flops": 500_000}]
+    pq.write_table(pa.Table.from_pylist(rows, schema=LEDGER), folder / "ledger" / "part-000001.parquet")
+    both = pa.concat_tables([first, first.slice(0, 3)])
+    drawn, scored, exact = (
+        pc.sum(both[name]).as_py() for name in ("policy_tokens", "verifier_tokens", "spent_flops_exact")
+    )
+    made = make_report(Run(folder), ReportSettings(resamples=200, figures=[]))
+    assert made.totals[0] == f"{len(first):,} outcomes: {len(first)} answered."
+    assert made.totals[1] == (
+        f"Spent, with samples shared between strategies: 7.50e6 FLOPs ({scientific(exact)} exact), {drawn:,} tokens "
+        f"drawn, {scored:,} scored, also for outcomes that a larger budget made again (3)."
+    )
 
 
 def test_figures_are_drawn(report: Report, folder: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,6 +37,17 @@ class Entry:
     def wasted(self) -> bool:
         """Whether nothing came of it. A pruned branch is part of its search, and counts as spent."""
         return self.kind in ("failed", "lost")
+
+
+def totals(entries: Iterable[Entry]) -> tuple[int, int]:
+    """FLOPs spent, and wasted beside them, of some lines on the books."""
+    spent = wasted = 0
+    for entry in entries:
+        if entry.wasted:
+            wasted += entry.flops
+        else:
+            spent += entry.flops
+    return spent, wasted
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from actors.engines.base import EngineCounters, EngineInfo
 from actors.leases import Grant, Hold, Lease
-from actors.ledger import Entry
+from actors.ledger import Entry, totals
 from actors.work import Outcome, State
 
 Row = dict[str, Any]
@@ -50,7 +50,7 @@ class Finished:
 
     @property
     def wasted(self) -> int:
-        return sum(entry.flops for entry in self.entries if entry.wasted)
+        return totals(self.entries)[1]
 
 
 @dataclass(frozen=True, slots=True)

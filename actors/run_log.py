@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from actors.errors import UserError
 from actors.leases import Hold
-from actors.ledger import Entry, Kind, Purpose
+from actors.ledger import Entry, Kind, Purpose, totals
 
 
 def text_of(record: dict[str, Any]) -> str:
@@ -138,9 +138,7 @@ def read_ledger(folder: Path) -> tuple[Entry, ...]:
 
 def read_books(folder: Path) -> tuple[int, int]:
     """FLOPs spent and wasted so far, in the budget's accounting."""
-    entries = read_ledger(folder)
-    wasted = sum(entry.flops for entry in entries if entry.wasted)
-    return sum(entry.flops for entry in entries) - wasted, wasted
+    return totals(read_ledger(folder))
 
 
 def read_holds(folder: Path) -> dict[int, Hold]:

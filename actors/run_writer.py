@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from actors.errors import UserError
 from actors.leases import Hold
-from actors.ledger import Entry
+from actors.ledger import Entry, totals
 from actors.messages import Books, Commit, Loss, Record, Row
 from actors.rows import outcome_row
 from actors.run_log import (
@@ -236,9 +236,9 @@ class RunWriter:
             self._end(end.task_id, end.outcomes)
 
     def _book(self, entries: tuple[Entry, ...]) -> None:
-        wasted = sum(entry.flops for entry in entries if entry.wasted)
+        spent, wasted = totals(entries)
+        self._spent += spent
         self._wasted += wasted
-        self._spent += sum(entry.flops for entry in entries) - wasted
 
     def _end(self, task_id: str, outcomes: tuple[Outcome, ...]) -> None:
         self._staged.pop(task_id, None)
@@ -313,13 +313,9 @@ class RunWriter:
                 if not rows and name != "outcomes":
                     continue
                 part = self._folder / name / f"part-{number_of(segment):06d}.parquet"
-                temporary = part.with_suffix(".tmp")
                 table = _table(name, rows)
                 del rows
-                pq.write_table(table, temporary, compression="zstd", row_group_size=ROW_GROUP)
-                sync(temporary)
-                temporary.rename(part)
-                sync(part.parent)
+                write_part(table, part)
         segment.unlink()
 
 
@@ -368,6 +364,15 @@ def _lost(loss: Loss) -> dict[str, Any]:
         "ledger": _entries(loss.task_id, loss.attempt, loss.lease, loss.entries, loss.reason),
         "closed": [loss.lease],
     }
+
+
+def write_part(table: pa.Table, part: Path) -> None:
+    """Write a part so that it has its name only when it is whole, and both are durable then."""
+    temporary = part.with_suffix(".tmp")
+    pq.write_table(table, temporary, compression="zstd", row_group_size=ROW_GROUP)
+    sync(temporary)
+    temporary.rename(part)
+    sync(part.parent)
 
 
 def sync(path: Path) -> None:

@@ -34,7 +34,7 @@ from actors.run_log import (
     read_ledger,
     reading,
 )
-from actors.run_writer import sync
+from actors.run_writer import write_part
 from actors.schema import CANDIDATES, OUTCOMES
 from orchestration.problems import Problem
 from orchestration.run_folder import read_record, writing
@@ -186,13 +186,9 @@ class ProblemStore:
         if not rows:
             return
         part = self._folder / f"part-{self._next:06d}.parquet"
-        temporary = part.with_suffix(".tmp")
         with writing(self._run):
-            pq.write_table(pa.Table.from_pylist(rows, schema=PROBLEMS), temporary, compression="zstd")
             # Outcomes of these problems will be durable: so must they be before.
-            sync(temporary)
-            temporary.rename(part)
-            sync(self._folder)
+            write_part(pa.Table.from_pylist(rows, schema=PROBLEMS), part)
         self._next += 1
         self._known.update(fresh)
 

@@ -25,11 +25,12 @@ from ray.exceptions import ActorUnavailableError, RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.driving import Driver, get
+from actors.engines.loading import ModelPlan
 from actors.errors import UserError
 from actors.leases import Allocator
 from actors.links import LibraryLink, Placed, VerifierLink, WriterLink
 from actors.messages import ReplicaInfo
-from actors.replicas import Bench, ModelPlan, PolicyReplica, VerifierReplica
+from actors.replicas import Bench, PolicyReplica, VerifierReplica
 from actors.run_log import parts, process_name
 from actors.run_writer import Retention, RunWriter
 from actors.samples import SampleLibrary

@@ -13,16 +13,12 @@ import socket
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
-import torch
-
 from actors.clients import Meter, Scorer, TaskBench, TaskModels, Unit
-from actors.engines.base import EngineCounters, EngineError, EngineInfo, ScoreRequest, Scores
-from actors.engines.local import LocalEngine
-from actors.engines.scoring import ScoringEngine
-from actors.errors import ServiceLost, UserError
+from actors.engines.base import EngineCounters, EngineError, ScoreRequest, Scores
+from actors.engines.loading import ModelPlan, load_policy, load_verifier
+from actors.errors import ServiceLost
 from actors.leases import Lease
 from actors.ledger import Purse
 from actors.memory import keep_freed_memory
@@ -47,34 +43,6 @@ GATHER_SECONDS = 0.05
 
 LOAD = 1.5
 """Sequences in hand per slot: trees that wait for their verifier leave slots to others."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelPlan:
-    """A model and the share of a machine that each of its replicas gets. `files` are the hashes of model and tokenizer that a
-    replica must find at the path; None: whatever is there."""
-
-    path: Path
-    replicas: int = 1
-    cpus: float = 1.0
-    gpus: float = 0.0
-    threads: int = 1
-    max_sequences: int = 256
-    device: str = "auto"
-    dtype: str = "float32"
-    files: tuple[str, str] | None = None
-
-    def torch_device(self) -> str:
-        if self.device != "auto":
-            return self.device
-        return "cuda" if self.gpus and torch.cuda.is_available() else "cpu"
-
-    def check(self, info: EngineInfo) -> None:
-        """Raise UserError where a machine holds other files under the model's path than the run was begun with."""
-        there = (info.model_hash, info.tokenizer_hash)
-        if self.files is not None and there != self.files:
-            mend = f"other files on {socket.gethostname()} than where the run was begun: copy one folder to every machine"
-            raise UserError.of("model", str(self.path), mend)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +73,7 @@ class VerifierReplica:
 
     def __init__(self, plan: ModelPlan) -> None:
         keep_freed_memory()
-        torch.set_num_threads(plan.threads)
-        self._engine = ScoringEngine.load(
-            plan.path,
-            device=plan.torch_device(),
-            dtype=getattr(torch, plan.dtype),
-            max_sequences=plan.max_sequences,
-        )
+        self._engine = load_verifier(plan)
         plan.check(self._engine.info)
 
     async def info(self) -> ReplicaInfo:
@@ -156,14 +118,8 @@ class PolicyReplica:
         library: PriorClient | None = None,
     ) -> None:
         keep_freed_memory()
-        torch.set_num_threads(plan.threads)
         self._name, self._bench, self._writer, self._library = name, bench, writer, library
-        self._engine = LocalEngine.load(
-            plan.path,
-            device=plan.torch_device(),
-            dtype=getattr(torch, plan.dtype),
-            max_sequences=plan.max_sequences,
-        )
+        self._engine = load_policy(plan)
         plan.check(self._engine.info)
         self._reader = TokenReader(bench.reader, self._engine.info.eos_ids)
         self._scorers = [RemoteScorer(verifiers, key) for key in range(len(verifiers))]

@@ -47,8 +47,8 @@ from orchestration.settings import ReplicaSettings
 from orchestration.status import StatusWriter, says_finished
 
 if TYPE_CHECKING:
+    from actors.engines.loading import ModelPlan
     from actors.placement import RunPlan
-    from actors.replicas import ModelPlan
     from actors.run_writer import Retention
 
 # Problems that are tokenised and stored at once: few files, and little waiting before the first task.
@@ -353,7 +353,7 @@ def run_plan(prepared: Prepared, identity: Identity) -> RunPlan:
 
 
 def _model_plan(path: Path, dtype: str, replica: ReplicaSettings, files: tuple[str, str]) -> ModelPlan:
-    from actors.replicas import ModelPlan
+    from actors.engines.loading import ModelPlan
 
     return ModelPlan(
         path=path,

@@ -15,9 +15,10 @@ from tokenizers import Tokenizer, decoders
 from tokenizers.models import WordLevel
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, set_seed
 
+from actors.engines.loading import ModelPlan
 from actors.engines.value_head import ValueHead, ValueHeadConfig
 from actors.reader import ReaderPlan
-from actors.replicas import Bench, ModelPlan
+from actors.replicas import Bench
 from actors.work import Models, Prompt, Solution, Strategy, Task
 from orchestration.allocation import FirstCome
 from orchestration.flops import ModelCost

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from actors.clients import Meter, TaskBench, TaskModels
+from actors.engines.loading import ModelPlan
 from actors.engines.local import LocalEngine
 from actors.engines.scoring import ScoringEngine
 from actors.engines.value_head import ValueHead
@@ -30,7 +31,7 @@ from actors.ledger import Purse
 from actors.memory import keep_freed_memory
 from actors.placement import Cluster, RunPlan
 from actors.reader import ReaderPlan, TokenReader
-from actors.replicas import Bench, ModelPlan
+from actors.replicas import Bench
 from actors.work import Prompt, Strategy, Task
 from orchestration.allocation import WITHOUT_BUDGET, FirstCome
 from orchestration.flops import ModelCost

@@ -1,0 +1,69 @@
+"""From the plan of a model to the engine that runs it, on the machine that does the work.
+
+It knows engines by their classes alone. Invariant: what a plan names is what is loaded, or one UserError says why not.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from actors.engines.base import EngineInfo, PolicyEngine, VerifierEngine
+from actors.engines.local import LocalEngine
+from actors.engines.scoring import ScoringEngine
+from actors.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPlan:
+    """A model and the share of a machine that each of its replicas gets.
+
+    `files` are the hashes of model and tokenizer that a replica must find at the path; None: whatever is there.
+    """
+
+    path: Path
+    replicas: int = 1
+    cpus: float = 1.0
+    gpus: float = 0.0
+    threads: int = 1
+    max_sequences: int = 256
+    device: str = "auto"
+    dtype: str = "float32"
+    files: tuple[str, str] | None = None
+
+    def torch_device(self) -> str:
+        if self.device != "auto":
+            return self.device
+        return "cuda" if self.gpus and torch.cuda.is_available() else "cpu"
+
+    def check(self, info: EngineInfo) -> None:
+        """Raise UserError where a machine holds other files under the model's path than the run was begun with."""
+        there = (info.model_hash, info.tokenizer_hash)
+        if self.files is not None and there != self.files:
+            mend = f"other files on {socket.gethostname()} than where the run was begun: copy one folder to every machine"
+            raise UserError.of("model", str(self.path), mend)
+
+
+def load_policy(plan: ModelPlan) -> PolicyEngine:
+    """Load a policy as its plan says. Raises UserError where it cannot be."""
+    torch.set_num_threads(plan.threads)
+    return LocalEngine.load(
+        plan.path,
+        device=plan.torch_device(),
+        dtype=getattr(torch, plan.dtype),
+        max_sequences=plan.max_sequences,
+    )
+
+
+def load_verifier(plan: ModelPlan) -> VerifierEngine:
+    """Load a verifier as its plan says. Raises UserError where it cannot be."""
+    torch.set_num_threads(plan.threads)
+    return ScoringEngine.load(
+        plan.path,
+        device=plan.torch_device(),
+        dtype=getattr(torch, plan.dtype),
+        max_sequences=plan.max_sequences,
+    )

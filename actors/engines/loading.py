@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -16,12 +17,16 @@ from actors.engines.local import LocalEngine
 from actors.engines.scoring import ScoringEngine
 from actors.errors import UserError
 
+EngineName = Literal["local", "vllm"]
+
 
 @dataclass(frozen=True, slots=True)
 class ModelPlan:
     """A model and the share of a machine that each of its replicas gets.
 
     `files` are the hashes of model and tokenizer that a replica must find at the path; None: whatever is there.
+    For vLLM alone: `tensor_parallel` GPUs hold one copy of the model, `memory` is the share of a GPU that weights and cache
+    may take (None: nine tenths of the replica's part of it), and without `seeded` draws differ from one run to the next.
     """
 
     path: Path
@@ -33,6 +38,10 @@ class ModelPlan:
     device: str = "auto"
     dtype: str = "float32"
     files: tuple[str, str] | None = None
+    engine: EngineName = "local"
+    tensor_parallel: int = 1
+    memory: float | None = None
+    seeded: bool = True
 
     def torch_device(self) -> str:
         if self.device != "auto":

@@ -1,0 +1,75 @@
+"""What vLLM is told before it starts, the same for the policy and the verifier.
+
+`prepare_process` sets what has to stand in the environment before vLLM is first imported; `engine_args` makes the arguments
+that a plan means. It knows nothing of sampling or scores. Invariant: on a CPU no context is ever prefilled in two pieces,
+for vLLM cannot rewind the seeded generator of a request that it has half prefilled, and its engine dies.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from actors.engines.loading import ModelPlan
+
+CPU_CACHE_BYTES = 256 << 20
+"""Keys and values that an engine keeps on a CPU."""
+
+GPU_MEMORY = 0.9
+"""Share of a GPU that a replica which has it to itself takes; with a part of a GPU, that part of this share."""
+
+BATCH_TOKENS = 4096
+"""Least tokens of one pass on a CPU, where a pass also has to hold the longest context whole."""
+
+_QUIET = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+}
+
+
+def prepare_process(plan: ModelPlan) -> None:
+    """Set the environment that vLLM reads when it is imported, and that the process of its core inherits.
+
+    Call it before the first import of vLLM. What the user has set stays, but for what the plan says.
+    """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    os.environ["OMP_NUM_THREADS"] = str(plan.threads)
+    # Without it every engine of a machine binds its threads to the same first cores.
+    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+    torch.set_num_threads(plan.threads)
+
+
+def engine_args(plan: ModelPlan, *, context: int, block: int, **more: Any) -> Mapping[str, Any]:
+    """Return the keyword arguments of vLLM's AsyncEngineArgs for a plan, `more` winning over what it gives.
+
+    `context` is the model's longest context in tokens; `block` the tokens of one block of the prefix cache.
+    """
+    args: dict[str, Any] = {
+        "model": str(plan.path),
+        "skip_tokenizer_init": True,
+        "dtype": plan.dtype,
+        "max_model_len": context,
+        "max_num_seqs": plan.max_sequences,
+        "enable_prefix_caching": True,
+        "block_size": block,
+        "disable_log_stats": True,
+        "enable_log_requests": False,
+        "use_tqdm_on_load": False,
+    }
+    if plan.torch_device() == "cpu":
+        args |= {
+            "enforce_eager": True,
+            "kv_cache_memory_bytes": CPU_CACHE_BYTES,
+            "enable_chunked_prefill": False,
+            "max_num_batched_tokens": max(context, BATCH_TOKENS),
+        }
+    else:
+        args |= {
+            "tensor_parallel_size": plan.tensor_parallel,
+            "gpu_memory_utilization": plan.memory or GPU_MEMORY * min(1.0, plan.gpus or 1.0),
+        }
+    return args | more

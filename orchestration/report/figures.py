@@ -1,7 +1,7 @@
 """The figures of a report: accuracy over generations, over FLOPs, and by difficulty.
 
-It knows nothing of runs. Invariant: a series has one colour and one marker in all figures, and intervals are
-drawn wherever they are known; colours and markers are told apart without colour vision as well.
+It knows nothing of runs. Invariant: a series has one colour, marker and dash in all figures, and no two of up to 64 have
+the same; intervals are drawn wherever they are known; looks are told apart without colour vision as well.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from orchestration.report.pairs import LIKELIHOOD, PASS
 # Okabe and Ito's palette, darkest contrasts first.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F")
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
+_DASHES = ("-", "--", ":", "-.")
+
+Look = tuple[str, str, str]
 
 _STYLE: dict[str, Any] = {
     "font.size": 10,
@@ -63,10 +66,19 @@ def draw_figures(measures: Measures, folder: Path, kinds: Sequence[str], level: 
     return paths
 
 
-def _looks(measures: Measures) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each series, the same in every figure."""
-    series = list(dict.fromkeys(row.series for row in measures.rows))
-    return {name: (_COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]) for i, name in enumerate(series)}
+def looks_of(series: Sequence[str]) -> dict[str, Look]:
+    """Colour, marker and dash of each series; no two of up to 64 are the same."""
+    looks = {}
+    for place, name in enumerate(series):
+        lap, colour = divmod(place, len(_COLOURS))
+        # Each lap of the colours has other markers and, for lines whose markers are hidden, other dashes.
+        marker = _MARKERS[(colour + 3 * lap) % len(_MARKERS)]
+        looks[name] = (_COLOURS[colour], marker, _DASHES[lap % len(_DASHES)])
+    return looks
+
+
+def _looks(measures: Measures) -> dict[str, Look]:
+    return looks_of(list(dict.fromkeys(row.series for row in measures.rows)))
 
 
 def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
@@ -129,10 +141,10 @@ def _by_difficulty(measures: Measures) -> Any:
         xs = sorted({point.x for point in measures.difficulty if point.panel == panel})
         for place, strategy in enumerate(strategies):
             line = [p for p in measures.difficulty if (p.panel, p.strategy) == (panel, strategy)]
-            colour, marker = looks[series[strategy]]
-            # Side by side, so that intervals do not cover each other.
-            shift = 0.08 * (place - (len(strategies) - 1) / 2)
-            _line(axes, [p.x + shift for p in line], [p.accuracy for p in line], colour, marker, strategy)
+            # Side by side, so that intervals do not cover each other; within what belongs to one length.
+            shift = min(0.08, 0.8 / len(strategies)) * (place - (len(strategies) - 1) / 2)
+            xs_of_line = [p.x + shift for p in line]
+            _line(axes, xs_of_line, [p.accuracy for p in line], looks[series[strategy]], strategy)
         axes.set_xticks(xs)
         counts = {p.x: p.accuracy.problems for p in measures.difficulty if p.panel == panel}
         axes.set_xticklabels([f"{x}\nn={counts[x]}" for x in xs])
@@ -143,15 +155,18 @@ def _by_difficulty(measures: Measures) -> Any:
 
 def _curves(axes: Any, measures: Measures, x: Callable[[Row], float], *, nudge: bool) -> None:
     looks = _looks(measures)
-    for place, (name, (colour, marker)) in enumerate(looks.items()):
+    # From the first series to the last, less than half of what lies between two powers of two.
+    ratio = min(1.025, 1.4 ** (1 / len(looks)))
+    for place, (name, look) in enumerate(looks.items()):
         line = [row for row in measures.rows if row.series == name and math.isfinite(x(row))]
         line = [row for row in line if x(row) > 0]
-        shift = 1.025 ** (place - (len(looks) - 1) / 2) if nudge else 1.0
+        shift = ratio ** (place - (len(looks) - 1) / 2) if nudge else 1.0
         xs, estimates = [x(row) * shift for row in line], [row.accuracy for row in line]
-        _line(axes, xs, estimates, colour, marker, name)
+        _line(axes, xs, estimates, look, name)
 
 
-def _line(axes: Any, xs: list[float], estimates: list[Any], colour: str, marker: str, label: str) -> None:
+def _line(axes: Any, xs: list[float], estimates: list[Any], look: Look, label: str) -> None:
+    colour, marker, dash = look
     means = [estimate.mean for estimate in estimates]
     below = [estimate.mean - estimate.low for estimate in estimates]
     above = [estimate.high - estimate.mean for estimate in estimates]
@@ -161,6 +176,7 @@ def _line(axes: Any, xs: list[float], estimates: list[Any], colour: str, marker:
         yerr=[below, above],
         color=colour,
         marker=marker,
+        linestyle=dash,
         markersize=5.5,
         linewidth=1.8,
         elinewidth=0.9,

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from transformers import AutoModelForCausalLM
 
-from actors.clients import Meter, TaskBench, TaskModels, Unit
-from actors.engines.base import EngineCounters, EngineInfo, GenerateRequest, Generation, ScoreRequest, Scores
-from actors.engines.local import LocalEngine
-from actors.engines.scoring import ScoringEngine
-from actors.ledger import Purse
-from actors.reader import TokenReader
+from actors.clients import Meter, TaskModels, Unit
+from actors.engines.base import ScoreRequest, Scores
 from actors.verifying import CallLost
-from actors.work import Cost, Prompt, PurseEmpty, Sample, Sampling, Solution, Strategy
+from actors.work import Cost, Prompt, PurseEmpty, Sample, Sampling, Strategy
 from orchestration.strategies.adaptive_consistency import AdaptiveConsistency
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN
@@ -31,113 +26,8 @@ from orchestration.strategies.mcts import Mcts
 from orchestration.strategies.particle_filtering import ParticleFiltering
 from orchestration.strategies.rebase import Rebase
 
-from .tiny import MAX_TOKENS, make_bench, make_task
-
-PROMPT = make_task(123, ()).prompt
-PLENTY = 1 << 60
-
-
-@dataclass
-class Watched:
-    """A policy engine that notes what it is asked and what the purse held then; it may fail at a request."""
-
-    engine: LocalEngine
-    purse: Purse
-    fail_at: int = 0
-    requests: list[GenerateRequest] = field(default_factory=list)
-    results: list[Generation] = field(default_factory=list)
-    reserved: list[int] = field(default_factory=list)
-    asked: asyncio.Event = field(default_factory=asyncio.Event)
-    answered: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def info(self) -> EngineInfo:
-        return self.engine.info
-
-    @property
-    def slots(self) -> int:
-        return self.engine.slots
-
-    def counters(self) -> EngineCounters:
-        return self.engine.counters()
-
-    async def close(self) -> None:
-        await self.engine.close()
-
-    async def generate(self, request: GenerateRequest) -> Generation:
-        self.requests.append(request)
-        self.reserved.append(self.purse.reserved)
-        self.asked.set()
-        assert self.purse.spent + self.purse.reserved <= self.purse.granted
-        if len(self.requests) == self.fail_at:
-            raise RuntimeError("engine step failed")
-        result = await self.engine.generate(request)
-        self.results.append(result)
-        self.answered.set()
-        return result
-
-
-@dataclass
-class WatchedScorer:
-    engine: ScoringEngine
-    purse: Purse
-    fail_at: int = 0
-    short: bool = False
-    requests: list[ScoreRequest] = field(default_factory=list)
-    reserved: list[int] = field(default_factory=list)
-
-    async def score(self, request: ScoreRequest) -> Scores:
-        self.requests.append(request)
-        self.reserved.append(self.purse.reserved)
-        if len(self.requests) == self.fail_at:
-            raise RuntimeError("no verifier answers")
-        scores = await self.engine.score(request)
-        return Scores(scores.values[:-1], scores.computed) if self.short else scores
-
-
-def said(solution: Solution) -> tuple[Any, ...]:
-    """A solution without its log-probabilities and scores, which are equal up to rounding only."""
-    tree = [(c.token_ids, c.step_ends, c.finish, c.kept, c.parent, c.depth) for c in solution.candidates]
-    return solution.answer, solution.generations, solution.kept_tokens, tree
-
-
-class Table:
-    """One task's bench over watched engines, and what its strategies came to."""
-
-    def __init__(self, policy: Path, verifier: Path, granted: int, unit: Unit, prompt: Prompt) -> None:
-        plan = make_bench(policy, verifier)
-        self.purse = Purse(granted)
-        engine = LocalEngine.load(policy, max_sequences=8)
-        self.engine = Watched(engine, self.purse)
-        self.scorer = WatchedScorer(ScoringEngine.load(verifier), self.purse)
-        assert plan.verifier_cost is not None
-        self.policy_cost, self.verifier_cost = plan.policy_cost, plan.verifier_cost
-        self.bench = TaskBench(
-            prompt=prompt,
-            seed=0,
-            engine=self.engine,
-            scorer=self.scorer,
-            reader=TokenReader(plan.reader, engine.info.eos_ids),
-            purse=self.purse,
-            policy_cost=plan.policy_cost,
-            verifier_cost=plan.verifier_cost,
-            unit=unit,
-            max_tokens=plan.max_tokens,
-        )
-        self.meters: list[Meter] = []
-
-    def models(self) -> TaskModels:
-        self.meters.append(Meter())
-        return TaskModels.of(self.bench, self.meters[-1])
-
-    async def solve(self, *strategies: Strategy) -> list[Solution]:
-        return await asyncio.gather(*(s.solve(self.bench.prompt, self.models()) for s in strategies))
-
-    def spent(self) -> Cost:
-        total = Cost()
-        for meter in self.meters:
-            total += meter.spent
-        return total
+from .table import PLENTY, PROMPT, Table, said
+from .tiny import MAX_TOKENS
 
 
 @pytest.fixture
@@ -150,8 +40,7 @@ async def table(policy: Path, verifier: Path) -> AsyncIterator[Any]:
 
     yield make
     for one in tables:
-        await one.engine.close()
-        await one.scorer.engine.close()
+        await one.close()
 
 
 # Places

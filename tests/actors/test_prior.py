@@ -22,7 +22,7 @@ from orchestration.strategies.greedy import Greedy
 from orchestration.strategies.majority import Majority
 
 from .folders import outcome, settled
-from .test_clients import PLENTY, PROMPT, Table, Watched
+from .table import PLENTY, PROMPT, Table, Watched
 
 STRATEGIES = (Greedy(), Majority(n=4), BestOfN(n=3), Beam(n=4, width=2))
 

@@ -2,6 +2,7 @@
 
 import io
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ from rich.console import Console
 from actors.errors import UserError
 from actors.schema import LEDGER
 from orchestration.report.collect import Collected, Named, collect
+from orchestration.report.figures import _by_difficulty, _over_generations, looks_of
 from orchestration.report.measure import Intervals, Measures, measure
 from orchestration.report.tables import scientific
 from orchestration.report.write import Report, make_report
@@ -258,6 +260,30 @@ def test_figures_are_drawn(report: Report, folder: Path) -> None:
         assert png.startswith(b"\x89PNG")
         assert len(png) > 10_000
         assert "best_of_n" in (folder / "report" / f"{name}.svg").read_text()
+
+
+def test_many_series_are_told_apart_and_stay_where_they_belong(measures: Measures) -> None:
+    """As many as there are strategies: each with a look of its own, each point next to its own N or length."""
+    names = [f"series_{number}" for number in range(20)]
+    assert len(set(looks_of([*names, *map(str, range(44))]).values())) == 64
+    assert list(looks_of(names).items())[:4] == list(looks_of(names[:4]).items())
+    [beam] = [row for row in measures.rows if row.strategy == "beam(n=4,width=4)"]
+    points = [p for p in measures.difficulty if p.strategy == "greedy"]
+    many = replace(
+        measures,
+        rows=[replace(beam, strategy=name, series=name, n=n) for name in names for n in (4, 8)],
+        difficulty=[replace(point, strategy=name) for point in points for name in names],
+    )
+    [generations] = _over_generations(many).axes
+    drawn = [
+        line for line in generations.get_lines() if len(line.get_xdata()) == 2 and line.get_marker() != "|"
+    ]
+    xs = sorted({float(x) for line in drawn for x in line.get_xdata()})
+    assert sum(x < 4 * 2**0.5 for x in xs) == sum(x > 4 * 2**0.5 for x in xs) == 20
+    assert max(x for x in xs if x < 6) < 0.75 * min(x for x in xs if x > 6)
+    for axes in _by_difficulty(many).axes:
+        offsets = [abs(x - round(x)) for line in axes.get_lines() for x in map(float, line.get_xdata())]
+        assert 0.3 < max(offsets) < 0.45
 
 
 def test_without_labels_costs_are_shown_and_no_accuracy(tmp_path: Path) -> None:

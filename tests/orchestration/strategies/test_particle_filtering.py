@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
+from itertools import accumulate
 
 import pytest
 from hypothesis import given
@@ -15,9 +16,9 @@ from actors.errors import UserError
 from actors.seeds import derive
 from actors.work import Solution
 from orchestration.strategies.particle_filtering import ParticleFiltering, systematic
-from orchestration.strategies.selection import best, weighted
+from orchestration.strategies.selection import aggregate, best, weighted
 
-from .fakes import PROMPT, FakeModels, answer_of, models, step
+from .fakes import EOS, PROMPT, FakeModels, answer_of, models, step, step_ends
 
 
 async def solve(strategy: ParticleFiltering, given: FakeModels) -> Solution:
@@ -122,6 +123,73 @@ async def test_answer_is_of_the_last_particles(weighted_vote: bool) -> None:
         kept = [c.kept for c in solution.candidates]
         # Kept ones come first unless some were taken back.
         assert kept.count(True) <= 8 or kept != sorted(kept, reverse=True)
+
+
+def reading(
+    given: FakeModels, strategy: ParticleFiltering
+) -> tuple[set[tuple[int, ...]], list[tuple[int, ...]]]:
+    """All places drawn and the last particles, one slot a particle: a slot holds a copy of whatever was resampled."""
+    text: dict[tuple[int, ...], tuple[int, ...]] = {(): ()}
+    finish: dict[tuple[int, ...], str] = {}
+
+    def drawn(parent: tuple[int, ...], index: int) -> tuple[int, ...]:
+        place = (*parent, index)
+        sample = given.policy.drawn(text[parent], place, True)
+        text[place] = text[parent] + sample.token_ids
+        full = sample.finish == "stop" and len(text[place]) >= given.policy.max_tokens
+        finish[place] = "length" if full else sample.finish
+        return place
+
+    def odds(place: tuple[int, ...]) -> float:
+        if finish[place] == "length":
+            return 0.0
+        scores = [given.verifier.value(text[place][:end]) for end in step_ends(text[place])]
+        value = min(max(aggregate(scores, strategy.aggregation), 1e-7), 1 - 1e-7)
+        return float((value / (1 - value)) ** (1 / strategy.softmax_temperature))
+
+    slots = [drawn((), i) for i in range(strategy.n)]
+    for number in range(1, strategy.rounds):
+        if all(finish[place] != "stop" for place in slots):
+            break
+        ends = list(accumulate(odds(place) for place in slots))
+        start = (derive(given.seed, strategy.text, PROMPT.id, number) >> 10) / 2**53
+        points = [(start + k) * ends[-1] / strategy.n for k in range(strategy.n)]
+        resampled = [next(p for p, end in zip(slots, ends, strict=True) if point < end) for point in points]
+        copies: Counter[tuple[int, ...]] = Counter()
+        slots = []
+        for place in resampled:
+            slots.append(drawn(place, copies[place]) if finish[place] == "stop" else place)
+            copies[place] += 1
+    return set(text) - {()}, slots
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        ParticleFiltering(4),
+        ParticleFiltering(16),
+        ParticleFiltering(9, softmax_temperature=0.5, aggregation="min"),
+        ParticleFiltering(8, weighted=False, rounds=3),
+    ],
+    ids=lambda s: s.text,
+)
+async def test_same_particles_as_a_plain_reading_of_the_paper(strategy: ParticleFiltering) -> None:
+    copied = 0
+    for seed in range(40):
+        given = models(seed)
+        solution = await solve(strategy, given)
+        places, slots = reading(given, strategy)
+        assert {r[1] for r in given.policy.requests} == places
+        text: dict[tuple[int, ...], tuple[int, ...]] = {(): ()}
+        for prefix, place, one_step, _ in sorted(given.policy.requests, key=lambda r: r[1]):
+            text[place] = prefix + given.policy.drawn(prefix, place, one_step).token_ids
+        kept = Counter(c.token_ids for c in solution.candidates if c.kept)
+        last = Counter(text[place] for place in set(slots))
+        assert kept >= last
+        if any(answer_of(text[place]) is not None and text[place][-1] == EOS for place in slots):
+            assert kept == last
+        copied += len(slots) - len(set(slots))
+    assert copied > 10
 
 
 async def test_cost_in_generations_is_the_number_of_particles() -> None:

@@ -1,0 +1,307 @@
+"""What holds for every strategy there is, over real engines and purses: what is paid, drawn, extended, counted as a vote.
+
+Methods against plain readings of their papers are in their own files. A strategy that is registered and stands not in
+`SETTINGS` fails a test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.clients import Unit
+from actors.engines.base import ScoreRequest, Scores
+from actors.seeds import derive
+from actors.work import Cost, PurseEmpty, Solution, Strategy
+from orchestration.api import Run
+from orchestration.commands.main import main
+from orchestration.estimate import _bound
+from orchestration.strategies.parse import parse
+from orchestration.strategies.registry import STRATEGIES
+from orchestration.strategies.selection import AGGREGATIONS, best, majority, weighted
+from tests.actors.table import PLENTY, PROMPT, Table, said
+from tests.actors.tiny import EOS_IDS, MAX_TOKENS, save_policy, save_verifier
+
+SETTINGS: dict[str, tuple[str, ...]] = {
+    "greedy": ("greedy",),
+    "majority": ("majority(n=5)",),
+    "early_stopping": ("early_stopping(n=6,window=2)",),
+    "adaptive_consistency": ("adaptive_consistency(n=8,threshold=0.8)",),
+    "best_of_n": ("best_of_n(n=5)", "best_of_n(n=5,weighted=false,aggregation=min)"),
+    "beam": (
+        "beam(n=8,width=2)",
+        "beam(n=4,width=4,aggregation=mean)",
+        "beam(n=8,width=2,every=2)",
+        "beam(n=8,width=2,merge=true,temperature=0.3)",
+        "beam(n=6,width=3,every=2,merge=true,temperature=0.3)",
+    ),
+    "lookahead": ("lookahead(n=6,width=2,k=1)", "lookahead(n=4,width=2,k=3,temperature=0.3)"),
+    "dvts": ("dvts(n=6,width=3)",),
+    "rebase": ("rebase(n=6)", "rebase(n=6,temperature_b=0.01,temperature=0.3)"),
+    "particle_filtering": (
+        "particle_filtering(n=6)",
+        "particle_filtering(n=6,softmax_temperature=0.1,weighted=false,temperature=0.3)",
+    ),
+    "mcts": ("mcts(n=8,width=2,parallel=1)", "mcts(n=8,width=2,parallel=4,exploration=0.2)"),
+    "monte_carlo": ("monte_carlo(samples=3,rollouts=2)",),
+}
+ALL = [parse(text) for texts in SETTINGS.values() for text in texts]
+every_strategy = pytest.mark.parametrize("strategy", ALL, ids=lambda strategy: strategy.text)
+
+# Searches that leave out what scored worse: what they keep is not all that finished.
+PRUNING = ("beam", "lookahead", "dvts", "particle_filtering")
+
+MakeTable = Callable[..., Table]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    return save_policy(folder / "policy"), save_verifier(folder / "verifier")
+
+
+@pytest.fixture
+async def table(folders: tuple[Path, Path]) -> AsyncIterator[MakeTable]:
+    tables: list[Table] = []
+
+    def make(**how: Any) -> Table:
+        tables.append(Table(*folders, **how))
+        return tables[-1]
+
+    yield make
+    for one in tables:
+        await one.close()
+
+
+def name_of(strategy: Strategy) -> str:
+    return strategy.text.partition("(")[0]
+
+
+def drawn_of(one: Table) -> list[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], str]]:
+    """Everything drawn: place, prefix, tokens with the prefix, and how it ended."""
+    found: list[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], str]] = []
+    for (prefix, place, _, _), done in one.bench.draws.items():
+        sample = done.result()
+        found.append((place, prefix, prefix + sample.token_ids, sample.finish))
+    return found
+
+
+def test_every_registered_strategy_is_here_and_no_parameter_is_left_out() -> None:
+    assert set(SETTINGS) == set(STRATEGIES)
+    assert [name_of(strategy) for strategy in ALL] == [
+        name for name, texts in SETTINGS.items() for _ in texts
+    ]
+
+
+# Costs
+
+
+def generations_of(strategy: Any, solution: Solution) -> int:
+    """What the docstrings say that a solution costs in generations."""
+    name = name_of(strategy)
+    if name == "greedy":
+        return 1
+    if name in ("early_stopping", "adaptive_consistency", "monte_carlo"):
+        return len(solution.candidates)
+    if name == "lookahead":
+        return int(strategy.n * (1 + strategy.k))
+    if name == "mcts":
+        return (
+            solution.generations
+        )  # its own test knows how many: as many as steps at the depth where most are
+    return int(strategy.n)
+
+
+@every_strategy
+@pytest.mark.parametrize("unit", ["paper", "exact"])
+async def test_it_costs_what_its_docstring_says_and_never_takes_more_than_it_reserved(
+    table: MakeTable, strategy: Strategy, unit: Unit
+) -> None:
+    one = table(unit=unit)
+    [solution] = await one.solve(strategy)
+    assert solution.generations == generations_of(strategy, solution)
+    assert solution.generations <= getattr(strategy, "generations", getattr(strategy, "n", 1 << 30))
+    # Before each request its worst case was set aside, in the budget's accounting.
+    for asked, reserved in zip(one.engine.requests, one.engine.reserved, strict=True):
+        context, most = len(asked.token_ids), asked.max_tokens
+        paper, exact = one.policy_cost.paper(most), one.policy_cost.exact(0, context - 1 + most, most)
+        assert reserved >= (paper if unit == "paper" else exact)
+    assert all(one.scorer.reserved)
+    assert bool(one.scorer.requests) == strategy.uses_verifier
+    # What it took is on the books, is what it costs alone, and is less than it was estimated at.
+    meter, total = one.meters[0], one.spent()
+    assert one.purse.spent == (total.paper if unit == "paper" else total.exact)
+    assert one.purse.reserved == 0
+    assert meter.spent.policy_tokens == sum(len(text) - len(prefix) for _, prefix, text, _ in drawn_of(one))
+    assert meter.attributed.policy_tokens == meter.spent.policy_tokens
+    # Of siblings that are scored at once each computes the steps that they share, if nobody had before.
+    assert meter.attributed.verifier_tokens <= meter.spent.verifier_tokens
+    assert meter.attributed.exact <= meter.spent.exact
+    sequences, tokens = _bound(strategy, MAX_TOKENS) or (0, 0)
+    assert len(one.engine.requests) <= sequences
+    assert meter.spent.policy_tokens <= sequences * tokens
+    assert 0 < solution.kept_tokens <= meter.spent.policy_tokens
+
+
+@every_strategy
+async def test_whatever_the_purse_holds_it_is_not_overdrawn(table: MakeTable, strategy: Strategy) -> None:
+    """A purse of every tenth of what the strategy takes, refused at once where it does not fit."""
+    free = table()
+    [whole] = await free.solve(strategy)
+    shorter = 0
+    for tenths in range(1, 11):
+        one = table(granted=free.purse.spent * tenths // 10)
+        one.purse.refill(None)
+        try:
+            [solution] = await one.solve(strategy)
+        except PurseEmpty:
+            assert all(finish == "stop" for *_, finish in drawn_of(one))
+        else:
+            assert 1 <= solution.generations <= whole.generations
+            shorter += said(solution) != said(whole)
+        assert one.purse.reserved == 0
+        assert one.purse.spent <= one.purse.granted
+        assert one.purse.spent == one.spent().paper
+    assert shorter or name_of(strategy) == "greedy"
+
+
+# Draws
+
+
+@every_strategy
+async def test_nothing_finished_is_extended_and_no_solution_exceeds_its_limit(
+    table: MakeTable, strategy: Strategy
+) -> None:
+    finished = 0
+    for seed in range(3):
+        one = table(seed=seed)
+        [solution] = await one.solve(strategy)
+        for asked in one.engine.requests:
+            assert not set(asked.token_ids[len(PROMPT.token_ids) :]) & set(EOS_IDS)
+            # There is one limit for a whole solution: no step brings an allowance of its own.
+            assert len(asked.token_ids) - len(PROMPT.token_ids) + asked.max_tokens == MAX_TOKENS
+        for candidate in solution.candidates:
+            assert len(candidate.token_ids) <= MAX_TOKENS
+            assert (candidate.finish == "eos") == (candidate.token_ids[-1] in EOS_IDS)
+            finished += candidate.finish == "eos"
+    assert finished
+
+
+@every_strategy
+async def test_a_vote_belongs_to_one_draw_and_never_to_a_copy(table: MakeTable, strategy: Strategy) -> None:
+    """As many candidates of the same tokens as draws that ended in them, and one alone where equal ones are merged."""
+    for seed in range(3):
+        one = table(seed=seed)
+        [solution] = await one.solve(strategy)
+        # Steps that only value a step stand at no place: nothing that they end in may vote. A step that fills the solution
+        # is its end, too.
+        draws = Counter(
+            text
+            for place, _, text, finish in drawn_of(one)
+            if place and (finish != "stop" or len(text) == MAX_TOKENS)
+        )
+        ended = [candidate for candidate in solution.candidates if candidate.finish != "stop"]
+        assert Counter(c.token_ids for c in ended) <= draws
+        assert len({c.index for c in solution.candidates}) == len(solution.candidates)
+        kept = Counter(c.token_ids for c in ended if c.kept)
+        if getattr(strategy, "merge", False):
+            assert set(kept.values()) <= {1}
+        if name_of(strategy) not in (*PRUNING, "monte_carlo"):
+            assert kept == draws, "nothing that ended is left out"
+
+
+@every_strategy
+async def test_the_answer_follows_from_the_candidates_alone(table: MakeTable, strategy: Any) -> None:
+    """By the rule and the aggregation that the strategy's text names; who was dropped has no vote."""
+    for seed in range(3):
+        one = table(seed=seed)
+        [solution] = await one.solve(strategy)
+        how = getattr(strategy, "aggregation", "last")
+        assert how in AGGREGATIONS
+        if not strategy.uses_verifier:
+            expected = majority(solution.candidates)
+        else:
+            choose = weighted if getattr(strategy, "weighted", True) else best
+            expected = choose(solution.candidates, how)
+        assert solution.answer == expected
+
+
+# Seeds
+
+
+@dataclass
+class Slow:
+    """A scorer whose answers come in another order than they were asked for."""
+
+    scorer: Any
+    seed: int
+
+    async def score(self, request: ScoreRequest) -> Scores:
+        await asyncio.sleep(derive(self.seed, request.token_ids) % 5 / 1000)
+        scores: Scores = await self.scorer.score(request)
+        return scores
+
+
+@every_strategy
+async def test_a_seed_gives_the_same_tree_and_the_same_price_in_whatever_order_answers_come(
+    table: MakeTable, strategy: Strategy
+) -> None:
+    [expected] = await (first := table()).solve(strategy)
+    for slots, delays in ((1, 0), (3, 1), (8, 2)):
+        one = table(slots=slots)
+        one.bench.scorer = Slow(one.scorer, delays)
+        [solution] = await one.solve(strategy)
+        assert said(solution) == said(expected)
+        assert one.meters[0].attributed == first.meters[0].attributed
+        assert one.spent().policy_tokens == first.spent().policy_tokens
+    others = [(await table(seed=seed).solve(strategy))[0] for seed in (1, 2)]
+    assert name_of(strategy) == "greedy" or any(said(other) != said(expected) for other in others)
+
+
+async def test_all_strategies_together_draw_what_each_draws_alone(table: MakeTable) -> None:
+    """Beside others a strategy finds draws and scores that exist; its tree and its price are its own."""
+    together = table(granted=PLENTY)
+    solutions = await together.solve(*ALL)
+    for strategy, solution, meter in zip(ALL, solutions, together.meters, strict=True):
+        one = table()
+        [alone] = await one.solve(strategy)
+        assert said(solution) == said(alone), strategy.text
+        assert meter.attributed == one.meters[0].attributed, strategy.text
+    attributed = sum((meter.attributed for meter in together.meters), Cost())
+    assert together.spent().paper < attributed.paper / 2
+    assert together.purse.spent == together.spent().paper
+
+
+# The command
+
+
+@pytest.mark.timeout(300)
+def test_every_strategy_runs_by_its_name_on_the_bundled_models(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = [text for texts in SETTINGS.values() for text in texts]
+    folder = tmp_path / "all"
+    assert main(["evaluate", f"strategies=[{','.join(texts)}]", "dataset.count=2", f"folder={folder}"]) == 0
+    run = Run(folder)
+    rows = run.outcomes().to_pylist()
+    assert Counter(row["strategy"] for row in rows) == dict.fromkeys((s.text for s in ALL), 2)
+    assert {row["state"] for row in rows} == {"answered"}
+    assert all(row["answer"] is not None for row in rows)
+    by_text = {strategy.text: strategy for strategy in ALL}
+    for result in run.results():
+        strategy = by_text[result.outcome["strategy"]]
+        scored = {bool(candidate["scores"]) for candidate in result.candidates}
+        assert scored == {strategy.uses_verifier}, strategy.text
+        most = getattr(strategy, "generations", getattr(strategy, "n", 1 << 30))
+        assert 1 <= result.outcome["generations"] <= most
+    shown = (folder / "report" / "report.md").read_text()
+    for strategy in ALL:
+        assert re.search(rf"^\| {re.escape(strategy.text)} \|", shown, re.MULTILINE), strategy.text
+    assert "Paired differences" in capsys.readouterr().out

@@ -214,6 +214,8 @@ class TaskPolicy:
             top_p=sampling.top_p,
             stop_ids=bench.reader.stop_ids if one_step else (),
             extend=one_step,
+            # The end of a tree comes before the start of another: what it holds of the cache is free the sooner.
+            priority=-len(prefix),
         )
         key = sample_key(bench.policy_salt, request.seed, context, most)
         if (known := bench.prior.samples.get(key)) is not None:

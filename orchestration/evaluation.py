@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -160,7 +160,7 @@ def evaluate(
 def _status(prepared: Prepared, session: Session, command: str) -> StatusWriter:
     settings = prepared.settings
     replicas = {"policy": settings.cluster.policy.replicas}
-    if prepared.verifier is not None:
+    if prepared.verifier_cost is not None:
         replicas["verifier"] = settings.cluster.verifier.replicas
     return StatusWriter(Path(settings.folder), session.totals, prepared.unit, replicas, command)
 
@@ -304,6 +304,8 @@ def _stream(
 
 def run_plan(prepared: Prepared, identity: Identity) -> RunPlan:
     """What the runtime needs besides the tasks."""
+    from ray import cloudpickle
+
     from actors.placement import RunPlan
     from actors.reader import ReaderPlan
     from actors.replicas import Bench
@@ -328,15 +330,7 @@ def run_plan(prepared: Prepared, identity: Identity) -> RunPlan:
             prepared.policy_engine,
             seeded=settings.policy.reproducible,
         ),
-        verifier=None
-        if prepared.verifier is None
-        else _model_plan(
-            prepared.verifier,
-            settings.verifier.dtype,
-            settings.cluster.verifier,
-            (identity.verifier, tokenizer_hash(prepared.verifier)),
-            prepared.verifier_engine,
-        ),
+        verifier=_verifier_plan(prepared, identity),
         bench=Bench(
             reader=ReaderPlan(prepared.policy, settings.policy.delimiter, prepared.grader),
             policy_cost=prepared.policy_cost,
@@ -345,15 +339,34 @@ def run_plan(prepared: Prepared, identity: Identity) -> RunPlan:
             max_tokens=settings.policy.max_tokens,
             policy_salt=identity.policy_salt,
             verifier_salt=identity.verifier_salt,
+            strategies=tuple((one.text, cloudpickle.dumps(one)) for one in prepared.strategies),
         ),
         allocator=FirstCome(first),
         judge=prepared.grader,
         budget=prepared.budget,
         retention=cast("Retention", settings.keep),
         address=settings.cluster.address,
+        packages=prepared.packages,
         reuse=tuple(Run(folder).folder for folder in settings.reuse),
         grace=settings.cluster.grace,
     )
+
+
+def _verifier_plan(prepared: Prepared, identity: Identity) -> ModelPlan | None:
+    if prepared.verifier_cost is None:
+        return None
+    target = prepared.target
+    # One of the user's own reads the policy's tokens, and may load nothing else.
+    path = prepared.verifier or (target and target.path) or prepared.policy
+    tokenizer = path if target is None else prepared.policy
+    plan = _model_plan(
+        path,
+        prepared.settings.verifier.dtype,
+        prepared.settings.cluster.verifier,
+        (identity.verifier, tokenizer_hash(tokenizer)),
+        prepared.verifier_engine,
+    )
+    return replace(plan, target=target)
 
 
 def _model_plan(

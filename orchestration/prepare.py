@@ -13,12 +13,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from actors.engines.custom import Target
 from actors.errors import UserError
 from actors.work import Strategy
 from orchestration.engines import EngineName, choose_engine
 from orchestration.fitness import Contexts, check_contexts
 from orchestration.flops import ModelCost, Unit, flops_of_generations, flops_of_tokens, generation_flops
 from orchestration.model_folders import read_model
+from orchestration.own_verifier import read_own
+from orchestration.packages import importable
 from orchestration.problems import (
     Dataset,
     Generated,
@@ -37,8 +40,10 @@ from orchestration.strategies.parse import parse
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Settings turned into what they name. `verifier` is None where no strategy asks one; `prompt_tokens` and
-    `longest_prompt` are told from the first problems that fit; `budget` is in FLOPs of `unit`, None without one."""
+    """Settings turned into what they name. `verifier_cost` is None where no strategy asks a verifier; `verifier` is its
+    folder, or `target` what makes one of the user's own. `packages` are folders and modules that workers are to get.
+    `prompt_tokens` and `longest_prompt` are told from the first problems that fit; `budget` is in FLOPs of `unit`, None
+    without one."""
 
     settings: EvaluateSettings
     strategies: tuple[Strategy, ...]
@@ -47,6 +52,8 @@ class Prepared:
     prompt: PromptFormat
     policy: Path
     verifier: Path | None
+    target: Target | None
+    packages: tuple[Path, ...]
     policy_cost: ModelCost
     verifier_cost: ModelCost | None
     policy_engine: EngineName
@@ -56,6 +63,11 @@ class Prepared:
     longest_prompt: int
     contexts: Contexts
     budget: int | None
+
+    @property
+    def verifier_name(self) -> str:
+        """What a reader knows the verifier by."""
+        return self.target.text if self.target else str(self.verifier)
 
     def described(self, problems: int) -> str:
         """What is solved, for people."""
@@ -68,7 +80,9 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     second.
     """
     check(settings)
-    strategies = tuple(dict.fromkeys(parse(text) for text in settings.strategies))
+    packages = importable(settings.cluster.packages)
+    # By their texts: a class of a user's own may be unhashable.
+    strategies = tuple({one.text: one for one in map(parse, settings.strategies)}.values())
     data = settings.dataset
     dataset = load(
         data.name,
@@ -90,22 +104,27 @@ def prepare(settings: EvaluateSettings) -> Prepared:
         read_record(Path(folder), "reuse")
     given = settings.policy
     needing = [strategy.text for strategy in strategies if strategy.uses_verifier]
-    if settings.verifier.path is None and needing:
+    own = settings.verifier._target_ is not None
+    if settings.verifier.path is None and not own and needing:
         mend = f"{', '.join(needing)} need one: set verifier.path, or leave them out of strategies"
         raise UserError.of("verifier.path", None, mend)
     policy = read_model(given.path, "policy", chat=given.prompt.chat)
     policy_cost = ModelCost.from_folder(policy.path)
-    verifier, verifier_cost = None, None
-    if settings.verifier.path is not None and needing:
+    verifier, verifier_cost, target, verifier_context = None, None, None, None
+    if own and needing:
+        mine = read_own(settings.verifier, policy.path)
+        target, verifier_cost, verifier_context = mine.target, mine.cost, mine.context
+    elif settings.verifier.path is not None and needing:
         verifier = read_model(settings.verifier.path, "verifier")
-        verifier_cost = ModelCost.from_folder(verifier.path)
+        verifier_cost, verifier_context = ModelCost.from_folder(verifier.path), verifier.context
         if policy.vocabulary != verifier.vocabulary:
             mend = "its tokenizer is not the policy's; a verifier reads the policy's own token ids"
             raise UserError.of("verifier.path", settings.verifier.path, mend)
-    check_room(settings.cluster, verifier is not None)
+    scored = verifier_cost is not None
+    check_room(settings.cluster, scored)
     engines = _engines(settings, verifier is not None)
     unit: Unit = "paper" if settings.budget.unit == "paper" else "exact"
-    contexts = Contexts(policy.context, verifier.context if verifier else None, given.max_tokens)
+    contexts = Contexts(policy.context, verifier_context, given.max_tokens)
     lengths = _prompt_lengths(dataset, policy.tokenizer, prompt)
     check_contexts(lengths, contexts, {"policy": given.path, "verifier": settings.verifier.path})
     fitting = [length for length in lengths if not contexts.policy_refuses(length)]
@@ -113,7 +132,7 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     budget = _budget(settings, policy_cost, verifier_cost, mean, unit)
     if budget is not None:
         first = generation_flops(policy_cost, verifier_cost, longest, given.max_tokens, unit)
-        _check_budget(settings, budget, first, verifier is not None)
+        _check_budget(settings, budget, first, scored)
     return Prepared(
         settings=settings,
         strategies=strategies,
@@ -122,6 +141,8 @@ def prepare(settings: EvaluateSettings) -> Prepared:
         prompt=prompt,
         policy=policy.path,
         verifier=verifier.path if verifier else None,
+        target=target,
+        packages=packages,
         policy_cost=policy_cost,
         verifier_cost=verifier_cost,
         policy_engine=engines[0],

@@ -32,14 +32,19 @@ from orchestration.settings import flatten, role
 def identify(prepared: Prepared) -> Identity:
     """Hash the models' files: seconds for large ones."""
     settings = prepared.settings
+    verifier, engine = "", ""
+    if prepared.target is not None:
+        verifier, engine = prepared.target.identity(), "own"
+    elif prepared.verifier is not None:
+        verifier, engine = model_hash(prepared.verifier), prepared.verifier_engine
     return Identity(
         policy=model_hash(prepared.policy),
         tokenizer=tokenizer_hash(prepared.policy),
         dtype=settings.policy.dtype,
-        verifier=model_hash(prepared.verifier) if prepared.verifier else "",
-        verifier_dtype=settings.verifier.dtype if prepared.verifier else "",
+        verifier=verifier,
+        verifier_dtype=settings.verifier.dtype if verifier else "",
         engine=prepared.policy_engine + ("" if settings.policy.reproducible else ", not reproducible"),
-        verifier_engine=prepared.verifier_engine if prepared.verifier else "",
+        verifier_engine=engine,
         grader=prepared.grader.version,
         prompt=json.dumps(asdict(settings.policy.prompt), ensure_ascii=False, sort_keys=True),
         delimiter=settings.policy.delimiter,
@@ -77,7 +82,7 @@ def run_record(prepared: Prepared, identity: Identity, known: dict[str, Any] | N
         joined = {name: old.get(name) or mine[name] for name in names}
         old, mine = old | joined, mine | joined
     models = known.get("models", {})
-    paths = {"policy": str(prepared.policy), "verifier": str(prepared.verifier)}
+    paths = {"policy": str(prepared.policy), "verifier": prepared.verifier_name}
     before, after = {**old, **known["settings"]}, {**mine, **same}
     for one in models:
         if old[one] != mine[one]:

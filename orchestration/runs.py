@@ -131,7 +131,8 @@ def check_same(folder: Path, known: Mapping[str, Any], wanted: Mapping[str, Any]
 
 def _short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    # What tells two paths or calls apart often stands at the end.
+    return text if len(text) <= 100 else f"{text[:57]}...{text[-40:]}"
 
 
 def stored_problems(folder: Path) -> dict[str, str]:

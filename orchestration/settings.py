@@ -108,9 +108,14 @@ class PolicySettings:
 
 @dataclass
 class VerifierSettings:
+    """With `_target_`: a class or function of a user's own, called with `options`; see `orchestration.own_verifier`."""
+
     path: str | None = "bundled"
     engine: str = "auto"
     dtype: str = "float32"
+    _target_: str | None = None
+    parameters: int | None = None
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -138,6 +143,7 @@ class ReplicaSettings:
 @dataclass
 class ClusterSettings:
     address: str | None = None
+    packages: list[str] = field(default_factory=list)
     grace: float = 30.0
     policy: ReplicaSettings = field(default_factory=ReplicaSettings)
     verifier: ReplicaSettings = field(default_factory=ReplicaSettings)
@@ -165,7 +171,7 @@ class EvaluateSettings:
     """Everything that `flopwise evaluate` may be told."""
 
     folder: str = "runs/evaluate"
-    strategies: list[str] = field(default_factory=list)
+    strategies: list[str | dict[str, Any]] = field(default_factory=list)
     seeds: list[int] = field(default_factory=lambda: [0])
     keep: str = "all"
     reuse: list[str] = field(default_factory=list)
@@ -203,6 +209,8 @@ def check(settings: EvaluateSettings) -> None:
     for name, value in given.items():
         if not 1 <= value <= 9e18:
             raise UserError.of(f"budget.{name}", value, "it must lie between 1 and 9e18; null for no limit")
+    if settings.verifier.parameters is not None:
+        _at_least("verifier.parameters", settings.verifier.parameters, 0)
     _at_least("cluster.grace", settings.cluster.grace, 0)
     for model in ("policy", "verifier"):
         replica: ReplicaSettings = getattr(settings.cluster, model)

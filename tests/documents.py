@@ -35,6 +35,12 @@ def blocks(page: Path) -> list[Block]:
     return [Block(name_of(page), *found.groups()) for found in _FENCE.finditer(page.read_text())]
 
 
+def file_of(block: Block) -> str | None:
+    """The file that a block is to be saved as, which its first line names; None where it is to be run."""
+    found = re.match(r"# ([\w/]+\.py)\n", block.text)
+    return found[1] if found else None
+
+
 def prose(page: Path) -> str:
     """A page without its fenced blocks."""
     return _FENCE.sub("", page.read_text())

@@ -35,3 +35,19 @@ def model_hash(folder: Path) -> str:
 def tokenizer_hash(folder: Path) -> str:
     """Hash of the tokenizer's files, in hex."""
     return _digest([folder / name for name in TOKENIZER_FILES if (folder / name).is_file()])
+
+
+def files_hash(path: Path) -> str:
+    """Hash of a file, or of every file below a folder with its name there, in hex; hidden files and caches of Python's are
+    left out."""
+    digest = hashlib.blake2b(digest_size=16)
+    files = [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file())
+    for file in files:
+        parts = file.relative_to(path).parts
+        if any(part.startswith(".") or part == "__pycache__" for part in parts):
+            continue
+        digest.update(f"{'/'.join(parts)}\0{file.stat().st_size}\0".encode())
+        with file.open("rb") as handle:
+            while block := handle.read(1 << 22):
+                digest.update(block)
+    return digest.hexdigest()

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 
 from actors.engines.base import EngineInfo, PolicyEngine, VerifierEngine
+from actors.engines.custom import Target, load_custom
 from actors.engines.local import LocalEngine
 from actors.engines.scoring import ScoringEngine
 from actors.errors import UserError
@@ -25,7 +26,8 @@ EngineName = Literal["local", "vllm"]
 class ModelPlan:
     """A model and the share of a machine that each of its replicas gets.
 
-    `files` are the hashes of model and tokenizer that a replica must find at the path; None: whatever is there.
+    `files` are the hashes of model and tokenizer that a replica must find at the path; None: whatever is there. A verifier of
+    a user's own is made by its `target`, and no engine is loaded for it.
     For vLLM alone: `tensor_parallel` GPUs hold one copy of the model, `memory` is the share of a GPU that weights and cache
     may take (None: nine tenths of the replica's part of it), and without `seeded` draws differ from one run to the next.
     """
@@ -43,6 +45,7 @@ class ModelPlan:
     tensor_parallel: int = 1
     memory: float | None = None
     seeded: bool = True
+    target: Target | None = None
 
     def torch_device(self) -> str:
         if self.device != "auto":
@@ -53,7 +56,11 @@ class ModelPlan:
         """Raise UserError where a machine holds other files under the model's path than the run was begun with."""
         there = (info.model_hash, info.tokenizer_hash)
         if self.files is not None and there != self.files:
-            mend = f"other files on {socket.gethostname()} than where the run was begun: copy one folder to every machine"
+            host = socket.gethostname()
+            if self.target is not None:
+                mend = f"other files, or another version of it, on {host} than where the run was begun: take one everywhere"
+                raise UserError.of("verifier", self.target.text, mend)
+            mend = f"other files on {host} than where the run was begun: copy one folder to every machine"
             raise UserError.of("model", str(self.path), mend)
 
 
@@ -76,6 +83,8 @@ def load_policy(plan: ModelPlan) -> PolicyEngine:
 def load_verifier(plan: ModelPlan) -> VerifierEngine:
     """Load a verifier as its plan says. Raises UserError where it cannot be."""
     torch.set_num_threads(plan.threads)
+    if plan.target is not None:
+        return load_custom(plan.target, device=plan.torch_device(), dtype=plan.dtype, threads=plan.threads)
     return ScoringEngine.load(
         plan.path,
         device=plan.torch_device(),

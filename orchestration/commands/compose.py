@@ -8,6 +8,7 @@ value) is answered by one line that names it and the nearest thing that exists, 
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,15 @@ from orchestration.settings import flatten
 T = TypeVar("T")
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
+
+
+class _Yaml(yaml.SafeLoader):
+    """YAML as Hydra reads it: 1e-3 is a number."""
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
 
 
 def groups(root: str) -> dict[str, str]:
@@ -46,13 +56,21 @@ def compose(root: str, words: Sequence[str], schema: type[T]) -> T:
     changes = dict(_split(word) for word in words)
     known_groups = groups(root)
     chosen = {group: changes.pop(group) for group in list(changes) if group in known_groups}
+    mappings = {group: _mapping(group, text) for group, text in chosen.items() if _is_mapping(text)}
+    chosen |= dict.fromkeys(mappings, "custom")
     for group, option in chosen.items():
         if option not in options(group):
             mend = f"choose one of {', '.join(options(group))}{nearest(option, options(group))}"
             raise UserError.of(group, option, mend)
     data = _defaults(root, [f"{group}={option}" for group, option in chosen.items()], bool(known_groups))
     picked = known_groups | chosen
+    own = {group for group in picked if "_target_" in data[group]}
+    for group in own:
+        data[group]["options"] = {}
+        for key, value in mappings.get(group, {}).items():
+            _set(data, _inside(data, f"{group}.{key}", own), value)
     for key, text in changes.items():
+        key = _inside(data, key, own)
         kind = _kind(schema, data, key, picked)
         _set(data, key, _value(key, text, kind))
     built: T = _build(schema, data, "")
@@ -121,6 +139,15 @@ def _kind(schema: type[Any], data: dict[str, Any], key: str, picked: dict[str, s
     return kind
 
 
+def _inside(data: dict[str, Any], key: str, own: set[str]) -> str:
+    """The place of a key in the data: what an option with a class of the user's own does not have is a parameter of the
+    class, which knows it."""
+    group, dot, name = key.partition(".")
+    if group in own and dot and name.split(".")[0] not in data[group].keys() - {"options"}:
+        return f"{group}.options.{name}"
+    return key
+
+
 def _unknown(key: str, data: dict[str, Any], picked: dict[str, str]) -> UserError:
     group = key.split(".")[0]
     for option in options(group) if group in picked else ():
@@ -151,19 +178,42 @@ def _unquoted(text: str) -> str:
 def _value(key: str, text: str, kind: Any) -> Any:
     """Read a value as its key's type wants it: texts as they stand, lists of them by commas, else YAML."""
     if _is_list_of_texts(kind):
-        return list_of_texts(text)
+        items = list_of_texts(text)
+        if typing.get_args(kind) == (str,):
+            return items
+        return [_mapping(key, item) if _is_mapping(item) else item for item in items]
     if text.strip() in ("null", "None"):
         return None
     if kind is str or (isinstance(kind, types.UnionType) and str in typing.get_args(kind)):
         return _unquoted(text)
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _Yaml)
     except yaml.YAMLError:
         raise UserError.of(key, text, "cannot be read; write numbers, true, false, null or [a, b]") from None
 
 
 def _is_list_of_texts(kind: Any) -> bool:
-    return typing.get_origin(kind) is list and typing.get_args(kind) == (str,)
+    """Whether it is a list whose items are texts, or may be."""
+    if typing.get_origin(kind) is not list:
+        return False
+    (item,) = typing.get_args(kind)
+    return item is str or (isinstance(item, types.UnionType) and str in typing.get_args(item))
+
+
+def _is_mapping(text: str) -> bool:
+    return text.strip().startswith("{")
+
+
+def _mapping(key: str, text: str) -> dict[str, Any]:
+    """Read a mapping in Hydra's form, written as YAML on one line."""
+    try:
+        value = yaml.load(text, _Yaml)
+    except yaml.YAMLError:
+        value = None
+    if not isinstance(value, dict) or "_target_" not in value:
+        mend = "write a mapping as {_target_: my_package.module.Class, name: value}"
+        raise UserError.of(key, text, mend)
+    return value
 
 
 def _build(kind: Any, value: Any, key: str) -> Any:
@@ -175,16 +225,15 @@ def _build(kind: Any, value: Any, key: str) -> Any:
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         if not isinstance(value, dict):
             raise UserError.of(key, value, "it must be a mapping, as in {name: value}")
-        for name in value:
-            if name not in typing.get_type_hints(kind) and not name.startswith("_"):
-                hint = nearest(name, typing.get_type_hints(kind))
-                raise UserError(f"{key}.{name}: no such setting{hint}; --help lists them all")
         hints = typing.get_type_hints(kind)
+        for name in value:
+            if name not in hints and not name.startswith("_"):
+                raise UserError(f"{key}.{name}: no such setting{nearest(name, hints)}; --help lists them all")
         inside = f"{key}." if key else ""
         values = {
             name: _build(hints[name], one, f"{inside}{name}")
             for name, one in value.items()
-            if not name.startswith("_")  # Hydra's own, such as _target_
+            if name in hints  # else Hydra's own
         }
         return kind(**values)
     if typing.get_origin(kind) is typing.Literal:

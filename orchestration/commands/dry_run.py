@@ -40,10 +40,10 @@ def show_plan(prepared: Prepared, console: Console) -> None:
         f"{prepared.policy}, {prepared.policy_cost.parameters:,} parameters that count, {settings.policy.dtype}, "
         + _share(settings.cluster.policy),
     )
-    if prepared.verifier is not None and prepared.verifier_cost is not None:
+    if prepared.verifier_cost is not None:
         grid.add_row(
             "verifier",
-            f"{prepared.verifier}, {prepared.verifier_cost.parameters:,} parameters that count, "
+            f"{prepared.verifier_name}, {prepared.verifier_cost.parameters:,} parameters that count, "
             f"{settings.verifier.dtype}, " + _share(settings.cluster.verifier),
         )
     grid.add_row(

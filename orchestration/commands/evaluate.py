@@ -168,7 +168,9 @@ def _strategies_help() -> str:
         )
         lines += textwrap.wrap(about, 104, initial_indent="      ", subsequent_indent="      ")
     lines.append("  my.module.Class(n=4)")
-    lines.append("      one of your own, which the workers must be able to import too")
+    lines.append(
+        "      one of your own; a package that is not installed on every machine is named in cluster.packages"
+    )
     return "\n".join(lines)
 
 

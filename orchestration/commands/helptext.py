@@ -59,7 +59,7 @@ def entries(path: Path, prefix: str = "") -> list[Entry]:
             items.append(line.strip()[2:])
             continue
         match = _LINE.match(line)
-        if match is None or line.startswith("#") or match[2].startswith("_"):
+        if match is None or line.startswith("#") or (match[2].startswith("_") and match[4] is None):
             continue
         _close(found, items)
         indent, name, value, meaning = len(match[1]), match[2], match[3], match[4]

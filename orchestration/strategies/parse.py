@@ -1,4 +1,5 @@
-"""Strategies from text: `greedy`, `beam(n=16,width=4)`, or a user's own `my.module.Class(n=4)`.
+"""Strategies from text: `greedy`, `beam(n=16,width=4)`, or a user's own `my.module.Class(n=4)`; or from the same as a
+mapping in Hydra's form, `{_target_: my.module.Class, n: 4}`.
 
 The text is read as a Python call with named literals and never evaluated; a bare word stands for itself as
 text, as in `width=sqrt`. It knows nothing of any strategy's parameters but what its signature says.
@@ -8,11 +9,10 @@ Invariant: for the strategies of the registry, `parse(strategy.text) == strategy
 from __future__ import annotations
 
 import ast
-import importlib
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from actors.errors import UserError, nearest
+from actors.targets import check_arguments, imported
 from actors.work import Strategy
 from orchestration.strategies.registry import STRATEGIES
 
@@ -20,21 +20,31 @@ from orchestration.strategies.registry import STRATEGIES
 _LONGEST = 2_000
 
 
-def parse(text: str) -> Strategy:
-    """Return the strategy that a text names.
+def parse(given: str | Mapping[str, object]) -> Strategy:
+    """Return the strategy that a text or a mapping names.
 
     A name with dots is imported: the last part is a class (or function) that takes named literals and gives a
     `Strategy`; it has to be importable on the workers as well. Raises UserError, with the nearest right name,
     for whatever cannot be understood.
     """
-    name, arguments = _read(text)
-    factory = _imported(text, name) if "." in name else _registered(text, name)
-    _check_arguments(text, name, factory, arguments)
+    name, arguments = _entries(given) if isinstance(given, Mapping) else _read(given)
+    shown = dict(given) if isinstance(given, Mapping) else given
+    factory = imported("strategy", shown, name) if "." in name else _registered(shown, name)
+    check_arguments("strategy", shown, name, factory, arguments, f"{name}({{}}=16)")
     strategy = factory(**arguments)
     if not isinstance(strategy, Strategy):
         mend = f"{name} gives no strategy: it needs text, uses_verifier, sequences and async solve"
-        raise UserError.of("strategy", text, mend)
+        raise UserError.of("strategy", shown, mend)
     return strategy
+
+
+def _entries(given: Mapping[str, object]) -> tuple[str, dict[str, object]]:
+    """Part a mapping into its target and its named values."""
+    name = given.get("_target_")
+    if not isinstance(name, str) or not all(isinstance(key, str) for key in given):
+        mend = "a mapping needs _target_ and named values, as in {_target_: my_package.module.Class, n: 4}"
+        raise UserError.of("strategy", dict(given), mend)
+    return name, {key: value for key, value in given.items() if key != "_target_"}
 
 
 def _read(text: object) -> tuple[str, dict[str, object]]:
@@ -77,48 +87,11 @@ def _value(text: str, name: str, node: ast.expr) -> object:
     return value
 
 
-def _registered(text: str, name: str) -> Callable[..., object]:
+def _registered(given: object, name: str) -> Callable[..., object]:
     if name not in STRATEGIES:
         known = ", ".join(STRATEGIES)
         mend = (
             f"there is no strategy {name!r}{nearest(name, STRATEGIES)}; known are {known} and my.module.Class"
         )
-        raise UserError.of("strategy", text, mend)
+        raise UserError.of("strategy", given, mend)
     return STRATEGIES[name]
-
-
-def _imported(text: str, name: str) -> Callable[..., object]:
-    """Import a user's factory. What his module itself raises on import, other than ImportError, is his to
-    see.
-    """
-    module_name, _, attribute = name.rpartition(".")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise UserError.of("strategy", text, f"cannot import {module_name}: {error}") from None
-    factory: object = getattr(module, attribute, None)
-    if not callable(factory):
-        mend = f"{module_name} has no class {attribute!r}{nearest(attribute, vars(module))}"
-        raise UserError.of("strategy", text, mend)
-    return factory
-
-
-def _check_arguments(
-    text: str, name: str, factory: Callable[..., object], arguments: dict[str, object]
-) -> None:
-    """Raise UserError for parameters that the factory does not take or that it misses."""
-    try:
-        parameters = inspect.signature(factory).parameters.values()
-    except ValueError:
-        # Some classes written in C tell nothing; then the call itself has to.
-        return
-    known = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    takes_any = any(p.kind == p.VAR_KEYWORD for p in parameters)
-    for argument in arguments:
-        if argument not in known and not takes_any:
-            takes = f"it takes {', '.join(known)}" if known else "it takes none"
-            mend = f"{name} has no parameter {argument!r}{nearest(argument, known)}; {takes}"
-            raise UserError.of("strategy", text, mend)
-    for p in parameters:
-        if p.name in known and p.default is p.empty and p.name not in arguments:
-            raise UserError.of("strategy", text, f"{name} needs {p.name}, as in {name}({p.name}=16)")

@@ -17,6 +17,7 @@ from orchestration.evaluation import run_plan
 from orchestration.prepare import prepare
 from orchestration.records import identify, run_record
 from orchestration.settings import EvaluateSettings, check, flatten, role
+from tests.orchestration import own_targets
 
 # Another value gives other results: a folder that holds results refuses it.
 CHANGES = {
@@ -39,6 +40,9 @@ CHANGES = {
     "policy.prompt.system": "think",
     "verifier.engine": "vllm",
     "verifier.dtype": "bfloat16",
+    "verifier._target_": f"{own_targets.__name__}.Other",
+    "verifier.options": "{weight: 2}",
+    "verifier.parameters": "7",
     "budget.unit": "exact",
 }
 # Another value adds rows or money.
@@ -60,6 +64,7 @@ FREE = {
     "reuse": "[]",
     "cluster.address": "auto",
     "cluster.grace": "5",
+    "cluster.packages": f"[{Path(__file__).parents[1]}]",
     "report.level": "0.9",
     "report.resamples": "500",
     "report.seed": "3",
@@ -112,6 +117,13 @@ def base(key: str, words: list[str], table: Path) -> list[str]:
     if key == "dataset.path" or key.startswith("dataset.columns"):
         kept = [word for word in words if not word.startswith("dataset.")]
         return [*kept, "dataset=table", f"dataset.path={table / 'mine.jsonl'}", "strategies=[beam(n=4)]"]
+    if key in ("verifier._target_", "verifier.options", "verifier.parameters"):
+        words = [word for word in words if not word.startswith("verifier.path=")]
+        words += [
+            "verifier=custom",
+            f"verifier._target_={own_targets.__name__}.Rule",
+            "verifier.parameters=3",
+        ]
     # Two replicas of a kind have to fit this machine.
     small = ["cluster.policy.cpus=0.25", "cluster.verifier.cpus=0.25"]
     if key == "policy.reproducible":
@@ -137,7 +149,8 @@ def test_what_changes_results_is_refused(
     changed = [word for word in before if not word.startswith(f"{key}=")]
     with pytest.raises(UserError, match="another set-up") as error:
         record_of([*changed, f"{key}={value}"], known)
-    assert key.split(".")[1] in str(error.value) or key.split(".")[-1] in str(error.value)
+    name = {"verifier._target_": "Rule("}.get(key, key.split(".")[-1])
+    assert key.split(".")[1] in str(error.value) or name in str(error.value)
 
 
 @pytest.mark.parametrize("key", [*EXTENDS, *FREE])

@@ -29,7 +29,11 @@ def test_the_defaults_are_those_of_the_files_and_pass_every_check() -> None:
 
 @pytest.mark.parametrize("group", ["dataset", "policy", "verifier", "budget", "cluster", "report"])
 def test_every_option_of_every_group_composes(group: str) -> None:
-    missing = {"gym": "dataset.name=chain_sum", "table": "dataset.path=x.jsonl"}
+    missing = {
+        "gym": "dataset.name=chain_sum",
+        "table": "dataset.path=x.jsonl",
+        "custom": "verifier._target_=my.Class",
+    }
     for option in options(group):
         words = [f"{group}={option}"]
         if (CONF / group / f"{option}.yaml").read_text().find("???") >= 0:
@@ -62,6 +66,26 @@ def test_values_are_read_by_their_type() -> None:
     assert found.policy.prompt.system is None
 
 
+def test_mappings_in_hydras_form_are_read() -> None:
+    found = settings(
+        "strategies=[greedy,{_target_: my.Mine, n: 4, names: [a, b]},'beam(n=4,width=2)']",
+        "verifier={_target_: my.Rule, path: rules, weight: 1e-3, deep: {a: 1}, parameters: 1e9}",
+        "verifier.deep.b=2",
+        "cluster.packages=[a b/mine,other.py]",
+    )
+    check(found)
+    assert found.strategies == [
+        "greedy",
+        {"_target_": "my.Mine", "n": 4, "names": ["a", "b"]},
+        "beam(n=4,width=2)",
+    ]
+    verifier = found.verifier
+    assert (verifier._target_, verifier.path, verifier.dtype) == ("my.Rule", "rules", "float32")
+    assert verifier.parameters == 1_000_000_000
+    assert verifier.options == {"weight": 0.001, "deep": {"a": 1, "b": 2}}
+    assert found.cluster.packages == ["a b/mine", "other.py"]
+
+
 def test_lists_of_texts() -> None:
     assert list_of_texts("[greedy,'majority(n=16)', beam(n=4,width=2)]") == [
         "greedy",
@@ -78,6 +102,18 @@ def test_lists_of_texts() -> None:
     [
         ("dataset.cuont=3", "did you mean 'dataset.count'"),
         ("datset=table", "did you mean 'dataset'"),
+        ("verifier.weight=2", "verifier.weight: no such setting"),
+        (
+            "verifier._target_=my.Rule",
+            "verifier=bundled has no such key, verifier=custom has; add verifier=custom",
+        ),
+        ("verifier=custom", "verifier._target_ must be given"),
+        ("verifier={_target_: 3}", "verifier._target_ = 3: it must be a text or null"),
+        ("verifier={weight: 2}", "write a mapping as {_target_: my_package.module.Class, name: value}"),
+        ("verifier={", "write a mapping as"),
+        ("policy={_target_: my.Policy}", "policy = 'custom': choose one of"),
+        ("strategies=[{n: 4}]", "write a mapping as"),
+        ("strategies=[{_target_: my.Mine, n: [}]", "write a mapping as"),
         ("dataset=tabel", "choose one of arithmetic, gsm_symbolic, gym, table .did you mean 'table'"),
         ("dataset.path=x", "dataset=arithmetic has no such key, dataset=table has"),
         ("dataset=table", "dataset.path must be given"),
@@ -126,7 +162,8 @@ def test_help_explains_every_key(root: str) -> None:
     for group in groups(root):
         for option in options(group):
             known |= set(flatten({group: yaml.safe_load((CONF / group / f"{option}.yaml").read_text())}))
-    known = {key for key in known if "_target_" not in key and "_convert_" not in key}
+    hydra = {key for key in known if "_target_" in key or "_convert_" in key}
+    known -= hydra - {"verifier._target_"}
     assert {entry.key for entry in documented} == known
 
 

@@ -156,7 +156,7 @@ def test_texts(text: str, strategy: Strategy, canonical: str) -> None:
         ("beam(n=" + "4" * 5000 + ")", "must be a text such as"),
         ("", "must be a text such as"),
         (None, "must be a text such as"),
-        ({"beam": 4}, "must be a text such as"),
+        ({"beam": 4}, "a mapping needs _target_"),
         ("no_such_module.Mine(n=4)", "cannot import no_such_module"),
         ("orchestration.strategies.beam.Baem(n=4)", "has no class 'Baem' (did you mean 'Beam'?)"),
         ("collections.OrderedDict(n=4)", "gives no strategy"),
@@ -208,6 +208,33 @@ def test_a_users_own_class() -> None:
     assert parse(strategy.text) == strategy
     with pytest.raises(UserError, match=r"did you mean 'mood'"):
         parse(f"{__name__}.Mine(n=3,mod=wild)")
+
+
+def test_a_mapping_in_hydras_form_is_the_same_as_a_text() -> None:
+    for name, values in (
+        (f"{__name__}.Mine", {"n": 3, "mood": "wild"}),
+        ("beam", {"n": 16, "width": "sqrt"}),
+    ):
+        text = f"{name}({','.join(f'{key}={value}' for key, value in values.items())})"
+        assert parse({"_target_": name, **values}) == parse(text)
+        assert parse({"_target_": name, **values}).text == parse(text).text
+    given = {"_target_": f"{__name__}.Mine", "n": 3}
+    parse(given)
+    assert given == {"_target_": f"{__name__}.Mine", "n": 3}
+    for mapping, says in (
+        ({"_target_": f"{__name__}.Mine", "mod": 3}, "no parameter 'mod' (did you mean 'mood'?)"),
+        ({"_target_": f"{__name__}.Mine"}, "Mine needs n"),
+        ({"_target_": "baem", "n": 4}, "did you mean 'beam'"),
+        ({"_target_": "collections.OrderedDict"}, "gives no strategy"),
+        ({"_target_": "a..b"}, "must be the path of a class or function"),
+        ({"_target_": 3}, "a mapping needs _target_"),
+        ({"_target_": "beam", 3: 4}, "a mapping needs _target_"),
+        ({"_target_": "beam", "_args_": [4]}, "no parameter '_args_'"),
+    ):
+        with pytest.raises(UserError) as error:
+            parse(mapping)  # type: ignore[arg-type]
+        assert says in str(error.value)
+        assert str(mapping) in str(error.value)
 
 
 def test_an_error_inside_a_users_module_keeps_its_traceback(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]

@@ -53,10 +53,12 @@ def read_own(settings: VerifierSettings, policy: Path) -> OwnVerifier:
 def _canonical(settings: VerifierSettings) -> str:
     for name, value in settings.options.items():
         try:
-            json.dumps(value, allow_nan=False)
+            kept = json.loads(json.dumps(value, allow_nan=False)) == value
         except (TypeError, ValueError):
-            mend = "it must be a text, a number, true, false, null, or a list or mapping of such"
-            raise UserError.of(f"verifier.{name}", value, mend) from None
+            kept = False
+        if not kept:
+            mend = "it must be a text, a number, true, false, null, a list of such, or a mapping of texts to such"
+            raise UserError.of(f"verifier.{name}", value, mend)
     return json.dumps(settings.options, sort_keys=True, ensure_ascii=False)
 
 

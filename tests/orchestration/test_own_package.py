@@ -216,8 +216,12 @@ def test_an_installed_package_gives_the_same_and_needs_no_setting(sent: Run, don
 
 
 def test_packages_that_a_running_ray_lacks_are_refused(package: Path, tmp_path: Path) -> None:
-    start_ray(cpus=2)
+    known = tmp_path / "known.py"
+    known.touch()
+    start_ray(cpus=2, packages=(known,))
     try:
+        # What went with it may be asked for again.
+        start_ray(packages=(known,))
         with pytest.raises(UserError, match="Ray is up in this process already, without them"):
             evaluate(
                 ["greedy"],

@@ -126,8 +126,8 @@ def test_a_dry_run_names_it(common: list[str], tmp_path: Path, capsys: pytest.Ca
     )
 
 
-def test_options_are_what_json_can_say(common: list[str]) -> None:
-    with pytest.raises(UserError, match=r"verifier.day = .*: it must be a text, a number"):
-        prepare(
-            settings_of([*common, "verifier=custom", f"verifier._target_={RULE}", "verifier.day=2020-01-01"])
-        )
+@pytest.mark.parametrize("value", ["2020-01-01", ".nan", "{1: a}"])
+def test_options_are_what_json_can_say(common: list[str], value: str) -> None:
+    words = [*common, "verifier=custom", f"verifier._target_={RULE}", f"verifier.weight={value}"]
+    with pytest.raises(UserError, match=r"verifier.weight = .*: it must be a text, a number"):
+        prepare(settings_of(words))

@@ -74,6 +74,21 @@ class ScoreRequest:
     prompt_length: int
     step_ends: tuple[int, ...]
 
+    def check(self, context: int) -> None:
+        """Raise ValueError where its offsets contradict one another, or exceed the verifier's context."""
+        ends = self.step_ends
+        if not 0 < self.prompt_length <= len(self.token_ids):
+            raise ValueError(f"prompt_length = {self.prompt_length}: between 1 and the number of tokens")
+        if list(ends) != sorted(set(ends)) or not ends or ends[-1] > len(self.token_ids):
+            raise ValueError(f"step_ends = {ends}: ascending offsets within the tokens, at least one")
+        if ends[0] <= self.prompt_length:
+            raise ValueError(
+                f"step_ends = {ends}: a step ends after the prompt's {self.prompt_length} tokens"
+            )
+        if ends[-1] > context:
+            # Never truncated: dropping tokens would score another text (and fewer steps).
+            raise ValueError(f"{ends[-1]} tokens exceed the verifier's context of {context}")
+
 
 @dataclass(frozen=True, slots=True)
 class Scores:

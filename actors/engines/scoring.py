@@ -18,7 +18,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from actors.engines.base import EngineCounters, EngineError, EngineInfo, ScoreRequest, Scores
+from actors.engines.base import (
+    EngineCounters,
+    EngineError,
+    EngineInfo,
+    ScoreRequest,
+    Scores,
+)
 from actors.engines.decoder import Decoder, load_decoder
 from actors.engines.identity import model_hash, tokenizer_hash
 from actors.engines.value_head import STATE, ValueHead, likelihood_features
@@ -138,18 +144,7 @@ class ScoringEngine:
         return EngineCounters(self._steps, self._tokens, self._busy, len(self._waiting))
 
     async def score(self, request: ScoreRequest) -> Scores:
-        ends = request.step_ends
-        if not 0 < request.prompt_length <= len(request.token_ids):
-            raise ValueError(f"prompt_length = {request.prompt_length}: between 1 and the number of tokens")
-        if list(ends) != sorted(set(ends)) or not ends or ends[-1] > len(request.token_ids):
-            raise ValueError(f"step_ends = {ends}: ascending offsets within the tokens, at least one")
-        if ends[0] <= request.prompt_length:
-            raise ValueError(
-                f"step_ends = {ends}: a step ends after the prompt's {request.prompt_length} tokens"
-            )
-        if ends[-1] > self._info.context:
-            # Never truncated: dropping tokens would score another text (and fewer steps).
-            raise ValueError(f"{ends[-1]} tokens exceed the verifier's context of {self._info.context}")
+        request.check(self._info.context)
         future: asyncio.Future[Scores] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, future))
         if self._loop_task is None or self._loop_task.done():

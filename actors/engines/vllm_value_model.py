@@ -1,0 +1,110 @@
+"""Models that vLLM runs as process reward models: a causal language model that answers with likelihoods and hidden states.
+
+It is imported by vLLM's worker processes alone. It knows nothing of value heads, steps or scores. Invariant: the likelihood
+of a token is the language model's own, its output head included, and the same whatever else is in the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from vllm.model_executor.layers.pooler import Pooler, PoolingParamsUpdate
+from vllm.model_executor.layers.pooler.tokwise import AllPool
+from vllm.model_executor.models.interfaces_base import VllmModelForPooling
+from vllm.model_executor.models.llama import LlamaForCausalLM
+from vllm.model_executor.models.qwen2 import Qwen2ForCausalLM
+from vllm.model_executor.models.qwen3 import Qwen3ForCausalLM
+
+from actors.engines.vllm_tails import TASK, WANTED, Tail, pack, register
+
+LOGIT_BYTES = 256 << 20
+"""Most bytes of float32 logits at once: those of a whole pass over a large vocabulary would not fit a GPU."""
+
+
+class LikelihoodPooler(Pooler):  # type: ignore[misc]
+    """Turns the hidden states of finished requests into tails, laid out flat."""
+
+    def __init__(self, logits: Callable[[Tensor], Tensor], vocabulary: int) -> None:
+        super().__init__()
+        self._all, self._logits = AllPool(), logits
+        self._chunk = max(1, LOGIT_BYTES // (4 * vocabulary))
+
+    def get_supported_tasks(self) -> set[str]:
+        return {TASK}
+
+    def get_pooling_updates(self, task: str) -> PoolingParamsUpdate:
+        return PoolingParamsUpdate(requires_token_ids=True)
+
+    def forward(self, hidden_states: Tensor, pooling_metadata: Any) -> list[Tensor | None]:
+        hidden: list[Tensor | None] = self._all(hidden_states, pooling_metadata)
+        every_id = pooling_metadata.get_prompt_token_ids_cpu()
+        done, following = [], []
+        for number, rows in enumerate(hidden):
+            if rows is None:
+                continue
+            start = int(pooling_metadata.prompt_lens[number]) - len(rows)
+            # The last position has no next token, and a profiling run brings fewer ids than positions.
+            known = every_id[number][start + 1 :]
+            following.append(torch.zeros(len(rows), dtype=torch.long))
+            following[-1][: len(known)] = known
+            done.append((number, start, rows))
+        packed: list[Tensor | None] = [None] * len(hidden)
+        if not done:
+            return packed
+        logprobs, entropies, sums = self._likelihood(
+            torch.cat([rows for _, _, rows in done]), torch.cat(following)
+        )
+        first = 0
+        for number, start, rows in done:
+            mine = slice(first, first + len(rows))
+            first += len(rows)
+            wanted = (pooling_metadata.pooling_params[number].extra_kwargs or {}).get(WANTED, ())
+            at = torch.tensor([p - start for p in wanted if p >= start], dtype=torch.long, device=rows.device)
+            points = torch.cat((rows[at].float(), sums[mine][at, None], entropies[mine][at, None]), dim=-1)
+            packed[number] = pack(Tail(start, logprobs[mine][:-1], entropies[mine][:-1], points))
+        return packed
+
+    def _likelihood(self, hidden: Tensor, following: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probability of the following token, entropy and logsumexp of the logits at each position, all [N]."""
+        following = following.to(hidden.device)
+        parts = []
+        for first in range(0, len(hidden), self._chunk):
+            part = slice(first, first + self._chunk)
+            logits = self._logits(hidden[part]).float()
+            total = logits.logsumexp(-1)
+            table = logits - total[:, None]
+            logprobs = table.gather(-1, following[part, None])[:, 0]
+            parts.append((logprobs, -(table.exp() * table).sum(-1), total))
+        logprobs, entropies, sums = (torch.cat(column) for column in zip(*parts, strict=True))
+        return logprobs, entropies, sums
+
+
+def as_value_model(base: Any) -> Any:
+    """Subclass one of vLLM's causal language models, output head and all, so that it answers with tails."""
+
+    class ValueModel(base, VllmModelForPooling):  # type: ignore[misc]
+        is_pooling_model = True
+        # The value head lies beside the weights and is none of them.
+        allow_patterns_overrides = ("model*.safetensors",)
+
+        def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
+            super().__init__(vllm_config=vllm_config, prefix=prefix)
+            self.pooler = LikelihoodPooler(self.compute_logits, vllm_config.model_config.get_vocab_size())
+
+    ValueModel.__name__ = ValueModel.__qualname__ = base.__name__.replace("ForCausalLM", "ValueModel")
+    return ValueModel
+
+
+LlamaValueModel = as_value_model(LlamaForCausalLM)
+Qwen2ValueModel = as_value_model(Qwen2ForCausalLM)
+Qwen3ValueModel = as_value_model(Qwen3ForCausalLM)
+
+
+class WorkerExtension:
+    """Nothing in itself: vLLM's workers mix it in before they load a model, and so come to import this module."""
+
+
+register()

@@ -1,0 +1,240 @@
+"""A verifier on vLLM: the language model runs there, and the value head reads here what it answers.
+
+vLLM keeps keys and values in whole blocks; this side keeps the points (see step_points) from which a longer sequence is
+scored, and of each answer takes what no point knew. It knows nothing of searches. Invariant: scores are those of the local
+engine up to rounding, and a step keeps its first score.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from actors.engines.base import (
+    EngineCounters,
+    EngineError,
+    EngineInfo,
+    ScoreRequest,
+    Scores,
+)
+from actors.engines.identity import model_hash, tokenizer_hash
+from actors.engines.loading import ModelPlan
+from actors.engines.step_points import Key, Point, Points, keys, start_of
+from actors.engines.value_head import ValueHead, likelihood_features
+from actors.engines.vllm_start import engine_args, import_vllm, prepare_process, smallest_block
+from actors.engines.vllm_tails import MODELS, TASK, WANTED, Tail, architecture, register, unpack
+from actors.engines.weights import weight_files
+from actors.errors import UserError
+
+if TYPE_CHECKING:
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+POINT_BYTES = 256 << 20
+"""What is remembered of scored sequences."""
+
+
+class OutputRows:
+    """Rows of the output head, read from a model folder's files one by one and never held."""
+
+    def __init__(self, folder: Path, *, tied: bool) -> None:
+        self._name = "model.embed_tokens.weight" if tied else "lm_head.weight"
+        # safetensors brings no types.
+        self._file: Any
+        for file in weight_files(folder, "verifier"):
+            self._file = safe_open(str(file), framework="pt")
+            if self._name in self._file.keys():
+                return
+        raise UserError.of("verifier", str(folder), f"its weights hold no {self._name}: save the whole model")
+
+    def logit(self, token: int, hidden: Tensor) -> Tensor:
+        """Logit of a token at a position, from its float32 hidden state [D]."""
+        row = cast(Tensor, self._file.get_slice(self._name)[token])
+        return row.float() @ hidden
+
+
+class VllmVerifier:
+    """A verifier engine over a model folder with a value head, on a vLLM of its own."""
+
+    def __init__(
+        self, engine: AsyncLLM, head: ValueHead, output: OutputRows, info: EngineInfo, point_bytes: int
+    ) -> None:
+        self._engine, self._head, self._output, self._info = engine, head, output, info
+        self._block = int(engine.vllm_config.cache_config.block_size)
+        self._points = Points(point_bytes)
+        self._numbers = itertools.count()
+        self._steps = self._tokens = self._running = self._again = 0
+        self._busy = self._since = 0.0
+
+    @classmethod
+    def load(cls, plan: ModelPlan, *, point_bytes: int = POINT_BYTES) -> VllmVerifier:
+        """Start vLLM on the model folder of a plan, which takes some ten seconds.
+
+        Raises UserError where the folder cannot be read, or holds what cannot be scored on vLLM.
+        """
+        folder = plan.path
+        head = ValueHead.load(folder)
+        weight_files(folder, "verifier")
+        config = json.loads((folder / "config.json").read_text())
+        known = [name for name in config.get("architectures") or () if name in MODELS]
+        if not known:
+            mend = f"vLLM scores {', '.join(MODELS)} here, and this is {config.get('architectures')}: use engine=local"
+            raise UserError.of("verifier", str(folder), mend)
+        output = OutputRows(folder, tied=bool(config.get("tie_word_embeddings", False)))
+        context = int(config["max_position_embeddings"])
+        prepare_process(plan)
+        import_vllm()
+        from vllm import AsyncEngineArgs
+        from vllm.config import PoolerConfig
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        register()
+        args = engine_args(
+            plan,
+            context=context,
+            block=smallest_block(plan),
+            runner="pooling",
+            pooler_config=PoolerConfig(task=TASK, tok_pooling_type="ALL"),
+            hf_overrides={"architectures": [architecture(known[0])]},
+            worker_extension_cls="actors.engines.vllm_value_model.WorkerExtension",
+        )
+        try:
+            engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**args))
+        except Exception as error:
+            raise UserError.of("engine", "vllm", f"vLLM cannot run {folder}: {error}"[:400]) from error
+        info = EngineInfo(
+            model=str(folder),
+            model_hash=model_hash(folder),
+            tokenizer_hash=tokenizer_hash(folder),
+            engine="vllm",
+            dtype=plan.dtype,
+            context=context,
+            vocabulary=int(config["vocab_size"]),
+            eos_ids=(),
+        )
+        return cls(engine, head, output, info, point_bytes)
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._info
+
+    @property
+    def asked_again(self) -> int:
+        """Requests that vLLM had cached beyond what was remembered here, and so computed a second time whole."""
+        return self._again
+
+    def counters(self) -> EngineCounters:
+        now = time.perf_counter() - self._since if self._running else 0.0
+        return EngineCounters(self._steps, self._tokens, self._busy + now, self._running)
+
+    async def score(self, request: ScoreRequest) -> Scores:
+        request.check(self._info.context)
+        request = ScoreRequest(
+            request.token_ids[: request.step_ends[-1]], request.prompt_length, request.step_ends
+        )
+        every = keys(request, self._block)
+        computed = 0
+        known = self._points.longest(every) or start_of(request)
+        if known.length < len(request.token_ids):
+            lengths = [length for length, _ in every if length >= known.length]
+            tail = await self._ask(request, lengths, cached=True)
+            computed = len(request.token_ids) - tail.start
+            # Looked up anew: a request beside this one may have scored more of the same text, or memory run out.
+            begin = self._points.longest(every) or start_of(request)
+            if not _joins(begin, tail) or begin.length < known.length:
+                self._again += 1
+                tail = await self._ask(request, [length for length, _ in every], cached=False)
+                computed += len(request.token_ids)
+                begin = self._points.longest(every) or start_of(request)
+            known = self._go_on(request, every, begin, tail)
+        self._steps += len(known.values)
+        return Scores(known.values, computed)
+
+    async def close(self) -> None:
+        self._engine.shutdown(timeout=5.0)
+
+    async def _ask(self, request: ScoreRequest, lengths: list[int], *, cached: bool) -> Tail:
+        """Have vLLM compute a request; the hidden states at these lengths come back. `cached`: read the prefix cache."""
+        from vllm import PoolingParams
+        from vllm.inputs.engine import tokens_input
+
+        params = PoolingParams(
+            task=TASK,
+            use_activation=False,
+            skip_reading_prefix_cache=not cached,
+            extra_kwargs={WANTED: [length - 1 for length in lengths]},
+        )
+        prompt = tokens_input(list(request.token_ids))
+        if not self._running:
+            self._since = time.perf_counter()
+        self._running += 1
+        try:
+            async for answer in self._engine.encode(prompt, params, f"score-{next(self._numbers)}"):
+                tail = unpack(answer.outputs.data, self._head.config.hidden_size)
+        except Exception as error:
+            raise EngineError(f"scoring failed: {error!r}") from error
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._busy += time.perf_counter() - self._since
+        self._tokens += len(request.token_ids) - tail.start
+        return tail
+
+    @torch.inference_mode()
+    def _go_on(self, request: ScoreRequest, every: list[Key], begin: Point, tail: Tail) -> Point:
+        """Score the steps after a point from a tail that joins it, and remember every point on the way."""
+        ids, ends = request.token_ids, [e for e in request.step_ends if e > begin.length]
+        if not ends:
+            return begin
+        logprobs, entropies = tail.logprobs, tail.entropies
+        if begin.length > tail.start:
+            skip = begin.length - 1 - tail.start
+            logprobs, entropies = logprobs[skip:], entropies[skip:]
+        else:
+            assert begin.row is not None
+            logprob = self._output.logit(ids[begin.length], begin.row[:-2]) - begin.row[-2]
+            logprobs = torch.cat((logprob[None], logprobs))
+            entropies = torch.cat((begin.row[-1:], entropies))
+        logprobs = torch.cat((begin.logprobs, logprobs))
+        entropies = torch.cat((begin.entropies, entropies))
+        origin = begin.length - len(begin.logprobs)
+        step_of = torch.repeat_interleave(
+            torch.arange(len(ends)), torch.tensor([b - a for a, b in itertools.pairwise((origin, *ends))])
+        )
+        features, states = likelihood_features(
+            logprobs[None], entropies[None], step_of[None], len(ends), begin.state[None]
+        )
+        lengths = [length for length, _ in every if length > tail.start]
+        rows = dict(zip(lengths[len(lengths) - len(tail.rows) :], tail.rows, strict=True))
+        hidden = torch.stack([rows[end][:-2] for end in ends])
+        values = torch.sigmoid(self._head(hidden, features[0])).tolist()
+        first, whole, state = origin, 0, begin.state
+        for key in every:
+            length = key[0]
+            if length < begin.length or length not in rows:
+                continue
+            if length == ends[whole]:
+                state, origin = states[0, whole], length
+                whole += 1
+            begun = slice(origin - first, length - first)
+            point = Point(
+                length,
+                state.clone(),
+                logprobs[begun].clone(),
+                entropies[begun].clone(),
+                begin.values + tuple(values[:whole]),
+                rows[length].clone() if length % self._block == 0 else None,
+            )
+            self._points.put(key, point)
+        return point
+
+
+def _joins(point: Point, tail: Tail) -> bool:
+    """Whether a tail tells all that comes after a point."""
+    return tail.start < point.length or (tail.start == point.length and point.row is not None)

@@ -82,6 +82,11 @@ def load_policy(plan: ModelPlan) -> PolicyEngine:
 
 def load_verifier(plan: ModelPlan) -> VerifierEngine:
     """Load a verifier as its plan says. Raises UserError where it cannot be."""
+    if plan.engine == "vllm":
+        _check_installed()
+        from actors.engines.vllm_verifier import VllmVerifier
+
+        return VllmVerifier.load(plan)
     torch.set_num_threads(plan.threads)
     if plan.target is not None:
         return load_custom(plan.target, device=plan.torch_device(), dtype=plan.dtype, threads=plan.threads)

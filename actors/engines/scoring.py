@@ -1,9 +1,9 @@
 """The scoring engine: values of steps, computing only what no earlier request has computed.
 
-Every step end that was scored is remembered by its exact token ids, with its keys and values, its running likelihood
-state and its value; a longer request starts from the longest such prefix. Requests that wait together run as one ragged
-batch, each distinct prompt and each distinct solution once. It knows nothing of searches. Invariant: a step keeps its
-first score, so that later batches never change it.
+Every step end that was scored is remembered by its exact token ids and the step ends before it, with its keys and values, its
+running likelihood state and its value; a longer request starts from the longest such prefix. Requests that wait together
+run as one ragged batch, each distinct prompt and each distinct solution once. It knows nothing of searches. Invariant: a step
+keeps its first score, so that later batches never change it.
 """
 
 from __future__ import annotations
@@ -33,12 +33,20 @@ BATCH_TOKENS = 4096
 """Padded tokens of one pass."""
 
 
+_Key = tuple[tuple[int, ...], tuple[int, ...]]
+"""All that a prefix's scores depend on: its token ids, and where its prompt and each of its steps end."""
+
+
 @dataclass(slots=True)
 class _Mark:
-    """A prefix that ends where the prompt or a step ends: everything needed to go on from there."""
+    """A prefix that ends where the prompt or a step ends: everything needed to go on from there.
+
+    `cuts`: where the prompt ends, and each step since.
+    """
 
     kv: Tensor
     length: int
+    cuts: tuple[int, ...]
     state: Tensor
     hidden: Tensor
     values: tuple[float, ...]
@@ -49,23 +57,23 @@ _Piece = tuple[tuple[int, ...], int, _Mark | None, tuple[int, ...]]
 
 
 class _Marks:
-    """Marks by exact token ids, least recently used out first beyond `max_bytes` of keys and values."""
+    """Marks by their keys, least recently used out first beyond `max_bytes` of keys and values."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max, self._bytes = max_bytes, 0
-        self._marks: OrderedDict[tuple[int, ...], _Mark] = OrderedDict()
+        self._marks: OrderedDict[_Key, _Mark] = OrderedDict()
         self._users: dict[int, int] = {}
 
-    def get(self, ids: tuple[int, ...]) -> _Mark | None:
-        mark = self._marks.get(ids)
+    def get(self, key: _Key) -> _Mark | None:
+        mark = self._marks.get(key)
         if mark is not None:
-            self._marks.move_to_end(ids)
+            self._marks.move_to_end(key)
         return mark
 
-    def put(self, ids: tuple[int, ...], mark: _Mark) -> None:
-        if ids in self._marks:
+    def put(self, key: _Key, mark: _Mark) -> None:
+        if key in self._marks:
             return
-        self._marks[ids] = mark
+        self._marks[key] = mark
         self._count(mark.kv, +1)
         while self._bytes > self._max and len(self._marks) > 1:
             _, old = self._marks.popitem(last=False)
@@ -83,6 +91,12 @@ class _Marks:
             del self._users[id(kv)]
         else:
             self._users[id(kv)] = users
+
+
+def _key(request: ScoreRequest, steps: int) -> _Key:
+    """Key of a request's first steps; of its prompt with none."""
+    cuts = (request.prompt_length, *request.step_ends[:steps])
+    return request.token_ids[: cuts[-1]], cuts
 
 
 class ScoringEngine:
@@ -103,7 +117,7 @@ class ScoringEngine:
         self._cache = decoder.new_cache(max_sequences)
         self._marks = _Marks(prefix_bytes)
         # Marks of the batch in hand: it needs them to its end, whatever the bound on memory says.
-        self._fresh: dict[tuple[int, ...], _Mark] = {}
+        self._fresh: dict[_Key, _Mark] = {}
         self._waiting: list[tuple[ScoreRequest, asyncio.Future[Scores]]] = []
         self._tokens = self._steps = 0
         self._busy = 0.0
@@ -179,55 +193,56 @@ class ScoringEngine:
     def _score_all(self, requests: list[ScoreRequest]) -> list[Scores]:
         started = time.perf_counter()
         self._fresh.clear()
-        computed: dict[tuple[int, ...], int] = {}
+        computed: dict[_Key, int] = {}
         prompts: dict[tuple[int, ...], int] = {}
         for request in requests:
             prompt = request.token_ids[: request.prompt_length]
             if self._longest(request) is None and prompt not in prompts:
                 prompts[prompt] = len(prompt)
         self._run([(ids, 0, None, ()) for ids in prompts])
-        pieces: dict[tuple[int, ...], tuple[int, _Mark | None, tuple[int, ...]]] = {}
+        pieces: dict[_Key, _Piece] = {}
         for request in requests:
-            ids = request.token_ids[: request.step_ends[-1]]
+            key = _key(request, len(request.step_ends))
             mark = self._longest(request)
             assert mark is not None
             ends = tuple(e for e in request.step_ends if e > mark.length)
-            if ends and ids not in pieces:
-                pieces[ids] = (mark.length, mark, ends)
-                computed[ids] = ends[-1] - mark.length
+            if ends and key not in pieces:
+                pieces[key] = (key[0], mark.length, mark, ends)
+                computed[key] = ends[-1] - mark.length
         # A distinct solution that extends another of this batch starts from the shared mark: both are computed at once,
         # which costs the overlap twice but never another pass.
-        self._run([(ids, start, mark, ends) for ids, (start, mark, ends) in pieces.items()])
+        self._run(list(pieces.values()))
         results = []
         for request in requests:
-            ids = request.token_ids[: request.step_ends[-1]]
-            final = self._pinned(ids)
+            key = _key(request, len(request.step_ends))
+            final = self._pinned(key)
             assert final is not None
-            cost = computed.pop(ids, 0) + prompts.pop(request.token_ids[: request.prompt_length], 0)
+            cost = computed.pop(key, 0) + prompts.pop(request.token_ids[: request.prompt_length], 0)
             results.append(Scores(final.values, cost))
             self._steps += len(final.values)
         self._fresh.clear()
         self._busy += time.perf_counter() - started
         return results
 
-    def _pinned(self, ids: tuple[int, ...]) -> _Mark | None:
+    def _pinned(self, key: _Key) -> _Mark | None:
         """The mark of a prefix, kept to the end of this batch: what the batch computes may push it out of the cache."""
-        mark = self._fresh.get(ids) or self._marks.get(ids)
+        mark = self._fresh.get(key) or self._marks.get(key)
         if mark is not None:
-            self._fresh[ids] = mark
+            self._fresh[key] = mark
         return mark
 
     def _remember(self, ids: tuple[int, ...], mark: _Mark) -> None:
-        self._fresh[ids] = mark
-        self._marks.put(ids, mark)
+        key = (ids, mark.cuts)
+        self._fresh[key] = mark
+        self._marks.put(key, mark)
 
     def _longest(self, request: ScoreRequest) -> _Mark | None:
         """The mark of the longest scored prefix of a request, its prompt included."""
-        for count in range(len(request.step_ends), 0, -1):
-            mark = self._pinned(request.token_ids[: request.step_ends[count - 1]])
-            if mark is not None and len(mark.values) == count:
+        for count in range(len(request.step_ends), -1, -1):
+            mark = self._pinned(_key(request, count))
+            if mark is not None:
                 return mark
-        return self._pinned(request.token_ids[: request.prompt_length])
+        return None
 
     def _run(self, pieces: list[_Piece]) -> None:
         """Compute pieces the shortest first, and remember their marks."""
@@ -272,15 +287,15 @@ class ScoringEngine:
             kv = self._cache.store(row, len(ids))
             if not ends:
                 last = hidden[row, len(ids) - start - 1].clone()
-                self._remember(ids, _Mark(kv, len(ids), state[row].clone(), last, ()))
+                self._remember(ids, _Mark(kv, len(ids), (len(ids),), state[row].clone(), last, ()))
                 continue
             at = hidden[row, torch.tensor([end - start - 1 for end in ends], device=device)]
             values = torch.sigmoid(self._head(at.float(), features[row, : len(ends)])).tolist()
-            known = mark.values if mark is not None else ()
+            assert mark is not None
             for number, end in enumerate(ends):
-                scored = known + tuple(values[: number + 1])
+                cuts, scored = mark.cuts + ends[: number + 1], mark.values + tuple(values[: number + 1])
                 self._remember(
-                    ids[:end], _Mark(kv, end, states[row, number].clone(), at[number].clone(), scored)
+                    ids[:end], _Mark(kv, end, cuts, states[row, number].clone(), at[number].clone(), scored)
                 )
 
     def _likelihood(self, hidden: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:

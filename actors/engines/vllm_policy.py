@@ -24,8 +24,7 @@ from actors.engines.base import (
 )
 from actors.engines.identity import model_hash, tokenizer_hash
 from actors.engines.loading import ModelPlan
-from actors.engines.vllm_start import engine_args, import_vllm, prepare_process, smallest_block
-from actors.errors import UserError
+from actors.engines.vllm_start import import_vllm, prepare_process, smallest_block, start
 
 STEPS_AHEAD = 4
 """Steps that the engine may be ahead of what it has told when a request is aborted."""
@@ -96,7 +95,7 @@ class VllmPolicy:
         tally = Tally()
         engine = start(
             plan,
-            tally,
+            [lambda config, index: tally],
             context=context,
             block=smallest_block(plan),
             scheduling_policy="priority",
@@ -222,16 +221,3 @@ def generation(request: GenerateRequest, output: Any, eos_ids: tuple[int, ...]) 
     # The last token of the context is computed with the first draw, and counted there.
     prefilled = max(0, len(request.token_ids) - 1 - (output.num_cached_tokens or 0))
     return Generation(tokens, logprobs, finish, prefilled)
-
-
-def start(plan: ModelPlan, tally: Tally, **more: Any) -> Any:
-    """Start vLLM's asynchronous engine. Raises UserError, with its own words, where it refuses the model or the machine."""
-    from vllm.engine.arg_utils import AsyncEngineArgs
-    from vllm.v1.engine.async_llm import AsyncLLM
-
-    args = engine_args(plan, **more)
-    try:
-        return AsyncLLM.from_engine_args(AsyncEngineArgs(**args), stat_loggers=[lambda config, index: tally])
-    except Exception as error:
-        why = str(error).strip().splitlines() or [repr(error)]
-        raise UserError.of("engine", "vllm", f"vLLM cannot run {plan.path}: {why[0][:400]}") from error

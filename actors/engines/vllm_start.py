@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -92,3 +92,16 @@ def engine_args(plan: ModelPlan, *, context: int, block: int, **more: Any) -> Ma
             "gpu_memory_utilization": plan.memory or GPU_MEMORY * min(1.0, plan.gpus or 1.0),
         }
     return args | more
+
+
+def start(plan: ModelPlan, stat_loggers: list[Callable[[Any, int], Any]] | None = None, **more: Any) -> Any:
+    """Start vLLM's asynchronous engine. Raises UserError, with its own words, where it refuses the model or the machine."""
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    args = engine_args(plan, **more)
+    try:
+        return AsyncLLM.from_engine_args(AsyncEngineArgs(**args), stat_loggers=stat_loggers)
+    except Exception as error:
+        why = str(error).strip().splitlines() or [repr(error)]
+        raise UserError.of("engine", "vllm", f"vLLM cannot run {plan.path}: {why[0][:400]}") from error

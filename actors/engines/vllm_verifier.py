@@ -8,7 +8,6 @@ engine up to rounding, and a step keeps its first score.
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -28,7 +27,7 @@ from actors.engines.identity import model_hash, tokenizer_hash
 from actors.engines.loading import ModelPlan
 from actors.engines.step_points import Key, Point, Points, keys, start_of
 from actors.engines.value_head import ValueHead, likelihood_features
-from actors.engines.vllm_start import engine_args, import_vllm, prepare_process, smallest_block
+from actors.engines.vllm_start import import_vllm, prepare_process, smallest_block, start
 from actors.engines.vllm_tails import MODELS, TASK, WANTED, Tail, architecture, register, unpack
 from actors.engines.weights import weight_files
 from actors.errors import UserError
@@ -78,24 +77,23 @@ class VllmVerifier:
 
         Raises UserError where the folder cannot be read, or holds what cannot be scored on vLLM.
         """
+        from transformers import AutoConfig
+
         folder = plan.path
         head = ValueHead.load(folder)
-        weight_files(folder, "verifier")
-        config = json.loads((folder / "config.json").read_text())
-        known = [name for name in config.get("architectures") or () if name in MODELS]
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        known = [name for name in config.architectures or () if name in MODELS]
         if not known:
-            mend = f"vLLM scores {', '.join(MODELS)} here, and this is {config.get('architectures')}: use engine=local"
+            mend = f"vLLM scores {', '.join(MODELS)}, and this is {config.architectures}: set verifier.engine=local"
             raise UserError.of("verifier", str(folder), mend)
-        output = OutputRows(folder, tied=bool(config.get("tie_word_embeddings", False)))
-        context = int(config["max_position_embeddings"])
+        output = OutputRows(folder, tied=bool(config.tie_word_embeddings))
+        context = int(config.max_position_embeddings)
         prepare_process(plan)
         import_vllm()
-        from vllm import AsyncEngineArgs
         from vllm.config import PoolerConfig
-        from vllm.v1.engine.async_llm import AsyncLLM
 
         register()
-        args = engine_args(
+        engine = start(
             plan,
             context=context,
             block=smallest_block(plan),
@@ -104,10 +102,6 @@ class VllmVerifier:
             hf_overrides={"architectures": [architecture(known[0])]},
             worker_extension_cls="actors.engines.vllm_value_model.WorkerExtension",
         )
-        try:
-            engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**args))
-        except Exception as error:
-            raise UserError.of("engine", "vllm", f"vLLM cannot run {folder}: {error}"[:400]) from error
         info = EngineInfo(
             model=str(folder),
             model_hash=model_hash(folder),
@@ -115,7 +109,7 @@ class VllmVerifier:
             engine="vllm",
             dtype=plan.dtype,
             context=context,
-            vocabulary=int(config["vocab_size"]),
+            vocabulary=int(config.vocab_size),
             eos_ids=(),
         )
         return cls(engine, head, output, info, point_bytes)

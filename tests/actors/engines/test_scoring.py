@@ -118,6 +118,22 @@ async def test_a_prompt_and_a_solution_asked_for_many_times_at_once_are_computed
     assert scores[0].values == scores[1].values == scores[3].values
 
 
+async def test_the_same_text_in_other_steps_is_another_request(checkpoints: dict[str, Path]) -> None:
+    ValueHead(ValueHeadConfig(32)).save(checkpoints["llama"])
+    ids = tuple(range(5, 45))
+    requests = [
+        ScoreRequest(ids, 4, ends) for ends in ((10, 20, 40), (20, 40), (12, 20, 40), (10, 20, 30, 40))
+    ] + [ScoreRequest(ids, 6, (10, 20, 40))]
+    engine = ScoringEngine.load(checkpoints["llama"])
+    for scores in (
+        await asyncio.gather(*(engine.score(r) for r in requests)),
+        [await engine.score(r) for r in requests],
+    ):
+        for request, one in zip(requests, scores, strict=True):
+            alone = await ScoringEngine.load(checkpoints["llama"]).score(request)
+            assert one.values == pytest.approx(alone.values, abs=1e-5)
+
+
 async def test_a_small_memory_costs_time_and_never_a_score(checkpoints: dict[str, Path]) -> None:
     ValueHead(ValueHeadConfig(32)).save(checkpoints["llama"])
     requests = solutions(9)

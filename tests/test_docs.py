@@ -135,6 +135,20 @@ def test_the_table_of_strategies_has_each_and_no_other() -> None:
     assert set(re.findall(r"`(\w+)`", said[1])) == set(AGGREGATIONS)
 
 
+def test_the_page_of_strategies_has_a_section_for_each_with_every_parameter_at_its_default() -> None:
+    page = (ROOT / "docs" / "strategies.md").read_text()
+    sections = dict(re.findall(r"^### (\w+)\n\n`([^`]+)`$", page, re.MULTILINE))
+    assert sorted(sections) == sorted(STRATEGIES)
+    for name, text in sections.items():
+        kind: Any = STRATEGIES[name]
+        shown = re.findall(r"(\w+)=", text)
+        assert shown == [field.name for field in dataclasses.fields(kind)], text
+        required = {
+            field.name: 16 for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING
+        }
+        assert parse(text) == kind(**required), text
+
+
 @every_page
 def test_files_and_folders_in_the_text_exist(page: Path) -> None:
     for span in spans(page):

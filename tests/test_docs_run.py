@@ -27,6 +27,7 @@ from transformers import AutoTokenizer
 from actors.placement import start_ray
 from orchestration.api import Run
 from orchestration.commands.main import main
+from orchestration.report.pairs import read_pair
 from tests.documents import PAGES, ROOT, Block, blocks, commands, examples, file_of, helps, name_of
 from tests.orchestration.report.handmade import write_run
 
@@ -68,6 +69,9 @@ SMALLER = {
     ),
     "flopwise evaluate folder=runs/long dataset.count=500 ": Smaller(
         "dataset.count=3 cluster.policy.replicas=1", MINUTES
+    ),
+    "flopwise evaluate folder=runs/strategies dataset.count=500 ": Smaller(
+        "dataset.count=2 cluster.policy.replicas=1", HOURS
     ),
     "flopwise evaluate dataset=table dataset.path=problems.jsonl policy=chat policy.path=/models/mine verifier=none "
     "folder=runs/own 'strategies=[greedy,majority(n=8)]'": Smaller(
@@ -291,6 +295,38 @@ def check_results(said: str) -> None:
     assert not [line for line in lines if anonymous(line) not in said_there]
 
 
+def check_strategies(said: str) -> None:
+    """Every row and every pair that the page shows is one that its command makes; no strategy or pair of it is left out."""
+    page = (ROOT / "docs" / "strategies.md").read_text()
+    report = Path("runs/strategies/report/report.md").read_text()
+    head = "| strategy | N | accuracy | interval | tokens | FLOPs | FLOPs exact | wasted |"
+    shown, made = rows_below(page, head), rows_below(report, head.removesuffix("|"))
+    assert [row[:2] for row in shown] == [row[:2] for row in made if not row[0].startswith("~")]
+    assert len(shown) == 40
+    made_pairs, shown_pairs = (
+        {(row[0], row[1]) for row in rows_below(text, "| strategy | less |")} for text in (report, page)
+    )
+    assert shown_pairs <= made_pairs
+    [command] = commands(blocks(ROOT / "docs" / "strategies.md")[0].text)
+    [named] = re.findall(r"report\.pairs=\[(.*?)\]'", command)
+    one = r"\w+(?:\([^)]*\))?"
+    asked = {read_pair(pair) for pair in re.findall(f"{one} vs {one}", named)}
+    assert len(asked) == named.count(" vs ") > 20
+    assert asked <= shown_pairs
+
+
+def rows_below(text: str, head: str) -> list[list[str]]:
+    """The cells of a table's rows, by how its head begins."""
+    _, _, rest = text.partition(f"\n{head}")
+    assert rest, head
+    found = []
+    for line in rest.splitlines()[2:]:
+        if not line.startswith("|"):
+            break
+        found.append([cell.strip() for cell in line.strip("|").split("|")])
+    return found
+
+
 def anonymous(line: str) -> str:
     """A line without its figures."""
     return re.sub(r"\d(?:[\d.,e]*\d)?", "0", line)
@@ -328,6 +364,7 @@ CHECKS: dict[str, Callable[[str], None]] = {
     "docs/how-it-works.md": check_how_it_works,
     "docs/models.md": check_models,
     "docs/results.md": check_results,
+    "docs/strategies.md": check_strategies,
 }
 
 

@@ -208,8 +208,10 @@ class PolicyReplica:
 
     def _wanted(self) -> int:
         """Sequences this replica could take on: by what it was promised, and by what its engine really runs."""
-        free = int(LOAD * self._engine.slots) - sum(_width(lease) for lease in self._leases.values())
-        idle = self._engine.slots - self._engine.counters().running
+        most = int(LOAD * self._engine.slots)
+        free = most - sum(_width(lease) for lease in self._leases.values())
+        # Most of what was promised may have ended, or wait for a verifier.
+        idle = most - self._engine.counters().running
         return max(free, idle if len(self._work) < self._engine.slots else 0)
 
     def _start(self, lease: Lease) -> None:

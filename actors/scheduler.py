@@ -62,6 +62,8 @@ class _Seen:
     busy: float = 0.0
     past_tokens: int = 0
     past_busy: float = 0.0
+    flops: int = 0
+    past_flops: int = 0
     settled: int = 0
     noted: float = 0.0
 
@@ -198,6 +200,7 @@ class Scheduler:
             budget=self._budget,
             policy_busy=sum(s.busy + s.past_busy for s in self._seen.values()),
             policy_replicas=sum(s.alive for s in self._seen.values()),
+            policy_flops=sum(s.flops + s.past_flops for s in self._seen.values()),
             seconds=now - self._started,
             oldest=self._book.oldest(now, 5),
             waiting_for=self._error or ", ".join(down),
@@ -282,6 +285,7 @@ class Scheduler:
             wanted = report.sequences_wanted
             watch.see(report, time.monotonic())
             seen.tokens, seen.busy = report.counters.tokens_out, report.counters.busy_seconds
+            seen.flops = report.counters.flops
             for one in report.accounts:
                 self._book.report(one.lease, one.spent, one.reserved, one.lacking, one.granted)
             known = {one.lease for one in report.accounts} | {one.lease for one in report.finished}
@@ -347,6 +351,7 @@ class Scheduler:
         seen.alive = False
         seen.past_tokens, seen.tokens = seen.past_tokens + seen.tokens, 0
         seen.past_busy, seen.busy = seen.past_busy + seen.busy, 0.0
+        seen.past_flops, seen.flops = seen.past_flops + seen.flops, 0
         self._acks[name].clear()
         await self._lose(name, [(lease, None) for lease in self._book.held_by(name)], reason, blame=blame)
 

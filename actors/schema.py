@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-RUN_FORMAT = 2
+RUN_FORMAT = 3
 
 OUTCOMES = pa.schema(
     [

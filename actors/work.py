@@ -247,6 +247,7 @@ class Progress:
     """How a run stands, as the scheduler sees it; costs in FLOPs of the budget's accounting.
 
     `policy_busy` is in seconds inside the model, summed over replicas; so is `verifier_busy`, which the driver adds.
+    `policy_flops` is what the policy engines reckon themselves to have computed, 0 where they do not.
     `oldest` names the tasks longest in hand and their age in seconds, `waiting_for` says what is not up and why,
     `replicas_down` which policy replicas these are.
     """
@@ -265,6 +266,7 @@ class Progress:
     policy_busy: float
     policy_replicas: int
     seconds: float
+    policy_flops: int = 0
     verifier_busy: float = 0.0
     verifier_replicas: int = 0
     oldest: tuple[tuple[str, float], ...] = ()

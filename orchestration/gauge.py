@@ -92,6 +92,7 @@ class Gauge:
                 progress,
                 policy_tokens=max(progress.policy_tokens, last.policy_tokens),
                 policy_busy=max(progress.policy_busy, last.policy_busy),
+                policy_flops=max(progress.policy_flops, last.policy_flops),
             )
         self._seen.append(progress)
         while len(self._seen) > 2 and progress.seconds - self._seen[1].seconds >= WINDOW:

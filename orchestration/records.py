@@ -143,6 +143,7 @@ def session_record(progress: Progress, started: float) -> dict[str, Any]:
         "host": socket.gethostname(),
         "outcomes": progress.outcomes,
         "policy_tokens": progress.policy_tokens,
+        "policy_flops_by_engine": progress.policy_flops,
         "spent": progress.spent,
         "wasted": progress.wasted,
     }

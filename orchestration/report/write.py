@@ -131,6 +131,11 @@ def _totals(run: Run, outcomes: pa.Table) -> list[str]:
         + (f", also for outcomes that a larger budget made again ({again:,})." if again else "."),
         _waste(spent, wasted, unit),
     ]
+    reckoned = sum(one.get("policy_flops_by_engine", 0) for one in run.info.get("sessions", ()))
+    if reckoned:
+        lines.append(
+            f"By the engine's own reckoning the policy computed {scientific(float(reckoned))} FLOPs."
+        )
     short = outcomes.filter(pc.starts_with(pc.fill_null(outcomes["reason"], ""), UNPAID))
     if len(short):
         none = states.get("unaffordable", 0)

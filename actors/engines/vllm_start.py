@@ -50,7 +50,8 @@ def prepare_process(plan: ModelPlan) -> None:
 def import_vllm() -> None:
     """Import vLLM. Raises UserError, with the mend that is known, where it is installed and cannot be."""
     try:
-        importlib.import_module("vllm")
+        # The name vllm alone imports next to nothing.
+        importlib.import_module("vllm.v1.engine.async_llm")
     except Exception as error:
         mend = f"it cannot be imported here: {error!r}"[:400]
         if "torchvision" in str(error):

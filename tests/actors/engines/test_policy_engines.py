@@ -10,44 +10,21 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    GPTNeoXConfig,
-    LlamaConfig,
-    Qwen2Config,
-    Qwen3Config,
-    set_seed,
-)
+from transformers import AutoModelForCausalLM
 
 from actors.engines.base import Aborted, GenerateRequest, Generation, PolicyEngine
 from actors.engines.loading import EngineName, ModelPlan, load_policy
+
+from .wide import FAMILIES, save_wide
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
 NEW = 12
 BLOCK = 32
-SIZES: dict[str, Any] = {
-    "vocab_size": 97,
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 2,
-    "max_position_embeddings": 256,
-    "bos_token_id": 0,
-    "eos_token_id": 1,
-    "pad_token_id": 2,
-}
-FAMILIES: dict[str, Any] = {
-    "llama": lambda: LlamaConfig(**SIZES, num_key_value_heads=2, tie_word_embeddings=True),
-    "qwen2": lambda: Qwen2Config(**SIZES, num_key_value_heads=1, tie_word_embeddings=False),
-    "qwen3": lambda: Qwen3Config(**SIZES, num_key_value_heads=1, head_dim=32, tie_word_embeddings=False),
-    "gpt-neox": lambda: GPTNeoXConfig(**SIZES),
-}
 ENGINES = ["local", pytest.param("vllm", marks=pytest.mark.vllm)]
 # The engine of the module is a llama; of the others one stands for all in vLLM, whose models are its own affair.
 OTHERS = [
@@ -58,18 +35,7 @@ OTHERS = [
 
 @pytest.fixture(scope="session")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folders = {}
-    for family, config in FAMILIES.items():
-        set_seed(7)
-        model = AutoModelForCausalLM.from_config(config(), dtype=torch.float32)
-        for parameter in model.parameters():
-            # Random weights of the default size give nearly flat logits, on which greedy choice is a tie.
-            parameter.data.mul_(2.0) if parameter.dim() > 1 else parameter.data.add_(
-                0.1 * torch.randn_like(parameter)
-            )
-        folders[family] = tmp_path_factory.mktemp(f"wide-{family}")
-        model.save_pretrained(folders[family])
-    return folders
+    return {family: save_wide(family, tmp_path_factory.mktemp(f"wide-{family}")) for family in FAMILIES}
 
 
 def plan(folder: Path, engine: EngineName) -> ModelPlan:

@@ -1,0 +1,53 @@
+"""Which engine a model gets: by what is asked for, what is installed and what its replicas have."""
+
+from __future__ import annotations
+
+import importlib.util
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import pytest
+
+from actors.engines.loading import ModelPlan, load_policy
+from actors.errors import UserError
+from orchestration.engines import choose_engine
+
+
+@pytest.fixture
+def vllm(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """As if vLLM were installed here, or not."""
+    found, there = importlib.util.find_spec, request.param
+
+    def find(name: str, package: str | None = None) -> ModuleSpec | None:
+        return (ModuleSpec("vllm", None) if there else None) if name == "vllm" else found(name, package)
+
+    monkeypatch.setattr(importlib.util, "find_spec", find)
+
+
+@pytest.mark.parametrize(
+    ("vllm", "asked", "gpus", "device", "chosen"),
+    [
+        (True, "auto", 1.0, "cuda", "vllm"),
+        (True, "auto", 0.5, "auto", "vllm"),
+        (True, "auto", 0.0, "auto", "local"),
+        (True, "auto", 1.0, "cpu", "local"),
+        (True, "vllm", 0.0, "cpu", "vllm"),
+        (True, "local", 1.0, "cuda", "local"),
+        (False, "auto", 1.0, "cuda", "local"),
+        (False, "auto", 0.0, "auto", "local"),
+        (False, "local", 0.0, "auto", "local"),
+    ],
+    indirect=["vllm"],
+)
+@pytest.mark.usefixtures("vllm")
+def test_an_engine_is_chosen(asked: str, gpus: float, device: str, chosen: str) -> None:
+    assert choose_engine(asked, "policy.engine", gpus=gpus, device=device) == chosen
+
+
+@pytest.mark.parametrize("vllm", [False], indirect=True)
+@pytest.mark.usefixtures("vllm")
+def test_vllm_that_is_missing_is_said_with_its_field_and_on_a_machine_that_lacks_it() -> None:
+    with pytest.raises(UserError, match=r"^verifier.engine = 'vllm': vLLM is not installed here: pip install"):
+        choose_engine("vllm", "verifier.engine", gpus=1.0, device="cuda")
+    with pytest.raises(UserError, match=r"^engine = 'vllm': it is not installed on .*, as it is where the run"):
+        load_policy(ModelPlan(Path("nowhere"), engine="vllm"))

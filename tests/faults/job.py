@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -82,6 +83,7 @@ class Command:
                 env=environment | {"RAY_TMPDIR": str(self._ray)},
                 stdout=out,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         self._size, self._spoke = 0, self.began
         self.silence = 0.0
@@ -115,6 +117,10 @@ class Command:
         self.silence = max(self.silence, now - self._spoke)
         if size != self._size:
             self._size, self._spoke = size, now
+
+    def interrupt(self) -> None:
+        """What a terminal does at Ctrl-C: SIGINT to the whole group."""
+        os.killpg(self.pid, signal.SIGINT)
 
     def kill(self) -> None:
         self._process.kill()

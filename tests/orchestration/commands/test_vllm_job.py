@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
@@ -20,43 +20,59 @@ PROBLEMS = 10
 FIRST = ("greedy", "majority(n=4)", "beam(n=4,width=2)")
 
 
-def words(folder: Path, *strategies: str) -> list[str]:
+def words(folder: Path, *strategies: str, count: int = PROBLEMS) -> list[str]:
     return [
         "evaluate",
         f"folder={folder}",
-        f"dataset.count={PROBLEMS}",
+        f"dataset.count={count}",
         f"strategies=[{','.join(strategies)}]",
         "report=table",
         "policy.engine=vllm",
+        "verifier.engine=vllm",
     ]
 
 
+class Cores:
+    """The processes of vLLM's cores that were seen under commands."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, str | None] = {}
+
+    def look(self, watch: Watch) -> int:
+        """Take in the command's last look, and say how many there have been."""
+        for pid, title in watch.titles.items():
+            if "EngineCore" in title:
+                self._seen.setdefault(pid, process_mark(pid))
+        return len(self._seen)
+
+    def left(self) -> list[int]:
+        return [pid for pid, mark in self._seen.items() if mark is not None and process_mark(pid) == mark]
+
+
 @pytest.fixture
-def started(tmp_path: Path) -> Iterator[list[Command]]:
+def start(tmp_path: Path) -> Iterator[Callable[[list[str]], Watch]]:
+    """Starts a command whose folder is its first word, and leaves nothing of it behind."""
     commands: list[Command] = []
-    yield commands
+
+    def one(words: list[str]) -> Watch:
+        commands.append(Command(words, tmp_path / f"command-{len(commands)}"))
+        return Watch(commands[-1], LogTail(Path(words[1].removeprefix("folder="))))
+
+    yield one
     for command in commands:
         command.clear()
 
 
 def test_the_main_job_in_small(
-    tmp_path: Path, started: list[Command], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, start: Callable[[list[str]], Watch], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
-    cores: dict[int, str | None] = {}
+    cores = Cores()
 
     def run(*strategies: str) -> None:
-        started.append(command := Command(words(folder, *strategies), tmp_path / f"command-{len(started)}"))
-        watch = Watch(command, LogTail(folder))
-
-        def ended() -> bool:
-            for pid, title in watch.titles.items():
-                if "EngineCore" in title:
-                    cores.setdefault(pid, process_mark(pid))
-            return command.code is not None
-
-        watch.until(ended, "its end", 420)
-        assert command.code == 0, command.said
+        watch = start(words(folder, *strategies))
+        watch.until(lambda: bool(cores.look(watch)) and watch.command.code is not None, "its end", 420)
+        assert watch.command.code == 0, watch.command.said
 
     run(*FIRST)
     outcomes = Run(folder).outcomes().to_pylist()
@@ -76,7 +92,26 @@ def test_the_main_job_in_small(
     assert before <= after, "what was drawn is kept"
     assert after.total() - before.total() == 4 * PROBLEMS, "and not drawn again"
 
-    assert cores
-    assert [pid for pid, mark in cores.items() if mark is not None and process_mark(pid) == mark] == []
+    assert cores.left() == []
     assert main([*words(folder, *FIRST), "policy.engine=local"]) == 2
     assert 'another set-up (engine was "vllm" and is "local")' in capsys.readouterr().err
+
+
+def test_at_ctrl_c_what_is_in_hand_ends_on_vllm_and_nothing_of_it_lives_on(
+    tmp_path: Path, start: Callable[[list[str]], Watch]
+) -> None:
+    """SIGINT goes to the whole group, as from a terminal: the cores are not in it, and go on until the last request."""
+    folder = tmp_path / "run"
+    watch, cores = start(words(folder, "greedy", "best_of_n(n=16)", count=300)), Cores()
+    watch.until(lambda: len(watch.log.committed) >= 4 or watch.command.code is not None, "outcomes", 420)
+    assert watch.command.code is None, watch.command.said
+    assert cores.look(watch) == 2
+    before = len(watch.log.committed)
+    watch.command.interrupt()
+    watch.until(lambda: watch.command.code is not None, "its end", 120)
+    assert watch.command.code == 130, watch.command.said
+    assert "finishing what is nearly done" in watch.command.said
+    assert before < len(Run(folder).outcomes()) < 600
+    assert not watch.log.lost
+    assert Run(folder).info["wasted_flops"] == 0
+    assert cores.left() == []

@@ -42,7 +42,7 @@ LOOK_SECONDS = 0.1
 GATHER_SECONDS = 0.05
 """After the first finish, how long an exchange waits for more to send along."""
 
-LOAD = 1.5
+LOAD = 2.0
 """Sequences in hand per slot: trees that wait for their verifier leave slots to others."""
 
 

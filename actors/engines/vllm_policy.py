@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import time
+from contextlib import suppress
 from typing import Any
 
 from actors.engines.admission import Admission
@@ -25,9 +27,10 @@ from actors.engines.base import (
 from actors.engines.identity import model_hash, tokenizer_hash
 from actors.engines.loading import ModelPlan
 from actors.engines.vllm_start import import_vllm, prepare_process, smallest_block, start
+from actors.errors import UserError
 
 STEPS_AHEAD = 4
-"""Steps that the engine may be ahead of what it has told when a request is aborted."""
+"""Steps that the engine may be ahead of what it tells at that moment."""
 
 
 class Tally:
@@ -35,6 +38,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.tokens_out = self.tokens_computed = self.flops = self.preempted = 0
+        self._told = self._pace = 0.0
         self.admission: Admission | None = None
 
     def record(
@@ -44,6 +48,8 @@ class Tally:
         mm_cache_stats: Any = None,
         engine_idx: int = 0,
     ) -> None:
+        now = time.perf_counter()
+        self._pace, self._told = now - self._told if self._told else 0.0, now
         preempted = 0
         if iteration_stats is not None:
             drawn = iteration_stats.num_generation_tokens
@@ -57,6 +63,11 @@ class Tally:
             if self.admission is not None:
                 held = scheduler_stats.num_running_reqs + scheduler_stats.num_waiting_reqs
                 self.admission.observe(scheduler_stats.kv_cache_usage, held, preempted)
+
+    def ahead(self) -> int:
+        """Steps that the engine may have made since it last told of one: it waits for nobody."""
+        silent = time.perf_counter() - self._told
+        return STEPS_AHEAD + (math.ceil(silent / self._pace) if self._pace else 0)
 
     def log_engine_initialized(self) -> None:
         """Part of vLLM's protocol: there is nothing to say yet."""
@@ -87,6 +98,10 @@ class VllmPolicy:
         """Start vLLM on a model folder: ten seconds and more. Raises UserError where it cannot run the model."""
         from transformers import AutoConfig
 
+        if not (plan.path / "config.json").is_file():
+            raise UserError.of(
+                "model", str(plan.path), "no config.json there: name a folder saved by transformers"
+            )
         prepare_process(plan)
         import_vllm()
         config = AutoConfig.from_pretrained(plan.path, trust_remote_code=False, local_files_only=True)
@@ -153,8 +168,8 @@ class VllmPolicy:
         self._engine.shutdown(timeout=0.0)
 
     async def _generate(self, request: GenerateRequest) -> Generation:
+        from vllm.exceptions import VLLMClientError
         from vllm.inputs.engine import tokens_input
-        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         adding = asyncio.ensure_future(
             self._engine.add_request(
@@ -169,10 +184,21 @@ class VllmPolicy:
             queue = await asyncio.shield(adding)
             output = await queue.get()
         except asyncio.CancelledError:
-            raise await self._abort(request, adding) from None
-        except (EngineDeadError, EngineGenerateError) as error:
+            raise await self._aborted(request, adding) from None
+        except VLLMClientError as error:
+            raise ValueError(str(error)) from error
+        except Exception as error:
+            # vLLM hands whatever broke its front end to every request that waits.
             raise EngineError(f"vLLM: {error!r}") from error
         return generation(request, output, self._info.eos_ids)
+
+    async def _aborted(self, request: GenerateRequest, adding: asyncio.Future[Any]) -> Aborted:
+        """Stop a request, however often whoever asked for it is cancelled meanwhile."""
+        stopping = asyncio.ensure_future(self._abort(request, adding))
+        while not stopping.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.shield(stopping)
+        return stopping.result()
 
     async def _abort(self, request: GenerateRequest, adding: asyncio.Future[Any]) -> Aborted:
         """Stop a request in the engine and tell what it took."""
@@ -187,7 +213,7 @@ class VllmPolicy:
             return Aborted(request.max_tokens, context)
         drawn = len(output.outputs[0].token_ids) if output is not None else 0
         cached = (output.num_cached_tokens or 0) if output is not None and drawn else 0
-        return Aborted(min(drawn + STEPS_AHEAD, request.max_tokens), max(0, context - cached))
+        return Aborted(min(drawn + self._tally.ahead(), request.max_tokens), max(0, context - cached))
 
 
 def sampling(request: GenerateRequest, eos_ids: tuple[int, ...], *, seeded: bool) -> Any:
@@ -212,8 +238,10 @@ def sampling(request: GenerateRequest, eos_ids: tuple[int, ...], *, seeded: bool
 
 
 def generation(request: GenerateRequest, output: Any, eos_ids: tuple[int, ...]) -> Generation:
-    """What vLLM's answer to a request means."""
+    """What vLLM's answer to a request means. Raises EngineError where it was ended by anything but its tokens."""
     one = output.outputs[0]
+    if one.finish_reason not in ("stop", "length"):
+        raise EngineError(f"vLLM ended a request: {one.finish_reason}")
     tokens = tuple(one.token_ids)
     last = tokens[-1]
     finish: Finish = "eos" if last in eos_ids else "stop" if last in request.stop_ids else "length"

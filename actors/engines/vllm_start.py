@@ -42,8 +42,11 @@ def prepare_process(plan: ModelPlan) -> None:
     os.environ["OMP_NUM_THREADS"] = str(plan.threads)
     # Without it every engine of a machine binds its threads to the same first cores.
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-    # On a CPU vLLM else puts a worker's process beside the core's, to start as well and to wait for in each step.
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    if plan.torch_device() == "cpu":
+        # Else vLLM puts a worker's process beside the core's, to start as well and to wait for in each step.
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        # Compiled at the first request, for seconds, to count what nobody asked for.
+        os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
     torch.set_num_threads(plan.threads)
 
 
@@ -100,12 +103,21 @@ def engine_args(plan: ModelPlan, *, context: int, block: int, **more: Any) -> Ma
 
 def start(plan: ModelPlan, stat_loggers: list[Callable[[Any, int], Any]] | None = None, **more: Any) -> Any:
     """Start vLLM's asynchronous engine. Raises UserError, with its own words, where it refuses the model or the machine."""
+    from vllm import envs
     from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.platforms import current_platform
     from vllm.v1.engine.async_llm import AsyncLLM
 
+    wanted, there = plan.torch_device().partition(":")[0], current_platform.device_type
+    if wanted != there:
+        mend = f"the vLLM that is installed runs on {there}: set cluster.policy.device and cluster.verifier.device to it"
+        raise UserError.of("device", wanted, mend)
     args = engine_args(plan, **more)
     try:
-        return AsyncLLM.from_engine_args(AsyncEngineArgs(**args), stat_loggers=stat_loggers)
+        engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**args), stat_loggers=stat_loggers)
     except Exception as error:
         why = str(error).strip().splitlines() or [repr(error)]
         raise UserError.of("engine", "vllm", f"vLLM cannot run {plan.path}: {why[0][:400]}") from error
+    # vLLM asks for its settings at every request, and its front end would look them up in the environment each time.
+    envs.enable_envs_cache()
+    return engine

@@ -122,7 +122,7 @@ async def finish(replica: PolicyReplica, one: Lease) -> Report:
 
 async def test_a_replica_without_work_answers_at_once(replica: PolicyReplica) -> None:
     report = await asyncio.wait_for(replica.exchange(Orders((), (), (), ())), 0.1)
-    assert (report.finished, report.accounts, report.sequences_wanted) == ((), (), 12)
+    assert (report.finished, report.accounts, report.sequences_wanted) == ((), (), 16)
     await asyncio.wait_for(replica.exchange(Orders((), (), (7,), ())), 0.1)
 
 
@@ -141,7 +141,7 @@ async def test_what_the_scheduler_does_not_count_on_is_dropped(replica: PolicyRe
     assert list(replica._work) == [1]
     report = await exchange(replica, holds=())
     assert (report.accounts, report.finished, replica._work, replica._purses) == ((), (), {}, {})
-    assert report.sequences_wanted == 12
+    assert report.sequences_wanted == 16
 
 
 async def test_a_purse_that_is_empty_again_is_told_at_once(replica: PolicyReplica) -> None:

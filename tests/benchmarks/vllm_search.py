@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,7 +41,6 @@ from actors.engines.base import (
 )
 from actors.engines.identity import model_hash, tokenizer_hash
 from actors.engines.loading import EngineName, ModelPlan, load_verifier
-from actors.engines.scoring import ScoringEngine
 from actors.engines.value_head import ValueHead
 from actors.engines.vllm_policy import generation, sampling
 from actors.engines.vllm_start import engine_args, import_vllm, prepare_process, smallest_block
@@ -163,7 +164,7 @@ class LockStepPolicy:
         from vllm.logprobs import FlatLogprobs
 
         contexts = [TokensPrompt(prompt_token_ids=list(request.token_ids)) for request in requests]
-        params = [sampling(request, self.info.eos_ids, seeded=True) for request in requests]
+        params = [sampling(request, self.info.eos_ids, seeded=self.likelihoods) for request in requests]
         if not self.likelihoods:
             for one in params:
                 one.logprobs = None
@@ -178,6 +179,10 @@ class LockStepPolicy:
         self.tokens += sum(len(one.token_ids) for one in results)
         return results
 
+    def forget(self) -> None:
+        """Empty the prefix cache, which another search may have filled with the same draws."""
+        self._llm.reset_prefix_cache()
+
     async def close(self) -> None:
         self._llm.llm_engine.engine_core.shutdown()
 
@@ -185,14 +190,14 @@ class LockStepPolicy:
 class WholePrefixes:
     """A verifier that scores every prefix from its first token, in batches of near-equal lengths, by transformers."""
 
-    def __init__(self, plan: ModelPlan, turns: Turns, batch: int) -> None:
+    def __init__(self, plan: ModelPlan, turns: Turns, batch: int, threads: int) -> None:
         from transformers import AutoModelForCausalLM
 
         where = torch.device(plan.torch_device())
         dtype = getattr(torch, plan.dtype)
         self._model: Any = AutoModelForCausalLM.from_pretrained(plan.path, dtype=dtype).eval().to(where)
         self._model.value_head = ValueHead.load(plan.path).to(where)
-        self._where, self._turns, self.batch = where, turns, batch
+        self._where, self._turns, self.batch, self._threads = where, turns, batch, threads
         self.seconds, self.computed = 0.0, 0
 
     async def score(self, request: ScoreRequest) -> Scores:
@@ -200,6 +205,7 @@ class WholePrefixes:
 
     @torch.inference_mode()
     def rate(self, requests: list[ScoreRequest]) -> list[Scores]:
+        torch.set_num_threads(self._threads)
         started = time.perf_counter()
         rows = [
             Labelled(r.token_ids, r.prompt_length, r.step_ends, (0.0,) * len(r.step_ends), True, str(i))
@@ -217,18 +223,20 @@ class WholePrefixes:
             for row, one in enumerate(batches.members(index)):
                 found[int(one.problem_id)] = tuple(values[row][: len(one.ends)])
         self.seconds += time.perf_counter() - started
+        torch.set_num_threads(1)
         self.computed += sum(len(r.token_ids) for r in requests)
         return [Scores(found[i], len(r.token_ids)) for i, r in enumerate(requests)]
 
 
 class NewSteps:
-    """A verifier that computes new steps alone, in turns: the local scoring engine."""
+    """A verifier that computes new steps alone, in turns: the engine that ours scores with."""
 
     def __init__(self, plan: ModelPlan, turns: Turns) -> None:
-        self._engine = ScoringEngine.load(
-            plan.path, device=plan.torch_device(), dtype=getattr(torch, plan.dtype)
-        )
+        self._engine = load_verifier(plan)
         self._turns = turns
+        # A loop of its own, for the loop that asks stands still meanwhile.
+        self._loop = asyncio.new_event_loop()
+        self._thread = ThreadPoolExecutor(max_workers=1)
         self.seconds, self.computed = 0.0, 0
 
     async def score(self, request: ScoreRequest) -> Scores:
@@ -236,10 +244,16 @@ class NewSteps:
 
     def rate(self, requests: list[ScoreRequest]) -> list[Scores]:
         started = time.perf_counter()
-        results = self._engine._score_all(requests)
+        results = self._thread.submit(self._loop.run_until_complete, self._all(requests)).result()
         self.seconds += time.perf_counter() - started
         self.computed += sum(one.computed for one in results)
         return results
+
+    async def _all(self, requests: list[ScoreRequest]) -> list[Scores]:
+        return list(await asyncio.gather(*(self._engine.score(request) for request in requests)))
+
+    def close(self) -> None:
+        self._thread.submit(self._loop.run_until_complete, self._engine.close()).result()
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +283,7 @@ def in_turns(
     """Solve all problems in lock-step."""
     reader = TokenReader(setup.reader(), policy.info.eos_ids)
     cost, verifier_cost = ModelCost.from_folder(setup.policy.path), ModelCost.from_folder(setup.verifier.path)
+    policy.forget()
     before = policy.tokens, policy.seconds, verifier.seconds if verifier else 0.0
 
     async def solve(prompt: Prompt) -> Solution:
@@ -437,12 +452,19 @@ def main() -> None:
     policy.likelihoods = True
     searches = [parse(f"{name}(n={given.n},width=4)") for name in given.strategies]
     whole = {}
-    batch = min(SCORE_BATCHES, key=lambda size: _try(setup, policy, items[:8], searches[0], size))
+    # Nothing else runs while the loop scores: all cores are its verifier's, where that is faster.
+    ways = [(size, threads) for size in SCORE_BATCHES for threads in sorted({1, os.cpu_count() or 1})]
+    _try(setup, policy, items[:16], searches[0], *ways[0])
+    batch, threads = min(ways, key=lambda way: _try(setup, policy, items[:16], searches[0], *way))
     for strategy in searches:
         whole[strategy.text] = in_turns(
-            setup, policy, WholePrefixes(setup.verifier, turns, batch), items, strategy
+            setup, policy, WholePrefixes(setup.verifier, turns, batch, threads), items, strategy
         )
-    new = {s.text: in_turns(setup, policy, NewSteps(setup.verifier, turns), items, s) for s in searches}
+    new = {}
+    for strategy in searches:
+        verifier = NewSteps(setup.verifier, turns)
+        new[strategy.text] = in_turns(setup, policy, verifier, items, strategy)
+        verifier.close()
     asyncio.run(policy.close())
 
     ourselves = ours(setup, items, majority)
@@ -452,21 +474,26 @@ def main() -> None:
     for strategy in searches:
         mine = ours(setup, items, strategy)
         row(
-            f"{strategy.text} against lock-step (batches of {batch})", mine, whole[strategy.text], minute=True
+            f"{strategy.text} against lock-step (batches of {batch}, {threads} threads)",
+            mine,
+            whole[strategy.text],
+            minute=True,
         )
         row(f"{strategy.text}: reuse alone", new[strategy.text], whole[strategy.text], minute=True)
         row(f"{strategy.text}: overlap alone", mine, new[strategy.text], minute=True)
     console.print(table)
-    for engine in ("local", given.verifier_engine):
+    for engine in sorted({"local", given.verifier_engine}):
         ratio = long_steps(replace(setup, verifier=replace(setup.verifier, engine=engine)))
         console.print(
             f"verifier tokens computed a token needed, steps of 100 tokens, {engine} engine: {ratio:.3f}"
         )
 
 
-def _try(setup: Setup, policy: LockStepPolicy, items: list[Prompt], strategy: Strategy, batch: int) -> float:
-    """Seconds of scoring with a batch size."""
-    verifier = WholePrefixes(setup.verifier, policy._turns, batch)
+def _try(
+    setup: Setup, policy: LockStepPolicy, items: list[Prompt], strategy: Strategy, batch: int, threads: int
+) -> float:
+    """Seconds of scoring with a batch size and so many threads."""
+    verifier = WholePrefixes(setup.verifier, policy._turns, batch, threads)
     in_turns(setup, policy, verifier, items, strategy)
     return verifier.seconds
 

@@ -56,7 +56,7 @@ OF_RUNS = {
     "runs",
 }
 OF_MODELS = {"config.json", "value_head.json", "pytorch_model.bin", "model.safetensors", "training.json"}
-OF_USERS = {"problems.jsonl", ".venv"}
+OF_USERS = {"problems.jsonl", ".venv", ".venv-vllm"}
 _ENDINGS = r"md|py|yaml|json|jsonl|png|toml|safetensors|bin|parquet"
 
 

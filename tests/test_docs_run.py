@@ -42,7 +42,9 @@ class Smaller:
 
 MINUTES = "its full size takes minutes"
 HOURS = "its full size takes an hour"
+NO_GPU = "a GPU, or two, are not to be had everywhere"
 OWN = "/models/mine stands for a reader's model; this one knows arithmetic, and its lines end in one newline"
+ON_VLLM = "policy.engine=vllm cluster.policy.device=cpu cluster.policy.max_sequences=64"
 SMALL_RUN = "flopwise evaluate 'strategies=[greedy,majority(n=16),beam(n=16,width=4)]' dataset.count=50 folder=runs/small"
 PLAIN = (
     "flopwise train prm runs/plain/model training.language_weight=0 training.likelihood=false training.width=0 "
@@ -77,6 +79,19 @@ SMALLER = {
     "folder=runs/own 'strategies=[greedy,majority(n=8)]'": Smaller(
         "policy.path=models/mine 'policy.delimiter=\"\\n\"'", OWN
     ),
+    "flopwise evaluate policy.engine=vllm verifier.engine=vllm folder=runs/vllm": Smaller(
+        "dataset.count=2", MINUTES
+    ),
+    "flopwise evaluate cluster=gpu policy=chat ": Smaller(
+        f"{ON_VLLM} policy.path=models/mine 'policy.delimiter=\"\\n\"' policy.dtype=float32 dataset.count=2 "
+        "cluster.policy.gpus=0 cluster.policy.tensor_parallel=1",
+        f"{NO_GPU}; {OWN}",
+    ),
+    "flopwise evaluate cluster=gpu cluster.policy.replicas=2 ": Smaller(
+        f"{ON_VLLM} verifier.engine=vllm dataset.count=2 cluster.policy.gpus=0 cluster.verifier.gpus=0 "
+        "cluster.verifier.device=cpu",
+        NO_GPU,
+    ),
     "flopwise train policy runs/policy": Smaller(POLICY, MINUTES),
     "flopwise train policy runs/tiny problems=5000 shape.width=64": Smaller(POLICY, MINUTES),
     "flopwise train prm runs/prm/model": Smaller(f"{PARTS} {EPOCHS}", HOURS),
@@ -94,6 +109,9 @@ SMALLER = {
 BUILD_ON = dict.fromkeys(
     ("conf/report.yaml", "conf/show.yaml", "flopwise status --help"), "flopwise evaluate"
 )
+
+# Pages that are run where vLLM is installed: by make test-vllm.
+ON_VLLM_PAGES = {"docs/engines.md"}
 
 Page = tuple[str, list[Block | str]]
 
@@ -143,7 +161,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.mark.timeout(900)  # a page has up to eight runs, each with processes of its own
-@pytest.mark.parametrize(("where", "parts"), pages(), ids=[where for where, _ in pages()])
+@pytest.mark.parametrize(
+    ("where", "parts"),
+    [
+        pytest.param(where, parts, id=where, marks=[pytest.mark.vllm] if where in ON_VLLM_PAGES else [])
+        for where, parts in pages()
+    ],
+)
 def test_a_page_does_what_it_says(
     where: str,
     parts: list[Block | str],
@@ -181,6 +205,12 @@ def run_command(command: str) -> None:
     elif words[0] == "make":
         # What its targets run is checked elsewhere or takes minutes: that they are there, and what they would run.
         subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, check=True, capture_output=True)
+    elif words[0] == "pip":
+        # This environment was made so: what a page installs or removes, the Makefile or the package names too.
+        known = (ROOT / "Makefile").read_text() + (ROOT / "pyproject.toml").read_text()
+        for word in words[2:]:
+            name = word.removeprefix(".[").removesuffix("]")
+            assert word.startswith("-") or word == "." or name in known, command
     elif words[0] == "jq":
         value = json.loads(Path(words[2]).read_text())
         for name in words[1].removeprefix(".").split("."):

@@ -7,9 +7,13 @@ for vLLM cannot rewind the seeded generator of a request that it has half prefil
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import os
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -101,6 +105,24 @@ def engine_args(plan: ModelPlan, *, context: int, block: int, **more: Any) -> Ma
     return args | more
 
 
+@contextmanager
+def turn(plan: ModelPlan) -> Iterator[None]:
+    """Where engines share a GPU, wait until no other of this user's starts on this machine.
+
+    vLLM measures what its model takes by how much less is free after it, and so counts what a neighbour takes meanwhile.
+    """
+    if plan.torch_device() == "cpu" or plan.gpus >= 1:
+        yield
+        return
+    with (Path(tempfile.gettempdir()) / f"flopwise-{os.getuid()}-vllm-start.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            # By hand: a process that was forked meanwhile has the file open too.
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+
 def start(plan: ModelPlan, stat_loggers: list[Callable[[Any, int], Any]] | None = None, **more: Any) -> Any:
     """Start vLLM's asynchronous engine. Raises UserError, with its own words, where it refuses the model or the machine."""
     from vllm import envs
@@ -114,7 +136,8 @@ def start(plan: ModelPlan, stat_loggers: list[Callable[[Any, int], Any]] | None 
         raise UserError.of("device", wanted, mend)
     args = engine_args(plan, **more)
     try:
-        engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**args), stat_loggers=stat_loggers)
+        with turn(plan):
+            engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**args), stat_loggers=stat_loggers)
     except Exception as error:
         why = str(error).strip().splitlines() or [repr(error)]
         raise UserError.of("engine", "vllm", f"vLLM cannot run {plan.path}: {why[0][:400]}") from error

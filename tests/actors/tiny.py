@@ -56,14 +56,15 @@ def save_tokenizer(folder: Path, vocabulary: Sequence[str] = VOCABULARY) -> None
     ).save_pretrained(folder)
 
 
-def save_policy(folder: Path, seed: int = 7) -> Path:
+def save_policy(folder: Path, seed: int = 7, *, heads: int = 4) -> Path:
+    """Write a policy, its 32 hidden units shared among `heads`; vLLM has kernels for no head narrower than that."""
     config = LlamaConfig(
         vocab_size=len(VOCABULARY),
         hidden_size=32,
         intermediate_size=48,
         num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        num_attention_heads=heads,
+        num_key_value_heads=max(1, heads // 2),
         max_position_embeddings=128,
         bos_token_id=0,
         eos_token_id=list(EOS_IDS),

@@ -534,6 +534,41 @@ def name_that_is_taken() -> Words:
     return evaluate("cluster.packages=[json]")
 
 
+# Engines
+
+
+@case
+def no_vllm() -> Words:
+    """vLLM asked for and not installed"""
+    # As if it were not, where it is.
+    sys.modules["vllm"] = None  # type: ignore[assignment]
+    return evaluate("policy.engine=vllm")
+
+
+@case
+def misspelt_engine() -> Words:
+    """an engine that there is not"""
+    return evaluate("policy.engine=vlm")
+
+
+@case
+def unseeded_local() -> Words:
+    """draws without seeds on the local engine"""
+    return evaluate("policy.reproducible=false")
+
+
+@case
+def parallel_without_gpus() -> Words:
+    """one model over more GPUs than its replica has"""
+    return evaluate("cluster.policy.tensor_parallel=2")
+
+
+@case
+def share_of_memory() -> Words:
+    """a share of memory that is none"""
+    return evaluate("cluster.policy.memory=1.5")
+
+
 # Machine and run folder
 
 
@@ -658,8 +693,11 @@ def here(models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPa
     # A user's package is found beside it, and stays imported.
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    before = set(sys.modules)
     yield tmp_path
-    sys.modules.pop("mine", None)
+    for name in ("mine", "vllm"):
+        if name in sys.modules and name not in before:
+            del sys.modules[name]
     for lock in HELD:
         lock.release()
     HELD.clear()

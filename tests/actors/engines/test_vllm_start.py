@@ -1,0 +1,65 @@
+"""What vLLM is told, on processors and on GPUs that need not be there, and who waits for whom to start."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from actors.engines import vllm_start
+from actors.engines.loading import ModelPlan
+from actors.engines.vllm_start import engine_args, smallest_block, turn
+
+CPU = ModelPlan(Path("model"), device="cpu", engine="vllm", max_sequences=64)
+
+
+def gpu(gpus: float, memory: float | None = None, tensor_parallel: int = 1) -> ModelPlan:
+    return ModelPlan(
+        Path("model"), device="cuda", gpus=gpus, memory=memory, tensor_parallel=tensor_parallel, engine="vllm"
+    )
+
+
+@pytest.mark.parametrize("context", [256, 32_768])
+def test_on_a_processor_no_prefill_is_cut_in_two(context: int) -> None:
+    args = engine_args(CPU, context=context, block=smallest_block(CPU))
+    assert args["enable_chunked_prefill"] is False
+    assert args["max_num_batched_tokens"] >= max(context, vllm_start.BATCH_TOKENS)
+    assert (args["max_num_seqs"], args["block_size"]) == (64, 32)
+    assert "gpu_memory_utilization" not in args
+
+
+@pytest.mark.parametrize(
+    ("plan", "share"),
+    [
+        (gpu(1), 0.9),
+        (gpu(0.5), 0.45),
+        (gpu(0.25), 0.225),
+        (gpu(0.25, memory=0.4), 0.4),
+        (gpu(2, tensor_parallel=2), 0.9),
+    ],
+)
+def test_on_a_gpu_a_replica_takes_nine_tenths_of_its_part(plan: ModelPlan, share: float) -> None:
+    args = engine_args(plan, context=4096, block=smallest_block(plan))
+    assert args["gpu_memory_utilization"] == pytest.approx(share)
+    assert args["tensor_parallel_size"] == plan.tensor_parallel
+    assert "enable_chunked_prefill" not in args
+
+
+@pytest.mark.parametrize(("plan", "waits"), [(gpu(0.5), True), (gpu(1), False), (CPU, False)])
+def test_engines_that_share_a_gpu_start_one_after_another(
+    plan: ModelPlan, waits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    started = threading.Event()
+
+    def start() -> None:
+        with turn(plan):
+            started.set()
+
+    other = threading.Thread(target=start)
+    with turn(plan):
+        other.start()
+        assert started.wait(0.3 if waits else 10) is not waits
+    other.join(10)
+    assert started.is_set()

@@ -129,6 +129,12 @@ def _new_length(solution: tuple[int, ...], ends: tuple[int, ...], scored: set[tu
     return ends[-1]
 
 
+def _pass(cost: CostModel, tokens: int, solution: int, computed: int) -> int:
+    """Exact FLOPs of one pass over the last `computed` of a text's tokens, the last `solution` of which are scored."""
+    computed = min(computed, tokens)
+    return cost.exact(tokens - computed, computed, min(computed, solution))
+
+
 async def once(book: dict[K, asyncio.Future[V]], key: K, make: Callable[[], Coroutine[None, None, V]]) -> V:
     """Await what `make` gives, made by the first who asks for `key`; one that failed may be asked for again."""
     future = book.get(key)
@@ -296,6 +302,7 @@ class TaskVerifier:
         request = ScoreRequest(ids, start, tuple(start + end for end in ends))
         while True:
             await bench.purse.reserve(worst)
+            held = worst
             took, kind = worst, _FAILED
             try:
                 scores = await bench.scorer.score(request)
@@ -304,12 +311,16 @@ class TaskVerifier:
                 spent = Cost(
                     verifier_tokens=new,
                     paper=cost.paper(new),
-                    exact=cost.exact(
-                        len(ids) - scores.computed, scores.computed, min(scores.computed, len(solution))
-                    ),
+                    exact=_pass(cost, len(ids), len(solution), scores.computed)
+                    + _pass(cost, len(ids), len(solution), scores.again),
                 )
                 self._meter.spent += spent
-                took, kind = bench.price(spent), _KEPT
+                # A second pass is rare, and not set aside for: it takes what the purse has free, which is there at once.
+                # Where that does not suffice, the rest stands in the outcome's own count alone.
+                beyond = min(max(0, bench.price(spent) - worst), bench.purse.free)
+                await bench.purse.reserve(beyond)
+                held += beyond
+                took, kind = min(bench.price(spent), held), _KEPT
                 for end, key, value in zip(ends, keys, scores.values, strict=True):
                     if solution[:end] not in bench.scored:
                         bench.score_rows.append(score_row(key, bench.prompt.id, value))
@@ -319,7 +330,7 @@ class TaskVerifier:
                 # It may have been computed to the end before it was lost: paid in full, and asked again.
                 kind = _LOST
             finally:
-                bench.purse.settle(worst, took, "verifier", kind)
+                bench.purse.settle(held, took, "verifier", kind)
 
 
 @dataclass(frozen=True, slots=True)

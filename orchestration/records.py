@@ -21,6 +21,7 @@ from actors.engines.identity import model_hash, tokenizer_hash
 from actors.run_log import read_books
 from actors.schema import RUN_FORMAT
 from actors.work import Progress
+from orchestration.engines import engine_identity
 from orchestration.prepare import Prepared
 from orchestration.problems import Generated
 from orchestration.report.pairs import check_pairs
@@ -31,19 +32,25 @@ from orchestration.settings import flatten, role
 
 def identify(prepared: Prepared) -> Identity:
     """Hash the models' files: seconds for large ones."""
-    settings = prepared.settings
+    settings, cluster = prepared.settings, prepared.settings.cluster
     verifier, engine = "", ""
     if prepared.target is not None:
         verifier, engine = prepared.target.identity(), "own"
     elif prepared.verifier is not None:
-        verifier, engine = model_hash(prepared.verifier), prepared.verifier_engine
+        verifier = model_hash(prepared.verifier)
+        engine = engine_identity(
+            prepared.verifier_engine, gpus=cluster.verifier.gpus, device=cluster.verifier.device
+        )
+    policy_engine = engine_identity(
+        prepared.policy_engine, gpus=cluster.policy.gpus, device=cluster.policy.device
+    )
     return Identity(
         policy=model_hash(prepared.policy),
         tokenizer=tokenizer_hash(prepared.policy),
         dtype=settings.policy.dtype,
         verifier=verifier,
         verifier_dtype=settings.verifier.dtype if verifier else "",
-        engine=prepared.policy_engine + ("" if settings.policy.reproducible else ", not reproducible"),
+        engine=policy_engine + ("" if settings.policy.reproducible else ", not reproducible"),
         verifier_engine=engine,
         grader=prepared.grader.version,
         prompt=json.dumps(asdict(settings.policy.prompt), ensure_ascii=False, sort_keys=True),

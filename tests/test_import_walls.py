@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
@@ -11,3 +12,12 @@ ROOT = Path(__file__).parents[1]
 
 def test_every_import_respects_the_walls() -> None:
     assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True) == EXIT_STATUS_SUCCESS
+
+
+def test_who_may_know_ray_is_named_and_nobody_is_forgotten() -> None:
+    may = {"driving", "links", "placement", "shells"}
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    [ray] = [one for one in contracts if one["name"] == "Only placement, its driver and the links know Ray"]
+    found = (ROOT / "actors").iterdir()
+    modules = {path.stem for path in found if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert set(ray["source_modules"]) == {f"actors.{name}" for name in modules - may - {"__init__"}}

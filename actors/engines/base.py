@@ -92,10 +92,15 @@ class ScoreRequest:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """One value in [0, 1] a step, in order. `computed` counts the tokens this request made the engine compute."""
+    """One value in [0, 1] a step, in order.
+
+    `computed` counts the tokens of the request that it made the engine compute, at most all of them; `again` those computed a
+    second time, where the first pass did not suffice.
+    """
 
     values: tuple[float, ...]
     computed: int
+    again: int = 0
 
 
 @dataclass(frozen=True, slots=True)

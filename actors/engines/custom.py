@@ -122,7 +122,7 @@ class CustomVerifier:
             self._running -= 1
             if not self._running:
                 self._busy += time.perf_counter() - self._since
-        self._computed += scores.computed
+        self._computed += scores.computed + scores.again
         return scores
 
     def counters(self) -> EngineCounters:
@@ -151,7 +151,10 @@ def checked(name: str, request: ScoreRequest, scores: object) -> Scores:
     computed = int(scores.computed)
     if not 0 <= computed <= len(request.token_ids):
         raise ValueError(f"{name} says that it computed {computed} of {len(request.token_ids)} tokens")
-    return Scores(values, computed)
+    again = int(scores.again)
+    if again < 0:
+        raise ValueError(f"{name} says that it computed {again} tokens again")
+    return Scores(values, computed, again)
 
 
 def load_custom(target: Target, *, device: str, dtype: str, threads: int) -> VerifierEngine:

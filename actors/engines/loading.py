@@ -29,7 +29,8 @@ class ModelPlan:
     `files` are the hashes of model and tokenizer that a replica must find at the path; None: whatever is there. A verifier of
     a user's own is made by its `target`, and no engine is loaded for it.
     For vLLM alone: `tensor_parallel` GPUs hold one copy of the model, `memory` is the share of a GPU that weights and cache
-    may take (None: nine tenths of the replica's part of it), and without `seeded` draws differ from one run to the next.
+    may take (None: nine tenths of the replica's part of it), or of a CPU machine's memory that the cache alone may (None: 256
+    MiB), and without `seeded` draws differ from one run to the next.
     """
 
     path: Path

@@ -22,7 +22,7 @@ from actors.engines.loading import ModelPlan
 from actors.errors import UserError
 
 CPU_CACHE_BYTES = 256 << 20
-"""Keys and values that an engine keeps on a CPU."""
+"""Keys and values that an engine keeps on a CPU, where the plan does not say."""
 
 GPU_MEMORY = 0.9
 """Share of a GPU that a replica which has it to itself takes; with a part of a GPU, that part of this share."""
@@ -72,6 +72,11 @@ def smallest_block(plan: ModelPlan) -> int:
     return 32 if plan.torch_device() == "cpu" else 16
 
 
+def machine_memory() -> int:
+    """Bytes of memory that this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def engine_args(plan: ModelPlan, *, context: int, block: int, **more: Any) -> Mapping[str, Any]:
     """Return the keyword arguments of vLLM's AsyncEngineArgs for a plan, `more` winning over what it gives.
 
@@ -93,7 +98,7 @@ def engine_args(plan: ModelPlan, *, context: int, block: int, **more: Any) -> Ma
         args |= {
             "enforce_eager": True,
             "distributed_executor_backend": "uni",
-            "kv_cache_memory_bytes": CPU_CACHE_BYTES,
+            "kv_cache_memory_bytes": int(plan.memory * machine_memory()) if plan.memory else CPU_CACHE_BYTES,
             "enable_chunked_prefill": False,
             "max_num_batched_tokens": max(context, BATCH_TOKENS),
         }

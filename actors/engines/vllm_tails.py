@@ -25,6 +25,9 @@ TASK = "token_classify"
 WANTED = "wanted"
 """Name of a request's list of positions whose hidden state is wanted, ascending."""
 
+LOGITS = "logits"
+"""Name of a request's range of positions, first and end, where the output head is needed; without it, everywhere."""
+
 
 def architecture(name: str) -> str:
     """The name under which vLLM knows the value model of an architecture of `MODELS`."""
@@ -43,7 +46,8 @@ def register() -> None:
 class Tail:
     """Positions `start` to the last of a request; what stands before them came from the prefix cache.
 
-    `logprobs`, `entropies` [T - 1]: of tokens `start` + 1 to the last, under the distribution before each.
+    `logprobs`, `entropies` [T - 1]: of tokens `start` + 1 to the last, under the distribution before each; 0 where
+    the output head was not needed, as in `rows`.
     `rows` [K, D + 2]: at the wanted positions from `start` on: hidden state, logsumexp of the logits, entropy.
     """
 

@@ -18,7 +18,7 @@ from vllm.model_executor.models.llama import LlamaForCausalLM
 from vllm.model_executor.models.qwen2 import Qwen2ForCausalLM
 from vllm.model_executor.models.qwen3 import Qwen3ForCausalLM
 
-from actors.engines.vllm_tails import TASK, WANTED, Tail, pack, register
+from actors.engines.vllm_tails import LOGITS, TASK, WANTED, Tail, pack, register
 
 LOGIT_BYTES = 256 << 20
 """Most bytes of float32 logits at once: those of a whole pass over a large vocabulary would not fit a GPU."""
@@ -41,45 +41,55 @@ class LikelihoodPooler(Pooler):  # type: ignore[misc]
     def forward(self, hidden_states: Tensor, pooling_metadata: Any) -> list[Tensor | None]:
         hidden: list[Tensor | None] = self._all(hidden_states, pooling_metadata)
         every_id = pooling_metadata.get_prompt_token_ids_cpu()
-        done, following = [], []
+        done: list[tuple[int, int, Tensor, slice]] = []
+        following = []
         for number, rows in enumerate(hidden):
             if rows is None:
                 continue
             start = int(pooling_metadata.prompt_lens[number]) - len(rows)
             # The last position has no next token, and a profiling run brings fewer ids than positions.
             known = every_id[number][start + 1 :]
-            following.append(torch.zeros(len(rows), dtype=torch.long))
-            following[-1][: len(known)] = known
-            done.append((number, start, rows))
+            after = torch.zeros(len(rows), dtype=torch.long)
+            after[: len(known)] = known
+            # A profiling run names no range, and so measures the memory of the largest.
+            first, end = _extra(pooling_metadata, number).get(LOGITS, (start, start + len(rows)))
+            needed = slice(max(0, first - start), max(0, end - start))
+            following.append(after[needed])
+            done.append((number, start, rows, needed))
         packed: list[Tensor | None] = [None] * len(hidden)
         if not done:
             return packed
-        logprobs, entropies, sums = self._likelihood(
-            torch.cat([rows for _, _, rows in done]), torch.cat(following)
+        found = self._likelihood(
+            torch.cat([rows[needed] for _, _, rows, needed in done]), torch.cat(following)
         )
-        first = 0
-        for number, start, rows in done:
-            mine = slice(first, first + len(rows))
-            first += len(rows)
-            wanted = (pooling_metadata.pooling_params[number].extra_kwargs or {}).get(WANTED, ())
+        counts = [len(one) for one in following]
+        for (number, start, rows, needed), mine in zip(done, torch.split(found, counts, dim=1), strict=True):
+            every = found.new_zeros(3, len(rows))
+            every[:, needed] = mine
+            logprobs, entropies, sums = every
+            wanted = _extra(pooling_metadata, number).get(WANTED, ())
             at = torch.tensor([p - start for p in wanted if p >= start], dtype=torch.long, device=rows.device)
-            points = torch.cat((rows[at].float(), sums[mine][at, None], entropies[mine][at, None]), dim=-1)
-            packed[number] = pack(Tail(start, logprobs[mine][:-1], entropies[mine][:-1], points))
+            points = torch.cat((rows[at].float(), sums[at, None], entropies[at, None]), dim=-1)
+            packed[number] = pack(Tail(start, logprobs[:-1], entropies[:-1], points))
         return packed
 
-    def _likelihood(self, hidden: Tensor, following: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probability of the following token, entropy and logsumexp of the logits at each position, all [N]."""
+    def _likelihood(self, hidden: Tensor, following: Tensor) -> Tensor:
+        """Log-probability of the following token, entropy and logsumexp of the logits at each position: [3, N]."""
         following = following.to(hidden.device)
-        parts = []
+        parts = [torch.zeros((3, 0), device=hidden.device)]
         for first in range(0, len(hidden), self._chunk):
             part = slice(first, first + self._chunk)
             logits = self._logits(hidden[part]).float()
             total = logits.logsumexp(-1)
             table = logits - total[:, None]
             logprobs = table.gather(-1, following[part, None])[:, 0]
-            parts.append((logprobs, -(table.exp() * table).sum(-1), total))
-        logprobs, entropies, sums = (torch.cat(column) for column in zip(*parts, strict=True))
-        return logprobs, entropies, sums
+            parts.append(torch.stack((logprobs, -(table.exp() * table).sum(-1), total)))
+        return torch.cat(parts, dim=1)
+
+
+def _extra(pooling_metadata: Any, number: int) -> dict[str, Any]:
+    """What the verifier asks beside of a batch's request."""
+    return pooling_metadata.pooling_params[number].extra_kwargs or {}
 
 
 def as_value_model(base: Any) -> Any:

@@ -28,7 +28,7 @@ from actors.engines.loading import ModelPlan
 from actors.engines.step_points import Key, Point, Points, keys, start_of
 from actors.engines.value_head import ValueHead, likelihood_features
 from actors.engines.vllm_start import import_vllm, prepare_process, smallest_block, start
-from actors.engines.vllm_tails import MODELS, TASK, WANTED, Tail, architecture, register, unpack
+from actors.engines.vllm_tails import LOGITS, MODELS, TASK, WANTED, Tail, architecture, register, unpack
 from actors.engines.weights import weight_files
 from actors.errors import UserError
 
@@ -133,36 +133,44 @@ class VllmVerifier:
             request.token_ids[: request.step_ends[-1]], request.prompt_length, request.step_ends
         )
         every = keys(request, self._block)
-        computed = 0
+        computed = again = 0
         known = self._points.longest(every) or start_of(request)
         if known.length < len(request.token_ids):
             lengths = [length for length, _ in every if length >= known.length]
-            tail = await self._ask(request, lengths, cached=True)
+            tail = await self._ask(request, lengths, known.length, cached=True)
             computed = len(request.token_ids) - tail.start
             # Looked up anew: a request beside this one may have scored more of the same text, or memory run out.
             begin = self._points.longest(every) or start_of(request)
             if not _joins(begin, tail) or begin.length < known.length:
                 self._again += 1
-                tail = await self._ask(request, [length for length, _ in every], cached=False)
-                computed += len(request.token_ids)
+                again = len(request.token_ids)
+                lengths = [length for length, _ in every]
+                tail = await self._ask(request, lengths, request.prompt_length, cached=False)
                 begin = self._points.longest(every) or start_of(request)
             known = self._go_on(request, every, begin, tail)
         self._steps += len(known.values)
-        return Scores(known.values, computed)
+        return Scores(known.values, computed, again)
 
     async def close(self) -> None:
         self._engine.shutdown(timeout=5.0)
 
-    async def _ask(self, request: ScoreRequest, lengths: list[int], *, cached: bool) -> Tail:
-        """Have vLLM compute a request; the hidden states at these lengths come back. `cached`: read the prefix cache."""
+    async def _ask(self, request: ScoreRequest, lengths: list[int], known: int, *, cached: bool) -> Tail:
+        """Have vLLM compute a request, whose first `known` tokens need no likelihood; the hidden states at these lengths come
+        back. `cached`: read the prefix cache. Raises ValueError where vLLM refuses this request alone."""
         from vllm import PoolingParams
+        from vllm.exceptions import VLLMClientError
         from vllm.inputs.engine import tokens_input
 
+        total = len(request.token_ids)
+        # A token's likelihood stands at the position before it; what comes after the last is kept at a block's end alone.
+        needed = [known - 1, total if total % self._block == 0 else total - 1]
+        if not self._head.config.likelihood:
+            needed = [0, 0]
         params = PoolingParams(
             task=TASK,
             use_activation=False,
             skip_reading_prefix_cache=not cached,
-            extra_kwargs={WANTED: [length - 1 for length in lengths]},
+            extra_kwargs={WANTED: [length - 1 for length in lengths], LOGITS: needed},
         )
         prompt = tokens_input(list(request.token_ids))
         if not self._running:
@@ -171,6 +179,8 @@ class VllmVerifier:
         try:
             async for answer in self._engine.encode(prompt, params, f"score-{next(self._numbers)}"):
                 tail = unpack(answer.outputs.data, self._head.config.hidden_size)
+        except VLLMClientError as error:
+            raise ValueError(f"vLLM refuses to score it: {error}"[:400]) from error
         except Exception as error:
             raise EngineError(f"scoring failed: {error!r}") from error
         finally:
@@ -192,7 +202,9 @@ class VllmVerifier:
             logprobs, entropies = logprobs[skip:], entropies[skip:]
         else:
             assert begin.row is not None
-            logprob = self._output.logit(ids[begin.length], begin.row[:-2]) - begin.row[-2]
+            logprob = torch.zeros(())
+            if self._head.config.likelihood:
+                logprob = self._output.logit(ids[begin.length], begin.row[:-2]) - begin.row[-2]
             logprobs = torch.cat((logprob[None], logprobs))
             entropies = torch.cat((begin.row[-1:], entropies))
         logprobs = torch.cat((begin.logprobs, logprobs))

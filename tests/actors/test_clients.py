@@ -466,6 +466,39 @@ async def test_lost_calls_are_asked_again_and_paid_for_as_waste(table: Any) -> N
     assert unlucky.purse.reserved == 0
 
 
+class Twice:
+    """A scorer whose first pass did not suffice, so that it computed all again."""
+
+    def __init__(self, scorer: Any, computed: int) -> None:
+        self.scorer, self.computed = scorer, computed
+
+    async def score(self, request: ScoreRequest) -> Scores:
+        scores: Scores = await self.scorer.score(request)
+        return Scores(scores.values, self.computed, len(request.token_ids))
+
+
+@pytest.mark.parametrize("unit", ["paper", "exact"])
+@pytest.mark.parametrize("computed", [3, 10])
+@pytest.mark.parametrize("left", [0, 5, PLENTY])
+async def test_what_was_computed_twice_is_charged_twice_as_far_as_the_purse_goes(
+    table: Any, unit: Unit, computed: int, left: int
+) -> None:
+    solution = (40, 41, 13, 42, 1)
+    one = table(unit=unit)
+    cost, length = one.verifier_cost, len(PROMPT.token_ids) + len(solution)
+    assert length == 10
+    whole = cost.exact(0, length, len(solution))
+    first = cost.exact(length - computed, computed, min(computed, len(solution)))
+    worst = whole if unit == "exact" else cost.paper(len(solution))
+    one.purse.granted = worst + left
+    one.bench.scorer = Twice(one.bench.scorer, computed)
+    await one.models().verifier.score(solution)
+    assert one.meters[0].spent.exact == first + whole
+    assert one.meters[0].spent.paper == cost.paper(len(solution))
+    price = first + whole if unit == "exact" else worst
+    assert (one.purse.reserved, one.purse.spent) == (0, min(price, worst + left))
+
+
 async def test_what_is_aborted_is_charged_what_it_had_drawn_and_what_never_began_nothing(table: Any) -> None:
     """Many requests on few slots: most have not begun when they are stopped."""
     one = table()

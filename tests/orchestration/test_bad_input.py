@@ -417,6 +417,13 @@ MINE = """
 class Shortest:
     def __init__(self, n): ...
 
+class Named:
+    text, uses_verifier, sequences = "named", False, 1
+
+    def __init__(self, n): ...
+
+    async def solve(self, prompt, models): ...
+
 class Sums:
     def __init__(self, wrong=0.1): ...
 
@@ -458,6 +465,12 @@ def no_such_parameter() -> Words:
 def no_strategy() -> Words:
     """a class that is no strategy"""
     return mine("strategies=[{_target_: mine.Sums}]")
+
+
+@case
+def one_text_for_two() -> Words:
+    """two strategies of one text"""
+    return mine("strategies=[mine.Named(n=2),mine.Named(n=3)]")
 
 
 @case
@@ -570,6 +583,12 @@ def share_of_memory() -> Words:
 
 
 # Machine and run folder
+
+
+@case
+def memory_on_the_local_engine() -> Words:
+    """a setting of vLLM for a model on the local engine"""
+    return evaluate("strategies=[greedy]", "cluster.policy.memory=0.5")
 
 
 @case

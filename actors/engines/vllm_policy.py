@@ -39,6 +39,7 @@ class Tally:
     def __init__(self) -> None:
         self.tokens_out = self.tokens_computed = self.flops = self.preempted = 0
         self._told = self._pace = 0.0
+        self._held = 0
         self.admission: Admission | None = None
 
     def record(
@@ -49,7 +50,10 @@ class Tally:
         engine_idx: int = 0,
     ) -> None:
         now = time.perf_counter()
-        self._pace, self._told = now - self._told if self._told else 0.0, now
+        if self._held:
+            # A mean of some steps: several may be told at once, after one that took long to be heard.
+            self._pace += (now - self._told - self._pace) / (8 if self._pace else 1)
+        self._told = now
         preempted = 0
         if iteration_stats is not None:
             drawn = iteration_stats.num_generation_tokens
@@ -60,9 +64,9 @@ class Tally:
         if scheduler_stats is not None:
             if scheduler_stats.perf_stats is not None:
                 self.flops += scheduler_stats.perf_stats.num_flops_per_gpu
+            self._held = scheduler_stats.num_running_reqs + scheduler_stats.num_waiting_reqs
             if self.admission is not None:
-                held = scheduler_stats.num_running_reqs + scheduler_stats.num_waiting_reqs
-                self.admission.observe(scheduler_stats.kv_cache_usage, held, preempted)
+                self.admission.observe(scheduler_stats.kv_cache_usage, self._held, preempted)
 
     def ahead(self) -> int:
         """Steps that the engine may have made since it last told of one: it waits for nobody."""

@@ -177,7 +177,7 @@ async def test_a_cancelled_request_tells_what_it_drew(engine: PolicyEngine) -> N
         await long
     drawn = engine.counters().tokens_out - before
     assert 10 <= aborted.value.drawn < len(whole.token_ids)
-    assert drawn <= aborted.value.drawn <= drawn + 5
+    assert drawn <= aborted.value.drawn <= drawn + 40
     assert aborted.value.prefilled <= 2
     short = await asyncio.wait_for(engine.generate(GenerateRequest((7,), 2, seed=0)), 10)
     assert len(short.token_ids) <= 2

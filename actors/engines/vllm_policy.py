@@ -33,6 +33,10 @@ STEPS_AHEAD = 4
 """Steps that the engine may be ahead of what it tells at that moment."""
 
 
+DEATH_SECONDS = 10.0
+"""How often a request that the engine has not taken looks whether it is still alive."""
+
+
 class Tally:
     """What vLLM tells after each of its steps, added up: the part of its `StatLoggerBase` that it calls."""
 
@@ -184,8 +188,7 @@ class VllmPolicy:
             )
         )
         try:
-            # A request cut off half way to the engine would run there without anybody to stop it.
-            queue = await asyncio.shield(adding)
+            queue = await self._added(adding)
             output = await queue.get()
         except asyncio.CancelledError:
             raise await self._aborted(request, adding) from None
@@ -195,6 +198,16 @@ class VllmPolicy:
             # vLLM hands whatever broke its front end to every request that waits.
             raise EngineError(f"vLLM: {error!r}") from error
         return generation(request, output, self._info.eos_ids)
+
+    async def _added(self, adding: asyncio.Future[Any]) -> Any:
+        """The answers' queue of a request, once the engine has it. Cancelling this leaves the request on its way: cut off
+        half way, it would run in the engine without anybody to stop it."""
+        while not adding.done():
+            await asyncio.wait({adding}, timeout=DEATH_SECONDS)
+            if not adding.done() and self._engine.errored:
+                # The first request asks what the engine can do, and is never told that it died.
+                raise EngineError("vLLM died before it took a request")
+        return adding.result()
 
     async def _aborted(self, request: GenerateRequest, adding: asyncio.Future[Any]) -> Aborted:
         """Stop a request, however often whoever asked for it is cancelled meanwhile."""
@@ -208,7 +221,7 @@ class VllmPolicy:
         """Stop a request in the engine and tell what it took."""
         context = len(request.token_ids) - 1
         try:
-            queue = await adding
+            queue = await self._added(adding)
             await self._engine.abort(queue.request_id, internal=True)
             # vLLM answers an abort with what the request had so far.
             output = queue.get_nowait()

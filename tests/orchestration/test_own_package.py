@@ -218,6 +218,8 @@ def test_an_installed_package_gives_the_same_and_needs_no_setting(sent: Run, don
 def test_packages_that_a_running_ray_lacks_are_refused(package: Path, tmp_path: Path) -> None:
     known = tmp_path / "known.py"
     known.touch()
+    # Another test of this process may have left its own up.
+    ray.shutdown()
     start_ray(cpus=2, packages=(known,))
     try:
         # What went with it may be asked for again.

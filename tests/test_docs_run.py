@@ -89,7 +89,8 @@ SMALLER = {
     ),
     "flopwise evaluate cluster=gpu cluster.policy.replicas=2 ": Smaller(
         f"{ON_VLLM} verifier.engine=vllm dataset.count=2 cluster.policy.gpus=0 cluster.verifier.gpus=0 "
-        "cluster.verifier.device=cpu cluster.policy.memory=null cluster.verifier.memory=null",
+        "cluster.verifier.device=cpu cluster.policy.memory=null cluster.verifier.memory=null "
+        "cluster.policy.replicas=1",
         NO_GPU,
     ),
     "flopwise train policy runs/policy": Smaller(POLICY, MINUTES),

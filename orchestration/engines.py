@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import importlib.util
 from importlib.metadata import PackageNotFoundError, version
-from typing import Literal
 
+from actors.engines.base import EngineName
 from actors.errors import UserError
-
-EngineName = Literal["local", "vllm"]
 
 ENGINES = ("auto", "local", "vllm")
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from actors.engines.base import EngineName
+from actors.engines.custom import Target
 from actors.engines.identity import tokenizer_hash
 from actors.run_log import FolderLock, read_books, read_done, read_holds, segments
 from actors.run_writer import RunWriter
 from actors.work import UNPAID, Progress, Prompt, Strategy, Task
 from orchestration.allocation import FirstCome
-from orchestration.engines import EngineName
 from orchestration.fitness import Contexts
 from orchestration.flops import generation_flops
 from orchestration.gauge import Pass, Totals
@@ -359,14 +360,14 @@ def _verifier_plan(prepared: Prepared, identity: Identity) -> ModelPlan | None:
     # One of the user's own reads the policy's tokens, and may load nothing else.
     path = prepared.verifier or (target and target.path) or prepared.policy
     tokenizer = path if target is None else prepared.policy
-    plan = _model_plan(
+    return _model_plan(
         path,
         prepared.settings.verifier.dtype,
         prepared.settings.cluster.verifier,
         (identity.verifier, tokenizer_hash(tokenizer)),
         prepared.verifier_engine,
+        target=target,
     )
-    return replace(plan, target=target)
 
 
 def _model_plan(
@@ -377,6 +378,7 @@ def _model_plan(
     engine: EngineName,
     *,
     seeded: bool = True,
+    target: Target | None = None,
 ) -> ModelPlan:
     from actors.engines.loading import ModelPlan
 
@@ -394,4 +396,5 @@ def _model_plan(
         tensor_parallel=replica.tensor_parallel,
         memory=replica.memory,
         seeded=seeded,
+        target=target,
     )

@@ -28,6 +28,15 @@ class ModelFolder:
     tokenizer: Any
 
 
+def existing(field: str, given: str) -> Path:
+    """The file or folder that a setting names. Raises UserError, with the nearest that is there, where there is none."""
+    path = Path(given).expanduser()
+    if not path.exists():
+        siblings = [str(one) for one in path.parent.glob("*")]
+        raise UserError.of(field, given, f"there is no such file or folder{nearest(given, siblings)}")
+    return path.resolve()
+
+
 def model_folder(path: str, kind: str) -> Path:
     """The folder of a model; "bundled" is the one that comes with flopwise. UserError where there is none."""
     if path == "bundled":

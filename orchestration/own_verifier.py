@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors.engines.custom import Target
-from actors.errors import UserError, nearest
+from actors.errors import UserError
 from orchestration.flops import ModelCost
+from orchestration.model_folders import existing
 from orchestration.settings import VerifierSettings
 
 
@@ -28,13 +29,7 @@ class OwnVerifier:
 def read_own(settings: VerifierSettings, policy: Path) -> OwnVerifier:
     """Check a target's settings; `policy` is the folder of the model whose tokens it scores. Raises UserError."""
     assert settings._target_ is not None
-    path = None
-    if settings.path is not None:
-        path = Path(settings.path).expanduser().resolve()
-        if not path.exists():
-            siblings = [str(one) for one in Path(settings.path).expanduser().parent.glob("*")]
-            mend = f"there is no such file or folder{nearest(settings.path, siblings)}"
-            raise UserError.of("verifier.path", settings.path, mend)
+    path = None if settings.path is None else existing("verifier.path", settings.path)
     target = Target(
         settings._target_,
         _canonical(settings),

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from actors.errors import UserError, nearest
+from actors.errors import UserError
+from orchestration.model_folders import existing
 
 _FIELD = "cluster.packages"
 
@@ -36,10 +37,7 @@ def importable(packages: Sequence[str]) -> tuple[Path, ...]:
 
 
 def _found(package: str) -> Path:
-    path = Path(package).expanduser().resolve()
-    if not path.exists():
-        siblings = [str(one) for one in Path(package).expanduser().parent.glob("*")]
-        raise UserError.of(_FIELD, package, f"there is no such file or folder{nearest(package, siblings)}")
+    path = existing(_FIELD, package)
     if path.is_dir() and not any(path.rglob("*.py")):
         raise UserError.of(
             _FIELD, package, "there is no .py file in this folder: name the folder of a package"

@@ -14,10 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from actors.engines.base import EngineName
 from actors.engines.custom import Target
 from actors.errors import UserError
 from actors.work import Strategy
-from orchestration.engines import EngineName, choose_engine
+from orchestration.engines import choose_engine
 from orchestration.fitness import Contexts, check_contexts
 from orchestration.flops import ModelCost, Unit, flops_of_generations, flops_of_tokens, generation_flops
 from orchestration.model_folders import read_model

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 Finish = Literal["eos", "stop", "length"]
+EngineName = Literal["local", "vllm"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ import hashlib
 import inspect
 import json
 import socket
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from actors.engines.base import EngineCounters, EngineInfo, ScoreRequest, Scores, VerifierEngine
+from actors.engines.busy import Busy
 from actors.engines.identity import files_hash, tokenizer_hash
 from actors.errors import UserError
 from actors.targets import check_arguments, imported, parameters
@@ -105,23 +105,16 @@ class CustomVerifier:
 
     def __init__(self, scorer: Scorer, info: EngineInfo) -> None:
         self._scorer, self._info = scorer, info
-        self._computed = self._running = 0
-        self._busy = self._since = 0.0
+        self._computed = 0
+        self._busy = Busy()
 
     @property
     def info(self) -> EngineInfo:
         return self._info
 
     async def score(self, request: ScoreRequest) -> Scores:
-        if not self._running:
-            self._since = time.perf_counter()
-        self._running += 1
-        try:
+        with self._busy:
             scores = checked(self._info.model, request, await self._scorer.score(request))
-        finally:
-            self._running -= 1
-            if not self._running:
-                self._busy += time.perf_counter() - self._since
         self._computed += scores.computed + scores.again
         return scores
 
@@ -131,7 +124,7 @@ class CustomVerifier:
         if own is not None:
             counters: EngineCounters = own()
             return counters
-        return EngineCounters(0, self._computed, self._busy, self._running)
+        return EngineCounters(0, self._computed, self._busy.seconds, self._busy.running)
 
     async def close(self) -> None:
         own = getattr(self._scorer, "close", None)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from actors.engines.kv import SlotCache
+from actors.engines.model_config import read_config
 from actors.engines.weights import weight_files
 from actors.errors import UserError
 
@@ -54,11 +55,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
 def load_decoder(folder: Path, *, dtype: torch.dtype, device: torch.device) -> tuple[Decoder, Any]:
     """Load a causal language model from a folder as transformers saves it; return it and its config."""
-    from transformers import AutoConfig
-
-    if not (folder / "config.json").is_file():
-        raise UserError.of("model", str(folder), "no config.json there: name a folder saved by transformers")
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    config = read_config(folder)
     windows = set(getattr(config, "layer_types", None) or ["full_attention"])
     if config.model_type in LLAMA_LIKE and windows == {"full_attention"}:
         return LlamaDecoder(config, read_weights(folder), dtype=dtype, device=device), config

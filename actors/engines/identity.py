@@ -16,13 +16,17 @@ TOKENIZER_FILES = (
 )
 
 
+def _read_into(digest: hashlib.blake2b, file: Path) -> None:
+    with file.open("rb") as handle:
+        while block := handle.read(1 << 22):
+            digest.update(block)
+
+
 def _digest(files: list[Path]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for file in files:
         digest.update(file.name.encode())
-        with file.open("rb") as handle:
-            while block := handle.read(1 << 22):
-                digest.update(block)
+        _read_into(digest, file)
     return digest.hexdigest()
 
 
@@ -47,7 +51,5 @@ def files_hash(path: Path) -> str:
         if any(part.startswith(".") or part == "__pycache__" for part in parts):
             continue
         digest.update(f"{'/'.join(parts)}\0{file.stat().st_size}\0".encode())
-        with file.open("rb") as handle:
-            while block := handle.read(1 << 22):
-                digest.update(block)
+        _read_into(digest, file)
     return digest.hexdigest()

@@ -9,17 +9,14 @@ import importlib.util
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 
-from actors.engines.base import EngineInfo, PolicyEngine, VerifierEngine
+from actors.engines.base import EngineInfo, EngineName, PolicyEngine, VerifierEngine
 from actors.engines.custom import Target, load_custom
 from actors.engines.local import LocalEngine
 from actors.engines.scoring import ScoringEngine
 from actors.errors import UserError
-
-EngineName = Literal["local", "vllm"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,8 @@ from actors.engines.base import (
     Generation,
 )
 from actors.engines.decoder import Decoder, load_decoder
-from actors.engines.identity import model_hash, tokenizer_hash
 from actors.engines.kv import PrefixCache
+from actors.engines.model_config import engine_info, eos_ids
 from actors.engines.sampling import draw, uniforms
 
 PREFILL_TOKENS = 4096
@@ -100,17 +100,13 @@ class LocalEngine:
         """Load a model folder (config.json, safetensors). Raises UserError where it cannot be read."""
         where = torch.device(device)
         decoder, config = load_decoder(folder, dtype=dtype, device=where)
-        eos = config.eos_token_id
-        eos_ids = tuple(eos) if isinstance(eos, list | tuple) else (() if eos is None else (int(eos),))
-        info = EngineInfo(
-            model=str(folder),
-            model_hash=model_hash(folder),
-            tokenizer_hash=tokenizer_hash(folder),
+        info = engine_info(
+            folder,
+            config,
             engine="local",
             dtype=str(dtype).removeprefix("torch."),
             context=decoder.context,
-            vocabulary=int(config.vocab_size),
-            eos_ids=eos_ids,
+            ends=eos_ids(config),
         )
         return cls(decoder, info, device=where, max_sequences=max_sequences, prefix_bytes=prefix_bytes)
 

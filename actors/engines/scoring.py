@@ -18,15 +18,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from actors.engines.base import (
-    EngineCounters,
-    EngineError,
-    EngineInfo,
-    ScoreRequest,
-    Scores,
-)
+from actors.engines.base import EngineCounters, EngineError, EngineInfo, ScoreRequest, Scores
 from actors.engines.decoder import Decoder, load_decoder
-from actors.engines.identity import model_hash, tokenizer_hash
+from actors.engines.model_config import engine_info
 from actors.engines.value_head import STATE, ValueHead, likelihood_features
 
 BATCH_TOKENS = 4096
@@ -138,16 +132,8 @@ class ScoringEngine:
         where = torch.device(device)
         head = ValueHead.load(folder).to(where)
         decoder, config = load_decoder(folder, dtype=dtype, device=where)
-        info = EngineInfo(
-            model=str(folder),
-            model_hash=model_hash(folder),
-            tokenizer_hash=tokenizer_hash(folder),
-            engine="local",
-            dtype=str(dtype).removeprefix("torch."),
-            context=decoder.context,
-            vocabulary=int(config.vocab_size),
-            eos_ids=(),
-        )
+        kind = str(dtype).removeprefix("torch.")
+        info = engine_info(folder, config, engine="local", dtype=kind, context=decoder.context)
         return cls(decoder, head, info, device=where, max_sequences=max_sequences, prefix_bytes=prefix_bytes)
 
     @property

@@ -24,14 +24,13 @@ from actors.engines.base import (
     GenerateRequest,
     Generation,
 )
-from actors.engines.identity import model_hash, tokenizer_hash
+from actors.engines.busy import Busy
 from actors.engines.loading import ModelPlan
-from actors.engines.vllm_start import import_vllm, prepare_process, smallest_block, start
-from actors.errors import UserError
+from actors.engines.model_config import engine_info, eos_ids, read_config
+from actors.engines.vllm_start import import_vllm, prepare_process, start, stop
 
 STEPS_AHEAD = 4
 """Steps that the engine may be ahead of what it tells at that moment."""
-
 
 DEATH_SECONDS = 10.0
 """How often a request that the engine has not taken looks whether it is still alive."""
@@ -98,42 +97,26 @@ class VllmPolicy:
         tally.admission = admission
         self._gpus = int(engine.vllm_config.parallel_config.tensor_parallel_size)
         self._numbers = itertools.count()
-        self._running = 0
-        self._busy, self._since = 0.0, 0.0
+        self._busy = Busy()
 
     @classmethod
     def load(cls, plan: ModelPlan) -> VllmPolicy:
         """Start vLLM on a model folder: ten seconds and more. Raises UserError where it cannot run the model."""
-        from transformers import AutoConfig
-
-        if not (plan.path / "config.json").is_file():
-            raise UserError.of(
-                "model", str(plan.path), "no config.json there: name a folder saved by transformers"
-            )
+        config = read_config(plan.path)
         prepare_process(plan)
         import_vllm()
-        config = AutoConfig.from_pretrained(plan.path, trust_remote_code=False, local_files_only=True)
-        eos = config.eos_token_id
         context = int(config.max_position_embeddings)
         tally = Tally()
         engine = start(
             plan,
             [lambda config, index: tally],
             context=context,
-            block=smallest_block(plan),
             scheduling_policy="priority",
             enable_mfu_metrics=True,
         )
         cache = engine.vllm_config.cache_config
-        info = EngineInfo(
-            model=str(plan.path),
-            model_hash=model_hash(plan.path),
-            tokenizer_hash=tokenizer_hash(plan.path),
-            engine="vllm",
-            dtype=plan.dtype,
-            context=context,
-            vocabulary=int(config.vocab_size),
-            eos_ids=tuple(eos) if isinstance(eos, list | tuple) else (() if eos is None else (int(eos),)),
+        info = engine_info(
+            plan.path, config, engine="vllm", dtype=plan.dtype, context=context, ends=eos_ids(config)
         )
         tokens = int(cache.num_gpu_blocks) * int(cache.block_size)
         admission = Admission(tokens, context, plan.max_sequences)
@@ -153,27 +136,18 @@ class VllmPolicy:
         return self._tally.preempted
 
     def counters(self) -> EngineCounters:
-        busy = self._busy + (time.perf_counter() - self._since if self._running else 0.0)
-        tally = self._tally
+        tally, busy = self._tally, self._busy
         return EngineCounters(
-            tally.tokens_out, tally.tokens_computed, busy, self._running, tally.flops * self._gpus
+            tally.tokens_out, tally.tokens_computed, busy.seconds, busy.running, tally.flops * self._gpus
         )
 
     async def generate(self, request: GenerateRequest) -> Generation:
         request.check(self._info.context)
-        if not self._running:
-            self._since = time.perf_counter()
-        self._running += 1
-        try:
+        with self._busy:
             return await self._generate(request)
-        finally:
-            self._running -= 1
-            if not self._running:
-                self._busy += time.perf_counter() - self._since
 
     async def close(self) -> None:
-        # Its process holds nothing that outlives it, and takes seconds to leave in good order.
-        self._engine.shutdown(timeout=0.0)
+        stop(self._engine)
 
     async def _generate(self, request: GenerateRequest) -> Generation:
         from vllm.exceptions import VLLMClientError

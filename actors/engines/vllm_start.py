@@ -77,10 +77,10 @@ def machine_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def engine_args(plan: ModelPlan, *, context: int, block: int, **more: Any) -> Mapping[str, Any]:
+def engine_args(plan: ModelPlan, *, context: int, **more: Any) -> Mapping[str, Any]:
     """Return the keyword arguments of vLLM's AsyncEngineArgs for a plan, `more` winning over what it gives.
 
-    `context` is the model's longest context in tokens; `block` the tokens of one block of the prefix cache.
+    `context` is the model's longest context in tokens.
     """
     args: dict[str, Any] = {
         "model": str(plan.path),
@@ -89,7 +89,7 @@ def engine_args(plan: ModelPlan, *, context: int, block: int, **more: Any) -> Ma
         "max_model_len": context,
         "max_num_seqs": plan.max_sequences,
         "enable_prefix_caching": True,
-        "block_size": block,
+        "block_size": smallest_block(plan),
         "disable_log_stats": True,
         "enable_log_requests": False,
         "use_tqdm_on_load": False,
@@ -149,3 +149,9 @@ def start(plan: ModelPlan, stat_loggers: list[Callable[[Any, int], Any]] | None 
     # vLLM asks for its settings at every request, and its front end would look them up in the environment each time.
     envs.enable_envs_cache()
     return engine
+
+
+def stop(engine: Any) -> None:
+    """End a vLLM that `start` gave."""
+    # Its process holds nothing that outlives it, and takes seconds to leave in good order.
+    engine.shutdown(timeout=0.0)

@@ -8,7 +8,6 @@ engine up to rounding, and a step keeps its first score.
 from __future__ import annotations
 
 import itertools
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,11 +22,12 @@ from actors.engines.base import (
     ScoreRequest,
     Scores,
 )
-from actors.engines.identity import model_hash, tokenizer_hash
+from actors.engines.busy import Busy
 from actors.engines.loading import ModelPlan
+from actors.engines.model_config import engine_info, read_config
 from actors.engines.step_points import Key, Point, Points, keys, start_of
 from actors.engines.value_head import ValueHead, likelihood_features
-from actors.engines.vllm_start import import_vllm, prepare_process, smallest_block, start
+from actors.engines.vllm_start import import_vllm, prepare_process, start, stop
 from actors.engines.vllm_tails import LOGITS, MODELS, TASK, WANTED, Tail, architecture, register, unpack
 from actors.engines.weights import weight_files
 from actors.errors import UserError
@@ -68,8 +68,8 @@ class VllmVerifier:
         self._block = int(engine.vllm_config.cache_config.block_size)
         self._points = Points(point_bytes)
         self._numbers = itertools.count()
-        self._steps = self._tokens = self._running = self._again = 0
-        self._busy = self._since = 0.0
+        self._steps = self._tokens = self._again = 0
+        self._busy = Busy()
 
     @classmethod
     def load(cls, plan: ModelPlan, *, point_bytes: int = POINT_BYTES) -> VllmVerifier:
@@ -77,11 +77,9 @@ class VllmVerifier:
 
         Raises UserError where the folder cannot be read, or holds what cannot be scored on vLLM.
         """
-        from transformers import AutoConfig
-
         folder = plan.path
         head = ValueHead.load(folder)
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        config = read_config(folder)
         known = [name for name in config.architectures or () if name in MODELS]
         if not known:
             mend = f"vLLM scores {', '.join(MODELS)}, and this is {config.architectures}: set verifier.engine=local"
@@ -96,22 +94,12 @@ class VllmVerifier:
         engine = start(
             plan,
             context=context,
-            block=smallest_block(plan),
             runner="pooling",
             pooler_config=PoolerConfig(task=TASK, tok_pooling_type="ALL"),
             hf_overrides={"architectures": [architecture(known[0])]},
             worker_extension_cls="actors.engines.vllm_value_model.WorkerExtension",
         )
-        info = EngineInfo(
-            model=str(folder),
-            model_hash=model_hash(folder),
-            tokenizer_hash=tokenizer_hash(folder),
-            engine="vllm",
-            dtype=plan.dtype,
-            context=context,
-            vocabulary=int(config.vocab_size),
-            eos_ids=(),
-        )
+        info = engine_info(folder, config, engine="vllm", dtype=plan.dtype, context=context)
         return cls(engine, head, output, info, point_bytes)
 
     @property
@@ -124,8 +112,7 @@ class VllmVerifier:
         return self._again
 
     def counters(self) -> EngineCounters:
-        now = time.perf_counter() - self._since if self._running else 0.0
-        return EngineCounters(self._steps, self._tokens, self._busy + now, self._running)
+        return EngineCounters(self._steps, self._tokens, self._busy.seconds, self._busy.running)
 
     async def score(self, request: ScoreRequest) -> Scores:
         request.check(self._info.context)
@@ -152,7 +139,7 @@ class VllmVerifier:
         return Scores(known.values, computed, again)
 
     async def close(self) -> None:
-        self._engine.shutdown(timeout=5.0)
+        stop(self._engine)
 
     async def _ask(self, request: ScoreRequest, lengths: list[int], known: int, *, cached: bool) -> Tail:
         """Have vLLM compute a request, whose first `known` tokens need no likelihood; the hidden states at these lengths come
@@ -173,20 +160,14 @@ class VllmVerifier:
             extra_kwargs={WANTED: [length - 1 for length in lengths], LOGITS: needed},
         )
         prompt = tokens_input(list(request.token_ids))
-        if not self._running:
-            self._since = time.perf_counter()
-        self._running += 1
         try:
-            async for answer in self._engine.encode(prompt, params, f"score-{next(self._numbers)}"):
-                tail = unpack(answer.outputs.data, self._head.config.hidden_size)
+            with self._busy:
+                async for answer in self._engine.encode(prompt, params, f"score-{next(self._numbers)}"):
+                    tail = unpack(answer.outputs.data, self._head.config.hidden_size)
         except VLLMClientError as error:
             raise ValueError(f"vLLM refuses to score it: {error}"[:400]) from error
         except Exception as error:
             raise EngineError(f"scoring failed: {error!r}") from error
-        finally:
-            self._running -= 1
-            if not self._running:
-                self._busy += time.perf_counter() - self._since
         self._tokens += len(request.token_ids) - tail.start
         return tail
 

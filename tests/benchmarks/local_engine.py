@@ -49,10 +49,10 @@ PROBE = 256
 """Requests on which the best batch size of the waves is found, before all are timed with it."""
 
 
-def prompts(count: int) -> list[Prompt]:
+def prompts(count: int, policy: Path = MODELS / "policy") -> list[Prompt]:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(MODELS / "policy")
+    tokenizer = AutoTokenizer.from_pretrained(policy)
     form = PromptFormat()
     problems = Generated(BENCHMARK, "test", count, 0)
     return [Prompt(p.id, tuple(form.prompt_ids(tokenizer, p.question))) for p in problems]

@@ -33,17 +33,17 @@ from actors.clients import Meter, TaskBench, TaskModels
 from actors.driving import get
 from actors.engines.base import (
     EngineCounters,
-    EngineInfo,
+    EngineName,
     GenerateRequest,
     Generation,
     ScoreRequest,
     Scores,
 )
-from actors.engines.identity import model_hash, tokenizer_hash
-from actors.engines.loading import EngineName, ModelPlan, load_verifier
+from actors.engines.loading import ModelPlan, load_verifier
+from actors.engines.model_config import engine_info, eos_ids, read_config
 from actors.engines.value_head import ValueHead
 from actors.engines.vllm_policy import generation, sampling
-from actors.engines.vllm_start import engine_args, import_vllm, prepare_process, smallest_block
+from actors.engines.vllm_start import engine_args, import_vllm, prepare_process
 from actors.ledger import Purse
 from actors.memory import keep_freed_memory
 from actors.placement import Cluster, RunPlan
@@ -53,12 +53,10 @@ from actors.work import Progress, Prompt, Solution, Strategy, Task
 from orchestration.allocation import WITHOUT_BUDGET, FirstCome
 from orchestration.flops import ModelCost
 from orchestration.problems.graders import NumberGrader
-from orchestration.problems.prompting import PromptFormat
-from orchestration.problems.reasoning_gym import BENCHMARK, Generated
 from orchestration.strategies.parse import parse
 from orchestration.training.prm import Labelled, StepBatches, step_logits
+from tests.benchmarks.local_engine import MODELS, prompts
 
-MODELS = Path(__file__).parents[2] / "models"
 SCORE_BATCHES = (1024, 4096, 16384)
 """Padded tokens of one pass of the loop's verifier, of which it takes the fastest."""
 
@@ -77,15 +75,6 @@ class Setup:
 
     def reader(self) -> ReaderPlan:
         return ReaderPlan(self.policy.path, self.delimiter, NumberGrader())
-
-
-def prompts(folder: Path, count: int) -> list[Prompt]:
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    form = PromptFormat()
-    problems = Generated(BENCHMARK, "test", count, 0)
-    return [Prompt(p.id, tuple(form.prompt_ids(tokenizer, p.question))) for p in problems]
 
 
 # In lock-step
@@ -129,23 +118,14 @@ class LockStepPolicy:
     """A policy that draws for all who ask in one `LLM.generate`."""
 
     def __init__(self, plan: ModelPlan, turns: Turns) -> None:
-        from transformers import AutoConfig
         from vllm import LLM
 
-        config = AutoConfig.from_pretrained(plan.path)
-        self.info = EngineInfo(
-            model=str(plan.path),
-            model_hash=model_hash(plan.path),
-            tokenizer_hash=tokenizer_hash(plan.path),
-            engine="vllm",
-            dtype=plan.dtype,
-            context=int(config.max_position_embeddings),
-            vocabulary=int(config.vocab_size),
-            eos_ids=(int(config.eos_token_id),)
-            if isinstance(config.eos_token_id, int)
-            else tuple(config.eos_token_id),
+        config = read_config(plan.path)
+        context = int(config.max_position_embeddings)
+        self.info = engine_info(
+            plan.path, config, engine="vllm", dtype=plan.dtype, context=context, ends=eos_ids(config)
         )
-        args = dict(engine_args(plan, context=self.info.context, block=smallest_block(plan)))
+        args = dict(engine_args(plan, context=context))
         args.pop("enable_log_requests", None)
         self._llm = LLM(**args)
         self._turns = turns
@@ -422,7 +402,7 @@ def main() -> None:
     )
     prepare_process(setup.policy)
     import_vllm()
-    items = prompts(given.policy, given.problems)
+    items = prompts(given.problems, given.policy)
     console = Console()
     table = Table(
         "what",

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from actors.engines.base import EngineName
 from actors.engines.loading import ModelPlan, load_policy
 from actors.errors import UserError
-from orchestration.engines import EngineName, choose_engine, engine_identity
+from orchestration.engines import choose_engine, engine_identity
 
 
 @pytest.fixture

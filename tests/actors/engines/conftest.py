@@ -38,17 +38,21 @@ FAMILIES: dict[str, Any] = {
 }
 
 
+def save_random(config: Any, folder: Path) -> Path:
+    """Save a model of these sizes with random weights, always the same."""
+    set_seed(7)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    for parameter in model.parameters():
+        # Random weights of the default size give nearly flat logits, on which greedy choice is a tie.
+        parameter.data.mul_(2.0) if parameter.dim() > 1 else parameter.data.add_(
+            0.1 * torch.randn_like(parameter)
+        )
+    model.save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folders = {}
-    for family, config in FAMILIES.items():
-        set_seed(7)
-        model = AutoModelForCausalLM.from_config(config(), dtype=torch.float32)
-        for parameter in model.parameters():
-            # Random weights of the default size give nearly flat logits, on which greedy choice is a tie.
-            parameter.data.mul_(2.0) if parameter.dim() > 1 else parameter.data.add_(
-                0.1 * torch.randn_like(parameter)
-            )
-        folders[family] = tmp_path_factory.mktemp(family)
-        model.save_pretrained(folders[family])
-    return folders
+    return {
+        family: save_random(config(), tmp_path_factory.mktemp(family)) for family, config in FAMILIES.items()
+    }

@@ -16,8 +16,8 @@ import pytest_asyncio
 import torch
 from transformers import AutoModelForCausalLM
 
-from actors.engines.base import Aborted, GenerateRequest, Generation, PolicyEngine
-from actors.engines.loading import EngineName, ModelPlan, load_policy
+from actors.engines.base import Aborted, EngineName, GenerateRequest, Generation, PolicyEngine
+from actors.engines.loading import ModelPlan, load_policy
 
 from .wide import FAMILIES, save_wide
 

@@ -10,7 +10,7 @@ import pytest
 
 from actors.engines import vllm_start
 from actors.engines.loading import ModelPlan
-from actors.engines.vllm_start import engine_args, smallest_block, turn
+from actors.engines.vllm_start import engine_args, turn
 
 CPU = ModelPlan(Path("model"), device="cpu", engine="vllm", max_sequences=64)
 
@@ -23,7 +23,7 @@ def gpu(gpus: float, memory: float | None = None, tensor_parallel: int = 1) -> M
 
 @pytest.mark.parametrize("context", [256, 32_768])
 def test_on_a_processor_no_prefill_is_cut_in_two(context: int) -> None:
-    args = engine_args(CPU, context=context, block=smallest_block(CPU))
+    args = engine_args(CPU, context=context)
     assert args["enable_chunked_prefill"] is False
     assert args["max_num_batched_tokens"] >= max(context, vllm_start.BATCH_TOKENS)
     assert (args["max_num_seqs"], args["block_size"]) == (64, 32)
@@ -41,7 +41,7 @@ def test_on_a_processor_no_prefill_is_cut_in_two(context: int) -> None:
     ],
 )
 def test_on_a_gpu_a_replica_takes_nine_tenths_of_its_part(plan: ModelPlan, share: float) -> None:
-    args = engine_args(plan, context=4096, block=smallest_block(plan))
+    args = engine_args(plan, context=4096)
     assert args["gpu_memory_utilization"] == pytest.approx(share)
     assert args["tensor_parallel_size"] == plan.tensor_parallel
     assert "enable_chunked_prefill" not in args
@@ -74,5 +74,5 @@ def test_on_a_processor_the_cache_takes_its_share_of_the_machine(
 ) -> None:
     assert vllm_start.machine_memory() > 1 << 28
     monkeypatch.setattr(vllm_start, "machine_memory", lambda: 64 << 30)
-    args = engine_args(replace(CPU, memory=memory), context=256, block=32)
+    args = engine_args(replace(CPU, memory=memory), context=256)
     assert args["kv_cache_memory_bytes"] == cache

@@ -5,26 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import (
-    AutoModelForCausalLM,
-    GPTNeoXConfig,
-    LlamaConfig,
-    Qwen2Config,
-    Qwen3Config,
-    set_seed,
-)
+from transformers import GPTNeoXConfig, LlamaConfig, Qwen2Config, Qwen3Config
 
-SIZES: dict[str, Any] = {
-    "vocab_size": 97,
+from .conftest import SIZES as TINY
+from .conftest import save_random
+
+SIZES: dict[str, Any] = TINY | {
     "hidden_size": 64,
     "intermediate_size": 96,
-    "num_hidden_layers": 3,
     "num_attention_heads": 2,
     "max_position_embeddings": 256,
-    "bos_token_id": 0,
-    "eos_token_id": 1,
-    "pad_token_id": 2,
 }
 FAMILIES: dict[str, Any] = {
     "llama": lambda: LlamaConfig(**SIZES, num_key_value_heads=2, tie_word_embeddings=True),
@@ -35,12 +25,4 @@ FAMILIES: dict[str, Any] = {
 
 
 def save_wide(family: str, folder: Path) -> Path:
-    set_seed(7)
-    model = AutoModelForCausalLM.from_config(FAMILIES[family](), dtype=torch.float32)
-    for parameter in model.parameters():
-        # Random weights of the default size give nearly flat logits, on which greedy choice is a tie.
-        parameter.data.mul_(2.0) if parameter.dim() > 1 else parameter.data.add_(
-            0.1 * torch.randn_like(parameter)
-        )
-    model.save_pretrained(folder)
-    return folder
+    return save_random(FAMILIES[family](), folder)

@@ -105,7 +105,13 @@ def test_at_ctrl_c_what_is_in_hand_ends_on_vllm_and_nothing_of_it_lives_on(
     """SIGINT goes to the whole group, as from a terminal: the cores are not in it, and go on until the last request."""
     folder = tmp_path / "run"
     watch, cores = start(words(folder, "greedy", "best_of_n(n=16)", count=300)), Cores()
-    watch.until(lambda: len(watch.log.committed) >= 4 or watch.command.code is not None, "outcomes", 420)
+
+    def under_way() -> bool:
+        # At every look: one look into a list of processes that changes meanwhile may miss some.
+        cores.look(watch)
+        return len(watch.log.committed) >= 4 or watch.command.code is not None
+
+    watch.until(under_way, "outcomes", 420)
     assert watch.command.code is None, watch.command.said
     assert cores.look(watch) == 2
     before = len(watch.log.committed)

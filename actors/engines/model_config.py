@@ -1,0 +1,45 @@
+"""A model folder's config, and what every engine tells of the model that it loaded from there.
+
+It reads files through transformers and knows nothing of weights or of how engines run. Invariant: two engines that load one
+folder tell the same of it, but for their own names.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from actors.engines.base import EngineInfo
+from actors.engines.identity import model_hash, tokenizer_hash
+from actors.errors import UserError
+
+
+def read_config(folder: Path) -> Any:
+    """The config of a folder as transformers saves it. Raises UserError where it has none."""
+    from transformers import AutoConfig
+
+    if not (folder / "config.json").is_file():
+        raise UserError.of("model", str(folder), "no config.json there: name a folder saved by transformers")
+    return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+
+
+def eos_ids(config: Any) -> tuple[int, ...]:
+    """The tokens that end a text: a config names one, several or none."""
+    eos = config.eos_token_id
+    return tuple(eos) if isinstance(eos, list | tuple) else (() if eos is None else (int(eos),))
+
+
+def engine_info(
+    folder: Path, config: Any, *, engine: str, dtype: str, context: int, ends: tuple[int, ...] = ()
+) -> EngineInfo:
+    """What an engine tells of a folder's model, `context` in tokens; `ends` are the end tokens, none of a verifier."""
+    return EngineInfo(
+        model=str(folder),
+        model_hash=model_hash(folder),
+        tokenizer_hash=tokenizer_hash(folder),
+        engine=engine,
+        dtype=dtype,
+        context=context,
+        vocabulary=int(config.vocab_size),
+        eos_ids=ends,
+    )

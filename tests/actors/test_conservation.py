@@ -35,7 +35,7 @@ import actors.run_writer
 import actors.scheduler
 from actors.leases import Lease
 from actors.ledger import Kind, Purpose
-from actors.messages import Record
+from actors.messages import STOPPED, Record
 from actors.run_log import live_records, parts, read_books, read_done, read_holds
 from actors.run_writer import RunWriter
 from actors.scheduler import DEADLINE
@@ -352,7 +352,8 @@ class Run(RuleBasedStateMachine):
         assert book._stuck == sum(held.stuck for held in book._held.values())
 
     def check_reasons(self) -> None:
-        assert all(reason.startswith(("Dead: ", "TimeoutError: ")) for reason in self.living.reasons)
+        known = ("Dead: ", "TimeoutError: ", *((STOPPED,) if self.living._draining else ()))
+        assert all(reason.startswith(known) for reason in self.living.reasons)
         if self.running.done():
             self.running.result()
 

@@ -69,6 +69,7 @@ class TaskBench:
     verifier_cost: CostModel | None
     unit: Unit
     max_tokens: int
+    likelihoods: bool = True
     policy_salt: str = ""
     verifier_salt: str = ""
     prior: Prior = NOTHING
@@ -222,6 +223,7 @@ class TaskPolicy:
             extend=one_step,
             # The end of a tree comes before the start of another: what it holds of the cache is free the sooner.
             priority=-len(prefix),
+            likelihoods=bench.likelihoods,
         )
         key = sample_key(bench.policy_salt, request.seed, context, most)
         if (known := bench.prior.samples.get(key)) is not None:

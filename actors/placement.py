@@ -25,7 +25,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.driving import Driver, get
-from actors.engines.loading import ModelPlan
+from actors.engines.plan import ModelPlan
 from actors.errors import UserError
 from actors.leases import Allocator
 from actors.links import LibraryLink, Placed, VerifierLink, WriterLink

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from actors.clients import Meter, Scorer, TaskBench, TaskModels, Unit
 from actors.engines.base import EngineCounters, EngineError, ScoreRequest, Scores
-from actors.engines.loading import ModelPlan, load_policy, load_verifier
+from actors.engines.plan import ModelPlan
 from actors.errors import ServiceLost
 from actors.leases import Lease
 from actors.ledger import Purse
@@ -57,6 +57,7 @@ class Bench:
     verifier_cost: CostModel | None
     unit: Unit
     max_tokens: int
+    likelihoods: bool = True
     policy_salt: str = ""
     verifier_salt: str = ""
     strategies: tuple[tuple[str, bytes], ...] = ()
@@ -78,6 +79,8 @@ class VerifierReplica:
     """A process reward model that scores for every task."""
 
     def __init__(self, plan: ModelPlan) -> None:
+        from actors.engines.loading import load_verifier
+
         keep_freed_memory()
         self._engine = load_verifier(plan)
         plan.check(self._engine.info)
@@ -123,6 +126,9 @@ class PolicyReplica:
         writer: StageClient,
         library: PriorClient | None = None,
     ) -> None:
+        # Whoever holds a handle of this actor has loaded this module: torch comes with the engine alone.
+        from actors.engines.loading import load_policy
+
         keep_freed_memory()
         # Before anything is loaded or spent: a task whose strategy is not here could not even be read.
         check_here("strategies", bench.strategies)
@@ -252,6 +258,7 @@ class PolicyReplica:
             verifier_cost=self._bench.verifier_cost,
             unit=self._bench.unit,
             max_tokens=self._bench.max_tokens,
+            likelihoods=self._bench.likelihoods,
             policy_salt=self._bench.policy_salt,
             verifier_salt=self._bench.verifier_salt,
         )

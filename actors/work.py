@@ -34,7 +34,8 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A drawn continuation: its tokens, their log-probabilities at temperature 1, and why it ended.
+    """A drawn continuation: its tokens, their log-probabilities at temperature 1 (none in a run that goes without), and why
+    it ended.
 
     "stop" means: ended with the step delimiter, so it can go on; "eos": the solution is complete; "length": cut off.
     """
@@ -108,9 +109,9 @@ class Models(Protocol):
 class Candidate:
     """One whole solution, or a branch that was dropped (`kept` false: it has no vote).
 
-    `logprobs` and `scores` have one entry per step (sum of the tokens' log-probabilities; verifier value), `scores` is
-    empty where nothing was scored. `parent` is the index of the candidate it branched from (-1: none) and `depth` the
-    number of that candidate's steps it shares.
+    `logprobs` and `scores` have one entry per step (sum of the tokens' log-probabilities; verifier value), or none at
+    all where the policy told none, or nothing was scored. `parent` is the index of the candidate it branched from (-1:
+    none) and `depth` the number of that candidate's steps it shares.
     """
 
     index: int

@@ -49,7 +49,7 @@ from orchestration.settings import ReplicaSettings
 from orchestration.status import StatusWriter, says_finished
 
 if TYPE_CHECKING:
-    from actors.engines.loading import ModelPlan
+    from actors.engines.plan import ModelPlan
     from actors.placement import RunPlan
     from actors.run_writer import Retention
 
@@ -338,6 +338,7 @@ def run_plan(prepared: Prepared, identity: Identity) -> RunPlan:
             verifier_cost=prepared.verifier_cost,
             unit=prepared.unit,
             max_tokens=settings.policy.max_tokens,
+            likelihoods=settings.policy.likelihoods,
             policy_salt=identity.policy_salt,
             verifier_salt=identity.verifier_salt,
             strategies=tuple((one.text, cloudpickle.dumps(one)) for one in prepared.strategies),
@@ -380,7 +381,7 @@ def _model_plan(
     seeded: bool = True,
     target: Target | None = None,
 ) -> ModelPlan:
-    from actors.engines.loading import ModelPlan
+    from actors.engines.plan import ModelPlan
 
     return ModelPlan(
         path=path,

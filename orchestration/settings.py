@@ -34,6 +34,8 @@ ROLES: dict[str, Role] = {
     # The hash of the model's files says what it is; its path does not.
     "policy.path": "free",
     "policy.typical_tokens": "free",
+    # The draws are the same; without them some figures of the report are missing.
+    "policy.likelihoods": "free",
     "verifier": "changes",
     "verifier.path": "free",
     "budget": "extends",
@@ -100,6 +102,7 @@ class PolicySettings:
     engine: str = "auto"
     dtype: str = "float32"
     reproducible: bool = True
+    likelihoods: bool = True
     max_tokens: int = 256
     typical_tokens: int = 70
     delimiter: str = "\n"

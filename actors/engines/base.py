@@ -33,6 +33,7 @@ class GenerateRequest:
     stop_ids: tuple[int, ...] = ()
     extend: bool = False
     priority: int = 0
+    likelihoods: bool = True
 
     def check(self, context: int) -> None:
         """Raise ValueError where a model of that context cannot take it."""
@@ -56,7 +57,8 @@ class Aborted(asyncio.CancelledError):
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """New tokens only. `logprobs` are natural logs under the model at temperature 1, one a token.
+    """New tokens only. `logprobs` are natural logs under the model at temperature 1: one a token, or none at all where the
+    request went without `likelihoods`.
 
     `prefilled` counts the context tokens that had to be computed for this request (the rest came from a cache).
     """

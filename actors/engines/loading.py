@@ -7,59 +7,15 @@ from __future__ import annotations
 
 import importlib.util
 import socket
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
-from actors.engines.base import EngineInfo, EngineName, PolicyEngine, VerifierEngine
-from actors.engines.custom import Target, load_custom
+from actors.engines.base import PolicyEngine, VerifierEngine
+from actors.engines.custom import load_custom
 from actors.engines.local import LocalEngine
+from actors.engines.plan import ModelPlan
 from actors.engines.scoring import ScoringEngine
 from actors.errors import UserError
-
-
-@dataclass(frozen=True, slots=True)
-class ModelPlan:
-    """A model and the share of a machine that each of its replicas gets.
-
-    `files` are the hashes of model and tokenizer that a replica must find at the path; None: whatever is there. A verifier of
-    a user's own is made by its `target`, and no engine is loaded for it.
-    For vLLM alone: `tensor_parallel` GPUs hold one copy of the model, `memory` is the share of a GPU that weights and cache
-    may take (None: nine tenths of the replica's part of it), or of a CPU machine's memory that the cache alone may (None: 256
-    MiB), and without `seeded` draws differ from one run to the next.
-    """
-
-    path: Path
-    replicas: int = 1
-    cpus: float = 1.0
-    gpus: float = 0.0
-    threads: int = 1
-    max_sequences: int = 256
-    device: str = "auto"
-    dtype: str = "float32"
-    files: tuple[str, str] | None = None
-    engine: EngineName = "local"
-    tensor_parallel: int = 1
-    memory: float | None = None
-    seeded: bool = True
-    target: Target | None = None
-
-    def torch_device(self) -> str:
-        if self.device != "auto":
-            return self.device
-        return "cuda" if self.gpus and torch.cuda.is_available() else "cpu"
-
-    def check(self, info: EngineInfo) -> None:
-        """Raise UserError where a machine holds other files under the model's path than the run was begun with."""
-        there = (info.model_hash, info.tokenizer_hash)
-        if self.files is not None and there != self.files:
-            host = socket.gethostname()
-            if self.target is not None:
-                mend = f"other files, or another version of it, on {host} than where the run was begun: take one everywhere"
-                raise UserError.of("verifier", self.target.text, mend)
-            mend = f"other files on {host} than where the run was begun: copy one folder to every machine"
-            raise UserError.of("model", str(self.path), mend)
 
 
 def load_policy(plan: ModelPlan) -> PolicyEngine:

@@ -301,7 +301,8 @@ class LocalEngine:
         if job.request.extend and finish == "stop":
             ids = job.request.token_ids + tuple(job.tokens[:-1])
             self._prefixes.put(ids, self._cache.store(row, len(ids)))
-        return Generation(tuple(job.tokens), tuple(job.logprobs), finish, job.prefilled)
+        logprobs = tuple(job.logprobs) if job.request.likelihoods else ()
+        return Generation(tuple(job.tokens), logprobs, finish, job.prefilled)
 
     def _release(self, row: int) -> None:
         """Free a row: the last running row takes its place, so that running rows stay together."""

@@ -25,8 +25,8 @@ from actors.engines.base import (
     Generation,
 )
 from actors.engines.busy import Busy
-from actors.engines.loading import ModelPlan
 from actors.engines.model_config import engine_info, eos_ids, read_config
+from actors.engines.plan import ModelPlan
 from actors.engines.vllm_start import import_vllm, prepare_process, start, stop
 
 STEPS_AHEAD = 4
@@ -37,7 +37,7 @@ DEATH_SECONDS = 10.0
 
 
 class Tally:
-    """What vLLM tells after each of its steps, added up: the part of its `StatLoggerBase` that it calls."""
+    """What vLLM tells after each of its steps, added up."""
 
     def __init__(self) -> None:
         self.tokens_out = self.tokens_computed = self.flops = self.preempted = 0
@@ -45,13 +45,7 @@ class Tally:
         self._held = 0
         self.admission: Admission | None = None
 
-    def record(
-        self,
-        scheduler_stats: Any,
-        iteration_stats: Any,
-        mm_cache_stats: Any = None,
-        engine_idx: int = 0,
-    ) -> None:
+    def record(self, scheduler_stats: Any, iteration_stats: Any) -> None:
         now = time.perf_counter()
         if self._held:
             # A mean of some steps: several may be told at once, after one that took long to be heard.
@@ -76,14 +70,36 @@ class Tally:
         silent = time.perf_counter() - self._told
         return STEPS_AHEAD + (math.ceil(silent / self._pace) if self._pace else 0)
 
-    def log_engine_initialized(self) -> None:
-        """Part of vLLM's protocol: there is nothing to say yet."""
+    def logger(self) -> type:
+        """A class by which vLLM tells this tally.
 
-    def log(self) -> None:
-        """Part of vLLM's protocol: what is added up is asked for, never printed."""
+        vLLM's own logger, which nothing reads here, observes histograms token by token; it is left out only where one of
+        its kind is given.
+        """
+        from vllm.v1.metrics.loggers import PrometheusStatLogger
 
-    def record_sleep_state(self, is_awake: int, level: int) -> None:
-        """Part of vLLM's protocol: this engine never sleeps."""
+        tally = self
+
+        class Logger(PrometheusStatLogger):  # type: ignore[misc]
+            def __init__(self, vllm_config: Any, engine_indexes: list[int] | None = None) -> None:
+                """Without what its parent sets up, which these methods do not touch."""
+
+            def record(
+                self,
+                scheduler_stats: Any,
+                iteration_stats: Any,
+                mm_cache_stats: Any = None,
+                engine_idx: int = 0,
+            ) -> None:
+                tally.record(scheduler_stats, iteration_stats)
+
+            def log_engine_initialized(self) -> None:
+                """There is nothing to say yet."""
+
+            def record_sleep_state(self, sleep: int = 0, level: int = 0) -> None:
+                """This engine never sleeps."""
+
+        return Logger
 
 
 class VllmPolicy:
@@ -109,7 +125,7 @@ class VllmPolicy:
         tally = Tally()
         engine = start(
             plan,
-            [lambda config, index: tally],
+            [tally.logger()],
             context=context,
             scheduling_policy="priority",
             enable_mfu_metrics=True,
@@ -220,7 +236,8 @@ def sampling(request: GenerateRequest, eos_ids: tuple[int, ...], *, seeded: bool
         # vLLM has no tokenizer here, so it knows no end token of its own.
         stop_token_ids=[*request.stop_ids, *eos_ids],
         ignore_eos=True,
-        logprobs=0,
+        # Three arrays a token, packed in the core and unpacked here.
+        logprobs=0 if request.likelihoods else None,
         flat_logprobs=True,
         detokenize=False,
         output_kind=RequestOutputKind.FINAL_ONLY,
@@ -236,8 +253,10 @@ def generation(request: GenerateRequest, output: Any, eos_ids: tuple[int, ...]) 
     tokens = tuple(one.token_ids)
     last = tokens[-1]
     finish: Finish = "eos" if last in eos_ids else "stop" if last in request.stop_ids else "length"
-    flat = one.logprobs
-    logprobs = tuple(flat.logprobs[first] for first in flat.start_indices)
+    logprobs: tuple[float, ...] = ()
+    if request.likelihoods:
+        flat = one.logprobs
+        logprobs = tuple(flat.logprobs[first] for first in flat.start_indices)
     # The last token of the context is computed with the first draw, and counted there.
     prefilled = max(0, len(request.token_ids) - 1 - (output.num_cached_tokens or 0))
     return Generation(tokens, logprobs, finish, prefilled)

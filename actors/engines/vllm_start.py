@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from actors.engines.loading import ModelPlan
+from actors.engines.plan import ModelPlan
 from actors.errors import UserError
 
 CPU_CACHE_BYTES = 256 << 20

@@ -23,8 +23,8 @@ from actors.engines.base import (
     Scores,
 )
 from actors.engines.busy import Busy
-from actors.engines.loading import ModelPlan
 from actors.engines.model_config import engine_info, read_config
+from actors.engines.plan import ModelPlan
 from actors.engines.step_points import Key, Point, Points, keys, start_of
 from actors.engines.value_head import ValueHead, likelihood_features
 from actors.engines.vllm_start import import_vllm, prepare_process, start, stop

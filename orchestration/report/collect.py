@@ -92,9 +92,9 @@ class Samples:
     """The largest sets of independent samples of a run: K of each of R pairs of a problem and a run seed.
 
     `ids` are the pairs' problems, `rows` and `columns` (R,) the places of problem and seed in `Collected.ids` and `seeds`.
-    `likelihoods` (R, K) are `selection.likelihood_weight`. `prefixes` has for each pair how many
-    of its samples begin with each distinct prefix of steps, and how many tokens that prefix's last step has;
-    None where steps were not kept.
+    `likelihoods` (R, K) are `selection.likelihood_weight`, None where the run kept none. `prefixes` has for each
+    pair how many of its samples begin with each distinct prefix of steps, and how many tokens that prefix's last step
+    has; None where steps were not kept.
     """
 
     strategy: str
@@ -106,11 +106,13 @@ class Samples:
     correct: NDArray[np.bool_]
     finished: NDArray[np.bool_]
     step_scores: list[list[tuple[float, ...]]]
-    likelihoods: Array
+    likelihoods: Array | None
     prefixes: list[list[tuple[int, int]]] | None
 
-    def sets(self, values: Array) -> list[SampleSet]:
-        """Sample sets whose votes weigh `values` (R, K)."""
+    def sets(self, values: Array | None = None) -> list[SampleSet]:
+        """Sample sets whose votes weigh `values` (R, K), or each the same."""
+        if values is None:
+            values = np.ones((len(self.ids), self.size))
         return [
             SampleSet(one, answers, right.tolist(), ended.tolist(), weights.tolist())
             for one, answers, right, ended, weights in zip(
@@ -242,10 +244,6 @@ def _samples(
     if np.any((counts != best.n) & ((counts > 0) | (most.ran & labelled[:, None]))):
         return None
     shape = (len(rows) // best.n, best.n)
-    weights = [
-        likelihood_weight(logprobs or (), ends or ())
-        for logprobs, ends in zip(rows["logprobs"].to_pylist(), rows["step_tokens"].to_pylist(), strict=True)
-    ]
     answers = rows["answer"].to_pylist()
     scores = [tuple(steps or ()) for steps in rows["scores"].to_pylist()]
     return Samples(
@@ -258,9 +256,17 @@ def _samples(
         correct=pc.fill_null(rows["correct"], False).to_numpy().astype(bool).reshape(shape),
         finished=pc.equal(rows["finish_reason"], "eos").to_numpy().astype(bool).reshape(shape),
         step_scores=[scores[i : i + best.n] for i in range(0, len(scores), best.n)],
-        likelihoods=np.array(weights).reshape(shape),
+        likelihoods=_likelihoods(rows, shape),
         prefixes=_prefixes(rows, best.n),
     )
+
+
+def _likelihoods(rows: pa.Table, shape: tuple[int, int]) -> Array | None:
+    logprobs, ends = rows["logprobs"].to_pylist(), rows["step_tokens"].to_pylist()
+    if any(bool(steps) and not sums for sums, steps in zip(logprobs, ends, strict=True)):
+        return None
+    weights = [likelihood_weight(sums or (), steps or ()) for sums, steps in zip(logprobs, ends, strict=True)]
+    return np.array(weights).reshape(shape)
 
 
 def _prefixes(rows: pa.Table, size: int) -> list[list[tuple[int, int]]] | None:

@@ -103,8 +103,8 @@ class VerifierQuality:
     questions: int
     within: float
     overall: float
-    likelihood_within: float
-    likelihood_overall: float
+    likelihood_within: float | None
+    likelihood_overall: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +319,7 @@ def _estimated(run: Collected, samples: Samples, intervals: Intervals, token_pri
             rule: Rule = "weighted" if strategy.weighted else "best"
             table = accuracy_at(samples.sets(samples.scores(strategy.aggregation)), rule, ns, seed=0)
         else:
-            table = accuracy_at(samples.sets(samples.likelihoods), "majority", ns, seed=0)
+            table = accuracy_at(samples.sets(), "majority", ns, seed=0)
         for column, n in enumerate(ns):
             name = replace(largest.name, text=largest.name.text.replace(f"n={max(known)}", f"n={n}"), n=n)
             correct = _aligned(run, samples, table[:, column])
@@ -340,7 +340,9 @@ def _aligned(run: Collected, samples: Samples, values: Array) -> Array:
 
 def _baselines(run: Collected, samples: Samples, rows: list[Row], intervals: Intervals) -> list[Row]:
     """What else the same samples could give at no cost: votes, votes by likelihood, any right one."""
-    rules: list[tuple[str, Rule]] = [(LIKELIHOOD, "weighted"), (PASS, "pass")]
+    rules: list[tuple[str, Rule]] = [(PASS, "pass")]
+    if samples.likelihoods is not None:
+        rules.insert(0, (LIKELIHOOD, "weighted"))
     if not any(row.series == "majority" for row in rows):
         rules.insert(0, ("majority", "majority"))
     ns = ladder(samples.size)
@@ -380,16 +382,16 @@ def _verifier(samples: Samples) -> VerifierQuality | None:
     questions = np.repeat(samples.rows, samples.size)
     scores, right = samples.scores().ravel(), samples.correct.ravel()
     known = ~np.isnan(scores)
-    likelihoods = samples.likelihoods.ravel()[known]
     scores, right, questions = scores[known], right[known], questions[known]
     within, count = auroc_within(scores, right, questions)
+    likelihoods = None if samples.likelihoods is None else samples.likelihoods.ravel()[known]
     return VerifierQuality(
         samples=len(scores),
         questions=count,
         within=within,
         overall=auroc(scores, right),
-        likelihood_within=auroc_within(likelihoods, right, questions)[0],
-        likelihood_overall=auroc(likelihoods, right),
+        likelihood_within=None if likelihoods is None else auroc_within(likelihoods, right, questions)[0],
+        likelihood_overall=None if likelihoods is None else auroc(likelihoods, right),
     )
 
 

@@ -118,11 +118,15 @@ def verifier_lines(measures: Measures) -> list[str]:
         return []
     if quality.questions == 0:
         return ["No question has both right and wrong samples: the verifier's AUROC cannot be told."]
+    within, overall = "", ""
+    if quality.likelihood_within is not None:
+        within = f" (policy's own likelihood: {quality.likelihood_within:.3f})"
+        overall = f" (likelihood: {quality.likelihood_overall:.3f})"
     return [
-        f"AUROC within a question: {quality.within:.3f} (policy's own likelihood: {quality.likelihood_within:.3f}), "
+        f"AUROC within a question: {quality.within:.3f}{within}, "
         f"mean over {quality.questions:,} questions with right and wrong samples.",
-        f"AUROC over all {quality.samples:,} samples: {quality.overall:.3f} "
-        f"(likelihood: {quality.likelihood_overall:.3f}); it also rewards knowing which questions are hard.",
+        f"AUROC over all {quality.samples:,} samples: {quality.overall:.3f}{overall}; "
+        "it also rewards knowing which questions are hard.",
     ]
 
 

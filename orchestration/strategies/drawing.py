@@ -73,8 +73,10 @@ async def score(verifier: VerifierClient, solution: tuple[int, ...]) -> tuple[fl
 
 def step_logprobs(logprobs: tuple[float, ...], step_ends: tuple[int, ...]) -> tuple[float, ...]:
     """Sum token log-probabilities by step; `step_ends` are exclusive offsets. Tokens behind the last step are
-    left out: a lone end token has none.
+    left out: a lone end token has none. Without those of every token there are none.
     """
+    if step_ends and len(logprobs) < step_ends[-1]:
+        return ()
     starts = (0, *step_ends)
     return tuple(math.fsum(logprobs[start:end]) for start, end in zip(starts, step_ends, strict=False))
 

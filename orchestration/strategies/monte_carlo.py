@@ -122,8 +122,10 @@ async def _rollout(models: Models, sampling: Sampling, prefix: _Prefix, number: 
     token_ids = start + continuation.token_ids
     step_ends = models.reader.step_ends(token_ids)
     # The prefix's log-probabilities are known by step alone: the step's last token stands for all of it.
-    known = dict(zip(sample.step_ends, sample.logprobs, strict=True))
-    logprobs = tuple(known.get(offset, 0.0) for offset in range(1, len(start) + 1)) + continuation.logprobs
+    logprobs = continuation.logprobs
+    if sample.logprobs:
+        known = dict(zip(sample.step_ends, sample.logprobs, strict=True))
+        logprobs = tuple(known.get(offset, 0.0) for offset in range(1, len(start) + 1)) + logprobs
     return Candidate(
         index=prefix.first + number,
         token_ids=token_ids,

@@ -103,6 +103,7 @@ class Table:
         *,
         seed: int = 0,
         slots: int = 8,
+        likelihoods: bool = True,
     ) -> None:
         plan = make_bench(policy, verifier)
         self.purse = Purse(granted)
@@ -122,6 +123,7 @@ class Table:
             verifier_cost=plan.verifier_cost,
             unit=unit,
             max_tokens=plan.max_tokens,
+            likelihoods=likelihoods,
         )
         self.meters: list[Meter] = []
 

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, decoders
 from tokenizers.models import WordLevel
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, set_seed
 
-from actors.engines.loading import ModelPlan
+from actors.engines.plan import ModelPlan
 from actors.engines.value_head import ValueHead, ValueHeadConfig
 from actors.reader import ReaderPlan
 from actors.replicas import Bench

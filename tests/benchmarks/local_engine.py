@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from actors.clients import Meter, TaskBench, TaskModels
-from actors.engines.loading import ModelPlan
 from actors.engines.local import LocalEngine
+from actors.engines.plan import ModelPlan
 from actors.engines.scoring import ScoringEngine
 from actors.engines.value_head import ValueHead
 from actors.ledger import Purse

@@ -39,8 +39,9 @@ from actors.engines.base import (
     ScoreRequest,
     Scores,
 )
-from actors.engines.loading import ModelPlan, load_verifier
+from actors.engines.loading import load_verifier
 from actors.engines.model_config import engine_info, eos_ids, read_config
+from actors.engines.plan import ModelPlan
 from actors.engines.value_head import ValueHead
 from actors.engines.vllm_policy import generation, sampling
 from actors.engines.vllm_start import engine_args, import_vllm, prepare_process

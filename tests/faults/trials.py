@@ -207,7 +207,9 @@ def _kill_driver(watch: Watch, figures: Figures) -> _Before:
     killed = time.monotonic()
     watch.command.kill()
     # A process of many threads is a zombie by name before the last of them gives its files back.
-    while (left := [title for title in living.left().values() if title not in AGENTS]) or lock_of(folder) == "held":
+    while (left := [title for title in living.left().values() if title not in AGENTS]) or lock_of(
+        folder
+    ) == "held":
         assert time.monotonic() < killed + GONE, f"{GONE:.0f} s after their driver: {left}, {lock_of(folder)}"
         time.sleep(LOOK)
     figures.noticed = time.monotonic() - killed

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from actors.engines.base import EngineName
-from actors.engines.loading import ModelPlan, load_policy
+from actors.engines.loading import load_policy
+from actors.engines.plan import ModelPlan
 from actors.errors import UserError
 from orchestration.engines import choose_engine, engine_identity
 

@@ -106,6 +106,24 @@ def test_all_tokens_that_were_paid_are_stored(fresh: Run) -> None:
     )
 
 
+def test_a_run_may_go_without_likelihoods_and_go_on_with_them(made: Made, fresh: Run) -> None:
+    """The same outcomes; a step drawn without them says so, and is not drawn again for their sake."""
+    bare = evaluate(FIRST, folder=made.folder / "bare", settings=[*made.words, "policy.likelihoods=false"])
+    assert all(not row for row in bare.candidates()["logprobs"].to_pylist())
+    assert pc.sum(pc.list_value_length(stored(bare, "samples")["logprobs"])).as_py() == 0
+    run = made.run("bare", MORE)
+    assert sum(sessions(run)) == sum(sessions(fresh))
+    order = [(name, "ascending") for name in ("problem_id", "strategy", "seed")]
+    columns = [name for name in OUTCOMES.names if name not in PAID]
+    tables = [one.outcomes().select(columns).sort_by(order) for one in (run, fresh)]
+    assert tables[0].equals(tables[1])
+    told = {
+        (row["strategy"], bool(row["logprobs"])) for row in run.candidates().to_pylist() if row["step_tokens"]
+    }
+    assert ("majority(n=4)", False) in told
+    assert ("beam(n=4,width=2)", True) in told
+
+
 def test_another_run_draws_nothing_of_what_a_run_has(made: Made, extended: Run, fresh: Run) -> None:
     run = made.run("second", MORE, reuse="extended")
     assert sessions(run) == [0]

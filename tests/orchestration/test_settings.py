@@ -60,6 +60,7 @@ FREE = {
     "keep": "answers",
     "policy.path": None,
     "policy.typical_tokens": "20",
+    "policy.likelihoods": "false",
     "verifier.path": None,
     "reuse": "[]",
     "cluster.address": "auto",

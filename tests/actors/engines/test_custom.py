@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from actors.engines import loading
-from actors.engines.base import EngineCounters, ScoreRequest, Scores
+from actors.engines.base import EngineCounters, EngineInfo, ScoreRequest, Scores
 from actors.engines.custom import CustomVerifier, Target, load_custom
 from actors.engines.identity import files_hash, tokenizer_hash
-from actors.engines.loading import ModelPlan, load_verifier
+from actors.engines.loading import load_verifier
+from actors.engines.plan import ModelPlan
 from actors.errors import UserError
 
 REQUEST = ScoreRequest(tuple(range(10)), 4, (6, 10))
@@ -122,7 +122,7 @@ async def scored(answer: object) -> Scores:
     return await engine.score(REQUEST)
 
 
-INFO = loading.EngineInfo("mine.Fixed", "", "", "custom", "float32", 0, 0, ())
+INFO = EngineInfo("mine.Fixed", "", "", "custom", "float32", 0, 0, ())
 
 
 @pytest.mark.parametrize(

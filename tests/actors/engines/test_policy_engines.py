@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from actors.engines.base import Aborted, EngineName, GenerateRequest, Generation, PolicyEngine
-from actors.engines.loading import ModelPlan, load_policy
+from actors.engines.loading import load_policy
+from actors.engines.plan import ModelPlan
 
 from .wide import FAMILIES, save_wide
 
@@ -145,6 +147,17 @@ async def test_a_continued_prefix_is_not_prefilled_again(engine: PolicyEngine) -
     assert all(b.prefilled < BLOCK for b in branches)
     if engine.info.engine == "local":
         assert [b.prefilled for b in branches] == [0] * 5
+
+
+async def test_without_likelihoods_the_draws_are_the_same(engine: PolicyEngine) -> None:
+    """Also beside requests that ask for them."""
+    asked = [
+        GenerateRequest(context, NEW, seed=i, likelihoods=i % 2 == 0) for i, context in enumerate(contexts(6))
+    ]
+    told = await together(engine, [replace(one, likelihoods=True) for one in asked])
+    for request, mixed, whole in zip(asked, await together(engine, asked), told, strict=True):
+        assert (mixed.token_ids, mixed.finish) == (whole.token_ids, whole.finish)
+        assert len(mixed.logprobs) == (len(mixed.token_ids) if request.likelihoods else 0)
 
 
 async def test_ends_are_told_apart(engine: PolicyEngine) -> None:

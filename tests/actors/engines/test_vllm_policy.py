@@ -21,7 +21,8 @@ import pytest
 
 from actors.engines import vllm_policy, vllm_start
 from actors.engines.base import EngineError, GenerateRequest, Generation
-from actors.engines.loading import ModelPlan, load_policy
+from actors.engines.loading import load_policy
+from actors.engines.plan import ModelPlan
 from orchestration.flops import ModelCost
 from tests.processes import descendants
 

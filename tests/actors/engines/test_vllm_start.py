@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from actors.engines import vllm_start
-from actors.engines.loading import ModelPlan
+from actors.engines.plan import ModelPlan
 from actors.engines.vllm_start import engine_args, turn
 
 CPU = ModelPlan(Path("model"), device="cpu", engine="vllm", max_sequences=64)

@@ -21,8 +21,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen3Config, set_seed
 
 from actors.engines.base import EngineError, GenerateRequest, ScoreRequest, Scores
-from actors.engines.loading import ModelPlan, load_verifier
+from actors.engines.loading import load_verifier
 from actors.engines.local import LocalEngine
+from actors.engines.plan import ModelPlan
 from actors.engines.scoring import ScoringEngine
 from actors.engines.step_points import Points
 from actors.engines.value_head import ValueHead, ValueHeadConfig

@@ -17,7 +17,7 @@ from actors.schema import LEDGER
 from orchestration.report.collect import Collected, Named, collect
 from orchestration.report.figures import _by_difficulty, _over_generations, looks_of
 from orchestration.report.measure import Intervals, Measures, measure
-from orchestration.report.tables import scientific
+from orchestration.report.tables import scientific, verifier_lines
 from orchestration.report.write import Report, make_report
 from orchestration.runs import Run
 from orchestration.settings import ReportSettings
@@ -158,6 +158,35 @@ def test_tokens_behind_the_last_step_weigh_in_no_likelihood(folder: Path) -> Non
     assert samples is not None
     assert padded is not None
     assert (samples.likelihoods == padded.likelihoods).all()
+
+
+def test_a_run_without_likelihoods_lacks_what_reads_them_and_nothing_else(
+    folder: Path, measures: Measures
+) -> None:
+    """Trap: without them each vote weighs the same, and the plain vote passes for the one by likelihood."""
+    run = Run(folder)
+    table = run.candidates()
+    place = table.schema.get_field_index("logprobs")
+    # One sample that lacks them is enough: it may be from an earlier run.
+    told = table["logprobs"].to_pylist()
+    rows = enumerate(zip(table["strategy"].to_pylist(), table["step_tokens"].to_pylist(), strict=True))
+    first = next(row for row, (strategy, steps) in rows if strategy == "best_of_n(n=16)" and steps)
+    for lacking in ([[]] * len(table), [*told[:first], [], *told[first + 1 :]]):
+        column = pa.array(lacking, table.schema.field(place).type)
+        found = measure(
+            collected(run, table.set_column(place, "logprobs", column)),
+            Intervals(resamples=200),
+            ["majority(n=16) vs likelihood(n=16)"],
+        )
+        assert {row.series for row in found.baselines} == {"pass"}
+        assert [(row.strategy, row.accuracy) for row in found.rows] == [
+            (row.strategy, row.accuracy) for row in measures.rows
+        ]
+        assert found.verifier is not None
+        assert measures.verifier is not None
+        assert found.verifier == replace(measures.verifier, likelihood_within=None, likelihood_overall=None)
+        assert "likelihood" not in " ".join(verifier_lines(found))
+        assert found.notes[-1].startswith("majority(n=16) vs likelihood(n=16): cannot be told")
 
 
 def test_differences_are_paired_and_named_pairs_come_last(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Data for a process reward model: samples, their prefixes, the prefixes' rollouts."""
 
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 
@@ -81,6 +82,16 @@ async def test_log_probabilities_of_shared_steps_are_the_samples() -> None:
     solution = await MonteCarlo(samples=1, rollouts=1).solve(PROMPT, models(samples=samples))
     assert solution.candidates[0].logprobs == (-2.0, -2.0)
     assert solution.candidates[1].logprobs == (-2.0, -3.0)
+
+
+async def test_what_lacks_the_log_probabilities_of_some_tokens_has_none() -> None:
+    """Trap: sums over fewer tokens look like likelier steps."""
+    lone, both = step(2, 1, 3, 1, 0), step(4, 4, 0)
+    for first, second in ((replace(lone, logprobs=()), both), (lone, replace(both, logprobs=()))):
+        samples = {(0,): first, (0, -1, 0): second}
+        solution = await MonteCarlo(samples=1, rollouts=1).solve(PROMPT, models(samples=samples))
+        assert solution.candidates[0].logprobs == ((-2.0, -2.0) if first.logprobs else ())
+        assert solution.candidates[1].logprobs == ()
 
 
 async def test_continuation_that_only_ends_adds_no_step() -> None:

@@ -1,4 +1,4 @@
-"""How this process's memory allocator behaves.
+"""How this process's memory allocator and garbage collector behave.
 
 It knows nothing of tensors. Invariant: it changes speed and resident size only, never results.
 """
@@ -6,6 +6,7 @@ It knows nothing of tensors. Invariant: it changes speed and resident size only,
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 
 # From glibc's malloc.h.
@@ -30,3 +31,13 @@ def keep_freed_memory() -> bool:
     mallopt.restype = ctypes.c_int
     # The threshold is a C int: its largest value, not the environment variable's size_t.
     return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def spare_what_is_loaded() -> None:
+    """Have the garbage collector leave alone all that is there by now. Call it once a process has loaded its models.
+
+    With torch, transformers and vLLM there are 700,000 objects, and each full collection goes through them all: four tenths
+    of a second, every two seconds of a busy search, in which nothing is asked of the engine.
+    """
+    gc.collect()
+    gc.freeze()

@@ -29,6 +29,7 @@ from actors.engines.plan import ModelPlan
 from actors.errors import UserError
 from actors.leases import Allocator
 from actors.links import LibraryLink, Placed, VerifierLink, WriterLink
+from actors.memory import spare_what_is_loaded
 from actors.messages import ReplicaInfo
 from actors.replicas import Bench, PolicyReplica, VerifierReplica
 from actors.run_log import parts, process_name
@@ -101,6 +102,7 @@ def _building() -> Iterator[None]:
     a process which was up before leaves its own, to be tried again."""
     try:
         yield
+        spare_what_is_loaded()
     except UserError:
         raise
     except Exception:

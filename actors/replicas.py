@@ -126,12 +126,12 @@ class PolicyReplica:
         writer: StageClient,
         library: PriorClient | None = None,
     ) -> None:
-        # Whoever holds a handle of this actor has loaded this module: torch comes with the engine alone.
-        from actors.engines.loading import load_policy
-
         keep_freed_memory()
         # Before anything is loaded or spent: a task whose strategy is not here could not even be read.
         check_here("strategies", bench.strategies)
+        # Whoever holds a handle of this actor has loaded this module: torch comes with the engine alone.
+        from actors.engines.loading import load_policy
+
         self._name, self._bench, self._writer, self._library = name, bench, writer, library
         self._engine = load_policy(plan)
         plan.check(self._engine.info)

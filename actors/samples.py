@@ -102,7 +102,10 @@ class SampleLibrary:
             if table == "scores":
                 found.scores.update(zip(rows["key"].to_pylist(), rows["value"].to_pylist(), strict=True))
             else:
-                found.samples.update(_samples(rows))
+                for sampled, sample in _samples(rows):
+                    # One that a run without likelihoods drew says less.
+                    if sample.logprobs or sampled not in found.samples:
+                        found.samples[sampled] = sample
         return found
 
     def _note(self, table: str, part: Path) -> None:

@@ -1,6 +1,6 @@
 """The scheduler as an actor: the plain class's methods, made where its process is.
 
-It is apart from the replicas' module so that its process loads no torch. Invariant: a fresh process of it needs nothing but
+It is apart from `scheduler.py`, which knows nothing of Ray. Invariant: a fresh process of it needs nothing but
 its constructor's arguments and the run writer.
 """
 

@@ -15,6 +15,9 @@ from actors.errors import ServiceLost
 GATHER_SECONDS = 0.003
 """How long a request waits for others to travel with."""
 
+TOGETHER = 16
+"""Most requests that travel as one call: none is answered before its last one is scored, and the policy has nothing to do."""
+
 DEADLINE = 120.0
 """Seconds without an answer, nor a token computed, after which a call is lost and its verifier is started anew."""
 
@@ -108,9 +111,10 @@ class RemoteScorer:
     async def _send_all(self, batch: list[_Waiting]) -> None:
         suspects = [item for item in batch if self._losses.get(item[0], 0) >= SUSPECT]
         others = [item for item in batch if self._losses.get(item[0], 0) < SUSPECT]
-        for part in [others, *([one] for one in suspects)]:
-            if part:
-                await self._send(part)
+        parts = [others[first : first + TOGETHER] for first in range(0, len(others), TOGETHER)]
+        await asyncio.gather(*(self._send(part) for part in parts))
+        for one in suspects:
+            await self._send([one])
 
     async def _send(self, batch: list[_Waiting]) -> None:
         number = await self._up()

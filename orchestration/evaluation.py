@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from actors.engines.base import EngineName
 from actors.engines.custom import Target
 from actors.engines.identity import tokenizer_hash
+from actors.engines.plan import ModelPlan
 from actors.run_log import FolderLock, read_books, read_done, read_holds, segments
 from actors.run_writer import RunWriter
 from actors.work import UNPAID, Progress, Prompt, Strategy, Task
@@ -49,7 +50,6 @@ from orchestration.settings import ReplicaSettings
 from orchestration.status import StatusWriter, says_finished
 
 if TYPE_CHECKING:
-    from actors.engines.plan import ModelPlan
     from actors.placement import RunPlan
     from actors.run_writer import Retention
 
@@ -381,8 +381,6 @@ def _model_plan(
     seeded: bool = True,
     target: Target | None = None,
 ) -> ModelPlan:
-    from actors.engines.plan import ModelPlan
-
     return ModelPlan(
         path=path,
         replicas=replica.replicas,

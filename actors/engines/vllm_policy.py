@@ -96,6 +96,9 @@ class Tally:
             def log_engine_initialized(self) -> None:
                 """There is nothing to say yet."""
 
+            def record_admission_rejection(self, reason: str) -> None:
+                """Requests wait here before they are sent."""
+
             def record_sleep_state(self, sleep: int = 0, level: int = 0) -> None:
                 """This engine never sleeps."""
 

@@ -128,7 +128,7 @@ def turn(plan: ModelPlan) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_UN)
 
 
-def start(plan: ModelPlan, stat_loggers: list[Callable[[Any, int], Any]] | None = None, **more: Any) -> Any:
+def start(plan: ModelPlan, stat_loggers: list[Callable[..., Any]] | None = None, **more: Any) -> Any:
     """Start vLLM's asynchronous engine. Raises UserError, with its own words, where it refuses the model or the machine."""
     from vllm import envs
     from vllm.engine.arg_utils import AsyncEngineArgs

@@ -92,7 +92,8 @@ class Samples:
     """The largest sets of independent samples of a run: K of each of R pairs of a problem and a run seed.
 
     `ids` are the pairs' problems, `rows` and `columns` (R,) the places of problem and seed in `Collected.ids` and `seeds`.
-    `likelihoods` (R, K) are `selection.likelihood_weight`, None where the run kept none. `prefixes` has for each
+    `likelihoods` (R, K) are `selection.likelihood_weight`, None where any of the samples, `bare` in number, was drawn without
+    the likelihoods of its tokens. `prefixes` has for each
     pair how many of its samples begin with each distinct prefix of steps, and how many tokens that prefix's last step
     has; None where steps were not kept.
     """
@@ -107,6 +108,7 @@ class Samples:
     finished: NDArray[np.bool_]
     step_scores: list[list[tuple[float, ...]]]
     likelihoods: Array | None
+    bare: int
     prefixes: list[list[tuple[int, int]]] | None
 
     def sets(self, values: Array | None = None) -> list[SampleSet]:
@@ -244,6 +246,7 @@ def _samples(
     if np.any((counts != best.n) & ((counts > 0) | (most.ran & labelled[:, None]))):
         return None
     shape = (len(rows) // best.n, best.n)
+    bare = _bare(rows)
     answers = rows["answer"].to_pylist()
     scores = [tuple(steps or ()) for steps in rows["scores"].to_pylist()]
     return Samples(
@@ -256,17 +259,22 @@ def _samples(
         correct=pc.fill_null(rows["correct"], False).to_numpy().astype(bool).reshape(shape),
         finished=pc.equal(rows["finish_reason"], "eos").to_numpy().astype(bool).reshape(shape),
         step_scores=[scores[i : i + best.n] for i in range(0, len(scores), best.n)],
-        likelihoods=_likelihoods(rows, shape),
+        likelihoods=None if bare else _likelihoods(rows).reshape(shape),
+        bare=bare,
         prefixes=_prefixes(rows, best.n),
     )
 
 
-def _likelihoods(rows: pa.Table, shape: tuple[int, int]) -> Array | None:
+def _bare(rows: pa.Table) -> int:
+    """Samples that have steps and no likelihoods of them."""
     logprobs, ends = rows["logprobs"].to_pylist(), rows["step_tokens"].to_pylist()
-    if any(bool(steps) and not sums for sums, steps in zip(logprobs, ends, strict=True)):
-        return None
+    return sum(bool(steps) and not sums for sums, steps in zip(logprobs, ends, strict=True))
+
+
+def _likelihoods(rows: pa.Table) -> Array:
+    logprobs, ends = rows["logprobs"].to_pylist(), rows["step_tokens"].to_pylist()
     weights = [likelihood_weight(sums or (), steps or ()) for sums, steps in zip(logprobs, ends, strict=True)]
-    return np.array(weights).reshape(shape)
+    return np.array(weights)
 
 
 def _prefixes(rows: pa.Table, size: int) -> list[list[tuple[int, int]]] | None:

@@ -179,7 +179,7 @@ def measure(
         difficulty_axis=axis,
         notes=_notes(run, samples, labelled)
         + _unfinished_seeds(run)
-        + [f"{pair}: cannot be told without the estimates over subsets." for pair in untold],
+        + [f"{pair}: cannot be told without {_missing(pair, samples)}." for pair in untold],
     )
 
 
@@ -205,6 +205,11 @@ def _notes(run: Collected, samples: Samples | None, labelled: bool) -> list[str]
                 f"Not so {_listed(others)}: sampled otherwise, or on problems that these samples do not cover, each "
                 "shows what it answered."
             )
+        if samples.bare:
+            notes.append(
+                f"{samples.bare:,} of {len(samples.ids) * samples.size:,} samples were drawn without likelihoods "
+                "(policy.likelihoods=false): no vote is weighed by them."
+            )
         return notes
     if independent:
         return [
@@ -212,6 +217,13 @@ def _notes(run: Collected, samples: Samples | None, labelled: bool) -> list[str]
             "problem, and some are missing."
         ]
     return []
+
+
+def _missing(pair: str, samples: Samples | None) -> str:
+    """What a comparison would need."""
+    if samples and samples.bare and any(one.startswith(f"{LIKELIHOOD}(") for one in read_pair(pair)):
+        return "the likelihoods of all samples"
+    return "the estimates over subsets"
 
 
 def _unfinished_seeds(run: Collected) -> list[str]:

@@ -71,11 +71,11 @@ async def score(verifier: VerifierClient, solution: tuple[int, ...]) -> tuple[fl
     return scores
 
 
-def step_logprobs(logprobs: tuple[float, ...], step_ends: tuple[int, ...]) -> tuple[float, ...]:
-    """Sum token log-probabilities by step; `step_ends` are exclusive offsets. Tokens behind the last step are
-    left out: a lone end token has none. Without those of every token there are none.
+def step_logprobs(logprobs: tuple[float, ...], step_ends: tuple[int, ...], tokens: int) -> tuple[float, ...]:
+    """Sum the log-probabilities of a solution's `tokens` by step; `step_ends` are exclusive offsets. Tokens behind
+    the last step are left out: a lone end token has none. Without those of every token there are none.
     """
-    if step_ends and len(logprobs) < step_ends[-1]:
+    if len(logprobs) != tokens:
         return ()
     starts = (0, *step_ends)
     return tuple(math.fsum(logprobs[start:end]) for start, end in zip(starts, step_ends, strict=False))
@@ -106,7 +106,7 @@ async def whole_sample(
         index=index,
         token_ids=sample.token_ids,
         step_ends=step_ends,
-        logprobs=step_logprobs(sample.logprobs, step_ends),
+        logprobs=step_logprobs(sample.logprobs, step_ends, len(sample.token_ids)),
         scores=scores,
         finish=sample.finish,
         answer=reading.result(),

@@ -130,7 +130,7 @@ async def _rollout(models: Models, sampling: Sampling, prefix: _Prefix, number: 
         index=prefix.first + number,
         token_ids=token_ids,
         step_ends=step_ends,
-        logprobs=step_logprobs(logprobs, step_ends),
+        logprobs=step_logprobs(logprobs, step_ends, len(token_ids)),
         scores=(),
         finish=continuation.finish,
         answer=await models.reader.answer(token_ids),

@@ -82,7 +82,7 @@ async def candidates_of(
                 index=index,
                 token_ids=leaf.token_ids,
                 step_ends=step_ends,
-                logprobs=step_logprobs(leaf.logprobs, step_ends),
+                logprobs=step_logprobs(leaf.logprobs, step_ends, len(leaf.token_ids)),
                 scores=leaf.scores,
                 finish=leaf.finish,
                 answer=answer,

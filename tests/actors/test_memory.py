@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import platform
 import sys
+import weakref
 
 import pytest
 import torch
 
-from actors.memory import keep_freed_memory
+from actors.memory import keep_freed_memory, spare_what_is_loaded
 
 
 def test_glibc_accepts_it_and_memory_still_works() -> None:
@@ -20,3 +22,19 @@ def test_glibc_accepts_it_and_memory_still_works() -> None:
 def test_elsewhere_it_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert not keep_freed_memory()
+
+
+def test_what_is_loaded_is_collected_no_more_and_what_comes_later_is() -> None:
+    class Ring:
+        def __init__(self) -> None:
+            self.me = self
+
+    try:
+        spare_what_is_loaded()
+        assert gc.get_freeze_count() > 10_000
+        assert len(gc.get_objects()) < 10_000
+        gone = weakref.ref(Ring())
+        gc.collect()
+        assert gone() is None
+    finally:
+        gc.unfreeze()

@@ -137,6 +137,21 @@ def test_what_was_written_comes_back_bit_for_bit(tmp_path: Path, monkeypatch: py
     assert library.prior("p60") == nothing
 
 
+@pytest.mark.parametrize("order", [("told", "bare"), ("bare", "told")])
+def test_a_sample_without_likelihoods_gives_way_to_one_that_has_them(
+    tmp_path: Path, order: tuple[str, str]
+) -> None:
+    key = sample_key("a1", 3, (0, 5), 9)
+    told = Sample((7, 8), (-0.5, -1.0), "stop")
+    for name, sample in (("told", told), ("bare", Sample((7, 8), (), "stop"))):
+        writer = RunWriter(tmp_path / name, None)
+        writer.stage("a/4", 1, Record((outcome("a"),), [], [sample_row(key, "a", 4, (0,), 0, sample)], []))
+        writer.commit(Commit(settled=(settled("a/4"),)))
+        writer.close()
+    assert SampleLibrary([tmp_path / name for name in order]).prior("a").samples == {key: told}
+    assert SampleLibrary([tmp_path / "bare"]).prior("a").samples[key].logprobs == ()
+
+
 def test_a_row_says_where_it_was_drawn(tmp_path: Path) -> None:
     key = sample_key("a1", 3, (0, 5), 9)
     writer = RunWriter(tmp_path, None)

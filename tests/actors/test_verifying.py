@@ -9,7 +9,7 @@ import pytest
 
 from actors.engines.base import EngineCounters, ScoreRequest, Scores
 from actors.errors import ServiceLost
-from actors.verifying import CallLost, RemoteScorer, VerifierGone
+from actors.verifying import TOGETHER, CallLost, RemoteScorer, VerifierGone
 
 from .inprocess import Dead
 
@@ -78,6 +78,25 @@ async def test_requests_of_a_moment_travel_as_one_call() -> None:
     assert [answer.computed for answer in answers] == [6, 7, 8, 9, 10]
     await scorer.score(request())
     assert [len(call) for call in link.calls] == [5, 1]
+
+
+async def test_who_was_scored_does_not_wait_for_all_that_were_asked_with_it() -> None:
+    """Trap: a whole wave of steps in one call. The policy stands still until its last one is scored."""
+
+    @dataclass
+    class Slow(Link):
+        async def score(self, requests: list[ScoreRequest]) -> list[Scores | str]:
+            if self.calls:
+                self.waits = asyncio.Event()
+            return await super().score(requests)
+
+    scorer = RemoteScorer((Slow(),), 0)
+    asked = [asyncio.create_task(scorer.score(request(6 + i % 30))) for i in range(3 * TOGETHER)]
+    done, waiting = await asyncio.wait(asked, timeout=0.5)
+    assert (len(done), len(waiting)) == (TOGETHER, 2 * TOGETHER)
+    assert done == set(asked[:TOGETHER])
+    for one in waiting:
+        one.cancel()
 
 
 async def test_a_call_in_flight_does_not_hold_the_next_one_up() -> None:

@@ -1,14 +1,15 @@
-"""Search on vLLM against vLLM alone and against loops in lock-step, in one run on the same models, requests and seeds.
+"""Search on vLLM against vLLM alone and against a loop in lock-step, in one run on the same models, requests and seeds.
 
-    python -m tests.benchmarks.vllm_search [--problems 64] [--n 16] [--policy FOLDER --verifier FOLDER] [--gpus 0.5]
+    python -m tests.benchmarks.vllm_search [--problems 192] [--n 16] [--policy FOLDER --verifier FOLDER] [--gpus 0.3]
 
-Needs vLLM; runs on a CPU (one thread a model) and on a GPU. Sampling: `LLM.generate` on all requests of best-of-N at once
-against the same requests through scheduler, replica and run writer. Search: beam search and DVTS through the same, against a
-loop in lock-step as the field writes it, at its best: all problems step together, every step of every beam in one
-`LLM.generate` with its prefix cache on, then every whole prefix scored, in the best of several batch sizes, then the next
-step. The same strategies drive the loop, so it draws the same trees; of its time only what it spends inside the two models
-counts. A second loop scores new steps alone, so that what reuse of the verifier's work gains and what overlap gains are told
-apart. Figures depend on the machine; the ratios are what is claimed.
+Needs vLLM; runs on a CPU and on a GPU. Sampling: `LLM.generate` on all requests of best-of-N at once against the same
+requests through scheduler, replica and run writer. Search: beam search and DVTS through the same, against the loop of
+`lock_step.py`. A second loop scores new steps alone, so that what reuse of the verifier's work gains and what overlap gains
+are told apart. Both sides have all cores: the loop gives them to the model that works just then, the runtime has a replica
+of the policy on each, but for one where it scores as well. A loop on one thread is timed too. The loop is warm; the
+runtime's processes are fresh each time, and grow as they go. Neither side has vLLM tell likelihoods, but where a row says so
+or with --likelihoods; both have a seed for each request. All sides take turns, and ratios are those of one round: a machine's
+speed drifts. Figures depend on the machine; the ratios are what is claimed.
 """
 
 from __future__ import annotations
@@ -16,281 +17,35 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import random
+import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
 
 import pyarrow.parquet as pq
-import torch
 from rich.console import Console
 from rich.table import Table
 
-from actors.clients import Meter, TaskBench, TaskModels
 from actors.driving import get
-from actors.engines.base import (
-    EngineCounters,
-    EngineName,
-    GenerateRequest,
-    Generation,
-    ScoreRequest,
-    Scores,
-)
+from actors.engines.base import EngineName, ScoreRequest
 from actors.engines.loading import load_verifier
-from actors.engines.model_config import engine_info, eos_ids, read_config
 from actors.engines.plan import ModelPlan
-from actors.engines.value_head import ValueHead
-from actors.engines.vllm_policy import generation, sampling
-from actors.engines.vllm_start import engine_args, import_vllm, prepare_process
-from actors.ledger import Purse
+from actors.engines.vllm_start import prepare_process
 from actors.memory import keep_freed_memory
 from actors.placement import Cluster, RunPlan
-from actors.reader import ReaderPlan, TokenReader
 from actors.replicas import Bench
-from actors.work import Progress, Prompt, Solution, Strategy, Task
-from orchestration.allocation import WITHOUT_BUDGET, FirstCome
+from actors.work import Progress, Prompt, Strategy, Task
+from orchestration.allocation import FirstCome
 from orchestration.flops import ModelCost
 from orchestration.problems.graders import NumberGrader
 from orchestration.strategies.parse import parse
-from orchestration.training.prm import Labelled, StepBatches, step_logits
 from tests.benchmarks.local_engine import MODELS, prompts
+from tests.benchmarks.lock_step import LoopProcess, Result, Setup
 
-SCORE_BATCHES = (1024, 4096, 16384)
-"""Padded tokens of one pass of the loop's verifier, of which it takes the fastest."""
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What both sides run with."""
-
-    policy: ModelPlan
-    verifier: ModelPlan
-    delimiter: str
-    max_tokens: int
-
-    def reader(self) -> ReaderPlan:
-        return ReaderPlan(self.policy.path, self.delimiter, NumberGrader())
-
-
-# In lock-step
-
-
-class Turns:
-    """Requests that wait until everybody waits; then all of one kind are answered at once."""
-
-    def __init__(self) -> None:
-        self._waiting: list[tuple[Any, Any, asyncio.Future[Any]]] = []
-
-    async def ask(self, answer: Callable[[list[R]], Sequence[T]], request: R) -> T:
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append((answer, request, future))
-        return await future
-
-    async def run(self, work: Sequence[Awaitable[T]], order: Sequence[Callable[[list[Any]], Any]]) -> list[T]:
-        """Let all work go on; answer first what the first of `order` answers, as long as anybody waits for it."""
-        tasks = [asyncio.ensure_future(one) for one in work]
-        while not all(task.done() for task in tasks):
-            await self._settled()
-            for answer in order:
-                mine = [(request, future) for who, request, future in self._waiting if who == answer]
-                if mine:
-                    self._waiting = [one for one in self._waiting if one[0] != answer]
-                    answers = answer([request for request, _ in mine])
-                    for (_, future), one in zip(mine, answers, strict=True):
-                        future.set_result(one)
-                    break
-        return [task.result() for task in tasks]
-
-    async def _settled(self) -> None:
-        """Return once nobody has anything to do but wait."""
-        quiet, before = 0, -1
-        while quiet < 20:
-            await asyncio.sleep(0)
-            quiet, before = (quiet + 1 if len(self._waiting) == before else 0), len(self._waiting)
-
-
-class LockStepPolicy:
-    """A policy that draws for all who ask in one `LLM.generate`."""
-
-    def __init__(self, plan: ModelPlan, turns: Turns) -> None:
-        from vllm import LLM
-
-        config = read_config(plan.path)
-        context = int(config.max_position_embeddings)
-        self.info = engine_info(
-            plan.path, config, engine="vllm", dtype=plan.dtype, context=context, ends=eos_ids(config)
-        )
-        args = dict(engine_args(plan, context=context))
-        args.pop("enable_log_requests", None)
-        self._llm = LLM(**args)
-        self._turns = turns
-        self.slots = plan.max_sequences
-        self.likelihoods = True
-        self.seconds, self.tokens = 0.0, 0
-
-    def counters(self) -> EngineCounters:
-        return EngineCounters(self.tokens, self.tokens, self.seconds, 0)
-
-    async def generate(self, request: GenerateRequest) -> Generation:
-        return await self._turns.ask(self.draw, request)
-
-    def draw(self, requests: list[GenerateRequest]) -> list[Generation]:
-        from vllm.inputs import TokensPrompt
-        from vllm.logprobs import FlatLogprobs
-
-        contexts = [TokensPrompt(prompt_token_ids=list(request.token_ids)) for request in requests]
-        params = [sampling(request, self.info.eos_ids, seeded=self.likelihoods) for request in requests]
-        if not self.likelihoods:
-            for one in params:
-                one.logprobs = None
-        started = time.perf_counter()
-        outputs = self._llm.generate(contexts, params, use_tqdm=False)
-        self.seconds += time.perf_counter() - started
-        if not self.likelihoods:
-            for output in outputs:
-                ids = output.outputs[0].token_ids
-                output.outputs[0].logprobs = FlatLogprobs(list(range(len(ids))), logprobs=[0.0] * len(ids))
-        results = [generation(*pair, self.info.eos_ids) for pair in zip(requests, outputs, strict=True)]
-        self.tokens += sum(len(one.token_ids) for one in results)
-        return results
-
-    def forget(self) -> None:
-        """Empty the prefix cache, which another search may have filled with the same draws."""
-        self._llm.reset_prefix_cache()
-
-    async def close(self) -> None:
-        self._llm.llm_engine.engine_core.shutdown()
-
-
-class WholePrefixes:
-    """A verifier that scores every prefix from its first token, in batches of near-equal lengths, by transformers."""
-
-    def __init__(self, plan: ModelPlan, turns: Turns, batch: int, threads: int) -> None:
-        from transformers import AutoModelForCausalLM
-
-        where = torch.device(plan.torch_device())
-        dtype = getattr(torch, plan.dtype)
-        self._model: Any = AutoModelForCausalLM.from_pretrained(plan.path, dtype=dtype).eval().to(where)
-        self._model.value_head = ValueHead.load(plan.path).to(where)
-        self._where, self._turns, self.batch, self._threads = where, turns, batch, threads
-        self.seconds, self.computed = 0.0, 0
-
-    async def score(self, request: ScoreRequest) -> Scores:
-        return await self._turns.ask(self.rate, request)
-
-    @torch.inference_mode()
-    def rate(self, requests: list[ScoreRequest]) -> list[Scores]:
-        torch.set_num_threads(self._threads)
-        started = time.perf_counter()
-        rows = [
-            Labelled(r.token_ids, r.prompt_length, r.step_ends, (0.0,) * len(r.step_ends), True, str(i))
-            for i, r in enumerate(requests)
-        ]
-        batches = StepBatches(rows, self.batch, 0, seed=0)
-        found: dict[int, tuple[float, ...]] = {}
-        for index in range(len(batches)):
-            batch = {
-                name: value.to(self._where) if isinstance(value, torch.Tensor) else value
-                for name, value in batches[index].items()
-            }
-            logits, _ = step_logits(self._model, batch)
-            values = torch.sigmoid(logits.float()).tolist()
-            for row, one in enumerate(batches.members(index)):
-                found[int(one.problem_id)] = tuple(values[row][: len(one.ends)])
-        self.seconds += time.perf_counter() - started
-        torch.set_num_threads(1)
-        self.computed += sum(len(r.token_ids) for r in requests)
-        return [Scores(found[i], len(r.token_ids)) for i, r in enumerate(requests)]
-
-
-class NewSteps:
-    """A verifier that computes new steps alone, in turns: the engine that ours scores with."""
-
-    def __init__(self, plan: ModelPlan, turns: Turns) -> None:
-        self._engine = load_verifier(plan)
-        self._turns = turns
-        # A loop of its own, for the loop that asks stands still meanwhile.
-        self._loop = asyncio.new_event_loop()
-        self._thread = ThreadPoolExecutor(max_workers=1)
-        self.seconds, self.computed = 0.0, 0
-
-    async def score(self, request: ScoreRequest) -> Scores:
-        return await self._turns.ask(self.rate, request)
-
-    def rate(self, requests: list[ScoreRequest]) -> list[Scores]:
-        started = time.perf_counter()
-        results = self._thread.submit(self._loop.run_until_complete, self._all(requests)).result()
-        self.seconds += time.perf_counter() - started
-        self.computed += sum(one.computed for one in results)
-        return results
-
-    async def _all(self, requests: list[ScoreRequest]) -> list[Scores]:
-        return list(await asyncio.gather(*(self._engine.score(request) for request in requests)))
-
-    def close(self) -> None:
-        self._thread.submit(self._loop.run_until_complete, self._engine.close()).result()
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What one side did: sampled tokens, seconds that count, and the answer of each problem."""
-
-    tokens: int
-    seconds: float
-    answers: dict[str, str | None]
-    note: str = ""
-
-    @property
-    def rate(self) -> float:
-        return self.tokens / self.seconds
-
-    def per_minute(self) -> float:
-        return 60 * len(self.answers) / self.seconds
-
-
-def in_turns(
-    setup: Setup,
-    policy: LockStepPolicy,
-    verifier: WholePrefixes | NewSteps | None,
-    items: list[Prompt],
-    strategy: Strategy,
-) -> Result:
-    """Solve all problems in lock-step."""
-    reader = TokenReader(setup.reader(), policy.info.eos_ids)
-    cost, verifier_cost = ModelCost.from_folder(setup.policy.path), ModelCost.from_folder(setup.verifier.path)
-    policy.forget()
-    before = policy.tokens, policy.seconds, verifier.seconds if verifier else 0.0
-
-    async def solve(prompt: Prompt) -> Solution:
-        bench = TaskBench(
-            prompt,
-            0,
-            policy,
-            verifier,
-            reader,
-            Purse(WITHOUT_BUDGET),
-            cost,
-            verifier_cost,
-            "paper",
-            setup.max_tokens,
-        )
-        return await strategy.solve(prompt, TaskModels.of(bench, Meter()))
-
-    order = [policy.draw, *([verifier.rate] if verifier else [])]
-    solutions = asyncio.run(policy._turns.run([solve(prompt) for prompt in items], order))
-    generated, scored = policy.seconds - before[1], (verifier.seconds if verifier else 0.0) - before[2]
-    answers = {prompt.id: one.answer for prompt, one in zip(items, solutions, strict=True)}
-    note = f"{generated:.1f} s drawing, {scored:.1f} s scoring"
-    return Result(policy.tokens - before[0], generated + scored, answers, note)
-
-
-# Ours
+Runs = dict[str, list[Result]]
 
 
 def ours(setup: Setup, items: list[Prompt], strategy: Strategy) -> Result:
@@ -300,7 +55,14 @@ def ours(setup: Setup, items: list[Prompt], strategy: Strategy) -> Result:
         ModelCost.from_folder(setup.policy.path),
         ModelCost.from_folder(setup.verifier.path),
     )
-    bench = Bench(setup.reader(), policy_cost, verifier_cost if scored else None, "paper", setup.max_tokens)
+    bench = Bench(
+        setup.reader(),
+        policy_cost,
+        verifier_cost if scored else None,
+        "paper",
+        setup.max_tokens,
+        setup.likelihoods,
+    )
 
     def tasks() -> Iterator[tuple[Task, str | None]]:
         for prompt in items:
@@ -323,7 +85,9 @@ def ours(setup: Setup, items: list[Prompt], strategy: Strategy) -> Result:
             seconds = time.perf_counter() - begun
             computed = sum(get(one.counters.remote()).tokens_computed for one in cluster.verifiers.values())
         parts = (Path(folder) / "outcomes").glob("*.parquet")
-        rows = [row for part in parts for row in pq.read_table(part, columns=["key", "answer"]).to_pylist()]
+        columns = ["key", "answer", "state"]
+        rows = [row for part in parts for row in pq.read_table(part, columns=columns).to_pylist()]
+    assert [row["state"] for row in rows] == ["answered"] * len(items)
     note = f"start {begun - started:.0f} s; busy: policy {progress.policy_busy / seconds:.0%}"
     if scored:
         note += f", verifier {progress.verifier_busy / seconds:.0%}; "
@@ -339,21 +103,18 @@ def _needed(progress: Progress, items: list[Prompt]) -> int:
 def long_steps(setup: Setup, length: int = 100, sequences: int = 32) -> float:
     """Verifier tokens computed a token needed, where each step has `length` tokens: branches of the same prompts, a step at a
     time, as a search asks them."""
-    import random
 
     async def scored() -> tuple[int, int]:
         engine = load_verifier(setup.verifier)
         rng, context = random.Random(0), engine.info.context
-        prompts = [
-            tuple(rng.randrange(3, engine.info.vocabulary) for _ in range(64)) for _ in range(sequences)
-        ]
-        needed = sum(map(len, prompts))
+        texts = [tuple(rng.randrange(3, engine.info.vocabulary) for _ in range(64)) for _ in range(sequences)]
+        needed = sum(map(len, texts))
         for count in range(1, (context - 64) // length + 1):
-            new = [tuple(rng.randrange(3, engine.info.vocabulary) for _ in range(length)) for _ in prompts]
-            prompts = [old + step for old, step in zip(prompts, new, strict=True)]
+            new = [tuple(rng.randrange(3, engine.info.vocabulary) for _ in range(length)) for _ in texts]
+            texts = [old + step for old, step in zip(texts, new, strict=True)]
             needed += length * sequences
             ends = tuple(64 + length * (i + 1) for i in range(count))
-            await asyncio.gather(*(engine.score(ScoreRequest(ids, 64, ends)) for ids in prompts))
+            await asyncio.gather(*(engine.score(ScoreRequest(ids, 64, ends)) for ids in texts))
         computed = engine.counters().tokens_computed
         await engine.close()
         return computed, needed
@@ -362,121 +123,171 @@ def long_steps(setup: Setup, length: int = 100, sequences: int = 32) -> float:
     return computed / needed
 
 
+class Page:
+    """What is told, line by line and in the end as one table."""
+
+    def __init__(self, title: str) -> None:
+        self.console = Console()
+        self._table = Table("what", "figure", "against", "ratio", "from", "to", title=title)
+
+    def row(self, what: str, mine: list[Result], theirs: list[Result], *, minute: bool = False) -> None:
+        """Medians, and the ratios of each round's two."""
+        pairs = [
+            (a.per_minute(), b.per_minute()) if minute else (a.rate, b.rate)
+            for a, b in zip(mine, theirs, strict=True)
+        ]
+        one, other = (statistics.median(side) for side in zip(*pairs, strict=True))
+        ratios = sorted(a / b for a, b in pairs)
+        ratio, low, high = statistics.median(ratios), ratios[0], ratios[-1]
+        cells = f"{one:,.0f}", f"{other:,.0f}", f"{ratio:.2f}", f"{low:.2f}", f"{high:.2f}"
+        self._table.add_row(f"{what}, {'problems/min' if minute else 'tokens/s'}", *cells)
+        self.console.print(
+            what,
+            *cells,
+            f"({mine[-1].note}; {theirs[-1].note}; {_same(mine[-1], theirs[-1])})",
+            soft_wrap=True,
+        )
+
+    def end(self) -> None:
+        self.console.print(self._table)
+
+
 def _same(one: Result, other: Result) -> str:
-    return f"{sum(one.answers[p] == a for p, a in other.answers.items())} of {len(one.answers)} answers equal"
+    equal = sum(one.answers[p] == a for p, a in other.answers.items())
+    return f"{equal} of {len(one.answers)} answers equal, {one.tokens:,} and {other.tokens:,} tokens"
+
+
+def take_turns(sides: Mapping[str, Callable[[], Result]], rounds: int) -> Runs:
+    """Run all sides one after another, so many times."""
+    runs: Runs = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            runs[name].append(side())
+    return runs
+
+
+def _spread(setup: Setup, replicas: int) -> Setup:
+    """The same sequences on several replicas of the policy."""
+    if replicas <= 1:
+        return setup
+    most = max(1, setup.policy.max_sequences // replicas)
+    # Half a core asked for each: what else runs asks for some too.
+    return replace(setup, policy=replace(setup.policy, replicas=replicas, cpus=0.5, max_sequences=most))
+
+
+def _scored_by(engine: EngineName, setup: Setup) -> Setup:
+    return replace(setup, verifier=replace(setup.verifier, engine=engine))
+
+
+def time_sampling(
+    page: Page, setup: Setup, loops: dict[int, LoopProcess], items: list[Prompt], n: int, rounds: int
+) -> None:
+    majority, best = parse(f"majority(n={n})"), parse(f"best_of_n(n={n})")
+    cores = max(loops)
+    all_cores = _spread(setup, cores)
+    sides: dict[str, Callable[[], Result]] = {
+        "raw": lambda: loops[cores].sample(items, majority, setup.likelihoods),
+        "ours": lambda: ours(all_cores, items, majority),
+        "raw, told": lambda: loops[cores].sample(items, majority, True),
+        "ours, told": lambda: ours(replace(all_cores, likelihoods=True), items, majority),
+        "best": lambda: ours(_scored_by("local", _spread(setup, cores - 1)), items, best),
+    }
+    if cores > 1:
+        sides["ours, one"] = lambda: ours(setup, items, majority)
+        sides["raw, one"] = lambda: loops[1].sample(items, majority, setup.likelihoods)
+    runs = take_turns(sides, rounds)
+    page.row("samples against LLM.generate", runs["ours"], runs["raw"])
+    page.row("the same, with likelihoods", runs["ours, told"], runs["raw, told"])
+    page.row("best-of-N, scored as well, against LLM.generate", runs["best"], runs["raw"])
+    if cores > 1:
+        what = "samples, one replica on one thread, against LLM.generate on one thread"
+        page.row(what, runs["ours, one"], runs["raw, one"])
+
+
+def time_search(
+    page: Page,
+    setup: Setup,
+    loops: dict[int, LoopProcess],
+    items: list[Prompt],
+    strategy: Strategy,
+    rounds: int,
+) -> None:
+    cores = max(loops)
+    spread = _spread(setup, cores - 1)
+    sides: dict[str, Callable[[], Result]] = {
+        "loop": lambda: loops[cores].search(items, strategy),
+        "ours": lambda: ours(_scored_by("local", spread), items, strategy),
+        "reuse": lambda: loops[cores].reuse(items, strategy),
+        "vllm": lambda: ours(_scored_by("vllm", spread), items, strategy),
+    }
+    if cores > 1:
+        sides["loop, one"] = lambda: loops[1].search(items, strategy)
+    runs = take_turns(sides, rounds)
+    name = strategy.text
+    page.row(f"{name} against lock-step", runs["ours"], runs["loop"], minute=True)
+    page.row(f"{name}: reuse alone", runs["reuse"], runs["loop"], minute=True)
+    page.row(f"{name}: overlap alone", runs["ours"], runs["reuse"], minute=True)
+    page.row(f"{name}, verifier on vLLM, against lock-step", runs["vllm"], runs["loop"], minute=True)
+    if cores > 1:
+        page.row(f"{name} against lock-step on one thread", runs["ours"], runs["loop, one"], minute=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--problems", type=int, default=64, help="problems, which the loop steps together")
+    parser.add_argument("--problems", type=int, default=192, help="problems, which the loop steps together")
     parser.add_argument("--n", type=int, default=16, help="samples or beams of a problem")
+    parser.add_argument("--rounds", type=int, default=2, help="times that all sides take turns")
     parser.add_argument("--policy", type=Path, default=MODELS / "policy", help="the policy's folder")
     parser.add_argument("--verifier", type=Path, default=MODELS / "prm", help="the verifier's folder")
-    parser.add_argument(
-        "--verifier-engine", choices=["vllm", "local"], default="vllm", help="what ours scores with"
-    )
     parser.add_argument("--delimiter", default="\n", help="text that ends a step")
     parser.add_argument("--max-tokens", type=int, default=256, help="tokens of a solution")
     parser.add_argument("--sequences", type=int, default=256, help="sequences that run at once")
-    parser.add_argument("--gpus", type=float, default=0.0, help="GPUs of each model's replica")
-    parser.add_argument("--strategies", nargs="*", default=["beam", "dvts"], help="searches to time")
+    parser.add_argument(
+        "--gpus", type=float, default=0.0, help="share of a GPU of the loop and of each model"
+    )
+    parser.add_argument("--likelihoods", action="store_true", help="have vLLM tell likelihoods everywhere")
+    parser.add_argument("--strategies", nargs="+", default=["beam", "dvts"], help="searches to time")
     given = parser.parse_args()
     keep_freed_memory()
-    device = "cuda" if given.gpus else "cpu"
-    dtype = "bfloat16" if given.gpus else "float32"
+    device, dtype = ("cuda", "bfloat16") if given.gpus else ("cpu", "float32")
+    cores = 1 if given.gpus else os.cpu_count() or 1
 
-    def plan(path: Path, engine: EngineName) -> ModelPlan:
+    def plan(path: Path) -> ModelPlan:
         return ModelPlan(
             path,
             gpus=given.gpus,
             max_sequences=given.sequences,
             device=device,
             dtype=dtype,
-            engine=engine,
+            engine="vllm",
         )
 
     setup = Setup(
-        plan(given.policy, "vllm"),
-        plan(given.verifier, given.verifier_engine),
-        given.delimiter,
-        given.max_tokens,
+        plan(given.policy), plan(given.verifier), given.delimiter, given.max_tokens, given.likelihoods
     )
     prepare_process(setup.policy)
-    import_vllm()
     items = prompts(given.problems, given.policy)
-    console = Console()
-    table = Table(
-        "what",
-        "figure",
-        "by",
-        "ratio",
-        "",
-        title=f"{device}, {dtype}, {given.problems} problems, N = {given.n}",
-    )
-
-    def row(what: str, one: Result, other: Result, *, minute: bool = False) -> None:
-        mine, theirs = (one.per_minute(), other.per_minute()) if minute else (one.rate, other.rate)
-        unit = "problems/min" if minute else "tokens/s"
-        note = "; ".join(text for text in (one.note, other.note, _same(one, other)) if text)
-        table.add_row(what, f"{mine:,.1f} {unit}", f"{theirs:,.1f}", f"{mine / theirs:.2f}", note)
-        console.print(
-            f"{what}: {mine:,.1f} against {theirs:,.1f} {unit}, {mine / theirs:.2f} ({note})", soft_wrap=True
-        )
-
-    turns = Turns()
-    policy = LockStepPolicy(setup.policy, turns)
-    majority = parse(f"majority(n={given.n})")
-    in_turns(setup, policy, None, items[:4], majority)
-    raw = in_turns(setup, policy, None, items, majority)
-    policy.likelihoods = False
-    bare = in_turns(setup, policy, None, items, majority)
-    policy.likelihoods = True
     searches = [parse(f"{name}(n={given.n},width=4)") for name in given.strategies]
-    whole = {}
-    # Nothing else runs while the loop scores: all cores are its verifier's, where that is faster.
-    ways = [(size, threads) for size in SCORE_BATCHES for threads in sorted({1, os.cpu_count() or 1})]
-    _try(setup, policy, items[:16], searches[0], *ways[0])
-    batch, threads = min(ways, key=lambda way: _try(setup, policy, items[:16], searches[0], *way))
-    for strategy in searches:
-        whole[strategy.text] = in_turns(
-            setup, policy, WholePrefixes(setup.verifier, turns, batch, threads), items, strategy
-        )
-    new = {}
-    for strategy in searches:
-        verifier = NewSteps(setup.verifier, turns)
-        new[strategy.text] = in_turns(setup, policy, verifier, items, strategy)
-        verifier.close()
-    asyncio.run(policy.close())
-
-    ourselves = ours(setup, items, majority)
-    row("samples through the runtime against LLM.generate", ourselves, raw)
-    row("the same against LLM.generate without likelihoods", ourselves, bare)
-    row("best-of-N, scored, against LLM.generate", ours(setup, items, parse(f"best_of_n(n={given.n})")), raw)
-    for strategy in searches:
-        mine = ours(setup, items, strategy)
-        row(
-            f"{strategy.text} against lock-step (batches of {batch}, {threads} threads)",
-            mine,
-            whole[strategy.text],
-            minute=True,
-        )
-        row(f"{strategy.text}: reuse alone", new[strategy.text], whole[strategy.text], minute=True)
-        row(f"{strategy.text}: overlap alone", mine, new[strategy.text], minute=True)
-    console.print(table)
-    for engine in sorted({"local", given.verifier_engine}):
+    page = Page(f"{device}, {dtype}, {given.problems} problems, N = {given.n}, {given.rounds} rounds")
+    loops = {threads: LoopProcess(setup, threads) for threads in {1, cores}}
+    try:
+        for threads, loop in loops.items():
+            for likelihoods in (False, True):
+                loop.sample(items[:4], parse("majority(n=4)"), likelihoods)
+            batch = loop.choose_batch(items[:64], searches[0])
+            page.console.print(f"the loop on {threads} threads scores in batches of {batch} tokens")
+        time_sampling(page, setup, loops, items, given.n, given.rounds)
+        for strategy in searches:
+            time_search(page, setup, loops, items, strategy, given.rounds)
+    finally:
+        for loop in loops.values():
+            loop.close()
+        page.end()
+    engines: tuple[EngineName, ...] = ("local", "vllm")
+    for engine in engines:
         ratio = long_steps(replace(setup, verifier=replace(setup.verifier, engine=engine)))
-        console.print(
-            f"verifier tokens computed a token needed, steps of 100 tokens, {engine} engine: {ratio:.3f}"
-        )
-
-
-def _try(
-    setup: Setup, policy: LockStepPolicy, items: list[Prompt], strategy: Strategy, batch: int, threads: int
-) -> float:
-    """Seconds of scoring with a batch size and so many threads."""
-    verifier = WholePrefixes(setup.verifier, policy._turns, batch, threads)
-    in_turns(setup, policy, verifier, items, strategy)
-    return verifier.seconds
+        what = f"verifier tokens computed a token needed, steps of 100 tokens, {engine} engine"
+        page.console.print(f"{what}: {ratio:.3f}")
 
 
 if __name__ == "__main__":

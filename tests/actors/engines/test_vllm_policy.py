@@ -112,6 +112,8 @@ async def test_more_prefills_than_a_pass_holds_and_the_flops_of_all_that_ran(lla
                 ours += cost.exact(cached, computed, len(one.token_ids))
                 ours += square * prefill * (prefill - 1) // 2
         assert engine.counters().flops == ours
+        # Nobody else is told: vLLM's own logger observes each token, and nothing reads it.
+        assert len(engine._engine.logger_manager.stat_loggers) == 1
         [again] = await together(engine, requests[:1])
         assert again.token_ids == drawn[0].token_ids
 

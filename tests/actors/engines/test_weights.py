@@ -72,7 +72,19 @@ def test_what_the_message_says_turns_pickles_into_safetensors(tmp_path: Path) ->
     assert [file.name for file in weight_files(tmp_path)] == ["model.safetensors"]
 
 
-def test_it_needs_no_torch() -> None:
-    code = "import sys, actors.engines.weights; print([m for m in ('torch', 'transformers') if m in sys.modules])"
+@pytest.mark.parametrize(
+    "module",
+    [
+        "actors.engines.weights",
+        "actors.engines.plan",
+        "actors.placement",
+        "actors.shells",
+        "actors.run_writer",
+        "actors.samples",
+    ],
+)
+def test_what_needs_no_torch_does_not_wait_for_it(module: str) -> None:
+    """The walls between modules do not tell an import at the top from one that waits until it is needed."""
+    code = f"import sys, {module}; print([m for m in ('torch', 'transformers') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -170,7 +170,8 @@ def test_a_run_without_likelihoods_lacks_what_reads_them_and_nothing_else(
     # One sample that lacks them is enough: it may be from an earlier run.
     told = table["logprobs"].to_pylist()
     rows = enumerate(zip(table["strategy"].to_pylist(), table["step_tokens"].to_pylist(), strict=True))
-    first = next(row for row, (strategy, steps) in rows if strategy == "best_of_n(n=16)" and steps)
+    stepped = [row for row, (strategy, steps) in rows if strategy == "best_of_n(n=16)" and steps]
+    first = stepped[0]
     for lacking in ([[]] * len(table), [*told[:first], [], *told[first + 1 :]]):
         column = pa.array(lacking, table.schema.field(place).type)
         found = measure(
@@ -186,7 +187,12 @@ def test_a_run_without_likelihoods_lacks_what_reads_them_and_nothing_else(
         assert measures.verifier is not None
         assert found.verifier == replace(measures.verifier, likelihood_within=None, likelihood_overall=None)
         assert "likelihood" not in " ".join(verifier_lines(found))
-        assert found.notes[-1].startswith("majority(n=16) vs likelihood(n=16): cannot be told")
+        bare, untold = found.notes[-2:]
+        count = sum(not lacking[row] for row in stepped)
+        assert bare.startswith(f"{count:,} of 960 samples were drawn without likelihoods")
+        assert untold == (
+            "majority(n=16) vs likelihood(n=16): cannot be told without the likelihoods of all samples."
+        )
 
 
 def test_differences_are_paired_and_named_pairs_come_last(folder: Path) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from actors.work import PurseEmpty
+from orchestration.strategies.drawing import step_logprobs
 from orchestration.strategies.majority import Majority
 from orchestration.strategies.monte_carlo import MonteCarlo
 
@@ -92,6 +93,9 @@ async def test_what_lacks_the_log_probabilities_of_some_tokens_has_none() -> Non
         solution = await MonteCarlo(samples=1, rollouts=1).solve(PROMPT, models(samples=samples))
         assert solution.candidates[0].logprobs == ((-2.0, -2.0) if first.logprobs else ())
         assert solution.candidates[1].logprobs == ()
+    # As many as the steps have tokens, but of others: one is missing in front, one stands behind the last step.
+    assert step_logprobs((-1.0,) * 4, (2, 4), tokens=5) == ()
+    assert step_logprobs((-1.0,) * 5, (2, 4), tokens=5) == (-2.0, -2.0)
 
 
 async def test_continuation_that_only_ends_adds_no_step() -> None:

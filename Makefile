@@ -34,7 +34,7 @@ benchmark: $(READY)  ## speed as ratios of two things measured in one run
 	$(BIN)/python -m tests.benchmarks.local_engine
 	$(BIN)/python -m tests.benchmarks.scheduler
 
-benchmark-vllm: $(READY_VLLM)  ## search on vLLM against vLLM alone and against loops in lock-step, five minutes
+benchmark-vllm: $(READY_VLLM)  ## search on vLLM against vLLM alone and against a loop in lock-step, twenty minutes
 	$(VENV_VLLM)/bin/python -m tests.benchmarks.vllm_search
 
 setup: $(READY)

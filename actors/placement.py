@@ -98,8 +98,8 @@ class _VerifierActor(VerifierReplica):
 
 @contextmanager
 def _building() -> Iterator[None]:
-    """A constructor that raises is never run again. So it may for what is wrong from the start; one that takes the place of
-    a process which was up before leaves its own, to be tried again."""
+    """What was built, the garbage collector leaves alone. A constructor that raises is never run again. So it may for what is
+    wrong from the start; one that takes the place of a process which was up before leaves its own, to be tried again."""
     try:
         yield
         spare_what_is_loaded()

@@ -79,9 +79,10 @@ class VerifierReplica:
     """A process reward model that scores for every task."""
 
     def __init__(self, plan: ModelPlan) -> None:
+        keep_freed_memory()
+        # Whoever holds a handle of a replica has loaded this module: torch comes with the engine alone.
         from actors.engines.loading import load_verifier
 
-        keep_freed_memory()
         self._engine = load_verifier(plan)
         plan.check(self._engine.info)
 
@@ -129,7 +130,6 @@ class PolicyReplica:
         keep_freed_memory()
         # Before anything is loaded or spent: a task whose strategy is not here could not even be read.
         check_here("strategies", bench.strategies)
-        # Whoever holds a handle of this actor has loaded this module: torch comes with the engine alone.
         from actors.engines.loading import load_policy
 
         self._name, self._bench, self._writer, self._library = name, bench, writer, library

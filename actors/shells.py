@@ -1,7 +1,7 @@
 """The scheduler as an actor: the plain class's methods, made where its process is.
 
-It is apart from `scheduler.py`, which knows nothing of Ray. Invariant: a fresh process of it needs nothing but
-its constructor's arguments and the run writer.
+It is apart from `scheduler.py`, which knows nothing of Ray. Invariant: a fresh process of it needs nothing but its
+constructor's arguments and the run writer.
 """
 
 from __future__ import annotations

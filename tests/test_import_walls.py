@@ -5,7 +5,10 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+import pytest
 from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+
+from tests.imports import loaded_by
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,3 +24,19 @@ def test_who_may_know_ray_is_named_and_nobody_is_forgotten() -> None:
     found = (ROOT / "actors").iterdir()
     modules = {path.stem for path in found if path.suffix == ".py" or (path / "__init__.py").exists()}
     assert set(ray["source_modules"]) == {f"actors.{name}" for name in modules - may - {"__init__"}}
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "actors.engines.weights",
+        "actors.engines.plan",
+        "actors.placement",
+        "actors.shells",
+        "actors.run_writer",
+        "actors.samples",
+    ],
+)
+def test_what_needs_no_torch_does_not_wait_for_it(module: str) -> None:
+    """The contracts do not tell an import at the top from one that waits until it is needed."""
+    assert loaded_by(f"import {module}", ("torch", "transformers")) == []

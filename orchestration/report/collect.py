@@ -93,9 +93,8 @@ class Samples:
 
     `ids` are the pairs' problems, `rows` and `columns` (R,) the places of problem and seed in `Collected.ids` and `seeds`.
     `likelihoods` (R, K) are `selection.likelihood_weight`, None where any of the samples, `bare` in number, was drawn without
-    the likelihoods of its tokens. `prefixes` has for each
-    pair how many of its samples begin with each distinct prefix of steps, and how many tokens that prefix's last step
-    has; None where steps were not kept.
+    the likelihoods of its tokens. `prefixes` has for each pair how many of its samples begin with each distinct prefix of
+    steps, and how many tokens that prefix's last step has; None where steps were not kept.
     """
 
     strategy: str
@@ -246,7 +245,7 @@ def _samples(
     if np.any((counts != best.n) & ((counts > 0) | (most.ran & labelled[:, None]))):
         return None
     shape = (len(rows) // best.n, best.n)
-    bare = _bare(rows)
+    likelihoods, bare = _likelihoods(rows)
     answers = rows["answer"].to_pylist()
     scores = [tuple(steps or ()) for steps in rows["scores"].to_pylist()]
     return Samples(
@@ -259,22 +258,20 @@ def _samples(
         correct=pc.fill_null(rows["correct"], False).to_numpy().astype(bool).reshape(shape),
         finished=pc.equal(rows["finish_reason"], "eos").to_numpy().astype(bool).reshape(shape),
         step_scores=[scores[i : i + best.n] for i in range(0, len(scores), best.n)],
-        likelihoods=None if bare else _likelihoods(rows).reshape(shape),
+        likelihoods=None if likelihoods is None else likelihoods.reshape(shape),
         bare=bare,
         prefixes=_prefixes(rows, best.n),
     )
 
 
-def _bare(rows: pa.Table) -> int:
-    """Samples that have steps and no likelihoods of them."""
-    logprobs, ends = rows["logprobs"].to_pylist(), rows["step_tokens"].to_pylist()
-    return sum(bool(steps) and not sums for sums, steps in zip(logprobs, ends, strict=True))
-
-
-def _likelihoods(rows: pa.Table) -> Array:
-    logprobs, ends = rows["logprobs"].to_pylist(), rows["step_tokens"].to_pylist()
-    weights = [likelihood_weight(sums or (), steps or ()) for sums, steps in zip(logprobs, ends, strict=True)]
-    return np.array(weights)
+def _likelihoods(rows: pa.Table) -> tuple[Array | None, int]:
+    """The samples' likelihoods, and how many have steps and none of them: one is enough, and no vote can be weighed."""
+    samples = [
+        (sums or (), ends or ())
+        for sums, ends in zip(rows["logprobs"].to_pylist(), rows["step_tokens"].to_pylist(), strict=True)
+    ]
+    bare = sum(bool(ends) and not sums for sums, ends in samples)
+    return None if bare else np.array([likelihood_weight(*one) for one in samples]), bare
 
 
 def _prefixes(rows: pa.Table, size: int) -> list[list[tuple[int, int]]] | None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 
@@ -40,6 +40,7 @@ SCORE_BATCHES = (1024, 4096, 16384)
 
 T = TypeVar("T")
 R = TypeVar("R")
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,17 +306,9 @@ class LoopProcess:
         spawn = multiprocessing.get_context("spawn")
         self._pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=_begin, initargs=(setup,))
 
-    def sample(self, items: list[Prompt], strategy: Strategy, likelihoods: bool) -> Result:
-        return self._pool.submit(_sample, items, strategy, likelihoods).result()
-
-    def choose_batch(self, items: list[Prompt], strategy: Strategy) -> int:
-        return self._pool.submit(_choose_batch, items, strategy).result()
-
-    def search(self, items: list[Prompt], strategy: Strategy) -> Result:
-        return self._pool.submit(_search, items, strategy).result()
-
-    def reuse(self, items: list[Prompt], strategy: Strategy) -> Result:
-        return self._pool.submit(_reuse, items, strategy).result()
+    def ask(self, work: Callable[Concatenate[Loop, P], T], *given: P.args, **named: P.kwargs) -> T:
+        """What a method of the loop gives."""
+        return self._pool.submit(_do, work, given, named).result()
 
     def close(self) -> None:
         self._pool.shutdown()
@@ -332,17 +325,5 @@ def _begin(setup: Setup) -> None:
     _here.append(Loop(setup))
 
 
-def _sample(items: list[Prompt], strategy: Strategy, likelihoods: bool) -> Result:
-    return _here[0].sample(items, strategy, likelihoods)
-
-
-def _choose_batch(items: list[Prompt], strategy: Strategy) -> int:
-    return _here[0].choose_batch(items, strategy)
-
-
-def _search(items: list[Prompt], strategy: Strategy) -> Result:
-    return _here[0].search(items, strategy)
-
-
-def _reuse(items: list[Prompt], strategy: Strategy) -> Result:
-    return _here[0].reuse(items, strategy)
+def _do(work: Callable[..., T], given: tuple[Any, ...], named: dict[str, Any]) -> T:
+    return work(_here[0], *given, **named)

@@ -43,7 +43,7 @@ from orchestration.flops import ModelCost
 from orchestration.problems.graders import NumberGrader
 from orchestration.strategies.parse import parse
 from tests.benchmarks.local_engine import MODELS, prompts
-from tests.benchmarks.lock_step import LoopProcess, Result, Setup
+from tests.benchmarks.lock_step import Loop, LoopProcess, Result, Setup
 
 Runs = dict[str, list[Result]]
 
@@ -186,15 +186,15 @@ def time_sampling(
     cores = max(loops)
     all_cores = _spread(setup, cores)
     sides: dict[str, Callable[[], Result]] = {
-        "raw": lambda: loops[cores].sample(items, majority, setup.likelihoods),
+        "raw": lambda: loops[cores].ask(Loop.sample, items, majority, setup.likelihoods),
         "ours": lambda: ours(all_cores, items, majority),
-        "raw, told": lambda: loops[cores].sample(items, majority, True),
+        "raw, told": lambda: loops[cores].ask(Loop.sample, items, majority, True),
         "ours, told": lambda: ours(replace(all_cores, likelihoods=True), items, majority),
         "best": lambda: ours(_scored_by("local", _spread(setup, cores - 1)), items, best),
     }
     if cores > 1:
         sides["ours, one"] = lambda: ours(setup, items, majority)
-        sides["raw, one"] = lambda: loops[1].sample(items, majority, setup.likelihoods)
+        sides["raw, one"] = lambda: loops[1].ask(Loop.sample, items, majority, setup.likelihoods)
     runs = take_turns(sides, rounds)
     page.row("samples against LLM.generate", runs["ours"], runs["raw"])
     page.row("the same, with likelihoods", runs["ours, told"], runs["raw, told"])
@@ -215,13 +215,13 @@ def time_search(
     cores = max(loops)
     spread = _spread(setup, cores - 1)
     sides: dict[str, Callable[[], Result]] = {
-        "loop": lambda: loops[cores].search(items, strategy),
+        "loop": lambda: loops[cores].ask(Loop.search, items, strategy),
         "ours": lambda: ours(_scored_by("local", spread), items, strategy),
-        "reuse": lambda: loops[cores].reuse(items, strategy),
+        "reuse": lambda: loops[cores].ask(Loop.reuse, items, strategy),
         "vllm": lambda: ours(_scored_by("vllm", spread), items, strategy),
     }
     if cores > 1:
-        sides["loop, one"] = lambda: loops[1].search(items, strategy)
+        sides["loop, one"] = lambda: loops[1].ask(Loop.search, items, strategy)
     runs = take_turns(sides, rounds)
     name = strategy.text
     page.row(f"{name} against lock-step", runs["ours"], runs["loop"], minute=True)
@@ -273,8 +273,8 @@ def main() -> None:
     try:
         for threads, loop in loops.items():
             for likelihoods in (False, True):
-                loop.sample(items[:4], parse("majority(n=4)"), likelihoods)
-            batch = loop.choose_batch(items[:64], searches[0])
+                loop.ask(Loop.sample, items[:4], parse("majority(n=4)"), likelihoods)
+            batch = loop.ask(Loop.choose_batch, items[:64], searches[0])
             page.console.print(f"the loop on {threads} threads scores in batches of {batch} tokens")
         time_sampling(page, setup, loops, items, given.n, given.rounds)
         for strategy in searches:
@@ -285,7 +285,7 @@ def main() -> None:
         page.end()
     engines: tuple[EngineName, ...] = ("local", "vllm")
     for engine in engines:
-        ratio = long_steps(replace(setup, verifier=replace(setup.verifier, engine=engine)))
+        ratio = long_steps(_scored_by(engine, setup))
         what = f"verifier tokens computed a token needed, steps of 100 tokens, {engine} engine"
         page.console.print(f"{what}: {ratio:.3f}")
 

@@ -206,11 +206,14 @@ def _kill_driver(watch: Watch, figures: Figures) -> _Before:
     figures.living = living = Living(watch.command.pid)
     killed = time.monotonic()
     watch.command.kill()
-    # A process of many threads is a zombie by name before the last of them gives its files back.
-    while (left := [title for title in living.left().values() if title not in AGENTS]) or lock_of(
-        folder
-    ) == "held":
-        assert time.monotonic() < killed + GONE, f"{GONE:.0f} s after their driver: {left}, {lock_of(folder)}"
+
+    def left() -> list[str]:
+        titles = [title for title in living.left().values() if title not in AGENTS]
+        # A process of many threads is a zombie by name before the last of them gives its files back.
+        return titles if titles or lock_of(folder) != "held" else ["who holds the lock"]
+
+    while alive := left():
+        assert time.monotonic() < killed + GONE, f"alive {GONE:.0f} s after their driver: {alive}"
         time.sleep(LOOK)
     figures.noticed = time.monotonic() - killed
     assert lock_of(folder) == "free"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -70,21 +68,3 @@ def test_what_the_message_says_turns_pickles_into_safetensors(tmp_path: Path) ->
     assert "from_pretrained and save_pretrained" in refused(tmp_path)
     AutoModelForCausalLM.from_pretrained(tmp_path).save_pretrained(tmp_path)
     assert [file.name for file in weight_files(tmp_path)] == ["model.safetensors"]
-
-
-@pytest.mark.parametrize(
-    "module",
-    [
-        "actors.engines.weights",
-        "actors.engines.plan",
-        "actors.placement",
-        "actors.shells",
-        "actors.run_writer",
-        "actors.samples",
-    ],
-)
-def test_what_needs_no_torch_does_not_wait_for_it(module: str) -> None:
-    """The walls between modules do not tell an import at the top from one that waits until it is needed."""
-    code = f"import sys, {module}; print([m for m in ('torch', 'transformers') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

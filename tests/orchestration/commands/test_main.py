@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.commands.main import main
+from tests.imports import loaded_by
 from tests.orchestration.report.handmade import add_seed, write_run
 
 
@@ -187,13 +188,8 @@ def test_a_dry_run_tells_costs_and_writes_nothing(
 
 def test_a_dry_run_loads_neither_torch_nor_ray(words: list[str], tmp_path: Path) -> None:
     arguments = json.dumps(["evaluate", "--dry-run", *words, f"folder={tmp_path / 'run'}"])
-    code = (
-        "import sys; from orchestration.commands.main import main\n"
-        f"assert main({arguments}) == 0\n"
-        "print([name for name in ('torch', 'ray', 'transformers') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+    code = f"from orchestration.commands.main import main\nassert main({arguments}) == 0"
+    assert loaded_by(code, ("torch", "ray", "transformers")) == []
 
 
 @pytest.mark.parametrize("words", [["--help"], ["evaluate", "--help"]])
@@ -207,15 +203,10 @@ def test_a_reader_that_has_gone_is_no_failure(words: list[str]) -> None:
 
 
 def test_help_comes_at_once() -> None:
-    code = (
-        "import sys; from orchestration.commands.main import main\n"
-        "main(['evaluate', '--help'])\n"
-        "heavy = ('torch', 'ray', 'transformers', 'numpy', 'pyarrow', 'hydra', 'matplotlib', 'rich')\n"
-        "print([name for name in heavy if name in sys.modules])"
-    )
+    code = "from orchestration.commands.main import main\nmain(['evaluate', '--help'])"
+    heavy = ("torch", "ray", "transformers", "numpy", "pyarrow", "hydra", "matplotlib", "rich")
     started = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert loaded_by(code, heavy) == []
     # Some tenths of a second; the bound leaves room for a machine that does other work.
     assert time.monotonic() - started < 5
 

@@ -19,8 +19,14 @@ from actors.messages import Row
 from actors.reader import TokenReader
 from actors.samples import NOTHING, Prior, sample_key, sample_row, score_key, score_row
 from actors.seeds import derive
+from actors.strategy import (
+    Prompt,
+    PurseEmpty,
+    Sample,
+    Sampling,
+)
 from actors.verifying import CallLost
-from actors.work import Cost, CostModel, Prompt, PurseEmpty, Sample, Sampling
+from actors.work import Cost, CostModel
 
 Unit = Literal["paper", "exact"]
 

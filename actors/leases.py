@@ -11,52 +11,13 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from actors.ledger import Ledger
-from actors.work import Task
+from actors.messages import Grant, Hold, Lease
+from actors.work import Allocator, Task
 
 MAX_ATTEMPTS = 3
 """Times a task may be lost with its replica before it is held to be what kills replicas."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A task in a replica's hands."""
-
-    id: int
-    attempt: int
-    task: Task
-    grant: int
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """What a lease's purse has been granted in all; `total` None says that there will be no more."""
-
-    lease: int
-    total: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """A lease as it stands on disk: who holds which task, and the FLOPs it is charged if it is never heard of again."""
-
-    lease: int
-    task_id: str
-    attempt: int
-    replica: str
-    flops: int
-
-
-class Allocator(Protocol):
-    """Says what a task may have. Pure: fed with tasks and numbers, tested with lists."""
-
-    def first_grant(self, task: Task, free: int) -> int:
-        """FLOPs to lend a task when it starts."""
-
-    def refill(self, task: Task, asked: int, held: int, free: int) -> int | None:
-        """FLOPs to lend a task that lacks `asked` and was granted `held` in all; None refuses for good."""
 
 
 @dataclass(slots=True)

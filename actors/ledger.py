@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from actors.work import PurseEmpty
+from actors.strategy import PurseEmpty
 
 UNLIMITED = 1 << 100
 """Stands for "no budget": larger than anything that can be spent, so that one code path serves both."""

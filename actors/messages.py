@@ -6,14 +6,42 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actors.engines.base import EngineCounters, EngineInfo
-from actors.leases import Grant, Hold, Lease
 from actors.ledger import Entry, totals
-from actors.work import Outcome, State
+from actors.work import Outcome, State, Task
 
 Row = dict[str, Any]
 
 STOPPED = "stopped with the run"
 """The error of a task that was ended by order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A task in a replica's hands."""
+
+    id: int
+    attempt: int
+    task: Task
+    grant: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a lease's purse has been granted in all; `total` None says that there will be no more."""
+
+    lease: int
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A lease as it stands on disk: who holds which task, and the FLOPs it is charged if it is never heard of again."""
+
+    lease: int
+    task_id: str
+    attempt: int
+    replica: str
+    flops: int
 
 
 @dataclass(frozen=True, slots=True)

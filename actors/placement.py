@@ -27,7 +27,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors.driving import Driver, get
 from actors.engines.plan import ModelPlan
 from actors.errors import UserError
-from actors.leases import Allocator
 from actors.links import LibraryLink, Placed, VerifierLink, WriterLink
 from actors.memory import spare_what_is_loaded
 from actors.messages import ReplicaInfo
@@ -37,7 +36,7 @@ from actors.run_writer import Retention, RunWriter
 from actors.samples import SampleLibrary
 from actors.scheduler import STARTING
 from actors.shells import SchedulerActor
-from actors.work import Judge, Progress, Task
+from actors.work import Allocator, Judge, Progress, Task
 
 NEWS = 5.0
 """Seconds between two words on what a start waits for."""

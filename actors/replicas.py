@@ -20,16 +20,23 @@ from actors.clients import Meter, Scorer, TaskBench, TaskModels, Unit
 from actors.engines.base import EngineCounters, EngineError, ScoreRequest, Scores
 from actors.engines.plan import ModelPlan
 from actors.errors import ServiceLost
-from actors.leases import Lease
 from actors.ledger import Purse
 from actors.memory import keep_freed_memory
-from actors.messages import STOPPED, Account, Finished, Orders, Record, ReplicaInfo, Report, Row
+from actors.messages import STOPPED, Account, Finished, Lease, Orders, Record, ReplicaInfo, Report, Row
 from actors.reader import ReaderPlan, TokenReader
 from actors.rows import candidate_rows
 from actors.samples import Prior
+from actors.strategy import PurseEmpty, Solution, Strategy
 from actors.targets import check_here
 from actors.verifying import RemoteScorer, VerifierLink
-from actors.work import NO_CANDIDATE, NOT_ALL, Cost, CostModel, Outcome, PurseEmpty, Solution, Strategy, Task
+from actors.work import (
+    NO_CANDIDATE,
+    NOT_ALL,
+    Cost,
+    CostModel,
+    Outcome,
+    Task,
+)
 
 EXCHANGE_SECONDS = 2.0
 """An exchange returns after this long at the latest: it is the heartbeat."""

@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from actors.work import Outcome, Solution
+from actors.strategy import Solution
+from actors.work import Outcome
 
 
 def outcome_row(outcome: Outcome, correct: bool | None) -> dict[str, Any]:

@@ -24,8 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.errors import UserError
-from actors.leases import Hold
 from actors.ledger import Entry, Kind, Purpose, totals
+from actors.messages import Hold
 
 
 def text_of(record: dict[str, Any]) -> str:

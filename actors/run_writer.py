@@ -24,9 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.errors import UserError
-from actors.leases import Hold
 from actors.ledger import Entry, totals
-from actors.messages import Books, Commit, Loss, Record, Row
+from actors.messages import Books, Commit, Hold, Loss, Record, Row
 from actors.rows import outcome_row
 from actors.run_log import (
     FolderLock,

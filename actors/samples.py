@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from actors.messages import Row
 from actors.run_log import parts, reading
-from actors.work import Sample
+from actors.strategy import Sample
 
 GROUPS = 64
 """Row groups that a library keeps decoded: a run asks for neighbours together."""

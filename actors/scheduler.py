@@ -16,11 +16,19 @@ from typing import Protocol
 
 from actors.errors import UserError
 from actors.journal import Journal, WriterClient, WriterFailed
-from actors.leases import Allocator, Hold, LeaseBook
+from actors.leases import LeaseBook
 from actors.ledger import Entry, Ledger
-from actors.messages import STOPPED, Commit, Finished, GivenUp, Loss, Orders, Report, Settlement
+from actors.messages import STOPPED, Commit, Finished, GivenUp, Hold, Loss, Orders, Report, Settlement
 from actors.watch import Watch
-from actors.work import NO_CANDIDATE, Cost, Outcome, Progress, State, Task
+from actors.work import (
+    NO_CANDIDATE,
+    Allocator,
+    Cost,
+    Outcome,
+    Progress,
+    State,
+    Task,
+)
 
 DEADLINE = 120.0
 """Seconds without an answer to an exchange after which a replica is held to hang."""

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import ray
 
-from actors.leases import Allocator
 from actors.links import PolicyLink, WriterLink
 from actors.scheduler import Scheduler
-from actors.work import Progress, Task
+from actors.work import Allocator, Progress, Task
 
 
 class SchedulerActor:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from actors.work import Cost, CostModel, Strategy
+from actors.strategy import Strategy
+from actors.work import Cost, CostModel
 from orchestration.prepare import Prepared
 from orchestration.strategies.adaptive_consistency import AdaptiveConsistency
 from orchestration.strategies.beam import Beam

@@ -20,7 +20,8 @@ from actors.engines.identity import tokenizer_hash
 from actors.engines.plan import ModelPlan
 from actors.run_log import FolderLock, read_books, read_done, read_holds, segments
 from actors.run_writer import RunWriter
-from actors.work import UNPAID, Progress, Prompt, Strategy, Task
+from actors.strategy import Prompt, Strategy
+from actors.work import UNPAID, Progress, Task
 from orchestration.allocation import FirstCome
 from orchestration.fitness import Contexts
 from orchestration.flops import generation_flops

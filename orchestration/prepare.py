@@ -17,7 +17,7 @@ from typing import Any
 from actors.engines.base import EngineName
 from actors.engines.custom import Target
 from actors.errors import UserError
-from actors.work import Strategy
+from actors.strategy import Strategy
 from orchestration.engines import choose_engine
 from orchestration.fitness import Contexts, check_contexts
 from orchestration.flops import ModelCost, Unit, flops_of_generations, flops_of_tokens, generation_flops

@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 import yaml
 
 from actors.errors import UserError, nearest
-from actors.leases import Hold
 from actors.ledger import Entry
+from actors.messages import Hold
 from actors.run_log import (
     live_records,
     live_segments,

@@ -19,7 +19,14 @@ from dataclasses import dataclass
 from functools import cache
 
 from actors.errors import UserError
-from actors.work import Candidate, Models, Prompt, PurseEmpty, Sampling, Solution
+from actors.strategy import (
+    Candidate,
+    Models,
+    Prompt,
+    PurseEmpty,
+    Sampling,
+    Solution,
+)
 from orchestration.strategies.drawing import solution_of, together, whole_sample
 from orchestration.strategies.selection import majority
 from orchestration.strategies.settings import (

@@ -20,7 +20,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from actors.work import Models, Prompt, Sampling, Solution
+from actors.strategy import (
+    Models,
+    Prompt,
+    Sampling,
+    Solution,
+)
 from orchestration.strategies.rounds import Rules, search
 from orchestration.strategies.selection import AGGREGATIONS, Aggregation
 from orchestration.strategies.settings import (

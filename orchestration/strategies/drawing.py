@@ -13,7 +13,7 @@ import math
 from collections.abc import Coroutine, Iterable
 from typing import TypeVar
 
-from actors.work import (
+from actors.strategy import (
     Candidate,
     Models,
     PolicyClient,

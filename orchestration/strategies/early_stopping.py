@@ -15,7 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from actors.errors import UserError
-from actors.work import Candidate, Models, Prompt, PurseEmpty, Sampling, Solution
+from actors.strategy import (
+    Candidate,
+    Models,
+    Prompt,
+    PurseEmpty,
+    Sampling,
+    Solution,
+)
 from orchestration.strategies.drawing import solution_of, together, whole_sample
 from orchestration.strategies.selection import majority
 from orchestration.strategies.settings import canonical, check_count, check_temperature, check_top_p

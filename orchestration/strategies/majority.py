@@ -7,7 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from actors.work import Models, Prompt, Sampling, Solution
+from actors.strategy import (
+    Models,
+    Prompt,
+    Sampling,
+    Solution,
+)
 from orchestration.strategies.drawing import solution_of, whole_samples
 from orchestration.strategies.selection import majority
 from orchestration.strategies.settings import canonical, check_count, check_temperature, check_top_p

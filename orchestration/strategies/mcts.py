@@ -27,7 +27,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from actors.work import Models, Prompt, Sampling, Solution
+from actors.strategy import (
+    Models,
+    Prompt,
+    Sampling,
+    Solution,
+)
 from orchestration.strategies.drawing import solution_of, together, whole_samples
 from orchestration.strategies.growth import Growth
 from orchestration.strategies.selection import AGGREGATIONS, Aggregation, weighted

@@ -12,7 +12,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from actors.work import Candidate, Models, Prompt, Sampling, Solution
+from actors.strategy import (
+    Candidate,
+    Models,
+    Prompt,
+    Sampling,
+    Solution,
+)
 from orchestration.strategies.drawing import draw, step_logprobs, together, whole_samples
 from orchestration.strategies.selection import majority
 from orchestration.strategies.settings import canonical, check_count, check_temperature, check_top_p

@@ -12,8 +12,8 @@ import ast
 from collections.abc import Callable, Mapping
 
 from actors.errors import UserError, nearest
+from actors.strategy import Strategy
 from actors.targets import check_arguments, imported
-from actors.work import Strategy
 from orchestration.strategies.registry import STRATEGIES
 
 # Longer than any sensible text, and short enough for Python's parser.

@@ -25,7 +25,12 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from actors.seeds import derive
-from actors.work import Models, Prompt, Sampling, Solution
+from actors.strategy import (
+    Models,
+    Prompt,
+    Sampling,
+    Solution,
+)
 from orchestration.strategies.drawing import solution_of, together, whole_samples
 from orchestration.strategies.growth import Growth
 from orchestration.strategies.selection import AGGREGATIONS, Aggregation, best, weighted

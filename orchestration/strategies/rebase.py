@@ -20,7 +20,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from actors.work import Models, Prompt, Sampling, Solution
+from actors.strategy import (
+    Models,
+    Prompt,
+    Sampling,
+    Solution,
+)
 from orchestration.strategies.drawing import solution_of, together, whole_samples
 from orchestration.strategies.growth import Growth
 from orchestration.strategies.selection import AGGREGATIONS, Aggregation, weighted

@@ -5,7 +5,7 @@ It knows nothing of how texts are read. Invariant: a strategy's text begins with
 
 from __future__ import annotations
 
-from actors.work import Strategy
+from actors.strategy import Strategy
 from orchestration.strategies.adaptive_consistency import AdaptiveConsistency
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN

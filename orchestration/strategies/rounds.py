@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from actors.work import Models, Sampling, Solution
+from actors.strategy import Models, Sampling, Solution
 from orchestration.strategies.drawing import solution_of, together, whole_samples
 from orchestration.strategies.growth import Growth
 from orchestration.strategies.selection import Aggregation, weighted

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
 from actors.errors import UserError
-from actors.work import Candidate
+from actors.strategy import Candidate
 
 Aggregation = Literal["last", "min", "product", "mean"]
 AGGREGATIONS: tuple[Aggregation, ...] = get_args(Aggregation)

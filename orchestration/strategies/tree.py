@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from actors.engines.base import Finish
-from actors.work import Candidate, Models
+from actors.strategy import Candidate, Models
 from orchestration.strategies.drawing import check_count_of_scores, step_logprobs, together
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from actors.placement import Cluster, RunPlan
 from actors.run_log import read_done
-from actors.work import Strategy, Task
+from actors.strategy import Strategy
+from actors.work import Task
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.greedy import Greedy
 from orchestration.strategies.majority import Majority

@@ -10,9 +10,8 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from actors.leases import Hold
 from actors.ledger import Entry
-from actors.messages import Commit
+from actors.messages import Commit, Hold
 from actors.run_log import live_records, number_of, parts, read_books, read_done, read_holds, read_ledger
 from actors.run_writer import RunWriter
 from actors.samples import SampleLibrary

@@ -10,12 +10,17 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from actors.leases import Hold
 from actors.ledger import Entry
-from actors.messages import Commit, Loss, Record, Row, Settlement
+from actors.messages import Commit, Hold, Loss, Record, Row, Settlement
 from actors.run_writer import RunWriter
 from actors.samples import sample_key, sample_row, score_key, score_row
-from actors.work import Cost, Judge, Outcome, Sample, State
+from actors.strategy import Sample
+from actors.work import (
+    Cost,
+    Judge,
+    Outcome,
+    State,
+)
 
 
 def outcome(

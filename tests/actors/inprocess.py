@@ -12,13 +12,12 @@ from pathlib import Path
 from types import TracebackType
 
 from actors.engines.base import EngineCounters, ScoreRequest, Scores
-from actors.leases import Allocator
 from actors.messages import Books, Commit, Loss, Orders, Record, Report, Settlement
 from actors.replicas import Bench, PolicyReplica, VerifierReplica
 from actors.run_writer import RunWriter
 from actors.samples import Prior, SampleLibrary
 from actors.scheduler import DEADLINE, Scheduler
-from actors.work import Progress, Task
+from actors.work import Allocator, Progress, Task
 
 from .tiny import LastDigit, first_come, make_bench, make_plan
 

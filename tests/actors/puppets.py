@@ -10,12 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actors.engines.base import EngineCounters
-from actors.leases import Lease
 from actors.ledger import Kind, Purpose, Purse
-from actors.messages import Account, Books, Commit, Finished, Orders, Report
+from actors.messages import Account, Books, Commit, Finished, Lease, Orders, Report
 from actors.run_writer import RunWriter
 from actors.scheduler import Scheduler
-from actors.work import Cost, Models, Outcome, Prompt, PurseEmpty, Solution, Task
+from actors.strategy import (
+    Models,
+    Prompt,
+    PurseEmpty,
+    Solution,
+)
+from actors.work import Cost, Outcome, Task
 
 ROOM = 3
 """Tasks that a replica takes on at once."""

@@ -17,7 +17,8 @@ from actors.engines.local import LocalEngine
 from actors.engines.scoring import ScoringEngine
 from actors.ledger import Purse
 from actors.reader import TokenReader
-from actors.work import Cost, Prompt, Solution, Strategy
+from actors.strategy import Prompt, Solution, Strategy
+from actors.work import Cost
 
 from .tiny import make_bench, make_task
 

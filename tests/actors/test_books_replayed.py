@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from actors.replicas import PolicyReplica, VerifierReplica
 from actors.run_log import parts, read_ledger
-from actors.work import Strategy
+from actors.strategy import Strategy
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN
 from orchestration.strategies.majority import Majority

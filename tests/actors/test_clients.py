@@ -12,8 +12,15 @@ from transformers import AutoModelForCausalLM
 
 from actors.clients import Meter, TaskModels, Unit
 from actors.engines.base import ScoreRequest, Scores
+from actors.strategy import (
+    Prompt,
+    PurseEmpty,
+    Sample,
+    Sampling,
+    Strategy,
+)
 from actors.verifying import CallLost
-from actors.work import Cost, Prompt, PurseEmpty, Sample, Sampling, Strategy
+from actors.work import Cost
 from orchestration.strategies.adaptive_consistency import AdaptiveConsistency
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN

@@ -33,13 +33,13 @@ from hypothesis.stateful import (
 
 import actors.run_writer
 import actors.scheduler
-from actors.leases import Lease
 from actors.ledger import Kind, Purpose
-from actors.messages import STOPPED, Record
+from actors.messages import STOPPED, Lease, Record
 from actors.run_log import live_records, parts, read_books, read_done, read_holds
 from actors.run_writer import RunWriter
 from actors.scheduler import DEADLINE
-from actors.work import Prompt, Task
+from actors.strategy import Prompt
+from actors.work import Task
 from orchestration.allocation import FirstCome
 
 from .puppets import Clockwork, Dead, Disk, Named, Replica, Watched, outcomes

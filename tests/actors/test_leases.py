@@ -9,9 +9,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from actors.leases import MAX_ATTEMPTS, Grant, Hold, Lease, LeaseBook
+from actors.leases import MAX_ATTEMPTS, LeaseBook
 from actors.ledger import Ledger
-from actors.work import Models, Prompt, Solution, Task
+from actors.messages import Grant, Hold, Lease
+from actors.strategy import Models, Prompt, Solution
+from actors.work import Task
 from orchestration.allocation import FirstCome
 
 FIRST = 100

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from actors.ledger import UNLIMITED, Entry, Ledger, Purse
-from actors.work import PurseEmpty
+from actors.strategy import PurseEmpty
 
 BUDGET = 1_000
 

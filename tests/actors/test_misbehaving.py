@@ -16,7 +16,13 @@ from actors.errors import ServiceLost, UserError
 from actors.messages import Orders, Report
 from actors.run_log import parts, read_books
 from actors.scheduler import MAX_UNSERVED
-from actors.work import Models, Prompt, Solution, Strategy, Task
+from actors.strategy import (
+    Models,
+    Prompt,
+    Solution,
+    Strategy,
+)
+from actors.work import Task
 from orchestration.strategies.best_of_n import BestOfN
 from orchestration.strategies.greedy import Greedy
 

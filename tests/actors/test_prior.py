@@ -15,7 +15,8 @@ from actors.ledger import Entry
 from actors.messages import Commit, Record
 from actors.run_writer import RunWriter
 from actors.samples import NOTHING, Prior, SampleLibrary, score_key
-from actors.work import Cost, Solution
+from actors.strategy import Solution
+from actors.work import Cost
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN
 from orchestration.strategies.greedy import Greedy

@@ -15,10 +15,14 @@ import actors.replicas
 from actors.engines.base import ScoreRequest, Scores
 from actors.engines.identity import model_hash, tokenizer_hash
 from actors.errors import UserError
-from actors.leases import Grant, Lease
-from actors.messages import Orders, Report
+from actors.messages import Grant, Lease, Orders, Report
 from actors.replicas import PolicyReplica
-from actors.work import Models, Prompt, Solution, Strategy
+from actors.strategy import (
+    Models,
+    Prompt,
+    Solution,
+    Strategy,
+)
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.greedy import Greedy
 from orchestration.strategies.majority import Majority

@@ -17,7 +17,7 @@ from actors.engines.base import Finish
 from actors.messages import Commit, Record
 from actors.run_writer import RunWriter
 from actors.samples import Prior, SampleLibrary, sample_key, sample_row, score_key, score_row
-from actors.work import Sample
+from actors.strategy import Sample
 
 from .folders import outcome, settled
 

@@ -16,12 +16,18 @@ import actors.replicas
 import actors.scheduler
 from actors.engines.base import EngineCounters
 from actors.errors import UserError
-from actors.leases import MAX_ATTEMPTS, Grant
+from actors.leases import MAX_ATTEMPTS
 from actors.ledger import Entry
-from actors.messages import Account, Finished, Orders, Report
+from actors.messages import Account, Finished, Grant, Orders, Report
 from actors.run_log import read_books
 from actors.scheduler import Scheduler
-from actors.work import Models, Prompt, Solution, Strategy, Task
+from actors.strategy import (
+    Models,
+    Prompt,
+    Solution,
+    Strategy,
+)
+from actors.work import Task
 from orchestration.allocation import FirstCome
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN

@@ -8,7 +8,8 @@ import pyarrow.dataset as ds
 import pytest
 
 from actors.run_log import parts, read_books, read_ledger
-from actors.work import Strategy, Task
+from actors.strategy import Strategy
+from actors.work import Task
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN
 from orchestration.strategies.greedy import Greedy

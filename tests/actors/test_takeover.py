@@ -13,7 +13,8 @@ import pytest
 from actors.messages import Orders
 from actors.run_log import parts, read_books
 from actors.scheduler import Scheduler
-from actors.work import Progress, Strategy, Task
+from actors.strategy import Strategy
+from actors.work import Progress, Task
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.greedy import Greedy
 from orchestration.strategies.majority import Majority

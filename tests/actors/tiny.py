@@ -19,7 +19,13 @@ from actors.engines.plan import ModelPlan
 from actors.engines.value_head import ValueHead, ValueHeadConfig
 from actors.reader import ReaderPlan
 from actors.replicas import Bench
-from actors.work import Models, Prompt, Solution, Strategy, Task
+from actors.strategy import (
+    Models,
+    Prompt,
+    Solution,
+    Strategy,
+)
+from actors.work import Task
 from orchestration.allocation import FirstCome
 from orchestration.flops import ModelCost
 

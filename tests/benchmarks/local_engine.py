@@ -32,7 +32,8 @@ from actors.memory import keep_freed_memory
 from actors.placement import Cluster, RunPlan
 from actors.reader import ReaderPlan, TokenReader
 from actors.replicas import Bench
-from actors.work import Prompt, Strategy, Task
+from actors.strategy import Prompt, Strategy
+from actors.work import Task
 from orchestration.allocation import WITHOUT_BUDGET, FirstCome
 from orchestration.flops import ModelCost
 from orchestration.problems.graders import NumberGrader

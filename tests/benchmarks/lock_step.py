@@ -29,7 +29,7 @@ from actors.engines.vllm_start import engine_args, import_vllm, prepare_process
 from actors.ledger import Purse
 from actors.memory import keep_freed_memory
 from actors.reader import ReaderPlan, TokenReader
-from actors.work import Prompt, Solution, Strategy
+from actors.strategy import Prompt, Solution, Strategy
 from orchestration.allocation import WITHOUT_BUDGET
 from orchestration.flops import ModelCost
 from orchestration.problems.graders import NumberGrader

@@ -31,15 +31,16 @@ from rich.table import Table
 
 from actors.driving import WINDOW, Driver, get
 from actors.engines.base import EngineCounters
-from actors.leases import Allocator, Lease, LeaseBook
+from actors.leases import LeaseBook
 from actors.ledger import Entry, Ledger
 from actors.links import PolicyLink, WriterLink
-from actors.messages import Account, Books, Commit, Finished, Orders, Record, Report
+from actors.messages import Account, Books, Commit, Finished, Lease, Orders, Record, Report
 from actors.placement import start_ray
 from actors.run_writer import RunWriter
 from actors.scheduler import Scheduler
 from actors.shells import SchedulerActor
-from actors.work import Cost, Models, Outcome, Prompt, Solution, Task
+from actors.strategy import Models, Prompt, Solution
+from actors.work import Allocator, Cost, Outcome, Task
 from orchestration.allocation import FirstCome
 
 A_LEASE = 64

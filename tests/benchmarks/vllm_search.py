@@ -37,7 +37,8 @@ from actors.engines.vllm_start import prepare_process
 from actors.memory import keep_freed_memory
 from actors.placement import Cluster, RunPlan
 from actors.replicas import Bench
-from actors.work import Progress, Prompt, Strategy, Task
+from actors.strategy import Prompt, Strategy
+from actors.work import Progress, Task
 from orchestration.allocation import FirstCome
 from orchestration.flops import ModelCost
 from orchestration.problems.graders import NumberGrader

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from actors.leases import Hold
+from actors.messages import Hold
 from actors.run_log import segments
 from orchestration.status import process_mark
 

@@ -19,7 +19,7 @@ from typing import Literal
 
 import pytest
 
-from actors.leases import Hold
+from actors.messages import Hold
 from actors.run_log import read_done, read_holds
 from actors.seeds import derive
 from orchestration.commands.main import main

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.ledger import UNLIMITED
-from actors.work import Prompt, Task
+from actors.strategy import Prompt
+from actors.work import Task
 from orchestration.allocation import FirstCome
 
 TASK = Task("t", Prompt("p", (1,)), (), (), 0)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from actors.schema import CANDIDATES, OUTCOMES, RUN_FORMAT
-from actors.work import Candidate
+from actors.strategy import Candidate
 from orchestration.runs import PROBLEMS
 from orchestration.strategies.parse import parse
 from orchestration.strategies.selection import majority, weighted

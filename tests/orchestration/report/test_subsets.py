@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.work import Candidate
+from actors.strategy import Candidate
 from orchestration.report.subsets import Rule, SampleSet, accuracy_at, pass_at
 from orchestration.strategies.selection import best, majority, weighted
 

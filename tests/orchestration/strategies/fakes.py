@@ -12,7 +12,12 @@ import random
 from dataclasses import dataclass, field
 
 from actors.seeds import derive
-from actors.work import Prompt, PurseEmpty, Sample, Sampling
+from actors.strategy import (
+    Prompt,
+    PurseEmpty,
+    Sample,
+    Sampling,
+)
 
 EOS, NEWLINE = 0, 1
 PROMPT = Prompt("p", (7, 7))

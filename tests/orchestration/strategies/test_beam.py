@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from actors.errors import UserError
-from actors.work import PurseEmpty, Solution
+from actors.strategy import PurseEmpty, Solution
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN
 from orchestration.strategies.selection import aggregate, weighted

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from actors.errors import UserError
-from actors.work import PurseEmpty, Sampling
+from actors.strategy import PurseEmpty, Sampling
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN
 from orchestration.strategies.dvts import Dvts

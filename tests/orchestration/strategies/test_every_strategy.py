@@ -19,7 +19,8 @@ import pytest
 from actors.clients import Unit
 from actors.engines.base import ScoreRequest, Scores
 from actors.seeds import derive
-from actors.work import Cost, PurseEmpty, Solution, Strategy
+from actors.strategy import PurseEmpty, Solution, Strategy
+from actors.work import Cost
 from orchestration.api import Run
 from orchestration.commands.main import main
 from orchestration.estimate import _bound

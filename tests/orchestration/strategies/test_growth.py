@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from actors.errors import UserError
-from actors.work import PurseEmpty, Solution, Strategy
+from actors.strategy import PurseEmpty, Solution, Strategy
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN
 from orchestration.strategies.mcts import Mcts

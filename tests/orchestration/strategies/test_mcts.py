@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.errors import UserError
-from actors.work import Solution
+from actors.strategy import Solution
 from orchestration.strategies.mcts import Mcts, puct
 from orchestration.strategies.selection import aggregate, weighted
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from actors.work import PurseEmpty
+from actors.strategy import PurseEmpty
 from orchestration.strategies.drawing import step_logprobs
 from orchestration.strategies.majority import Majority
 from orchestration.strategies.monte_carlo import MonteCarlo

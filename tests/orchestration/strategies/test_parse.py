@@ -12,7 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.errors import UserError
-from actors.work import Models, Prompt, Solution, Strategy
+from actors.strategy import (
+    Models,
+    Prompt,
+    Solution,
+    Strategy,
+)
 from orchestration.strategies.adaptive_consistency import AdaptiveConsistency
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN

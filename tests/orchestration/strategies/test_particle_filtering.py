@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from actors.errors import UserError
 from actors.seeds import derive
-from actors.work import Solution
+from actors.strategy import Solution
 from orchestration.strategies.particle_filtering import ParticleFiltering, systematic
 from orchestration.strategies.selection import aggregate, best, weighted
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from actors.work import PurseEmpty, Sampling, Solution
+from actors.strategy import PurseEmpty, Sampling, Solution
 from orchestration.estimate import _bound
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.dvts import Dvts

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.errors import UserError
-from actors.work import Candidate
+from actors.strategy import Candidate
 from orchestration.strategies.selection import (
     AGGREGATIONS,
     aggregate,

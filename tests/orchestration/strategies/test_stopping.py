@@ -11,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.errors import UserError
-from actors.work import PurseEmpty, Sample, Sampling, Solution, Strategy
+from actors.strategy import (
+    PurseEmpty,
+    Sample,
+    Sampling,
+    Solution,
+    Strategy,
+)
 from orchestration.strategies.adaptive_consistency import (
     AdaptiveConsistency,
     lead_needed,

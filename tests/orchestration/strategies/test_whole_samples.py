@@ -7,7 +7,12 @@ from dataclasses import replace
 import pytest
 
 from actors.errors import UserError
-from actors.work import PurseEmpty, Sampling, Solution, Strategy
+from actors.strategy import (
+    PurseEmpty,
+    Sampling,
+    Solution,
+    Strategy,
+)
 from orchestration.strategies.best_of_n import BestOfN
 from orchestration.strategies.drawing import together
 from orchestration.strategies.greedy import Greedy

@@ -1,0 +1,158 @@
+"""What a strategy is, what it is handed, and what it answers.
+
+A `Strategy` is handed a `Prompt` and `Models`, and gives a `Solution`. Nothing here knows a label: what a strategy sees is a
+prompt. Invariant: all that crosses processes is immutable and picklable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from actors.engines.base import Finish
+
+
+class PurseEmpty(Exception):
+    """The budget allows no further request of this size; a strategy answers with what it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A problem as the models see it: a stable id and the token ids of its prompt."""
+
+    id: str
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn. Temperature 0 is greedy."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A drawn continuation: its tokens, their log-probabilities at temperature 1 (none in a run that goes without), and why
+    it ended.
+
+    "stop" means: ended with the step delimiter, so it can go on; "eos": the solution is complete; "length": cut off.
+    """
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish: Finish
+
+
+class PolicyClient(Protocol):
+    """The policy as a strategy sees it: metered, seeded by place, shared between strategies of one problem."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens a whole solution may have."""
+
+    async def sample(
+        self,
+        prefix: tuple[int, ...],
+        place: tuple[int, ...],
+        *,
+        one_step: bool = False,
+        sampling: Sampling = Sampling(),
+    ) -> Sample:
+        """Continue prompt + `prefix` to the end of the solution, or to the end of one step.
+
+        `place` is the draw's place in the tree (child indices from the root): with the sampling parameters it decides
+        the seed, so the same place always draws the same tokens, and a second strategy that asks for it gets the sample
+        that exists. Raises PurseEmpty where the budget does not allow the request's worst case.
+        """
+
+
+class VerifierClient(Protocol):
+    """The process reward model as a strategy sees it."""
+
+    async def score(self, solution: tuple[int, ...]) -> tuple[float, ...]:
+        """Return one value in [0, 1] per non-empty step of `solution` (tokens after the prompt), () if it has none.
+
+        Steps that were scored before cost nothing. Raises PurseEmpty like `sample`.
+        """
+
+
+class Reader(Protocol):
+    """Turns tokens into text, steps and the canonical answer."""
+
+    def step_ends(self, solution: tuple[int, ...]) -> tuple[int, ...]:
+        """Offsets (exclusive) where the non-empty steps of a solution end; a lone end token is no step."""
+
+    async def answer(self, solution: tuple[int, ...]) -> str | None:
+        """The canonical final answer, or None where none can be read; such a candidate never votes."""
+
+
+class Models(Protocol):
+    """All that a strategy may use."""
+
+    @property
+    def policy(self) -> PolicyClient: ...
+
+    @property
+    def verifier(self) -> VerifierClient: ...
+
+    @property
+    def reader(self) -> Reader: ...
+
+    @property
+    def seed(self) -> int:
+        """The run seed: a strategy's own random choices derive from it, the strategy's text and the prompt's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One whole solution, or a branch that was dropped (`kept` false: it has no vote).
+
+    `logprobs` and `scores` have one entry per step (sum of the tokens' log-probabilities; verifier value), or none at
+    all where the policy told none, or nothing was scored. `parent` is the index of the candidate it branched from (-1:
+    none) and `depth` the number of that candidate's steps it shares.
+    """
+
+    index: int
+    token_ids: tuple[int, ...]
+    step_ends: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    scores: tuple[float, ...]
+    finish: Finish
+    answer: str | None
+    kept: bool = True
+    parent: int = -1
+    depth: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """What a strategy returns: the answer it chose (None: no readable candidate), all it drew, and what of it counted.
+
+    `generations` is the paper's unit of budget; `kept_tokens` the sampled tokens that stand in a kept candidate, each
+    counted once (the others were pruned).
+    """
+
+    answer: str | None
+    candidates: tuple[Candidate, ...]
+    generations: int
+    kept_tokens: int
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """A hyper-parameter setting theta of one search method (paper section 3)."""
+
+    @property
+    def text(self) -> str:
+        """Canonical text naming all that can change the result, e.g. `beam(n=16,width=4)`."""
+
+    @property
+    def uses_verifier(self) -> bool: ...
+
+    @property
+    def sequences(self) -> int:
+        """How many sequences it runs at once, at most: what a replica plans its load by."""
+
+    async def solve(self, prompt: Prompt, models: Models) -> Solution: ...

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestration.commands.evaluate import skipped_lines
+from orchestration.commands.announce import skipped_lines
 from orchestration.estimate import Needs, estimate
 from orchestration.flops import generation_flops
 from orchestration.prepare import Prepared

@@ -7,11 +7,11 @@ and one line, Ctrl-C with 130; whatever else goes wrong keeps its traceback.
 from __future__ import annotations
 
 import importlib
-import shlex
 import sys
 from collections.abc import Sequence
 
 from actors.errors import UserError, nearest
+from orchestration.commands.arguments import complain, shell
 
 HELP = """flopwise makes a language model think longer exactly where it pays: test-time search under one FLOPs
 budget.
@@ -73,30 +73,6 @@ def _run(given: list[str]) -> int:
         )
     code: int = importlib.import_module(f"orchestration.commands.{given[0]}").run(given[1:])
     return code
-
-
-def options_of(words: Sequence[str], known: Sequence[str]) -> tuple[set[str], list[str]]:
-    """Split words into --options, checked against `known`, and the rest."""
-    options = {"--help" if word == "-h" else word for word in words if word.startswith("-")}
-    for option in sorted(options):
-        if option not in known:
-            raise UserError(f"{option}: no such option{nearest(option, known)}; there are {', '.join(known)}")
-    return options, [word for word in words if not word.startswith("-")]
-
-
-def shell(words: Sequence[str]) -> str:
-    """The command of these words, quoted so that a shell takes it."""
-    return shlex.join(["flopwise", *words])
-
-
-def complain(message: str) -> None:
-    """Print a mistake in one line."""
-    from rich.console import Console
-    from rich.text import Text
-
-    # What a library said may have lines of its own.
-    line = Text.assemble(("error: ", "bold red"), " ".join(message.split("\n")))
-    Console(stderr=True, soft_wrap=True, highlight=False).print(line)
 
 
 if __name__ == "__main__":

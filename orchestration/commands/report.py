@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from actors.errors import UserError
+from orchestration.commands.arguments import options_of
 from orchestration.commands.compose import compose
 from orchestration.commands.helptext import help_of
-from orchestration.commands.main import options_of
 from orchestration.settings import ReportSettings, check_report
 
 

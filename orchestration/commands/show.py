@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from actors.errors import UserError, nearest
+from orchestration.commands.arguments import options_of
 from orchestration.commands.compose import compose
 from orchestration.commands.helptext import help_of
-from orchestration.commands.main import options_of
 from orchestration.settings import ShowSettings
 
 if TYPE_CHECKING:

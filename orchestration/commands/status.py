@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.errors import UserError, nearest
 from actors.ledger import Entry, Kind
-from orchestration.commands.main import options_of
+from orchestration.commands.arguments import options_of
 
 if TYPE_CHECKING:
     from rich.console import Console, Group

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from actors.errors import UserError, nearest
+from orchestration.commands.arguments import options_of
 from orchestration.commands.compose import compose
 from orchestration.commands.helptext import help_of
-from orchestration.commands.main import options_of
 
 MODELS = ("policy", "prm")
 

@@ -1,0 +1,66 @@
+"""What a start of a run says before its first progress: what is done, what is to do, what the data has that is no problem.
+
+It knows a session's counts and makes none. Invariant: whatever was left out or charged is named before anything new is spent.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from orchestration.evaluation import Session
+    from orchestration.prepare import Prepared
+
+
+def announce(prepared: Prepared, session: Session, console: Console) -> None:
+    """Say what is done and what is to do."""
+    from orchestration.report.tables import scientific
+
+    folder = prepared.settings.folder
+
+    def say(text: str, **style: Any) -> None:
+        console.print(text, highlight=False, soft_wrap=True, markup=False, **style)
+
+    if not session.outcomes_left:
+        say(f"{folder}: all {session.problems:,} problems are done; making the report again.")
+    elif session.outcomes_done:
+        say(
+            f"resuming: {session.problems_done:,} of {session.problems:,} problems done, "
+            f"{session.outcomes_done:,} of {session.outcomes:,} outcomes ({folder})"
+        )
+    else:
+        seeds = f", {len(session.passes)} seeds" if len(session.passes) > 1 else ""
+        count = len(prepared.strategies)
+        say(
+            f"{prepared.described(session.problems)}; {count} {'strategy' if count == 1 else 'strategies'}{seeds}"
+        )
+    if lost := session.lost[0]:
+        what = f"{lost:,} tasks that were" if lost > 1 else "a task that was"
+        say(
+            f"charged: {scientific(float(session.lost[1]))} FLOPs for {what} in hand, and lost, when the last start was "
+            "cut off",
+            style="yellow",
+        )
+    if session.gone:
+        say(
+            f"not among the problems asked for: {session.gone:,} of the folder's; what it holds of them stays in the "
+            "report",
+            style="yellow",
+        )
+    for line in skipped_lines(prepared, session):
+        say(line, style="yellow")
+
+
+def skipped_lines(prepared: Prepared, session: Session) -> list[str]:
+    """The first rows of the data that are no problems, each with its reason, and how many more there are."""
+    from orchestration.quarantine import ROWS_FILE
+
+    path, rows = prepared.settings.dataset.path, session.skipped
+    lines = [f"row {row.row} of {path} is no problem: {row.text}" for row in rows[:5]]
+    if len(rows) > 5:
+        file = Path(prepared.settings.folder) / ROWS_FILE
+        lines.append(f"and {len(rows) - 5:,} more rows that are no problems, which a run lists in {file}")
+    return lines

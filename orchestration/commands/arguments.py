@@ -1,0 +1,35 @@
+"""What all commands share of a command line: options, the command as a shell takes it, mistakes in one line.
+
+It knows no command. Invariant: an option that does not exist is answered with the nearest one that does.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from actors.errors import UserError, nearest
+
+
+def options_of(words: Sequence[str], known: Sequence[str]) -> tuple[set[str], list[str]]:
+    """Split words into --options, checked against `known`, and the rest."""
+    options = {"--help" if word == "-h" else word for word in words if word.startswith("-")}
+    for option in sorted(options):
+        if option not in known:
+            raise UserError(f"{option}: no such option{nearest(option, known)}; there are {', '.join(known)}")
+    return options, [word for word in words if not word.startswith("-")]
+
+
+def shell(words: Sequence[str]) -> str:
+    """The command of these words, quoted so that a shell takes it."""
+    return shlex.join(["flopwise", *words])
+
+
+def complain(message: str) -> None:
+    """Print a mistake in one line."""
+    from rich.console import Console
+    from rich.text import Text
+
+    # What a library said may have lines of its own.
+    line = Text.assemble(("error: ", "bold red"), " ".join(message.split("\n")))
+    Console(stderr=True, soft_wrap=True, highlight=False).print(line)

@@ -5,30 +5,19 @@ Knows nothing of models and strategies; `load` makes a dataset from plain values
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-from actors.errors import UserError, nearest
-from orchestration.problems.graders import (
-    Grader,
-    GymGrader,
-    MathGrader,
-    NumberGrader,
-    TextGrader,
-    make_grader,
-)
+from orchestration.problems.datasets.arithmetic import BENCHMARK, ArithmeticSource
+from orchestration.problems.datasets.generated import Generated, Source
+from orchestration.problems.datasets.gym import GsmSymbolicSource, GymSource
+from orchestration.problems.datasets.load import load
+from orchestration.problems.datasets.tables import Columns, Quarantined, Table
+from orchestration.problems.graders.choose import make_grader
+from orchestration.problems.graders.grader import Grader
+from orchestration.problems.graders.gym import GymGrader
+from orchestration.problems.graders.math import MathGrader
+from orchestration.problems.graders.number import NumberGrader
+from orchestration.problems.graders.text import TextGrader
 from orchestration.problems.problem import SPLITS, Dataset, Problem, split_of
 from orchestration.problems.prompting import PromptFormat, solution_ids
-from orchestration.problems.reasoning_gym import (
-    BENCHMARK,
-    ArithmeticSource,
-    Generated,
-    GsmSymbolicSource,
-    GymSource,
-    Source,
-)
-from orchestration.problems.tables import Columns, Quarantined, Table
 
 __all__ = [
     "BENCHMARK",
@@ -54,49 +43,3 @@ __all__ = [
     "solution_ids",
     "split_of",
 ]
-
-
-def load(
-    name: str = "arithmetic",
-    *,
-    path: str | Path | None = None,
-    split: str = "test",
-    count: int | None = None,
-    seed: int = 0,
-    columns: Mapping[str, str | None] | None = None,
-    options: Mapping[str, Any] | None = None,
-) -> Dataset:
-    """Return a dataset from plain values.
-
-    With `path`: that table, with `columns` naming its `question`, `answer` and `id` columns; `count` limits
-    it. Without: `count` problems (500 by default) of `split`, generated from `seed`. `name` is "arithmetic"
-    (the shipped mixture; `options`: legs, terms, digits, sums), "gsm_symbolic", or any reasoning-gym data set
-    with its own `options`. Raises UserError for unknown names, columns and options.
-    """
-    if path is not None:
-        return Table(Path(path), _columns(columns or {}), count)
-    if split not in SPLITS:
-        raise UserError.of(
-            "dataset.split", split, f"choose one of {', '.join(SPLITS)}{nearest(split, SPLITS)}"
-        )
-    if count is not None and count < 1:
-        raise UserError.of("dataset.count", count, "it must be at least 1")
-    return Generated(_source(name, dict(options or {})), split, 500 if count is None else count, seed)
-
-
-def _source(name: str, options: dict[str, Any]) -> Source:
-    if name == "arithmetic":
-        return BENCHMARK.with_options(options)
-    if name == "gsm_symbolic" and not options:
-        return GsmSymbolicSource()
-    return GymSource(name, options)
-
-
-def _columns(names: Mapping[str, str | None]) -> Columns:
-    known = ("question", "answer", "id")
-    for field in names:
-        if field not in known:
-            raise UserError.of(
-                "dataset.columns", field, f"choose among {', '.join(known)}{nearest(field, known)}"
-            )
-    return Columns(**names)  # type: ignore[arg-type]

@@ -30,9 +30,10 @@ from transformers import (
 from actors.errors import UserError
 from actors.memory import keep_freed_memory
 from actors.seeds import derive
+from orchestration.problems.datasets.arithmetic import ArithmeticSource
+from orchestration.problems.datasets.generated import Generated
 from orchestration.problems.problem import Problem, Split
 from orchestration.problems.prompting import PromptFormat, solution_ids
-from orchestration.problems.reasoning_gym import ArithmeticSource, Generated
 from orchestration.training.checkpoints import claim, last_checkpoint
 from orchestration.training.muon import MuonAdamW
 from orchestration.training.tokenizer import train_tokenizer

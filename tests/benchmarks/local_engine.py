@@ -36,9 +36,10 @@ from actors.strategy import Prompt, Strategy
 from actors.work import Task
 from orchestration.allocation import WITHOUT_BUDGET, FirstCome
 from orchestration.flops import ModelCost
-from orchestration.problems.graders import NumberGrader
+from orchestration.problems.datasets.arithmetic import BENCHMARK
+from orchestration.problems.datasets.generated import Generated
+from orchestration.problems.graders.number import NumberGrader
 from orchestration.problems.prompting import PromptFormat
-from orchestration.problems.reasoning_gym import BENCHMARK, Generated
 from orchestration.strategies.parse import parse
 from orchestration.training.prm import Labelled, StepBatches, step_logits
 

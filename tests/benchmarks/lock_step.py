@@ -32,7 +32,7 @@ from actors.reader import ReaderPlan, TokenReader
 from actors.strategy import Prompt, Solution, Strategy
 from orchestration.allocation import WITHOUT_BUDGET
 from orchestration.flops import ModelCost
-from orchestration.problems.graders import NumberGrader
+from orchestration.problems.graders.number import NumberGrader
 from orchestration.training.prm import Labelled, StepBatches, step_logits
 
 SCORE_BATCHES = (1024, 4096, 16384)

@@ -41,7 +41,7 @@ from actors.strategy import Prompt, Strategy
 from actors.work import Progress, Task
 from orchestration.allocation import FirstCome
 from orchestration.flops import ModelCost
-from orchestration.problems.graders import NumberGrader
+from orchestration.problems.graders.number import NumberGrader
 from orchestration.strategies.parse import parse
 from tests.benchmarks.local_engine import MODELS, prompts
 from tests.benchmarks.lock_step import Loop, LoopProcess, Result, Setup

@@ -29,8 +29,9 @@ from actors.engines.step_points import Points
 from actors.engines.value_head import ValueHead, ValueHeadConfig
 from actors.engines.vllm_verifier import VllmVerifier
 from actors.errors import UserError
+from orchestration.problems.datasets.arithmetic import BENCHMARK
+from orchestration.problems.datasets.generated import Generated
 from orchestration.problems.prompting import PromptFormat
-from orchestration.problems.reasoning_gym import BENCHMARK, Generated
 
 from .conftest import SIZES
 

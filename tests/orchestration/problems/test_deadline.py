@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.problems.deadline import DeadlinePool
+from orchestration.problems.workers.deadline import DeadlinePool
 
 MODULE = """
 import os, time
-from orchestration.problems.deadline import serve
+from orchestration.problems.workers.deadline import serve
 
 serve({
     "echo": lambda text: text,
@@ -56,7 +56,7 @@ def test_a_failure_keeps_its_process_and_a_deadline_does_not(module: str) -> Non
 def test_a_helper_ends_with_its_caller(module: str, tmp_path: Path) -> None:
     script = (
         f"import sys, os; sys.path.insert(0, {str(tmp_path)!r})\n"
-        "from orchestration.problems.deadline import DeadlinePool\n"
+        "from orchestration.problems.workers.deadline import DeadlinePool\n"
         f"pool = DeadlinePool({module!r}, 1, 5.0)\n"
         "print(pool.call('pid'), flush=True)\n"
         "os._exit(0)\n"

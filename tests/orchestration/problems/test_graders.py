@@ -19,7 +19,7 @@ from orchestration.problems import (
     TextGrader,
     make_grader,
 )
-from orchestration.problems.gym_worker import reference
+from orchestration.problems.datasets.gym_reference import reference
 
 NUMBER = NumberGrader()
 MATH = MathGrader(deadline=20.0)

@@ -8,14 +8,10 @@ import pytest
 
 from actors.errors import UserError
 from orchestration.problems import SPLITS, load, split_of
+from orchestration.problems.datasets.arithmetic import ArithmeticSource
+from orchestration.problems.datasets.generated import Generated, Source
+from orchestration.problems.datasets.gym import GsmSymbolicSource, GymSource
 from orchestration.problems.problem import content_id
-from orchestration.problems.reasoning_gym import (
-    ArithmeticSource,
-    Generated,
-    GsmSymbolicSource,
-    GymSource,
-    Source,
-)
 
 SMALL = ArithmeticSource(legs=(1, 2), terms=(2, 3))
 

@@ -10,6 +10,7 @@ hang, and multiprocessing's spawn runs the caller's main script again.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import os
@@ -63,6 +64,12 @@ class DeadlinePool:
                 return None
         finally:
             self._idle.put(helper)
+
+
+@functools.cache
+def shared_pool(module: str, workers: int, deadline: float) -> DeadlinePool:
+    """The one pool that this process has of a module, so many workers and this deadline."""
+    return DeadlinePool(module, workers, deadline)
 
 
 class _Helper:

@@ -14,7 +14,7 @@ import re
 import sympy  # type: ignore[import-untyped]
 from math_verify import parse, verify
 
-from orchestration.problems.deadline import serve
+from orchestration.problems.workers.deadline import serve
 
 # Words: what a product of single letters would make of them is nobody's answer.
 _WORDS = re.compile(r"[A-Za-z]+(?:\s+[A-Za-z]+)*")

@@ -1,0 +1,125 @@
+"""The mixture of arithmetic problems that flopwise is shipped with: legs of animals, and chains of sums.
+
+Questions are reasoning-gym's without their constant instructions. It knows nothing of prompts or grading. Invariant: every
+line of a solution is one step that carries the running total, so a slip is visible where it happens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from actors.errors import UserError, nearest
+from actors.seeds import derive
+from orchestration.problems.datasets.gym import entry_at
+from orchestration.problems.problem import Problem, content_id
+
+
+@dataclass(frozen=True, slots=True)
+class ArithmeticSource:
+    """The shipped mixture: counting legs (regular word problems) and chain sums (the hard tail).
+
+    Ranges are inclusive: `legs` kinds of animals with `counts` of each; `terms` of a sum and their `digits`.
+    `sums` is the share of sums. Questions are reasoning-gym's without their constant instructions; every
+    solution line is one step and carries the running total, so a slip is visible where it happens.
+    """
+
+    legs: tuple[int, int] = (1, 8)
+    counts: tuple[int, int] = (1, 30)
+    terms: tuple[int, int] = (2, 6)
+    digits: tuple[int, int] = (1, 2)
+    sums: float = 0.4
+
+    def __post_init__(self) -> None:
+        for name, least in (("legs", 1), ("counts", 1), ("terms", 2), ("digits", 1)):
+            low, high = getattr(self, name)
+            object.__setattr__(self, name, (low, high))  # a config file brings lists
+            if not least <= low <= high:
+                raise UserError.of(
+                    f"dataset.options.{name}", [low, high], f"two rising numbers from {least} on"
+                )
+        if not 0 <= self.sums <= 1:
+            raise UserError.of("dataset.options.sums", self.sums, "it is a share between 0 and 1")
+
+    def with_options(self, options: dict[str, Any]) -> ArithmeticSource:
+        """Return this source with some settings replaced, ranges given as [low, high]."""
+        known = [setting.name for setting in fields(self)]
+        for name, value in options.items():
+            if name not in known:
+                mend = f"choose among {', '.join(known)}{nearest(name, known)}"
+                raise UserError.of("dataset.options", name, mend)
+            if name != "sums" and (
+                not isinstance(value, list | tuple) or [type(v) for v in value] != [int, int]
+            ):
+                raise UserError.of(f"dataset.options.{name}", value, "give two whole numbers: [low, high]")
+        ranges = {name: tuple(value) for name, value in options.items() if name != "sums"}
+        return replace(self, **(options | ranges))
+
+    @property
+    def description(self) -> str:
+        return (
+            f"arithmetic: legs of {self.legs[0]}-{self.legs[1]} kinds of {self.counts[0]}-"
+            f"{self.counts[1]} animals, {self.sums:.0%} sums of "
+            f"{self.terms[0]}-{self.terms[1]} terms with {self.digits[0]}-{self.digits[1]} digits"
+        )
+
+    def draw(self, seed: int, index: int) -> Problem | None:
+        if derive("family", seed, index) / 2**63 < self.sums:
+            options = {
+                "min_terms": self.terms[0],
+                "max_terms": self.terms[1],
+                "min_digits": self.digits[0],
+                "max_digits": self.digits[1],
+            }
+            return _sum_problem(entry_at("chain_sum", seed, index, options))
+        options = {
+            "min_animals": self.legs[0],
+            "max_animals": self.legs[1],
+            "min_instances": self.counts[0],
+            "max_instances": self.counts[1],
+        }
+        return _legs_problem(entry_at("leg_counting", seed, index, options))
+
+
+# What the bundled models are judged on: long enough that one sample is often wrong, and sixteen rarely all.
+BENCHMARK = ArithmeticSource(legs=(6, 8), terms=(4, 6), digits=(2, 2), sums=0.7)
+
+
+def _legs_problem(entry: dict[str, Any]) -> Problem:
+    from reasoning_gym.arithmetic.leg_counting import ANIMALS
+
+    animals: dict[str, int] = entry["metadata"]["animals"]
+    lines: list[str] = []
+    names: list[str] = []
+    total = 0
+    for animal, count in animals.items():
+        name = f"{count} {animal}{'s' if count > 1 else ''}"
+        product = count * ANIMALS[animal]
+        line = f"{name} * {ANIMALS[animal]} = {product}"
+        if lines:
+            line += f", {total} + {product} = {total + product}"
+        total += product
+        lines.append(line)
+        names.append(name)
+    question, answer = f"How many legs: {', '.join(names)}?", entry["answer"]
+    lines.append(f"#### {answer}")
+    metadata = {"family": "legs", "length": len(animals)}
+    return Problem(content_id("legs", question), question, answer, "\n".join(lines), metadata)
+
+
+def _sum_problem(entry: dict[str, Any]) -> Problem:
+    expression, answer = entry["metadata"]["expression"], entry["answer"]
+    first, *rest = expression.split(" ")
+    total, lines = int(first), []
+    for sign, term in zip(rest[::2], rest[1::2], strict=True):
+        value = total + int(term) if sign == "+" else total - int(term)
+        lines.append(f"{total} {sign} {term} = {value}")
+        total = value
+    question = f"{expression} = ?"
+    lines.append(f"#### {answer}")
+    metadata = {
+        "family": "sums",
+        "length": entry["metadata"]["num_terms"],
+        "digits": entry["metadata"]["num_digits"],
+    }
+    return Problem(content_id("sums", question), question, answer, "\n".join(lines), metadata)

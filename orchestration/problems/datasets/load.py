@@ -1,0 +1,64 @@
+"""A data set from plain values, as a config file holds them.
+
+It knows the data sets and nothing of what is done with them. Invariant: a name, column or option that cannot be meant is
+refused before a problem is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from actors.errors import UserError, nearest
+from orchestration.problems.datasets.arithmetic import BENCHMARK
+from orchestration.problems.datasets.generated import Generated, Source
+from orchestration.problems.datasets.gym import GsmSymbolicSource, GymSource
+from orchestration.problems.datasets.tables import Columns, Table
+from orchestration.problems.problem import SPLITS, Dataset
+
+
+def load(
+    name: str = "arithmetic",
+    *,
+    path: str | Path | None = None,
+    split: str = "test",
+    count: int | None = None,
+    seed: int = 0,
+    columns: Mapping[str, str | None] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Dataset:
+    """Return a dataset from plain values.
+
+    With `path`: that table, with `columns` naming its `question`, `answer` and `id` columns; `count` limits
+    it. Without: `count` problems (500 by default) of `split`, generated from `seed`. `name` is "arithmetic"
+    (the shipped mixture; `options`: legs, terms, digits, sums), "gsm_symbolic", or any reasoning-gym data set
+    with its own `options`. Raises UserError for unknown names, columns and options.
+    """
+    if path is not None:
+        return Table(Path(path), _columns(columns or {}), count)
+    if split not in SPLITS:
+        raise UserError.of(
+            "dataset.split", split, f"choose one of {', '.join(SPLITS)}{nearest(split, SPLITS)}"
+        )
+    if count is not None and count < 1:
+        raise UserError.of("dataset.count", count, "it must be at least 1")
+    return Generated(_source(name, dict(options or {})), split, 500 if count is None else count, seed)
+
+
+def _source(name: str, options: dict[str, Any]) -> Source:
+    if name == "arithmetic":
+        return BENCHMARK.with_options(options)
+    if name == "gsm_symbolic" and not options:
+        return GsmSymbolicSource()
+    return GymSource(name, options)
+
+
+def _columns(names: Mapping[str, str | None]) -> Columns:
+    known = ("question", "answer", "id")
+    for field in names:
+        if field not in known:
+            raise UserError.of(
+                "dataset.columns", field, f"choose among {', '.join(known)}{nearest(field, known)}"
+            )
+    return Columns(**names)  # type: ignore[arg-type]

@@ -1,0 +1,44 @@
+"""What a grader is: from a solution's text to its final answer in one canonical form, and whether it is right.
+
+It knows nothing of models or strategies. Invariants: the canonical form is one string per answer, used alike
+for voting, grading and difficulty; what cannot be read is None and never raises; nothing is ever evaluated as
+code.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from orchestration.problems.problem import Problem
+
+MARKER = "####"
+"""What stands before a final answer, as in GSM8K."""
+
+
+@runtime_checkable
+class Grader(Protocol):
+    """Reads and judges final answers. `version` changes whenever any verdict can."""
+
+    @property
+    def version(self) -> str: ...
+
+    def extract(self, text: str) -> str | None:
+        """Return the final answer of a solution in canonical form, or None where none can be read."""
+        ...
+
+    def correct(self, answer: str | None, reference: str) -> bool:
+        """Say whether an answer that `extract` gave agrees with a reference of `reference_of`."""
+        ...
+
+    def reference_of(self, problem: Problem) -> str | None:
+        """Return what answers to a problem are judged by, None where it has no label. It goes to the judge alone."""
+        ...
+
+
+class JudgedByAnswer:
+    """Graders whose reference is the answer as the data set writes it."""
+
+    __slots__ = ()
+
+    def reference_of(self, problem: Problem) -> str | None:
+        return problem.answer

@@ -1,0 +1,44 @@
+"""Answers to reasoning-gym's data sets, judged by their own scoring in a process that can be killed.
+
+It does not know what an answer should look like. Invariant: right is a full score; whatever fails or takes too long is wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestration.problems.graders.grader import MARKER
+from orchestration.problems.problem import Problem
+from orchestration.problems.workers.deadline import shared_pool
+
+_GYM = "orchestration.problems.workers.gym"
+
+
+@dataclass(frozen=True, slots=True)
+class GymGrader:
+    """reasoning-gym's own scoring of what stands behind `####`: right is a full score. For its data sets alone.
+
+    The canonical form is the text as it is written, for only the data set knows what of it matters. Scoring runs in
+    a process of its own; a call that takes longer than `deadline` seconds, or fails, finds the answer wrong.
+    """
+
+    deadline: float = 5.0
+
+    @property
+    def version(self) -> str:
+        from importlib.metadata import version
+
+        return f"gym-1 reasoning-gym-{version('reasoning-gym')} deadline-{self.deadline:g}"
+
+    def extract(self, text: str) -> str | None:
+        _, marker, tail = text.rpartition(MARKER)
+        return ("\n".join(line.rstrip() for line in tail.strip().splitlines()) or None) if marker else None
+
+    def correct(self, answer: str | None, reference: str) -> bool:
+        if answer is None:
+            return False
+        score = shared_pool(_GYM, 1, self.deadline).call("score", answer, reference)
+        return isinstance(score, float) and score >= 1.0
+
+    def reference_of(self, problem: Problem) -> str | None:
+        return problem.reference

@@ -15,11 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from actors.engines.base import EngineName
-from actors.engines.custom import Target
 from actors.engines.identity import tokenizer_hash
 from actors.engines.plan import ModelPlan
-from actors.run_log import FolderLock, read_books, read_done, read_holds, segments
-from actors.run_writer import RunWriter
+from actors.engines.verifiers.custom import Target
+from actors.store.log import (
+    FolderLock,
+    read_books,
+    read_done,
+    read_holds,
+    segments,
+)
+from actors.store.writer import RunWriter
 from actors.strategy import Prompt, Strategy
 from actors.work import UNPAID, Progress, Task
 from orchestration.allocation import FirstCome
@@ -51,8 +57,8 @@ from orchestration.settings import ReplicaSettings
 from orchestration.status import StatusWriter, says_finished
 
 if TYPE_CHECKING:
-    from actors.placement import RunPlan
-    from actors.run_writer import Retention
+    from actors.cluster.placement import RunPlan
+    from actors.store.writer import Retention
 
 # Problems that are tokenised and stored at once: few files, and little waiting before the first task.
 _CHUNK = 512
@@ -293,7 +299,7 @@ def _stream(
 ) -> Progress:
     from transformers import AutoTokenizer
 
-    from actors.placement import Cluster
+    from actors.cluster.placement import Cluster
 
     settings = prepared.settings
     tokenizer = AutoTokenizer.from_pretrained(prepared.policy, local_files_only=True, trust_remote_code=False)
@@ -308,9 +314,9 @@ def run_plan(prepared: Prepared, identity: Identity) -> RunPlan:
     """What the runtime needs besides the tasks."""
     from ray import cloudpickle
 
-    from actors.placement import RunPlan
-    from actors.reader import ReaderPlan
-    from actors.replicas import Bench
+    from actors.cluster.placement import RunPlan
+    from actors.replicas.bench import Bench
+    from actors.replicas.reader import ReaderPlan
 
     settings = prepared.settings
     first = None

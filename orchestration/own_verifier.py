@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from actors.engines.custom import Target
+from actors.engines.verifiers.custom import Target
 from actors.errors import UserError
 from orchestration.flops import ModelCost
 from orchestration.model_folders import existing

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.engines.base import EngineName
-from actors.engines.custom import Target
+from actors.engines.verifiers.custom import Target
 from actors.errors import UserError
 from actors.strategy import Strategy
 from orchestration.engines import choose_engine

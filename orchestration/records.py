@@ -18,8 +18,8 @@ from typing import Any
 import yaml
 
 from actors.engines.identity import model_hash, tokenizer_hash
-from actors.run_log import read_books
-from actors.schema import RUN_FORMAT
+from actors.store.log import read_books
+from actors.store.schema import RUN_FORMAT
 from actors.work import Progress
 from orchestration.engines import engine_identity
 from orchestration.prepare import Prepared

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.errors import UserError, nearest
-from actors.schema import RUN_FORMAT
+from actors.store.schema import RUN_FORMAT
 
 # What a start that was killed may leave behind before it has written run.json.
 _BEGUN = ("config.yaml", "quarantined.jsonl")

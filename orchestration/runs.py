@@ -24,7 +24,7 @@ import yaml
 from actors.errors import UserError, nearest
 from actors.ledger import Entry
 from actors.messages import Hold
-from actors.run_log import (
+from actors.store.log import (
     live_records,
     live_segments,
     number_of,
@@ -34,8 +34,8 @@ from actors.run_log import (
     read_ledger,
     reading,
 )
-from actors.run_writer import write_part
-from actors.schema import CANDIDATES, OUTCOMES
+from actors.store.schema import CANDIDATES, OUTCOMES
+from actors.store.writer import write_part
 from orchestration.problems import Problem
 from orchestration.run_folder import read_record, writing
 

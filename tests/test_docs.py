@@ -17,7 +17,7 @@ import yaml
 
 from actors.errors import UserError
 from actors.ledger import Kind, Purpose
-from actors.schema import TABLES
+from actors.store.schema import TABLES
 from orchestration.api import settings_of
 from orchestration.commands.compose import CONF, groups, options
 from orchestration.commands.main import COMMANDS

@@ -24,7 +24,7 @@ import ray
 import torch
 from transformers import AutoTokenizer
 
-from actors.placement import start_ray
+from actors.cluster.ray_start import start_ray
 from orchestration.api import Run
 from orchestration.commands.main import main
 from orchestration.report.pairs import read_pair

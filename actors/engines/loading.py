@@ -11,10 +11,10 @@ import socket
 import torch
 
 from actors.engines.base import PolicyEngine, VerifierEngine
-from actors.engines.custom import load_custom
-from actors.engines.local import LocalEngine
+from actors.engines.local.policy import LocalEngine
+from actors.engines.local.verifier import ScoringEngine
 from actors.engines.plan import ModelPlan
-from actors.engines.scoring import ScoringEngine
+from actors.engines.verifiers.custom import load_custom
 from actors.errors import UserError
 
 
@@ -22,7 +22,7 @@ def load_policy(plan: ModelPlan) -> PolicyEngine:
     """Load a policy as its plan says. Raises UserError where it cannot be."""
     if plan.engine == "vllm":
         _check_installed()
-        from actors.engines.vllm_policy import VllmPolicy
+        from actors.engines.vllm.policy import VllmPolicy
 
         return VllmPolicy.load(plan)
     torch.set_num_threads(plan.threads)
@@ -38,7 +38,7 @@ def load_verifier(plan: ModelPlan) -> VerifierEngine:
     """Load a verifier as its plan says. Raises UserError where it cannot be."""
     if plan.engine == "vllm":
         _check_installed()
-        from actors.engines.vllm_verifier import VllmVerifier
+        from actors.engines.vllm.verifier import VllmVerifier
 
         return VllmVerifier.load(plan)
     torch.set_num_threads(plan.threads)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors.engines.base import EngineInfo, EngineName
-from actors.engines.custom import Target
+from actors.engines.verifiers.custom import Target
 from actors.errors import UserError
 
 

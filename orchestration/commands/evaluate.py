@@ -96,7 +96,7 @@ def _evaluate(prepared: Prepared, command: str, console: Console) -> int:
 def _ended_early(error: BaseException, folder: Path, totals: Totals, latest: Progress, command: str) -> int:
     """Say what stopped a run that was under way, what of it is lost, what is done and which command goes on; return the
     exit code."""
-    from actors.run_log import read_holds
+    from actors.store.log import read_holds
     from orchestration.commands.status import owed
     from orchestration.status import line_of
 

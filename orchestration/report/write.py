@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors.errors import UserError
-from actors.run_log import read_books
+from actors.store.log import read_books
 from actors.work import UNPAID
 from orchestration.quarantine import ROWS_FILE, LeftOut, left_out
 from orchestration.report.collect import collect

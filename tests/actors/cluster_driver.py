@@ -8,15 +8,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from actors.placement import Cluster, RunPlan
-from actors.run_log import read_done
+from actors.cluster.placement import Cluster, RunPlan
+from actors.store.log import read_done
 from actors.strategy import Strategy
 from actors.work import Task
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.greedy import Greedy
 from orchestration.strategies.majority import Majority
-
-from .tiny import Gated, LastDigit, first_come, make_bench, make_plan, make_task
+from tests.actors.tiny import Gated, LastDigit, first_come, make_bench, make_plan, make_task
 
 COUNT = 16
 STRATEGIES: tuple[Strategy, ...] = (Greedy(), Majority(3), Beam(4, 2))

@@ -19,12 +19,11 @@ from typing import Any, Literal
 
 import pyarrow.parquet as pq
 
-import actors.run_writer
+import actors.store.writer
 from actors.messages import Commit, GivenUp
-from actors.run_writer import RunWriter
-from actors.schema import RUN_FORMAT
-
-from .folders import hold, lost, outcome, settled, stage
+from actors.store.schema import RUN_FORMAT
+from actors.store.writer import RunWriter
+from tests.actors.folders import hold, lost, outcome, settled, stage
 
 SEGMENT_BYTES = 3_500
 """Less than two tasks' records."""
@@ -184,7 +183,7 @@ class WeakDisk:
             self._fail()
 
     def _files(self) -> Iterator[Path]:
-        for name in ("log", *actors.run_writer.TABLES):
+        for name in ("log", *actors.store.writer.TABLES):
             yield from (path for path in (self.folder / name).glob("*-*") if path.is_file())
 
     def _unsynced(self) -> list[tuple[Path, int, int]]:
@@ -236,7 +235,7 @@ def live_and_die(folder: Path, first: int, at: int, loss: Loss, progress: Path) 
     """The whole of a process: live from step `first` until operation `at` (0: to the end), and be gone; `progress` gets what
     was begun and ended. With 0, what each operation was and what could have been lost before it is written to
     `progress`.json."""
-    actors.run_writer.SEGMENT_BYTES = SEGMENT_BYTES
+    actors.store.writer.SEGMENT_BYTES = SEGMENT_BYTES
     notes = os.open(progress, os.O_WRONLY | os.O_CREAT)
 
     def die() -> None:

@@ -12,14 +12,21 @@ import pyarrow.parquet as pq
 
 from actors.ledger import Entry
 from actors.messages import Commit, Hold
-from actors.run_log import live_records, number_of, parts, read_books, read_done, read_holds, read_ledger
-from actors.run_writer import RunWriter
-from actors.samples import SampleLibrary
-from actors.schema import TABLES
+from actors.store.library import SampleLibrary
+from actors.store.log import (
+    live_records,
+    number_of,
+    parts,
+    read_books,
+    read_done,
+    read_holds,
+    read_ledger,
+)
+from actors.store.schema import TABLES
+from actors.store.writer import RunWriter
 from orchestration.runs import Run
-
-from .crashing import TASKS, FirstAnswer, Step
-from .folders import hold, settled, stage
+from tests.actors.crashing import TASKS, FirstAnswer, Step
+from tests.actors.folders import hold, settled, stage
 
 Charge = tuple[str, int, str, str, int]
 """A row of the ledger: task, attempt, purpose, kind, FLOPs."""

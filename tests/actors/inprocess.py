@@ -13,13 +13,14 @@ from types import TracebackType
 
 from actors.engines.base import EngineCounters, ScoreRequest, Scores
 from actors.messages import Books, Commit, Loss, Orders, Record, Report, Settlement
-from actors.replicas import Bench, PolicyReplica, VerifierReplica
-from actors.run_writer import RunWriter
-from actors.samples import Prior, SampleLibrary
-from actors.scheduler import DEADLINE, Scheduler
+from actors.replicas.bench import Bench
+from actors.replicas.solver import PolicyReplica
+from actors.replicas.verifier import VerifierReplica
+from actors.scheduling.scheduler import DEADLINE, Scheduler
+from actors.store.library import Prior, SampleLibrary
+from actors.store.writer import RunWriter
 from actors.work import Allocator, Progress, Task
-
-from .tiny import LastDigit, first_come, make_bench, make_plan
+from tests.actors.tiny import LastDigit, first_come, make_bench, make_plan
 
 
 class Dead(Exception):

@@ -12,8 +12,8 @@ from typing import Any
 from actors.engines.base import EngineCounters
 from actors.ledger import Kind, Purpose, Purse
 from actors.messages import Account, Books, Commit, Finished, Lease, Orders, Report
-from actors.run_writer import RunWriter
-from actors.scheduler import Scheduler
+from actors.scheduling.scheduler import Scheduler
+from actors.store.writer import RunWriter
 from actors.strategy import (
     Models,
     Prompt,

@@ -11,16 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from actors.clients import Meter, TaskBench, TaskModels, Unit
 from actors.engines.base import EngineCounters, EngineInfo, GenerateRequest, Generation, ScoreRequest, Scores
-from actors.engines.local import LocalEngine
-from actors.engines.scoring import ScoringEngine
+from actors.engines.local.policy import LocalEngine
+from actors.engines.local.verifier import ScoringEngine
 from actors.ledger import Purse
-from actors.reader import TokenReader
+from actors.replicas.clients import (
+    Meter,
+    TaskBench,
+    TaskModels,
+    Unit,
+)
+from actors.replicas.reader import TokenReader
 from actors.strategy import Prompt, Solution, Strategy
 from actors.work import Cost
-
-from .tiny import make_bench, make_task
+from tests.actors.tiny import make_bench, make_task
 
 PROMPT = make_task(123, ()).prompt
 PLENTY = 1 << 60

@@ -10,15 +10,15 @@ import pyarrow.dataset as ds
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from actors.replicas import PolicyReplica, VerifierReplica
-from actors.run_log import parts, read_ledger
+from actors.replicas.solver import PolicyReplica
+from actors.replicas.verifier import VerifierReplica
+from actors.store.log import parts, read_ledger
 from actors.strategy import Strategy
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN
 from orchestration.strategies.majority import Majority
-
-from .inprocess import Cell
-from .tiny import make_plan, make_task
+from tests.actors.inprocess import Cell
+from tests.actors.tiny import make_plan, make_task
 
 STRATEGIES: tuple[Strategy, ...] = (Majority(3), BestOfN(3), Beam(4, 2))
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from transformers import AutoModelForCausalLM
 
-from actors.clients import Meter, TaskModels, Unit
 from actors.engines.base import ScoreRequest, Scores
+from actors.replicas.clients import Meter, TaskModels, Unit
+from actors.replicas.remote_scorer import CallLost
 from actors.strategy import (
     Prompt,
     PurseEmpty,
@@ -19,7 +20,6 @@ from actors.strategy import (
     Sampling,
     Strategy,
 )
-from actors.verifying import CallLost
 from actors.work import Cost
 from orchestration.strategies.adaptive_consistency import AdaptiveConsistency
 from orchestration.strategies.beam import Beam
@@ -32,9 +32,8 @@ from orchestration.strategies.majority import Majority
 from orchestration.strategies.mcts import Mcts
 from orchestration.strategies.particle_filtering import ParticleFiltering
 from orchestration.strategies.rebase import Rebase
-
-from .table import PLENTY, PROMPT, Table, said
-from .tiny import MAX_TOKENS
+from tests.actors.table import PLENTY, PROMPT, Table, said
+from tests.actors.tiny import MAX_TOKENS
 
 
 @pytest.fixture

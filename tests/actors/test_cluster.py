@@ -24,19 +24,19 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
-from actors.driving import SUCCESSOR
+from actors.cluster.driver import SUCCESSOR
+from actors.cluster.placement import Cluster
+from actors.cluster.ray_start import start_ray
 from actors.engines.base import EngineInfo
 from actors.errors import UserError
 from actors.messages import ReplicaInfo
-from actors.placement import Cluster, start_ray
-from actors.run_log import read_books, read_done
-from actors.run_writer import RunWriter
+from actors.store.log import read_books, read_done
+from actors.store.writer import RunWriter
 from actors.work import Progress
-
-from ..processes import actors
-from . import cluster_driver
-from .cluster_driver import COUNT, GATED, run_plan, tasks
-from .inprocess import Cell
+from tests.actors import cluster_driver
+from tests.actors.cluster_driver import COUNT, GATED, run_plan, tasks
+from tests.actors.inprocess import Cell
+from tests.processes import actors
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -340,7 +340,7 @@ def test_a_start_waits_for_one_replica_of_each_kind_and_says_so(
     ray.get([tenant.pay.remote() for tenant in tenants])
     plan = run_plan(tmp_path / "run", policy, None, replicas=2)
     plan = replace(plan, policy=replace(plan.policy, cpus=1.0))
-    monkeypatch.setattr("actors.placement.NEWS", 0.2)
+    monkeypatch.setattr("actors.cluster.placement.NEWS", 0.2)
     said: list[str] = []
 
     def leave(progress: Progress) -> None:

@@ -31,18 +31,23 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-import actors.run_writer
-import actors.scheduler
+import actors.scheduling.scheduler
+import actors.store.writer
 from actors.ledger import Kind, Purpose
 from actors.messages import STOPPED, Lease, Record
-from actors.run_log import live_records, parts, read_books, read_done, read_holds
-from actors.run_writer import RunWriter
-from actors.scheduler import DEADLINE
+from actors.scheduling.scheduler import DEADLINE
+from actors.store.log import (
+    live_records,
+    parts,
+    read_books,
+    read_done,
+    read_holds,
+)
+from actors.store.writer import RunWriter
 from actors.strategy import Prompt
 from actors.work import Task
 from orchestration.allocation import FirstCome
-
-from .puppets import Clockwork, Dead, Disk, Named, Replica, Watched, outcomes
+from tests.actors.puppets import Clockwork, Dead, Disk, Named, Replica, Watched, outcomes
 
 T = TypeVar("T")
 
@@ -484,10 +489,10 @@ class Run(RuleBasedStateMachine):
 def small_and_quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
-        patch.setattr(actors.run_writer, "SEGMENT_BYTES", 8 << 10)
+        patch.setattr(actors.store.writer, "SEGMENT_BYTES", 8 << 10)
         # Without a budget, what was spent is written down at each exchange.
-        patch.setattr(actors.scheduler, "NOTE_SECONDS", -1.0)
-        patch.setattr(actors.scheduler, "MAX_DEATHS", 1_000)
+        patch.setattr(actors.scheduling.scheduler, "NOTE_SECONDS", -1.0)
+        patch.setattr(actors.scheduling.scheduler, "MAX_DEATHS", 1_000)
         yield
 
 

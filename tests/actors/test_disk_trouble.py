@@ -11,15 +11,14 @@ from pathlib import Path
 
 import pytest
 
-import actors.run_writer
+import actors.store.writer
 from actors.errors import UserError
 from actors.messages import Commit
-from actors.run_log import FolderLock, read_done
-from actors.run_writer import RunWriter
-
-from .crashing import LIFE, SEGMENT_BYTES, Step, WeakDisk, make_folder, take
-from .folder_checks import State, after, check_between, go_on, read
-from .folders import column, hold, opened, settle
+from actors.store.log import FolderLock, read_done
+from actors.store.writer import RunWriter
+from tests.actors.crashing import LIFE, SEGMENT_BYTES, Step, WeakDisk, make_folder, take
+from tests.actors.folder_checks import State, after, check_between, go_on, read
+from tests.actors.folders import column, hold, opened, settle
 
 GO_ON = "the same command goes on where it stopped"
 
@@ -75,7 +74,7 @@ def test_trouble_at_any_operation_is_one_line_and_the_folder_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """Where the disk is full, at each that needs room; where it breaks, at each that renames or removes."""
-    monkeypatch.setattr(actors.run_writer, "SEGMENT_BYTES", SEGMENT_BYTES)
+    monkeypatch.setattr(actors.store.writer, "SEGMENT_BYTES", SEGMENT_BYTES)
     monkeypatch.setattr(os, "fsync", lambda _: None)
     operations = count(tmp_path / "undisturbed")
     assert {*NEEDS_ROOM, "rename", "unlink"} == set(operations)
@@ -93,12 +92,12 @@ def test_trouble_at_any_operation_is_one_line_and_the_folder_goes_on(
 SMALL_FILES = """
     import resource, sys
     from pathlib import Path
-    import actors.run_writer
+    import actors.store.writer
     from actors.errors import UserError
-    from actors.run_writer import RunWriter
+    from actors.store.writer import RunWriter
     from tests.actors.folders import settle
 
-    folder, limit, actors.run_writer.SEGMENT_BYTES = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    folder, limit, actors.store.writer.SEGMENT_BYTES = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     writer = RunWriter(folder, None)
     told = []
@@ -145,7 +144,7 @@ LEFT_OVER = """
     import resource, sys
     from pathlib import Path
     from actors.errors import UserError
-    from actors.run_writer import RunWriter
+    from actors.store.writer import RunWriter
     from tests.actors.folders import settle
 
     writer = RunWriter(Path(sys.argv[1]), None)

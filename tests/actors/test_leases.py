@@ -9,9 +9,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from actors.leases import MAX_ATTEMPTS, LeaseBook
 from actors.ledger import Ledger
 from actors.messages import Grant, Hold, Lease
+from actors.scheduling.leases import MAX_ATTEMPTS, LeaseBook
 from actors.strategy import Models, Prompt, Solution
 from actors.work import Task
 from orchestration.allocation import FirstCome

@@ -14,8 +14,8 @@ import pytest
 
 from actors.errors import ServiceLost, UserError
 from actors.messages import Orders, Report
-from actors.run_log import parts, read_books
-from actors.scheduler import MAX_UNSERVED
+from actors.scheduling.scheduler import MAX_UNSERVED
+from actors.store.log import parts, read_books
 from actors.strategy import (
     Models,
     Prompt,
@@ -25,9 +25,8 @@ from actors.strategy import (
 from actors.work import Task
 from orchestration.strategies.best_of_n import BestOfN
 from orchestration.strategies.greedy import Greedy
-
-from .inprocess import Cell, Dead, Replica
-from .tiny import make_task
+from tests.actors.inprocess import Cell, Dead, Replica
+from tests.actors.tiny import make_task
 
 
 def outcomes(folder: Path) -> list[dict[str, Any]]:
@@ -101,7 +100,7 @@ async def test_without_a_verifier_the_run_ends_and_no_problem_is_to_blame(
 
     async with Cell(tmp_path / "run", policy, verifier, replicas=1) as cell:
         with monkeypatch.context() as patch:
-            patch.setattr("actors.verifying.RemoteScorer.score", gone)
+            patch.setattr("actors.replicas.remote_scorer.RemoteScorer.score", gone)
             with pytest.raises(
                 UserError, match=r"cannot go on: ServiceLost: no verifier answers.*same command"
             ):
@@ -115,7 +114,7 @@ async def test_without_a_verifier_the_run_ends_and_no_problem_is_to_blame(
 async def test_many_tasks_that_kill_their_replica_do_not_end_the_run(
     tmp_path: Path, policy: Path, verifier: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("actors.scheduler.MAX_DEATHS", 3)
+    monkeypatch.setattr("actors.scheduling.scheduler.MAX_DEATHS", 3)
     poison = {f"p{number}" for number in range(8)}
 
     async def dies_of_poison(replica: Replica, orders: Orders) -> Report | None:
@@ -127,7 +126,9 @@ async def test_many_tasks_that_kill_their_replica_do_not_end_the_run(
     async with Cell(tmp_path / "run", policy, verifier, replicas=1) as cell:
         cell.replicas["policy-0"].fault = dies_of_poison
         real = asyncio.sleep
-        monkeypatch.setattr("actors.scheduler.asyncio.sleep", lambda seconds: real(min(seconds, 0.01)))
+        monkeypatch.setattr(
+            "actors.scheduling.scheduler.asyncio.sleep", lambda seconds: real(min(seconds, 0.01))
+        )
         progress = await cell.run(work(14))
     assert (progress.answered, progress.quarantined) == (6, 8)
 

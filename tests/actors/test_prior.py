@@ -9,21 +9,25 @@ from typing import Any
 
 import pytest
 
-from actors.clients import Unit
 from actors.engines.base import GenerateRequest, Generation
 from actors.ledger import Entry
 from actors.messages import Commit, Record
-from actors.run_writer import RunWriter
-from actors.samples import NOTHING, Prior, SampleLibrary, score_key
+from actors.replicas.clients import Unit
+from actors.store.library import (
+    NOTHING,
+    Prior,
+    SampleLibrary,
+    score_key,
+)
+from actors.store.writer import RunWriter
 from actors.strategy import Solution
 from actors.work import Cost
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN
 from orchestration.strategies.greedy import Greedy
 from orchestration.strategies.majority import Majority
-
-from .folders import outcome, settled
-from .table import PLENTY, PROMPT, Table, Watched
+from tests.actors.folders import outcome, settled
+from tests.actors.table import PLENTY, PROMPT, Table, Watched
 
 STRATEGIES = (Greedy(), Majority(n=4), BestOfN(n=3), Beam(n=4, width=2))
 

@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.errors import UserError
-from actors.reader import ReaderPlan, TokenReader
+from actors.replicas.reader import ReaderPlan, TokenReader
 from orchestration.training.tokenizer import train_tokenizer
-
-from .tiny import (
+from tests.actors.tiny import (
     EOS_IDS,
     EQUALS_AND_TWO_NEWLINES,
     NEWLINE,

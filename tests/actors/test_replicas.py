@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-import actors.replicas
+import actors.replicas.solver
+import actors.replicas.verifier
 from actors.engines.base import ScoreRequest, Scores
 from actors.engines.identity import model_hash, tokenizer_hash
 from actors.errors import UserError
 from actors.messages import Grant, Lease, Orders, Report
-from actors.replicas import PolicyReplica
+from actors.replicas.solver import PolicyReplica
 from actors.strategy import (
     Models,
     Prompt,
@@ -26,9 +27,8 @@ from actors.strategy import (
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.greedy import Greedy
 from orchestration.strategies.majority import Majority
-
-from .inprocess import Verifier, Writer
-from .tiny import candidate_cost, make_bench, make_plan, make_task
+from tests.actors.inprocess import Verifier, Writer
+from tests.actors.tiny import candidate_cost, make_bench, make_plan, make_task
 
 PLENTY = 1 << 60
 
@@ -63,7 +63,7 @@ async def test_a_verifier_whose_engine_fails_leaves_its_process(
     verifier: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left: list[str] = []
-    monkeypatch.setattr(actors.replicas, "_leave", lambda error: left.append(str(error)))
+    monkeypatch.setattr(actors.replicas.verifier, "leave", lambda error: left.append(str(error)))
     replica = Verifier(verifier).replica
     await replica.score([request(130)])
     assert not left, "a request at fault is no failure of the engine"
@@ -77,11 +77,11 @@ def test_who_leaves_its_process_leaves_no_process_of_its_engine_behind() -> None
     code = (
         "import multiprocessing, time\n"
         "from actors.engines.base import EngineError\n"
-        "from actors.replicas import _leave\n"
+        "from actors.replicas.leaving import leave\n"
         "child = multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,))\n"
         "child.start()\n"
         "print(child.pid, flush=True)\n"
-        "_leave(EngineError('the device is lost'))\n"
+        "leave(EngineError('the device is lost'))\n"
     )
     left = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
     assert left.returncode == 1
@@ -220,7 +220,7 @@ async def test_a_replica_whose_engine_fails_leaves_its_process(
 ) -> None:
     """Trap: an engine that is broken for good fails task after task, and all of them end as quarantined."""
     left: list[str] = []
-    monkeypatch.setattr(actors.replicas, "_leave", lambda error: left.append(str(error)))
+    monkeypatch.setattr(actors.replicas.solver, "leave", lambda error: left.append(str(error)))
     monkeypatch.setattr(replica._engine, "_step", broken)
     await finish(replica, lease(1, Majority(2)))
     assert left == ["engine step failed: RuntimeError('CUDA error: device-side assert triggered')"]
@@ -235,7 +235,7 @@ async def test_a_strategy_that_fails_leaves_the_replica_alone(
             raise RuntimeError("scores outside [0, 1]")
 
     left: list[str] = []
-    monkeypatch.setattr(actors.replicas, "_leave", lambda error: left.append(str(error)))
+    monkeypatch.setattr(actors.replicas.solver, "leave", lambda error: left.append(str(error)))
     report = await finish(replica, lease(1, Broken()))
     assert report.finished[0].error == "RuntimeError: scores outside [0, 1]"
     assert not left

@@ -14,14 +14,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from actors.errors import UserError
-from actors.run_log import FolderLock, read_books, read_done, read_segment
-from actors.run_writer import RunWriter
-from actors.samples import SampleLibrary
-from actors.schema import RUN_FORMAT
+from actors.store.library import SampleLibrary
+from actors.store.log import (
+    FolderLock,
+    read_books,
+    read_done,
+    read_segment,
+)
+from actors.store.schema import RUN_FORMAT
+from actors.store.writer import RunWriter
 from orchestration.problems import Problem
 from orchestration.runs import ProblemStore, Run
-
-from .folders import column, die, opened, settle
+from tests.actors.folders import column, die, opened, settle
 
 
 def logged(folder: Path, tasks: str) -> Path:

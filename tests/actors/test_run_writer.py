@@ -10,17 +10,21 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-import actors.run_writer
+import actors.store.writer
 from actors.errors import UserError
 from actors.ledger import Entry
 from actors.messages import Commit, GivenUp, Record, Settlement
-from actors.run_log import read_books, read_done, read_holds, read_ledger
-from actors.run_writer import RunWriter
-from actors.schema import TABLES
+from actors.store.log import (
+    read_books,
+    read_done,
+    read_holds,
+    read_ledger,
+)
+from actors.store.schema import TABLES
+from actors.store.writer import RunWriter
 from actors.work import State
-
-from .folders import column, die, hold, lost, opened, outcome, rows, settle, settled, stage, table
-from .tiny import LastDigit
+from tests.actors.folders import column, die, hold, lost, opened, outcome, rows, settle, settled, stage, table
+from tests.actors.tiny import LastDigit
 
 # What is written
 
@@ -211,7 +215,7 @@ def test_any_text_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_a_full_segment_becomes_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actors.run_writer, "SEGMENT_BYTES", 4_000)
+    monkeypatch.setattr(actors.store.writer, "SEGMENT_BYTES", 4_000)
     writer = RunWriter(tmp_path, None)
     for number in range(12):
         settle(writer, f"t{number}")

@@ -17,9 +17,9 @@ from typing import get_args
 
 import pytest
 
-from . import crashing
-from .crashing import LIFE, Loss, Step, make_folder
-from .folder_checks import State, after, check_between, go_on, read
+from tests.actors import crashing
+from tests.actors.crashing import LIFE, Loss, Step, make_folder
+from tests.actors.folder_checks import State, after, check_between, go_on, read
 
 
 class Mortals:

@@ -11,15 +11,21 @@ from typing import Any, get_args
 import pyarrow.parquet as pq
 import pytest
 
-import actors.run_writer
-import actors.samples
+import actors.store.library
+import actors.store.writer
 from actors.engines.base import Finish
 from actors.messages import Commit, Record
-from actors.run_writer import RunWriter
-from actors.samples import Prior, SampleLibrary, sample_key, sample_row, score_key, score_row
+from actors.store.library import (
+    Prior,
+    SampleLibrary,
+    sample_key,
+    sample_row,
+    score_key,
+    score_row,
+)
+from actors.store.writer import RunWriter
 from actors.strategy import Sample
-
-from .folders import outcome, settled
+from tests.actors.folders import outcome, settled
 
 
 def test_all_that_decides_a_draw_changes_its_key() -> None:
@@ -108,9 +114,9 @@ def bits(prior: Prior) -> object:
 
 def test_what_was_written_comes_back_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over several folders, parts and row groups, with memory for less than there is, in whatever order it is asked for."""
-    monkeypatch.setattr(actors.run_writer, "SEGMENT_BYTES", 20_000)
-    monkeypatch.setattr(actors.run_writer, "ROW_GROUP", 7)
-    monkeypatch.setattr(actors.samples, "GROUPS", 3)
+    monkeypatch.setattr(actors.store.writer, "SEGMENT_BYTES", 20_000)
+    monkeypatch.setattr(actors.store.writer, "ROW_GROUP", 7)
+    monkeypatch.setattr(actors.store.library, "GROUPS", 3)
     problems = [f"p{number}" for number in range(60)]
     first = written(tmp_path / "first", problems[:40], 1)
     second = written(tmp_path / "second", problems[20:], 2)

@@ -12,15 +12,15 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-import actors.replicas
-import actors.scheduler
+import actors.replicas.solver
+import actors.scheduling.scheduler
 from actors.engines.base import EngineCounters
 from actors.errors import UserError
-from actors.leases import MAX_ATTEMPTS
 from actors.ledger import Entry
 from actors.messages import Account, Finished, Grant, Orders, Report
-from actors.run_log import read_books
-from actors.scheduler import Scheduler
+from actors.scheduling.leases import MAX_ATTEMPTS
+from actors.scheduling.scheduler import Scheduler
+from actors.store.log import read_books
 from actors.strategy import (
     Models,
     Prompt,
@@ -33,9 +33,8 @@ from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN
 from orchestration.strategies.greedy import Greedy
 from orchestration.strategies.majority import Majority
-
-from .inprocess import Cell, Dead, Replica
-from .tiny import candidate_cost, make_task
+from tests.actors.inprocess import Cell, Dead, Replica
+from tests.actors.tiny import candidate_cost, make_task
 
 STRATEGIES: tuple[Strategy, ...] = (Greedy(), Majority(3), BestOfN(3), Beam(4, 2))
 
@@ -246,7 +245,7 @@ async def test_a_lost_lease_is_charged_its_grant_under_a_budget(cell: MakeCell, 
 
 @pytest.fixture
 def quick_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actors.replicas, "EXCHANGE_SECONDS", 0.2)
+    monkeypatch.setattr(actors.replicas.solver, "EXCHANGE_SECONDS", 0.2)
 
 
 @pytest.mark.usefixtures("quick_heartbeat")
@@ -453,7 +452,7 @@ async def test_a_replica_that_cannot_start_is_given_up_at_once(cell: MakeCell) -
 async def test_a_replica_that_dies_again_and_again_is_given_up(
     cell: MakeCell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actors.scheduler, "MAX_DEATHS", 2)
+    monkeypatch.setattr(actors.scheduling.scheduler, "MAX_DEATHS", 2)
 
     async def always(replica: Replica, orders: Orders) -> Report | None:
         return await arrives_never(replica, orders)

@@ -7,16 +7,15 @@ from pathlib import Path
 import pyarrow.dataset as ds
 import pytest
 
-from actors.run_log import parts, read_books, read_ledger
+from actors.store.log import parts, read_books, read_ledger
 from actors.strategy import Strategy
 from actors.work import Task
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN
 from orchestration.strategies.greedy import Greedy
 from orchestration.strategies.majority import Majority
-
-from .inprocess import Cell
-from .tiny import candidate_cost, make_task
+from tests.actors.inprocess import Cell
+from tests.actors.tiny import candidate_cost, make_task
 
 COUNT = 100
 LADDER: tuple[Strategy, ...] = (Greedy(), Majority(8), BestOfN(8), Beam(8, 2))

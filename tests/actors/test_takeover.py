@@ -11,16 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from actors.messages import Orders
-from actors.run_log import parts, read_books
-from actors.scheduler import Scheduler
+from actors.scheduling.scheduler import Scheduler
+from actors.store.log import parts, read_books
 from actors.strategy import Strategy
 from actors.work import Progress, Task
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.greedy import Greedy
 from orchestration.strategies.majority import Majority
-
-from .inprocess import Cell
-from .tiny import Gated, candidate_cost, first_come, make_task
+from tests.actors.inprocess import Cell
+from tests.actors.tiny import Gated, candidate_cost, first_come, make_task
 
 STRATEGIES: tuple[Strategy, ...] = (Greedy(), Majority(3), Beam(4, 2))
 

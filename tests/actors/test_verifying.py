@@ -9,9 +9,13 @@ import pytest
 
 from actors.engines.base import EngineCounters, ScoreRequest, Scores
 from actors.errors import ServiceLost
-from actors.verifying import TOGETHER, CallLost, RemoteScorer, VerifierGone
-
-from .inprocess import Dead
+from actors.replicas.remote_scorer import (
+    TOGETHER,
+    CallLost,
+    RemoteScorer,
+    VerifierGone,
+)
+from tests.actors.inprocess import Dead
 
 
 def request(length: int = 9) -> ScoreRequest:

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 import ray
 
-from actors.placement import Cluster, RunPlan, start_ray
-from actors.run_log import read_books
+from actors.cluster.placement import Cluster, RunPlan
+from actors.cluster.ray_start import start_ray
+from actors.store.log import read_books
 from actors.work import Progress
-
-from ..processes import descendants
-from .cluster_driver import COUNT, GATED, run_plan, tasks
-from .test_cluster import read, said
-from .tiny import save_policy
+from tests.actors.cluster_driver import COUNT, GATED, run_plan, tasks
+from tests.actors.test_cluster import read, said
+from tests.actors.tiny import save_policy
+from tests.processes import descendants
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 

@@ -6,7 +6,7 @@ import pytest
 
 from actors.engines.base import EngineCounters
 from actors.messages import Account, Finished, Report
-from actors.watch import PATIENCE, Watch
+from actors.scheduling.watch import PATIENCE, Watch
 
 
 def report(tokens: int, running: int = 0, *accounts: Account, finished: tuple[Finished, ...] = ()) -> Report:

@@ -16,9 +16,9 @@ from tokenizers.models import WordLevel
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, set_seed
 
 from actors.engines.plan import ModelPlan
-from actors.engines.value_head import ValueHead, ValueHeadConfig
-from actors.reader import ReaderPlan
-from actors.replicas import Bench
+from actors.engines.verifiers.value_head import ValueHead, ValueHeadConfig
+from actors.replicas.bench import Bench
+from actors.replicas.reader import ReaderPlan
 from actors.strategy import (
     Models,
     Prompt,

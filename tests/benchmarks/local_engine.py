@@ -22,16 +22,16 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from actors.clients import Meter, TaskBench, TaskModels
-from actors.engines.local import LocalEngine
+from actors.cluster.placement import Cluster, RunPlan
+from actors.engines.local.policy import LocalEngine
+from actors.engines.local.verifier import ScoringEngine
 from actors.engines.plan import ModelPlan
-from actors.engines.scoring import ScoringEngine
-from actors.engines.value_head import ValueHead
+from actors.engines.verifiers.value_head import ValueHead
 from actors.ledger import Purse
 from actors.memory import keep_freed_memory
-from actors.placement import Cluster, RunPlan
-from actors.reader import ReaderPlan, TokenReader
-from actors.replicas import Bench
+from actors.replicas.bench import Bench
+from actors.replicas.clients import Meter, TaskBench, TaskModels
+from actors.replicas.reader import ReaderPlan, TokenReader
 from actors.strategy import Prompt, Strategy
 from actors.work import Task
 from orchestration.allocation import WITHOUT_BUDGET, FirstCome

@@ -18,17 +18,17 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 
-from actors.clients import Meter, TaskBench, TaskModels
 from actors.engines.base import EngineCounters, GenerateRequest, Generation, ScoreRequest, Scores
 from actors.engines.loading import load_verifier
 from actors.engines.model_config import engine_info, eos_ids, read_config
 from actors.engines.plan import ModelPlan
-from actors.engines.value_head import ValueHead
-from actors.engines.vllm_policy import generation, sampling
-from actors.engines.vllm_start import engine_args, import_vllm, prepare_process
+from actors.engines.verifiers.value_head import ValueHead
+from actors.engines.vllm.policy import generation, sampling
+from actors.engines.vllm.start import engine_args, import_vllm, prepare_process
 from actors.ledger import Purse
 from actors.memory import keep_freed_memory
-from actors.reader import ReaderPlan, TokenReader
+from actors.replicas.clients import Meter, TaskBench, TaskModels
+from actors.replicas.reader import ReaderPlan, TokenReader
 from actors.strategy import Prompt, Solution, Strategy
 from orchestration.allocation import WITHOUT_BUDGET
 from orchestration.flops import ModelCost

@@ -29,16 +29,16 @@ import ray
 from rich.console import Console
 from rich.table import Table
 
-from actors.driving import WINDOW, Driver, get
+from actors.cluster.driver import WINDOW, Driver, get
+from actors.cluster.links import PolicyLink, WriterLink
+from actors.cluster.ray_start import start_ray
+from actors.cluster.shells import SchedulerActor
 from actors.engines.base import EngineCounters
-from actors.leases import LeaseBook
 from actors.ledger import Entry, Ledger
-from actors.links import PolicyLink, WriterLink
 from actors.messages import Account, Books, Commit, Finished, Lease, Orders, Record, Report
-from actors.placement import start_ray
-from actors.run_writer import RunWriter
-from actors.scheduler import Scheduler
-from actors.shells import SchedulerActor
+from actors.scheduling.leases import LeaseBook
+from actors.scheduling.scheduler import Scheduler
+from actors.store.writer import RunWriter
 from actors.strategy import Models, Prompt, Solution
 from actors.work import Allocator, Cost, Outcome, Task
 from orchestration.allocation import FirstCome

@@ -29,14 +29,14 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from actors.driving import get
+from actors.cluster.driver import get
+from actors.cluster.placement import Cluster, RunPlan
 from actors.engines.base import EngineName, ScoreRequest
 from actors.engines.loading import load_verifier
 from actors.engines.plan import ModelPlan
-from actors.engines.vllm_start import prepare_process
+from actors.engines.vllm.start import prepare_process
 from actors.memory import keep_freed_memory
-from actors.placement import Cluster, RunPlan
-from actors.replicas import Bench
+from actors.replicas.bench import Bench
 from actors.strategy import Prompt, Strategy
 from actors.work import Progress, Task
 from orchestration.allocation import FirstCome

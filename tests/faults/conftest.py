@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from .job import JOB, SHORT
-from .trials import Figures, Unbroken, run_unbroken
+from tests.faults.job import JOB, SHORT
+from tests.faults.trials import Figures, Unbroken, run_unbroken
 
 MEASURED = pytest.StashKey[list[Figures]]()
 

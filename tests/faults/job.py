@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from actors.messages import Hold
-from actors.run_log import segments
+from actors.store.log import segments
 from orchestration.status import process_mark
-
-from ..processes import descendants
+from tests.processes import descendants
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from actors.run_log import parts
+from actors.store.log import parts
 
 SCORE = 1e-4
 """Scores that differ by less are equal: float32 sums in another order."""

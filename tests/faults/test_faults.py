@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .trials import AGENTS_GONE, Figures, Kind, Moment, Unbroken, moment, strike
+from tests.faults.trials import AGENTS_GONE, Figures, Kind, Moment, Unbroken, moment, strike
 
 COUNT = 5
 """Trials of a kind."""

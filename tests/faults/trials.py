@@ -20,14 +20,13 @@ from typing import Literal
 import pytest
 
 from actors.messages import Hold
-from actors.run_log import read_done, read_holds
 from actors.seeds import derive
+from actors.store.log import read_done, read_holds
 from orchestration.commands.main import main
 from orchestration.runs import Run
 from orchestration.status import lock_of
-
-from .job import LOOK, Command, Job, Living, LogTail, Watch
-from .reading import Flip, Tables, flips
+from tests.faults.job import LOOK, Command, Job, Living, LogTail, Watch
+from tests.faults.reading import Flip, Tables, flips
 
 Kind = Literal["driver", "scheduler", "policy", "verifier"]
 

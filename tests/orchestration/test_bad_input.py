@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
-from actors.run_log import FolderLock
-from actors.schema import RUN_FORMAT
+from actors.store.log import FolderLock
+from actors.store.schema import RUN_FORMAT
 from orchestration.api import settings_of
 from orchestration.commands.main import main
 from orchestration.prepare import prepare
@@ -729,7 +729,7 @@ def nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(*_: object, **__: object) -> None:
         raise AssertionError("Ray was started")
 
-    monkeypatch.setattr("actors.placement.start_ray", start)
+    monkeypatch.setattr("actors.cluster.ray_start.start_ray", start)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 

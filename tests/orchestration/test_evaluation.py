@@ -16,7 +16,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from actors.errors import UserError
-from actors.run_log import FolderLock, line, text_of
+from actors.store.log import FolderLock, line, text_of
 from orchestration import api, evaluation
 from orchestration.api import Run, evaluate, report, settings_of
 from orchestration.commands.main import main

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from actors.schema import CANDIDATES, OUTCOMES
+from actors.store.schema import CANDIDATES, OUTCOMES
 from orchestration.api import Run, evaluate
 
 FIRST = ["majority(n=4)"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from actors.engines.value_head import ValueHead, ValueHeadConfig
+from actors.engines.verifiers.value_head import ValueHead, ValueHeadConfig
 from actors.errors import UserError
 from orchestration.flops import (
     ModelCost,

@@ -20,8 +20,8 @@ import pytest
 import ray
 from transformers import AutoTokenizer
 
+from actors.cluster.ray_start import start_ray
 from actors.errors import UserError
-from actors.placement import start_ray
 from orchestration.api import Run, evaluate
 from tests.documents import ROOT, blocks, file_of
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from actors.errors import UserError
-from actors.schema import RUN_FORMAT
+from actors.store.schema import RUN_FORMAT
 from orchestration.run_folder import known_record, writing
 from tests.orchestration.unprivileged import unprivileged
 

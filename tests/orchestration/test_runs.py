@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from actors import run_log
 from actors.errors import UserError
 from actors.ledger import Entry
-from actors.schema import CANDIDATES, OUTCOMES
+from actors.store import log
+from actors.store.schema import CANDIDATES, OUTCOMES
 from orchestration import runs
 from orchestration.problems import Problem
 from orchestration.runs import (
@@ -182,7 +182,7 @@ def logged(folder: Path, number: int, *records: dict[str, object]) -> Path:
     """A segment of the log, as the run writer writes it."""
     path = folder / "log" / f"segment-{number:06d}.jsonl"
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(b"".join(run_log.line(run_log.text_of(record)) for record in records))
+    path.write_bytes(b"".join(log.line(log.text_of(record)) for record in records))
     return path
 
 

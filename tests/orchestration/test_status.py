@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from actors.errors import UserError
-from actors.run_log import FolderLock
-from actors.schema import RUN_FORMAT
+from actors.store.log import FolderLock
+from actors.store.schema import RUN_FORMAT
 from orchestration.gauge import Pass, Totals
 from orchestration.status import (
     QUIET,
@@ -164,7 +164,7 @@ def test_a_run_of_this_machine_is_running_while_its_process_lives(tmp_path: Path
 def test_a_killed_run_is_told_by_its_free_lock(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from actors.run_log import FolderLock; from tests.orchestration.test_status import writer\n"
+        "from actors.store.log import FolderLock; from tests.orchestration.test_status import writer\n"
         "folder = Path(sys.argv[1]); lock = FolderLock(folder)\n"
         "with writer(folder): print('up', flush=True); time.sleep(600)\n"
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from actors.engines.value_head import ValueHead, ValueHeadConfig
+from actors.engines.verifiers.value_head import ValueHead, ValueHeadConfig
 from orchestration.problems import load
 from orchestration.training.policy import PolicyShape, build_model
 from orchestration.training.tokenizer import train_tokenizer

@@ -1,7 +1,7 @@
 """Answers that are mathematics, read and compared by math-verify in processes that can be killed.
 
-It knows nothing of problems; `workers.math` parses what it finds in a text. Invariant: a text that cannot be parsed in time is
-unreadable, and never raises.
+It knows nothing of problems; `workers.math` parses what it finds in a text. Invariant: a text that cannot be parsed in time
+is unreadable, and never raises.
 """
 
 from __future__ import annotations

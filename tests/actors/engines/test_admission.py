@@ -5,7 +5,7 @@ from __future__ import annotations
 import hypothesis.strategies as st
 from hypothesis import given
 
-from actors.engines.admission import FULL, ROOMY, Admission
+from actors.engines.vllm.admission import FULL, ROOMY, Admission
 
 usages = st.floats(0.0, 1.0)
 

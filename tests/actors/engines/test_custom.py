@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from actors.engines.base import EngineCounters, EngineInfo, ScoreRequest, Scores
-from actors.engines.custom import CustomVerifier, Target, load_custom
 from actors.engines.identity import files_hash, tokenizer_hash
 from actors.engines.loading import load_verifier
 from actors.engines.plan import ModelPlan
+from actors.engines.verifiers.custom import CustomVerifier, Target, load_custom
 from actors.errors import UserError
 
 REQUEST = ScoreRequest(tuple(range(10)), 4, (6, 10))

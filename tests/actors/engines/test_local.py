@@ -11,10 +11,9 @@ import torch
 from transformers import AutoModelForCausalLM, MistralConfig
 
 from actors.engines.base import GenerateRequest, Generation
-from actors.engines.local import LocalEngine
+from actors.engines.local.policy import LocalEngine
 from actors.errors import UserError
-
-from .conftest import FAMILIES, SIZES
+from tests.actors.engines.conftest import FAMILIES, SIZES
 
 NEW = 12
 

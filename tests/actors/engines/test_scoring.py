@@ -11,12 +11,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from actors.engines.base import ScoreRequest
-from actors.engines.scoring import ScoringEngine
-from actors.engines.value_head import ValueHead, ValueHeadConfig
+from actors.engines.local.verifier import ScoringEngine
+from actors.engines.verifiers.value_head import ValueHead, ValueHeadConfig
 from actors.errors import UserError
 from orchestration.training.prm import Labelled, StepBatches, step_logits
-
-from .conftest import FAMILIES
+from tests.actors.engines.conftest import FAMILIES
 
 HEADS = {
     "hidden": {"hidden": True, "likelihood": False, "width": 0},

@@ -19,14 +19,14 @@ from typing import Any
 
 import pytest
 
-from actors.engines import vllm_policy, vllm_start
 from actors.engines.base import EngineError, GenerateRequest, Generation
 from actors.engines.loading import load_policy
 from actors.engines.plan import ModelPlan
+from actors.engines.vllm import policy as vllm_policy
+from actors.engines.vllm import start as vllm_start
 from orchestration.flops import ModelCost
+from tests.actors.engines.wide import save_wide
 from tests.processes import descendants
-
-from .wide import save_wide
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
@@ -75,7 +75,7 @@ def test_a_broken_torchvision_is_told_in_one_line_with_its_mend(tmp_path: Path) 
     facts.mkdir()
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: torchvision\nVersion: 0.28.0\n")
     script = """
-from actors.engines.vllm_start import import_vllm
+from actors.engines.vllm.start import import_vllm
 from actors.errors import UserError
 
 try:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from actors.engines import vllm_start
 from actors.engines.plan import ModelPlan
-from actors.engines.vllm_start import engine_args, turn
+from actors.engines.vllm import start as vllm_start
+from actors.engines.vllm.start import engine_args, turn
 
 CPU = ModelPlan(Path("model"), device="cpu", engine="vllm", max_sequences=64)
 

@@ -22,18 +22,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen3
 
 from actors.engines.base import EngineError, GenerateRequest, ScoreRequest, Scores
 from actors.engines.loading import load_verifier
-from actors.engines.local import LocalEngine
+from actors.engines.local.policy import LocalEngine
+from actors.engines.local.verifier import ScoringEngine
 from actors.engines.plan import ModelPlan
-from actors.engines.scoring import ScoringEngine
-from actors.engines.step_points import Points
-from actors.engines.value_head import ValueHead, ValueHeadConfig
-from actors.engines.vllm_verifier import VllmVerifier
+from actors.engines.verifiers.value_head import ValueHead, ValueHeadConfig
+from actors.engines.vllm.step_points import Points
+from actors.engines.vllm.verifier import VllmVerifier
 from actors.errors import UserError
 from orchestration.problems.datasets.arithmetic import BENCHMARK
 from orchestration.problems.datasets.generated import Generated
 from orchestration.problems.prompting import PromptFormat
-
-from .conftest import SIZES
+from tests.actors.engines.conftest import SIZES
 
 pytestmark = [
     pytest.mark.vllm,
@@ -352,7 +351,7 @@ async def test_a_folder_that_cannot_be_scored_is_refused_before_vllm_starts(
 async def test_logits_in_pieces_are_logits_at_once() -> None:
     from vllm.config import VllmConfig, set_current_vllm_config
 
-    from actors.engines.vllm_value_model import LikelihoodPooler
+    from actors.engines.vllm.value_model import LikelihoodPooler
 
     torch.manual_seed(2)
     head, hidden, following = torch.randn(97, 8), torch.randn(50, 8), torch.randint(97, (50,))
@@ -372,8 +371,8 @@ async def test_the_output_head_is_used_where_it_is_needed_alone(monkeypatch: pyt
 
     from vllm.config import VllmConfig, set_current_vllm_config
 
-    from actors.engines.vllm_tails import LOGITS, WANTED, unpack
-    from actors.engines.vllm_value_model import LikelihoodPooler
+    from actors.engines.vllm.tails import LOGITS, WANTED, unpack
+    from actors.engines.vllm.value_model import LikelihoodPooler
 
     torch.manual_seed(3)
     head, seen = torch.randn(97, 8), []

@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import GPTNeoXConfig, LlamaConfig, Qwen2Config, Qwen3Config
 
-from .conftest import SIZES as TINY
-from .conftest import save_random
+from tests.actors.engines.conftest import SIZES as TINY
+from tests.actors.engines.conftest import save_random
 
 SIZES: dict[str, Any] = TINY | {
     "hidden_size": 64,

@@ -265,7 +265,7 @@ def test_what_a_model_wrote_is_never_markup(tmp_path: Path, capsys: pytest.Captu
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from actors.schema import CANDIDATES
+    from actors.store.schema import CANDIDATES
 
     folder = write_run(tmp_path / "run", problems=1)
     part = folder / "candidates" / "part-000001.parquet"

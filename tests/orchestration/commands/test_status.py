@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from actors.run_log import FolderLock
+from actors.store.log import FolderLock
 from orchestration.commands import status as command
 from orchestration.commands.main import main
 from orchestration.gauge import Gauge, Pass

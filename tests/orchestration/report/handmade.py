@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from actors.schema import CANDIDATES, OUTCOMES, RUN_FORMAT
+from actors.store.schema import CANDIDATES, OUTCOMES, RUN_FORMAT
 from actors.strategy import Candidate
 from orchestration.runs import PROBLEMS
 from orchestration.strategies.parse import parse

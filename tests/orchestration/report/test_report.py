@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from actors.errors import UserError
-from actors.schema import LEDGER
+from actors.store.schema import LEDGER
 from orchestration.report.collect import Collected, Named, collect
 from orchestration.report.figures import _by_difficulty, _over_generations, looks_of
 from orchestration.report.measure import Intervals, Measures, measure

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from actors.schema import CANDIDATES
+from actors.store.schema import CANDIDATES
 from orchestration.report.collect import Collected, collect
 from orchestration.report.measure import Intervals, Measures, Row, measure
 from orchestration.report.statistics import mean_interval, paired_difference, problem_means, seed_means

@@ -15,8 +15,17 @@ from actors.strategy import PurseEmpty, Solution
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN
 from orchestration.strategies.selection import aggregate, weighted
-
-from .fakes import EOS, PROMPT, FakeModels, FakePolicy, FakeVerifier, answer_of, models, step, step_ends
+from tests.orchestration.strategies.fakes import (
+    EOS,
+    PROMPT,
+    FakeModels,
+    FakePolicy,
+    FakeVerifier,
+    answer_of,
+    models,
+    step,
+    step_ends,
+)
 
 SETTINGS = [
     Beam(4),

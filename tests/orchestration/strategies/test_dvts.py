@@ -11,8 +11,7 @@ from actors.strategy import PurseEmpty, Sampling
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN
 from orchestration.strategies.dvts import Dvts
-
-from .fakes import EOS, PROMPT, FakeModels, answer_of, models, step, step_ends
+from tests.orchestration.strategies.fakes import EOS, PROMPT, FakeModels, answer_of, models, step, step_ends
 
 Request = tuple[tuple[int, ...], tuple[int, ...], bool, Sampling]
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from actors.clients import Unit
 from actors.engines.base import ScoreRequest, Scores
+from actors.replicas.clients import Unit
 from actors.seeds import derive
 from actors.strategy import PurseEmpty, Solution, Strategy
 from actors.work import Cost

@@ -14,8 +14,7 @@ from orchestration.strategies.mcts import Mcts
 from orchestration.strategies.particle_filtering import ParticleFiltering
 from orchestration.strategies.rebase import Rebase
 from orchestration.strategies.selection import weighted
-
-from .fakes import EOS, PROMPT, FakeModels, answer_of, models, step
+from tests.orchestration.strategies.fakes import EOS, PROMPT, FakeModels, answer_of, models, step
 
 SEARCHES: list[Strategy] = [
     Rebase(4),

@@ -11,8 +11,7 @@ from actors.strategy import PurseEmpty, Sampling
 from orchestration.strategies.beam import Beam
 from orchestration.strategies.best_of_n import BestOfN
 from orchestration.strategies.lookahead import Lookahead
-
-from .fakes import EOS, PROMPT, answer_of, models, step
+from tests.orchestration.strategies.fakes import EOS, PROMPT, answer_of, models, step
 
 FIRST = {(0,): step(2, 1), (1,): step(3, 1)}
 OWN = {(2, 1): 0.25, (3, 1): 0.75}

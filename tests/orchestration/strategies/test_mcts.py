@@ -15,8 +15,17 @@ from actors.errors import UserError
 from actors.strategy import Solution
 from orchestration.strategies.mcts import Mcts, puct
 from orchestration.strategies.selection import aggregate, weighted
-
-from .fakes import EOS, PROMPT, FakeModels, FakePolicy, FakeVerifier, answer_of, models, step, step_ends
+from tests.orchestration.strategies.fakes import (
+    EOS,
+    PROMPT,
+    FakeModels,
+    FakePolicy,
+    FakeVerifier,
+    answer_of,
+    models,
+    step,
+    step_ends,
+)
 
 Place = tuple[int, ...]
 

@@ -9,8 +9,7 @@ from actors.strategy import PurseEmpty
 from orchestration.strategies.drawing import step_logprobs
 from orchestration.strategies.majority import Majority
 from orchestration.strategies.monte_carlo import MonteCarlo
-
-from .fakes import PROMPT, models, step
+from tests.orchestration.strategies.fakes import PROMPT, models, step
 
 STRATEGY = MonteCarlo(samples=6, rollouts=3)
 

@@ -17,8 +17,7 @@ from actors.seeds import derive
 from actors.strategy import Solution
 from orchestration.strategies.particle_filtering import ParticleFiltering, systematic
 from orchestration.strategies.selection import aggregate, best, weighted
-
-from .fakes import EOS, PROMPT, FakeModels, answer_of, models, step, step_ends
+from tests.orchestration.strategies.fakes import EOS, PROMPT, FakeModels, answer_of, models, step, step_ends
 
 
 async def solve(strategy: ParticleFiltering, given: FakeModels) -> Solution:

@@ -17,8 +17,16 @@ from orchestration.strategies.dvts import Dvts
 from orchestration.strategies.lookahead import Lookahead
 from orchestration.strategies.selection import aggregate, weighted
 from orchestration.strategies.settings import width_of
-
-from .fakes import EOS, PROMPT, FakeModels, FakePolicy, FakeVerifier, answer_of, models, step_ends
+from tests.orchestration.strategies.fakes import (
+    EOS,
+    PROMPT,
+    FakeModels,
+    FakePolicy,
+    FakeVerifier,
+    answer_of,
+    models,
+    step_ends,
+)
 
 Search = Beam | Lookahead | Dvts
 

@@ -27,8 +27,7 @@ from orchestration.strategies.adaptive_consistency import (
 from orchestration.strategies.early_stopping import EarlyStopping
 from orchestration.strategies.majority import Majority
 from orchestration.strategies.selection import majority
-
-from .fakes import PROMPT, FakeModels, models, step
+from tests.orchestration.strategies.fakes import PROMPT, FakeModels, models, step
 
 ALL: list[EarlyStopping | AdaptiveConsistency] = [
     EarlyStopping(16),

@@ -18,8 +18,7 @@ from orchestration.strategies.drawing import together
 from orchestration.strategies.greedy import Greedy
 from orchestration.strategies.majority import Majority
 from orchestration.strategies.selection import best, majority, weighted
-
-from .fakes import PROMPT, FakeModels, answer_of, models, step, step_ends
+from tests.orchestration.strategies.fakes import PROMPT, FakeModels, answer_of, models, step, step_ends
 
 ALL = [Greedy(), Majority(8), BestOfN(8), BestOfN(8, weighted=False), BestOfN(8, aggregation="min")]
 

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from actors.engines.base import ScoreRequest
-from actors.engines.scoring import ScoringEngine
-from actors.engines.value_head import ValueHead, ValueHeadConfig
+from actors.engines.local.verifier import ScoringEngine
+from actors.engines.verifiers.value_head import ValueHead, ValueHeadConfig
 from actors.errors import UserError
-from actors.schema import CANDIDATES
+from actors.store.schema import CANDIDATES
 from orchestration.prepare import Prepared
 from orchestration.problems import ArithmeticSource
 from orchestration.runs import Run

@@ -16,10 +16,10 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError,
 
 from actors.engines.base import EngineCounters, ScoreRequest, Scores
 from actors.errors import ServiceLost, UserError
-from actors.journal import DEADLINE
 from actors.messages import Books, Commit, Orders, Record, Report
-from actors.samples import Prior
-from actors.verifying import VerifierGone
+from actors.replicas.remote_scorer import VerifierGone
+from actors.scheduling.journal import DEADLINE
+from actors.store.library import Prior
 
 WRITER_DIED = "the run writer's process died: the same command goes on where it stopped"
 

@@ -1,4 +1,4 @@
-"""From outcomes and candidates to rows of the run's tables. It knows the columns (`actors.schema`) and makes the text."""
+"""Outcomes and candidates as rows of the run's tables. It knows the columns (`actors.store.schema`), and makes the text."""
 
 from __future__ import annotations
 

@@ -25,10 +25,30 @@ from actors.engines.base import (
 from actors.engines.busy import Busy
 from actors.engines.model_config import engine_info, read_config
 from actors.engines.plan import ModelPlan
-from actors.engines.step_points import Key, Point, Points, keys, start_of
-from actors.engines.value_head import ValueHead, likelihood_features
-from actors.engines.vllm_start import import_vllm, prepare_process, start, stop
-from actors.engines.vllm_tails import LOGITS, MODELS, TASK, WANTED, Tail, architecture, register, unpack
+from actors.engines.verifiers.value_head import ValueHead, likelihood_features
+from actors.engines.vllm.start import (
+    import_vllm,
+    prepare_process,
+    start,
+    stop,
+)
+from actors.engines.vllm.step_points import (
+    Key,
+    Point,
+    Points,
+    keys,
+    start_of,
+)
+from actors.engines.vllm.tails import (
+    LOGITS,
+    MODELS,
+    TASK,
+    WANTED,
+    Tail,
+    architecture,
+    register,
+    unpack,
+)
 from actors.engines.weights import weight_files
 from actors.errors import UserError
 
@@ -97,7 +117,7 @@ class VllmVerifier:
             runner="pooling",
             pooler_config=PoolerConfig(task=TASK, tok_pooling_type="ALL"),
             hf_overrides={"architectures": [architecture(known[0])]},
-            worker_extension_cls="actors.engines.vllm_value_model.WorkerExtension",
+            worker_extension_cls="actors.engines.vllm.value_model.WorkerExtension",
         )
         info = engine_info(folder, config, engine="vllm", dtype=plan.dtype, context=context)
         return cls(engine, head, output, info, point_bytes)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ray
 
-from actors.links import PolicyLink, WriterLink
-from actors.scheduler import Scheduler
+from actors.cluster.links import PolicyLink, WriterLink
+from actors.scheduling.scheduler import Scheduler
 from actors.work import Allocator, Progress, Task
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from actors.engines.kv import SlotCache
+from actors.engines.local.kv import SlotCache
 
 
 class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]

@@ -39,7 +39,7 @@ def register() -> None:
     from vllm import ModelRegistry
 
     for name, model in MODELS.items():
-        ModelRegistry.register_model(architecture(name), f"actors.engines.vllm_value_model:{model}")
+        ModelRegistry.register_model(architecture(name), f"actors.engines.vllm.value_model:{model}")
 
 
 @dataclass(frozen=True, slots=True)

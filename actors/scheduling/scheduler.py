@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from actors.errors import UserError
-from actors.journal import Journal, WriterClient, WriterFailed
-from actors.leases import LeaseBook
 from actors.ledger import Entry, Ledger
 from actors.messages import STOPPED, Commit, Finished, GivenUp, Hold, Loss, Orders, Report, Settlement
-from actors.watch import Watch
+from actors.scheduling.journal import Journal, WriterClient, WriterFailed
+from actors.scheduling.leases import LeaseBook
+from actors.scheduling.watch import Watch
 from actors.work import (
     NO_CANDIDATE,
     Allocator,

@@ -26,8 +26,7 @@ import pyarrow.parquet as pq
 from actors.errors import UserError
 from actors.ledger import Entry, totals
 from actors.messages import Books, Commit, Hold, Loss, Record, Row
-from actors.rows import outcome_row
-from actors.run_log import (
+from actors.store.log import (
     FolderLock,
     line,
     live_segments,
@@ -40,7 +39,8 @@ from actors.run_log import (
     segments,
     text_of,
 )
-from actors.schema import TABLES
+from actors.store.rows import outcome_row
+from actors.store.schema import TABLES
 from actors.work import Judge, Outcome, State
 
 Retention = Literal["all", "no_token_ids", "answers"]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from actors.engines.base import ScoreRequest
-from actors.engines.value_head import STATE
+from actors.engines.verifiers.value_head import STATE
 
 Key = tuple[int, bytes]
 """Length of a prefix, and digest of all that its scores depend on."""

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional as F
 
-from actors.engines.kv import SlotCache
+from actors.engines.local.kv import SlotCache
 from actors.engines.model_config import read_config
 from actors.engines.weights import weight_files
 from actors.errors import UserError
@@ -231,7 +231,7 @@ class HubDecoder:
         return cast(Tensor, self._model.get_output_embeddings()(hidden)).float()
 
     def forward(self, tokens: Tensor, starts: Tensor, cache: SlotCache, first: int, longest: int) -> Tensor:
-        from actors.engines.hub_cache import slot_view
+        from actors.engines.local.hub_cache import slot_view
 
         positions = starts[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
         visible = torch.arange(longest, device=tokens.device) <= positions[:, :, None]

@@ -1,39 +1,41 @@
-"""Replicas: an engine inside a process of its own. `PolicyReplica` runs the strategies of the tasks it holds next to its
-engine; `VerifierReplica` scores for all of them.
+"""A policy engine in a process of its own, and the strategies of the tasks it holds, run next to it.
 
-The classes here know nothing of Ray; `actors.placement` makes actors of them. Invariant: a finished task is staged with the
-run writer before it is reported, and reported until acknowledged.
+It knows nothing of Ray; `actors.cluster.placement` makes an actor of it. Invariant: a finished task is staged with the run
+writer before it is reported, and reported until acknowledged.
 """
 
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
 import socket
-import sys
 import time
-from dataclasses import dataclass
 from typing import Protocol
 
-from actors.clients import Meter, Scorer, TaskBench, TaskModels, Unit
-from actors.engines.base import EngineCounters, EngineError, ScoreRequest, Scores
+from actors.engines.base import EngineError
 from actors.engines.plan import ModelPlan
 from actors.errors import ServiceLost
 from actors.ledger import Purse
 from actors.memory import keep_freed_memory
 from actors.messages import STOPPED, Account, Finished, Lease, Orders, Record, ReplicaInfo, Report, Row
-from actors.reader import ReaderPlan, TokenReader
-from actors.rows import candidate_rows
-from actors.samples import Prior
+from actors.replicas.bench import Bench
+from actors.replicas.clients import (
+    Meter,
+    Scorer,
+    TaskBench,
+    TaskModels,
+)
+from actors.replicas.leaving import leave
+from actors.replicas.reader import TokenReader
+from actors.replicas.remote_scorer import RemoteScorer, VerifierLink
+from actors.store.library import Prior
+from actors.store.rows import candidate_rows
 from actors.strategy import PurseEmpty, Solution, Strategy
 from actors.targets import check_here
-from actors.verifying import RemoteScorer, VerifierLink
 from actors.work import (
     NO_CANDIDATE,
     NOT_ALL,
     Cost,
-    CostModel,
     Outcome,
     Task,
 )
@@ -52,62 +54,6 @@ GATHER_SECONDS = 0.05
 
 LOAD = 2.0
 """Sequences in hand per slot: trees that wait for their verifier leave slots to others."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """What every task of a run is worked on with. The salts stand for all of the models' set-up that decides a draw or a
-    score: whatever exists under the same salt is used again. `strategies` are those of all tasks, pickled, by their texts."""
-
-    reader: ReaderPlan
-    policy_cost: CostModel
-    verifier_cost: CostModel | None
-    unit: Unit
-    max_tokens: int
-    likelihoods: bool = True
-    policy_salt: str = ""
-    verifier_salt: str = ""
-    strategies: tuple[tuple[str, bytes], ...] = ()
-
-
-def _leave(error: EngineError) -> None:
-    """End this process, so that a fresh one takes its place.
-
-    Going on would fail every task that comes; leaving in good order (Ray's `exit_actor`) would be for good.
-    """
-    print(f"this replica makes way for a new one: {error}", file=sys.stderr, flush=True)
-    # Leaving like this ends no process of an engine's own, which would go on and hold the GPU.
-    for child in multiprocessing.active_children():
-        child.kill()
-    os._exit(1)
-
-
-class VerifierReplica:
-    """A process reward model that scores for every task."""
-
-    def __init__(self, plan: ModelPlan) -> None:
-        keep_freed_memory()
-        # Whoever holds a handle of a replica has loaded this module: torch comes with the engine alone.
-        from actors.engines.loading import load_verifier
-
-        self._engine = load_verifier(plan)
-        plan.check(self._engine.info)
-
-    async def info(self) -> ReplicaInfo:
-        return ReplicaInfo("verifier", socket.gethostname(), os.getpid(), self._engine.info)
-
-    async def counters(self) -> EngineCounters:
-        return self._engine.counters()
-
-    async def score(self, requests: list[ScoreRequest]) -> list[Scores | str]:
-        """Score a batch; each request's answer stands at its place, or what is wrong with this request."""
-        answers = await asyncio.gather(
-            *(self._engine.score(request) for request in requests), return_exceptions=True
-        )
-        for answer in answers:
-            if isinstance(answer, EngineError):
-                _leave(answer)
-        return [a if isinstance(a, Scores) else f"{type(a).__name__}: {a}" for a in answers]
 
 
 class StageClient(Protocol):
@@ -297,7 +243,7 @@ class PolicyReplica:
             raise
         except Exception as error:
             if isinstance(error, EngineError):
-                _leave(error)
+                leave(error)
             # Beside the strategy that failed others go on, and would spend what is on no book any more.
             for run in runs:
                 run.cancel()

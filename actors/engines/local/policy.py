@@ -27,10 +27,10 @@ from actors.engines.base import (
     GenerateRequest,
     Generation,
 )
-from actors.engines.decoder import Decoder, load_decoder
-from actors.engines.kv import PrefixCache
+from actors.engines.local.decoder import Decoder, load_decoder
+from actors.engines.local.kv import PrefixCache
+from actors.engines.local.sampling import draw, uniforms
 from actors.engines.model_config import engine_info, eos_ids
-from actors.engines.sampling import draw, uniforms
 
 PREFILL_TOKENS = 4096
 """Padded tokens of one prefill pass: enough to fill the matrix units, small against a step's memory."""

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from actors.messages import Row
-from actors.run_log import parts, reading
+from actors.store.log import parts, reading
 from actors.strategy import Sample
 
 GROUPS = 64

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from actors.engines.base import EngineCounters, EngineError, EngineInfo, ScoreRequest, Scores
-from actors.engines.decoder import Decoder, load_decoder
+from actors.engines.local.decoder import Decoder, load_decoder
 from actors.engines.model_config import engine_info
-from actors.engines.value_head import STATE, ValueHead, likelihood_features
+from actors.engines.verifiers.value_head import STATE, ValueHead, likelihood_features
 
 BATCH_TOKENS = 4096
 """Padded tokens of one pass."""

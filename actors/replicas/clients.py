@@ -16,16 +16,23 @@ from typing import Any, Literal, Protocol, TypeVar
 from actors.engines.base import Aborted, GenerateRequest, PolicyEngine, ScoreRequest, Scores
 from actors.ledger import Kind, Purse
 from actors.messages import Row
-from actors.reader import TokenReader
-from actors.samples import NOTHING, Prior, sample_key, sample_row, score_key, score_row
+from actors.replicas.reader import TokenReader
+from actors.replicas.remote_scorer import CallLost
 from actors.seeds import derive
+from actors.store.library import (
+    NOTHING,
+    Prior,
+    sample_key,
+    sample_row,
+    score_key,
+    score_row,
+)
 from actors.strategy import (
     Prompt,
     PurseEmpty,
     Sample,
     Sampling,
 )
-from actors.verifying import CallLost
 from actors.work import Cost, CostModel
 
 Unit = Literal["paper", "exact"]

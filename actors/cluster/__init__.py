@@ -1,0 +1,1 @@
+"""Processes onto machines: the only place of the runtime that knows Ray."""

@@ -1,0 +1,1 @@
+"""Who works on what: queue, leases, journal and watch, driven by the scheduler. No Ray, no strategy."""

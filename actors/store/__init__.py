@@ -1,0 +1,1 @@
+"""Everything on disk. Read schema, then log, then writer. Knows no scheduler."""

@@ -1,0 +1,1 @@
+"""Default settings as YAML, composed by Hydra; the comments are the commands' help."""

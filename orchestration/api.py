@@ -21,12 +21,12 @@ from typing import Any
 
 from actors.errors import UserError
 from actors.work import Progress
-from orchestration.commands.compose import compose
-from orchestration.evaluation import evaluate as evaluate_prepared
-from orchestration.prepare import prepare
 from orchestration.report.write import Report, make_report
-from orchestration.runs import Result, Run
-from orchestration.settings import EvaluateSettings, ReportSettings
+from orchestration.runs.evaluation import evaluate as evaluate_prepared
+from orchestration.runs.run import Result, Run
+from orchestration.setup.compose import compose
+from orchestration.setup.prepare import prepare
+from orchestration.setup.settings import EvaluateSettings, ReportSettings
 
 __all__ = ["Report", "ReportSettings", "Result", "Run", "UserError", "evaluate", "report", "settings_of"]
 

@@ -19,13 +19,13 @@ from actors.errors import UserError
 from actors.ledger import Kind, Purpose
 from actors.store.schema import TABLES
 from orchestration.api import settings_of
-from orchestration.commands.compose import CONF, groups, options
 from orchestration.commands.main import COMMANDS
-from orchestration.settings import flatten
+from orchestration.setup.compose import CONF, groups, options
+from orchestration.setup.settings import flatten
 from orchestration.strategies.parse import parse
 from orchestration.strategies.registry import STRATEGIES
 from orchestration.strategies.selection import AGGREGATIONS
-from orchestration.training.prm_job import PrmJob
+from orchestration.training.job import PrmJob
 from tests.documents import (
     PAGES,
     ROOT,

@@ -25,9 +25,9 @@ import torch
 from transformers import AutoTokenizer
 
 from actors.cluster.ray_start import start_ray
+from orchestration.analysis.pairs import read_pair
 from orchestration.api import Run
 from orchestration.commands.main import main
-from orchestration.report.pairs import read_pair
 from tests.documents import PAGES, ROOT, Block, blocks, commands, examples, file_of, helps, name_of
 from tests.orchestration.report.handmade import write_run
 

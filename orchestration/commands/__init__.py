@@ -1,0 +1,1 @@
+"""The sub-commands of `flopwise`, one a file, and what they share. Thin: each asks the rooms below."""

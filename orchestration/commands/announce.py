@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from orchestration.evaluation import Session
-    from orchestration.prepare import Prepared
+    from orchestration.runs.session import Session
+    from orchestration.setup.prepare import Prepared
 
 
 def announce(prepared: Prepared, session: Session, console: Console) -> None:
@@ -56,7 +56,7 @@ def announce(prepared: Prepared, session: Session, console: Console) -> None:
 
 def skipped_lines(prepared: Prepared, session: Session) -> list[str]:
     """The first rows of the data that are no problems, each with its reason, and how many more there are."""
-    from orchestration.quarantine import ROWS_FILE
+    from orchestration.runs.quarantine import ROWS_FILE
 
     path, rows = prepared.settings.dataset.path, session.skipped
     lines = [f"row {row.row} of {path} is no problem: {row.text}" for row in rows[:5]]

@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestration.commands.announce import skipped_lines
-from orchestration.estimate import Needs, estimate
 from orchestration.flops import generation_flops
-from orchestration.prepare import Prepared
 from orchestration.report.tables import fitted, rich_table, scientific
-from orchestration.run_folder import known_record
-from orchestration.settings import ReplicaSettings
+from orchestration.runs.estimate import Needs, estimate
+from orchestration.setup.prepare import Prepared
+from orchestration.setup.settings import ReplicaSettings
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from orchestration.evaluation import Session
+    from orchestration.runs.session import Session
 
 
 def show_plan(prepared: Prepared, console: Console) -> None:
@@ -84,13 +83,10 @@ def _cells(needs: Needs) -> list[list[str]]:
 
 
 def _survey(prepared: Prepared) -> Session:
-    from orchestration.evaluation import survey
-    from orchestration.records import identify, run_record
+    from orchestration.runs.session import opened, survey
 
-    folder = Path(prepared.settings.folder)
-    known = known_record(folder)
-    identity = identify(prepared)
-    return survey(prepared, identity, run_record(prepared, identity, known))
+    start = opened(prepared)
+    return survey(prepared, start.identity, start.record)
 
 
 def _folder(prepared: Prepared, session: Session) -> str:

@@ -17,20 +17,20 @@ from typing import TYPE_CHECKING
 from actors.errors import UserError
 from orchestration.commands.announce import announce
 from orchestration.commands.arguments import complain, options_of, shell
-from orchestration.commands.compose import compose
 from orchestration.commands.helptext import help_of
-from orchestration.settings import EvaluateSettings
+from orchestration.setup.compose import compose
+from orchestration.setup.settings import EvaluateSettings
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from actors.work import Progress
     from orchestration.commands.live import Display
-    from orchestration.evaluation import Session
-    from orchestration.gauge import Totals
-    from orchestration.prepare import Prepared
     from orchestration.report.write import Report
-    from orchestration.runs import Run
+    from orchestration.runs.gauge import Totals
+    from orchestration.runs.run import Run
+    from orchestration.runs.session import Session
+    from orchestration.setup.prepare import Prepared
 
 
 def run(words: Sequence[str]) -> int:
@@ -43,7 +43,7 @@ def run(words: Sequence[str]) -> int:
     settings = compose("evaluate", settings_words, EvaluateSettings)
     from rich.console import Console
 
-    from orchestration.prepare import prepare
+    from orchestration.setup.prepare import prepare
 
     console = Console()
     prepared = prepare(settings)
@@ -57,7 +57,7 @@ def run(words: Sequence[str]) -> int:
 
 def _evaluate(prepared: Prepared, command: str, console: Console) -> int:
     """Run, report and return the exit code; a run that was under way and did not end says how it goes on."""
-    from orchestration.evaluation import evaluate
+    from orchestration.runs.evaluation import evaluate
 
     display: Display | None = None
     totals: Totals | None = None
@@ -98,7 +98,7 @@ def _ended_early(error: BaseException, folder: Path, totals: Totals, latest: Pro
     exit code."""
     from actors.store.log import read_holds
     from orchestration.commands.status import owed
-    from orchestration.status import line_of
+    from orchestration.runs.status import line_of
 
     code, how = 130, "stopped"
     if isinstance(error, UserError):
@@ -139,7 +139,7 @@ def _report(run: Run, prepared: Prepared, console: Console) -> None:
 
 def _tell_left_out(report: Report, folder: Path, console: Console) -> None:
     """Say again, where it is the last that is read, what the run left out, and where to read of it."""
-    from orchestration.quarantine import ROWS_FILE
+    from orchestration.runs.quarantine import ROWS_FILE
 
     places = {
         "row": f"of the data's rows: see {folder / ROWS_FILE}",

@@ -12,7 +12,7 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestration.commands.compose import CONF, groups, options
+from orchestration.setup.compose import CONF, groups, options
 
 _LINE = re.compile(r"^( *)(\w+):(?: (.*?))??(?:  # (.*))?$")
 _WIDTH = 110

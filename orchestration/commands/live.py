@@ -12,8 +12,13 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from actors.work import Progress
-from orchestration.gauge import STALL, Gauge, Reading, Totals
 from orchestration.report.tables import scientific
+from orchestration.runs.gauge import (
+    STALL,
+    Gauge,
+    Reading,
+    Totals,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console, Group

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from actors.errors import UserError
 from orchestration.commands.arguments import options_of
-from orchestration.commands.compose import compose
 from orchestration.commands.helptext import help_of
-from orchestration.settings import ReportSettings, check_report
+from orchestration.setup.compose import compose
+from orchestration.setup.settings import ReportSettings, check_report
 
 
 @dataclass
@@ -31,7 +31,7 @@ def run(words: Sequence[str]) -> int:
     from rich.console import Console
 
     from orchestration.report.write import make_report
-    from orchestration.runs import Run
+    from orchestration.runs.run import Run
 
     console = Console()
     report = make_report(Run(folders[0]), settings)

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from actors.errors import UserError, nearest
 from orchestration.commands.arguments import options_of
-from orchestration.commands.compose import compose
 from orchestration.commands.helptext import help_of
-from orchestration.settings import ShowSettings
+from orchestration.setup.compose import compose
+from orchestration.setup.settings import ShowSettings
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from orchestration.runs import Run
+    from orchestration.runs.run import Run
 
 _LEAST_LISTED = 20
 
@@ -38,7 +38,7 @@ def run(words: Sequence[str]) -> int:
     settings = compose("show", [word for word in rest if "=" in word], ShowSettings)
     from rich.console import Console
 
-    from orchestration.runs import Run
+    from orchestration.runs.run import Run
 
     console = Console()
     found = Run(places[0])

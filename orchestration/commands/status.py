@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from rich.console import Console, Group
 
     from actors.work import Progress
-    from orchestration.gauge import Reading
-    from orchestration.status import Standing, Status
+    from orchestration.runs.gauge import Reading
+    from orchestration.runs.status import Standing, Status
 
 HELP = """flopwise status RUN: how a run stands, told from another terminal, or on another day.
 
@@ -65,7 +65,7 @@ def run(words: Sequence[str]) -> int:
         raise UserError.of("run", str(folder), f"there is no such folder{nearest(str(folder), others)}")
     from rich.console import Console
 
-    from orchestration.status import read_status, standing
+    from orchestration.runs.status import read_status, standing
 
     # Off a terminal a line is a line, so that it can be searched.
     console = Console() if sys.stdout.isatty() else Console(width=_WIDE)
@@ -105,8 +105,8 @@ class Look:
 def _looks(folder: Path) -> Iterator[Look]:
     """A look whenever one is asked for. What takes long to read in a large folder is read again in due time only, and
     once the run has ended."""
-    from orchestration.runs import Run
-    from orchestration.status import read_status, standing
+    from orchestration.runs.run import Run
+    from orchestration.runs.status import read_status, standing
 
     states: Mapping[str, int] = {}
     books: tuple[Entry, ...] = ()
@@ -178,7 +178,7 @@ def block(look: Look) -> Group:
 def about(look: Look) -> str:
     """What is to be said of the state: who runs it and how that is known, or how it ended."""
     from orchestration.commands.live import clock
-    from orchestration.status import is_here
+    from orchestration.runs.status import is_here
 
     if look.standing == "killed":
         last = "" if look.status is None else f"; its last word is of {moment(look.status.written)}"

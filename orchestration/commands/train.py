@@ -8,8 +8,8 @@ from typing import Any
 
 from actors.errors import UserError, nearest
 from orchestration.commands.arguments import options_of
-from orchestration.commands.compose import compose
 from orchestration.commands.helptext import help_of
+from orchestration.setup.compose import compose
 
 MODELS = ("policy", "prm")
 
@@ -60,7 +60,7 @@ def _prm(folder: Path, words: Sequence[str]) -> dict[str, Any]:
     from rich.console import Console
 
     from orchestration.commands.live import Lines
-    from orchestration.training.prm_job import PrmJob, make_prm
+    from orchestration.training.job import PrmJob, make_prm
 
     job = compose("train/prm", words, PrmJob)
     with Lines(Console()) as lines:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestration.report.measure import Measures, Row
-from orchestration.report.pairs import LIKELIHOOD, PASS
+from orchestration.analysis.measure import Measures, Row
+from orchestration.analysis.pairs import LIKELIHOOD, PASS
 
 # Okabe and Ito's palette, darkest contrasts first.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F")

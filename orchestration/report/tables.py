@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestration.report.measure import Measures, Row
-from orchestration.report.pairs import PASS
-from orchestration.report.statistics import Estimate
+from orchestration.analysis.measure import Measures, Row
+from orchestration.analysis.pairs import PASS
+from orchestration.analysis.statistics import Estimate
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from rich.table import Table
 
-    from orchestration.quarantine import LeftOut
+    from orchestration.runs.quarantine import LeftOut
 
 Cells = list[list[str]]
 

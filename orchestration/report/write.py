@@ -16,10 +16,9 @@ import pyarrow.compute as pc
 from actors.errors import UserError
 from actors.store.log import read_books
 from actors.work import UNPAID
-from orchestration.quarantine import ROWS_FILE, LeftOut, left_out
-from orchestration.report.collect import collect
+from orchestration.analysis.collect import collect
+from orchestration.analysis.measure import Intervals, Measures, measure
 from orchestration.report.figures import draw_figures
-from orchestration.report.measure import Intervals, Measures, measure
 from orchestration.report.tables import (
     DIFFERENCES,
     EXPENDABLE,
@@ -37,8 +36,10 @@ from orchestration.report.tables import (
     verifier_lines,
     write_table,
 )
-from orchestration.runs import Run, write_atomically
-from orchestration.settings import ReportSettings
+from orchestration.runs.folder import write_atomically
+from orchestration.runs.quarantine import ROWS_FILE, LeftOut, left_out
+from orchestration.runs.run import Run
+from orchestration.setup.settings import ReportSettings
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -1,0 +1,1 @@
+"""Ways to spend a problem's generations. Pure: no Ray, no torch. Read registry, then one of them."""

@@ -6,18 +6,18 @@ It knows nothing of how texts are read. Invariant: a strategy's text begins with
 from __future__ import annotations
 
 from actors.strategy import Strategy
-from orchestration.strategies.adaptive_consistency import AdaptiveConsistency
-from orchestration.strategies.beam import Beam
-from orchestration.strategies.best_of_n import BestOfN
-from orchestration.strategies.dvts import Dvts
-from orchestration.strategies.early_stopping import EarlyStopping
-from orchestration.strategies.greedy import Greedy
-from orchestration.strategies.lookahead import Lookahead
-from orchestration.strategies.majority import Majority
-from orchestration.strategies.mcts import Mcts
-from orchestration.strategies.monte_carlo import MonteCarlo
-from orchestration.strategies.particle_filtering import ParticleFiltering
-from orchestration.strategies.rebase import Rebase
+from orchestration.strategies.sampling.adaptive_consistency import AdaptiveConsistency
+from orchestration.strategies.sampling.best_of_n import BestOfN
+from orchestration.strategies.sampling.early_stopping import EarlyStopping
+from orchestration.strategies.sampling.greedy import Greedy
+from orchestration.strategies.sampling.majority import Majority
+from orchestration.strategies.sampling.monte_carlo import MonteCarlo
+from orchestration.strategies.search.beam import Beam
+from orchestration.strategies.search.dvts import Dvts
+from orchestration.strategies.search.lookahead import Lookahead
+from orchestration.strategies.search.mcts import Mcts
+from orchestration.strategies.search.particle_filtering import ParticleFiltering
+from orchestration.strategies.search.rebase import Rebase
 
 STRATEGIES: dict[str, type[Strategy]] = {
     "greedy": Greedy,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 from transformers import AutoModelForCausalLM, EarlyStoppingCallback, TrainingArguments
 
 from actors.engines.identity import model_hash
@@ -35,13 +34,12 @@ from actors.engines.verifiers.value_head import (
 from actors.errors import UserError
 from actors.memory import keep_freed_memory
 from actors.seeds import derive
-from orchestration.report.statistics import auroc, auroc_within
+from orchestration.analysis.statistics import auroc, auroc_within
+from orchestration.training.batches import _IGNORED, Labelled, StepBatches, training_rows
 from orchestration.training.checkpoints import claim, last_checkpoint
 from orchestration.training.muon import MuonAdamW
 from orchestration.training.policy import BatchTrainer, linear_schedule
-from orchestration.training.step_data import Solved, held_out, labelled_solutions
-
-_IGNORED = -100
+from orchestration.training.step_data import held_out, labelled_solutions
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,66 +80,6 @@ class PrmTraining:
             raise UserError.of("train.held_out_share", self.held_out_share, "a share between 0 and 1")
         if self.language_weight < 0:
             raise UserError.of("train.language_weight", self.language_weight, "0 or more")
-
-
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """A training row: prompt and solution ids, the prompt's length, step ends within the whole, a label a step."""
-
-    ids: tuple[int, ...]
-    prompt: int
-    ends: tuple[int, ...]
-    labels: tuple[float, ...]
-    correct: bool
-    problem_id: str
-
-
-class StepBatches(Dataset[dict[str, Tensor]]):
-    """Rows of about equal length in batches of at most `tokens` ids with padding, in a seeded order.
-
-    An item is a whole batch: `input_ids` [B, T]; `language` [B, T], the ids that the language loss counts (-100
-    elsewhere); `step_of` [B, T], the step a token belongs to (-1: prompt, padding); `ends` [B, S], the position of each
-    step's last token; `targets` [B, S], NaN where a row has fewer steps.
-    """
-
-    def __init__(self, rows: Sequence[Labelled], tokens: int, pad: int, seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        order = rng.permutation(len(rows))
-        order = order[np.argsort([len(rows[i].ids) for i in order], kind="stable")]
-        batches: list[list[int]] = []
-        for index in order.tolist():
-            if not batches or (len(batches[-1]) + 1) * len(rows[index].ids) > tokens:
-                batches.append([])
-            batches[-1].append(index)
-        self._batches = [batches[i] for i in rng.permutation(len(batches))]
-        self.rows, self._pad = rows, pad
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def members(self, index: int) -> list[Labelled]:
-        return [self.rows[i] for i in self._batches[index]]
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        rows = self.members(index)
-        width, steps = max(len(r.ids) for r in rows), max(len(r.ends) for r in rows)
-        ids = torch.full((len(rows), width), self._pad, dtype=torch.long)
-        language = torch.full((len(rows), width), _IGNORED, dtype=torch.long)
-        step_of = torch.full((len(rows), width), -1, dtype=torch.long)
-        ends = torch.zeros((len(rows), steps), dtype=torch.long)
-        targets = torch.full((len(rows), steps), float("nan"))
-        for place, row in enumerate(rows):
-            length = len(row.ids)
-            ids[place, :length] = torch.tensor(row.ids)
-            if row.correct:
-                language[place, row.prompt : length] = ids[place, row.prompt : length]
-            start = row.prompt
-            for number, end in enumerate(row.ends):
-                step_of[place, start:end] = number
-                start = end
-            ends[place, : len(row.ends)] = torch.tensor(row.ends) - 1
-            targets[place, : len(row.labels)] = torch.tensor(row.labels)
-        return {"input_ids": ids, "language": language, "step_of": step_of, "ends": ends, "targets": targets}
 
 
 def step_logits(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -197,28 +135,6 @@ class _ValueTrainer(BatchTrainer):
             language = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=_IGNORED)
             loss = loss + self.language_weight * language
         return (loss, {"loss": loss}) if return_outputs else loss
-
-
-def training_rows(
-    solved: Iterable[Solved], prompts: dict[str, tuple[int, ...]], context: int
-) -> list[Labelled]:
-    """Put prompts before solutions. A solution whose prompt is unknown, or that exceeds `context` tokens, is an error."""
-    rows = []
-    for one in solved:
-        prompt = prompts[one.problem_id]
-        if len(prompt) + len(one.token_ids) > context:
-            raise UserError.of("verifier context", context, f"{one.problem_id} has a longer solution")
-        rows.append(
-            Labelled(
-                ids=prompt + one.token_ids,
-                prompt=len(prompt),
-                ends=tuple(len(prompt) + end for end in one.step_ends),
-                labels=one.labels,
-                correct=one.correct,
-                problem_id=one.problem_id,
-            )
-        )
-    return rows
 
 
 def train_prm(

@@ -12,9 +12,9 @@ from actors.cluster.placement import Cluster, RunPlan
 from actors.store.log import read_done
 from actors.strategy import Strategy
 from actors.work import Task
-from orchestration.strategies.beam import Beam
-from orchestration.strategies.greedy import Greedy
-from orchestration.strategies.majority import Majority
+from orchestration.strategies.sampling.greedy import Greedy
+from orchestration.strategies.sampling.majority import Majority
+from orchestration.strategies.search.beam import Beam
 from tests.actors.tiny import Gated, LastDigit, first_come, make_bench, make_plan, make_task
 
 COUNT = 16

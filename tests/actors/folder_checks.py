@@ -24,7 +24,7 @@ from actors.store.log import (
 )
 from actors.store.schema import TABLES
 from actors.store.writer import RunWriter
-from orchestration.runs import Run
+from orchestration.runs.run import Run
 from tests.actors.crashing import TASKS, FirstAnswer, Step
 from tests.actors.folders import hold, settled, stage
 

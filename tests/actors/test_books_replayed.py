@@ -14,9 +14,9 @@ from actors.replicas.solver import PolicyReplica
 from actors.replicas.verifier import VerifierReplica
 from actors.store.log import parts, read_ledger
 from actors.strategy import Strategy
-from orchestration.strategies.beam import Beam
-from orchestration.strategies.best_of_n import BestOfN
-from orchestration.strategies.majority import Majority
+from orchestration.strategies.sampling.best_of_n import BestOfN
+from orchestration.strategies.sampling.majority import Majority
+from orchestration.strategies.search.beam import Beam
 from tests.actors.inprocess import Cell
 from tests.actors.tiny import make_plan, make_task
 

@@ -21,17 +21,17 @@ from actors.strategy import (
     Strategy,
 )
 from actors.work import Cost
-from orchestration.strategies.adaptive_consistency import AdaptiveConsistency
-from orchestration.strategies.beam import Beam
-from orchestration.strategies.best_of_n import BestOfN
-from orchestration.strategies.dvts import Dvts
-from orchestration.strategies.early_stopping import EarlyStopping
-from orchestration.strategies.greedy import Greedy
-from orchestration.strategies.lookahead import Lookahead
-from orchestration.strategies.majority import Majority
-from orchestration.strategies.mcts import Mcts
-from orchestration.strategies.particle_filtering import ParticleFiltering
-from orchestration.strategies.rebase import Rebase
+from orchestration.strategies.sampling.adaptive_consistency import AdaptiveConsistency
+from orchestration.strategies.sampling.best_of_n import BestOfN
+from orchestration.strategies.sampling.early_stopping import EarlyStopping
+from orchestration.strategies.sampling.greedy import Greedy
+from orchestration.strategies.sampling.majority import Majority
+from orchestration.strategies.search.beam import Beam
+from orchestration.strategies.search.dvts import Dvts
+from orchestration.strategies.search.lookahead import Lookahead
+from orchestration.strategies.search.mcts import Mcts
+from orchestration.strategies.search.particle_filtering import ParticleFiltering
+from orchestration.strategies.search.rebase import Rebase
 from tests.actors.table import PLENTY, PROMPT, Table, said
 from tests.actors.tiny import MAX_TOKENS
 

@@ -46,7 +46,7 @@ from actors.store.log import (
 from actors.store.writer import RunWriter
 from actors.strategy import Prompt
 from actors.work import Task
-from orchestration.allocation import FirstCome
+from orchestration.allocation.first_come import FirstCome
 from tests.actors.puppets import Clockwork, Dead, Disk, Named, Replica, Watched, outcomes
 
 T = TypeVar("T")

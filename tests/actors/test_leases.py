@@ -14,7 +14,7 @@ from actors.messages import Grant, Hold, Lease
 from actors.scheduling.leases import MAX_ATTEMPTS, LeaseBook
 from actors.strategy import Models, Prompt, Solution
 from actors.work import Task
-from orchestration.allocation import FirstCome
+from orchestration.allocation.first_come import FirstCome
 
 FIRST = 100
 

@@ -23,8 +23,8 @@ from actors.strategy import (
     Strategy,
 )
 from actors.work import Task
-from orchestration.strategies.best_of_n import BestOfN
-from orchestration.strategies.greedy import Greedy
+from orchestration.strategies.sampling.best_of_n import BestOfN
+from orchestration.strategies.sampling.greedy import Greedy
 from tests.actors.inprocess import Cell, Dead, Replica
 from tests.actors.tiny import make_task
 

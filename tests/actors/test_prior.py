@@ -22,10 +22,10 @@ from actors.store.library import (
 from actors.store.writer import RunWriter
 from actors.strategy import Solution
 from actors.work import Cost
-from orchestration.strategies.beam import Beam
-from orchestration.strategies.best_of_n import BestOfN
-from orchestration.strategies.greedy import Greedy
-from orchestration.strategies.majority import Majority
+from orchestration.strategies.sampling.best_of_n import BestOfN
+from orchestration.strategies.sampling.greedy import Greedy
+from orchestration.strategies.sampling.majority import Majority
+from orchestration.strategies.search.beam import Beam
 from tests.actors.folders import outcome, settled
 from tests.actors.table import PLENTY, PROMPT, Table, Watched
 

@@ -24,9 +24,9 @@ from actors.strategy import (
     Solution,
     Strategy,
 )
-from orchestration.strategies.beam import Beam
-from orchestration.strategies.greedy import Greedy
-from orchestration.strategies.majority import Majority
+from orchestration.strategies.sampling.greedy import Greedy
+from orchestration.strategies.sampling.majority import Majority
+from orchestration.strategies.search.beam import Beam
 from tests.actors.inprocess import Verifier, Writer
 from tests.actors.tiny import candidate_cost, make_bench, make_plan, make_task
 

@@ -24,7 +24,8 @@ from actors.store.log import (
 from actors.store.schema import RUN_FORMAT
 from actors.store.writer import RunWriter
 from orchestration.problems import Problem
-from orchestration.runs import ProblemStore, Run
+from orchestration.runs.problem_store import ProblemStore
+from orchestration.runs.run import Run
 from tests.actors.folders import column, die, opened, settle
 
 

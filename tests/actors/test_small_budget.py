@@ -10,10 +10,10 @@ import pytest
 from actors.store.log import parts, read_books, read_ledger
 from actors.strategy import Strategy
 from actors.work import Task
-from orchestration.strategies.beam import Beam
-from orchestration.strategies.best_of_n import BestOfN
-from orchestration.strategies.greedy import Greedy
-from orchestration.strategies.majority import Majority
+from orchestration.strategies.sampling.best_of_n import BestOfN
+from orchestration.strategies.sampling.greedy import Greedy
+from orchestration.strategies.sampling.majority import Majority
+from orchestration.strategies.search.beam import Beam
 from tests.actors.inprocess import Cell
 from tests.actors.tiny import candidate_cost, make_task
 

@@ -15,9 +15,9 @@ from actors.scheduling.scheduler import Scheduler
 from actors.store.log import parts, read_books
 from actors.strategy import Strategy
 from actors.work import Progress, Task
-from orchestration.strategies.beam import Beam
-from orchestration.strategies.greedy import Greedy
-from orchestration.strategies.majority import Majority
+from orchestration.strategies.sampling.greedy import Greedy
+from orchestration.strategies.sampling.majority import Majority
+from orchestration.strategies.search.beam import Beam
 from tests.actors.inprocess import Cell
 from tests.actors.tiny import Gated, candidate_cost, first_come, make_task
 

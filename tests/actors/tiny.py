@@ -26,7 +26,7 @@ from actors.strategy import (
     Strategy,
 )
 from actors.work import Task
-from orchestration.allocation import FirstCome
+from orchestration.allocation.first_come import FirstCome
 from orchestration.flops import ModelCost
 
 MAX_TOKENS = 24

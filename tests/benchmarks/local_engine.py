@@ -34,14 +34,15 @@ from actors.replicas.clients import Meter, TaskBench, TaskModels
 from actors.replicas.reader import ReaderPlan, TokenReader
 from actors.strategy import Prompt, Strategy
 from actors.work import Task
-from orchestration.allocation import WITHOUT_BUDGET, FirstCome
+from orchestration.allocation.first_come import WITHOUT_BUDGET, FirstCome
 from orchestration.flops import ModelCost
 from orchestration.problems.datasets.arithmetic import BENCHMARK
 from orchestration.problems.datasets.generated import Generated
 from orchestration.problems.graders.number import NumberGrader
 from orchestration.problems.prompting import PromptFormat
 from orchestration.strategies.parse import parse
-from orchestration.training.prm import Labelled, StepBatches, step_logits
+from orchestration.training.batches import Labelled, StepBatches
+from orchestration.training.prm import step_logits
 
 MODELS = Path(__file__).parents[2] / "models"
 MAX_TOKENS = 320

@@ -30,10 +30,11 @@ from actors.memory import keep_freed_memory
 from actors.replicas.clients import Meter, TaskBench, TaskModels
 from actors.replicas.reader import ReaderPlan, TokenReader
 from actors.strategy import Prompt, Solution, Strategy
-from orchestration.allocation import WITHOUT_BUDGET
+from orchestration.allocation.first_come import WITHOUT_BUDGET
 from orchestration.flops import ModelCost
 from orchestration.problems.graders.number import NumberGrader
-from orchestration.training.prm import Labelled, StepBatches, step_logits
+from orchestration.training.batches import Labelled, StepBatches
+from orchestration.training.prm import step_logits
 
 SCORE_BATCHES = (1024, 4096, 16384)
 """Padded tokens of one pass of the loop's verifier, of which it takes the fastest."""

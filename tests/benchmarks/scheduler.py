@@ -41,7 +41,7 @@ from actors.scheduling.scheduler import Scheduler
 from actors.store.writer import RunWriter
 from actors.strategy import Models, Prompt, Solution
 from actors.work import Allocator, Cost, Outcome, Task
-from orchestration.allocation import FirstCome
+from orchestration.allocation.first_come import FirstCome
 
 A_LEASE = 64
 """Tasks that a replica holds at once."""

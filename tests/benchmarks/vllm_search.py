@@ -39,7 +39,7 @@ from actors.memory import keep_freed_memory
 from actors.replicas.bench import Bench
 from actors.strategy import Prompt, Strategy
 from actors.work import Progress, Task
-from orchestration.allocation import FirstCome
+from orchestration.allocation.first_come import FirstCome
 from orchestration.flops import ModelCost
 from orchestration.problems.graders.number import NumberGrader
 from orchestration.strategies.parse import parse

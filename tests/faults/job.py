@@ -21,7 +21,7 @@ from typing import Any
 
 from actors.messages import Hold
 from actors.store.log import segments
-from orchestration.status import process_mark
+from orchestration.runs.status import process_mark
 from tests.processes import descendants
 
 ROOT = Path(__file__).resolve().parents[2]

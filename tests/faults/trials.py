@@ -23,8 +23,8 @@ from actors.messages import Hold
 from actors.seeds import derive
 from actors.store.log import read_done, read_holds
 from orchestration.commands.main import main
-from orchestration.runs import Run
-from orchestration.status import lock_of
+from orchestration.runs.run import Run
+from orchestration.runs.status import lock_of
 from tests.faults.job import LOOK, Command, Job, Living, LogTail, Watch
 from tests.faults.reading import Flip, Tables, flips
 

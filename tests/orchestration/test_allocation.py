@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from actors.ledger import UNLIMITED
 from actors.strategy import Prompt
 from actors.work import Task
-from orchestration.allocation import FirstCome
+from orchestration.allocation.first_come import FirstCome
 
 TASK = Task("t", Prompt("p", (1,)), (), (), 0)
 

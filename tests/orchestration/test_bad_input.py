@@ -24,9 +24,10 @@ from actors.store.log import FolderLock
 from actors.store.schema import RUN_FORMAT
 from orchestration.api import settings_of
 from orchestration.commands.main import main
-from orchestration.prepare import prepare
-from orchestration.records import identify, run_record, write_record
-from orchestration.runs import Run
+from orchestration.runs.identity import identify
+from orchestration.runs.record import run_record, write_record
+from orchestration.runs.run import Run
+from orchestration.setup.prepare import prepare
 from tests.orchestration.report.handmade import write_run
 from tests.orchestration.test_runs import logged
 from tests.orchestration.unprivileged import unprivileged

@@ -13,7 +13,7 @@ from actors.engines.base import EngineName
 from actors.engines.loading import load_policy
 from actors.engines.plan import ModelPlan
 from actors.errors import UserError
-from orchestration.engines import choose_engine, engine_identity
+from orchestration.setup.engine_choice import choose_engine, engine_identity
 
 
 @pytest.fixture
@@ -85,5 +85,5 @@ def test_an_engine_is_told_with_all_that_its_draws_depend_on(
             raise PackageNotFoundError(package)
         return installed[package]
 
-    monkeypatch.setattr("orchestration.engines.version", version)
+    monkeypatch.setattr("orchestration.setup.engine_choice.version", version)
     assert engine_identity(engine, gpus=gpus, device=device) == told

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from orchestration.api import settings_of
-from orchestration.estimate import estimate
-from orchestration.prepare import Prepared, prepare
+from orchestration.runs.estimate import estimate
+from orchestration.setup.prepare import Prepared, prepare
 
 
 def prepared(words: list[str], *more: str) -> Prepared:
@@ -162,7 +162,7 @@ def test_disk_is_what_a_run_of_the_bundled_models_took() -> None:
 
 def test_models_are_found_or_named(models: tuple[Path, Path]) -> None:
     from actors.errors import UserError
-    from orchestration.model_folders import model_folder
+    from orchestration.setup.model_folders import model_folder
 
     assert model_folder(str(models[0]), "policy") == models[0]
     with pytest.raises(UserError, match=r"verifier\.path"):

@@ -17,15 +17,17 @@ from transformers import AutoTokenizer
 
 from actors.errors import UserError
 from actors.store.log import FolderLock, line, text_of
-from orchestration import api, evaluation
+from orchestration import api
 from orchestration.api import Run, evaluate, report, settings_of
 from orchestration.commands.main import main
-from orchestration.evaluation import Session
-from orchestration.evaluation import evaluate as evaluate_prepared
-from orchestration.prepare import prepare
-from orchestration.records import identify, run_record, write_record
-from orchestration.runs import ProblemStore
-from orchestration.status import read_status, says_finished
+from orchestration.runs import evaluation
+from orchestration.runs.evaluation import evaluate as evaluate_prepared
+from orchestration.runs.identity import identify
+from orchestration.runs.problem_store import ProblemStore
+from orchestration.runs.record import run_record, write_record
+from orchestration.runs.session import Session, tasks
+from orchestration.runs.status import read_status, says_finished
+from orchestration.setup.prepare import prepare
 
 STRATEGIES = ["greedy", "majority(n=2)", "majority(n=4)", "best_of_n(n=4)", "beam(n=4,width=2)"]
 
@@ -212,7 +214,7 @@ def test_every_problem_has_its_first_seed_before_any_has_its_second(words: list[
     prepared = prepare(settings_of([*words, "strategies=[greedy]", "seeds=[1,0]", f"folder={tmp_path}"]))
     tokenizer = AutoTokenizer.from_pretrained(prepared.policy)
     store = ProblemStore(tmp_path)
-    stream = [task for task, _ in evaluation.tasks(prepared, identify(prepared), set(), store, tokenizer)]
+    stream = [task for task, _ in tasks(prepared, identify(prepared), set(), store, tokenizer)]
     assert [task.seed for task in stream] == [1] * 6 + [0] * 6
     assert [task.id for task in stream] == [f"{task.prompt.id}/{task.seed}" for task in stream]
     assert len({task.id for task in stream}) == len({task.keys for task in stream}) == 12
@@ -299,7 +301,7 @@ def test_the_judge_alone_is_told_what_reasoning_gym_scores_by(words: list[str], 
     gym = ["dataset=gym", "dataset.name=chain_sum", "strategies=[greedy]", f"folder={tmp_path}"]
     prepared = prepare(settings_of([*words, *gym]))
     tokenizer = AutoTokenizer.from_pretrained(prepared.policy)
-    stream = evaluation.tasks(prepared, identify(prepared), set(), ProblemStore(tmp_path), tokenizer)
+    stream = tasks(prepared, identify(prepared), set(), ProblemStore(tmp_path), tokenizer)
     for task, label in stream:
         assert label is not None
         assert json.loads(label)["dataset"] == "chain_sum"

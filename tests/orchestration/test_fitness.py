@@ -5,7 +5,7 @@ import re
 import pytest
 
 from actors.errors import UserError
-from orchestration.fitness import Contexts, check_contexts
+from orchestration.setup.contexts import Contexts, check_contexts
 
 PATHS = {"policy": "models/p", "verifier": "models/v"}
 

@@ -3,7 +3,12 @@
 import pytest
 
 from actors.work import Progress
-from orchestration.gauge import STALL, Gauge, Pass, Totals
+from orchestration.runs.gauge import (
+    STALL,
+    Gauge,
+    Pass,
+    Totals,
+)
 
 
 def at(seconds: float, outcomes: int = 0, **more: object) -> Progress:

@@ -39,7 +39,7 @@ VERIFIER = "verifier={_target_: mine.verifiers.Sums, wrong: 0.25, parameters: 0}
 WORDS = [STRATEGIES, VERIFIER, "dataset.count=3", "cluster.policy.cpus=0.5", "cluster.verifier.cpus=0.5"]
 WORDS += ["folder=run", "report=table"]
 OTHER = """
-from orchestration.strategies.greedy import Greedy
+from orchestration.strategies.sampling.greedy import Greedy
 
 class Plain(Greedy):
     text = "other.Plain"

@@ -12,11 +12,11 @@ import pytest
 from actors.errors import UserError
 from orchestration.api import settings_of
 from orchestration.commands.dry_run import show_plan
-from orchestration.evaluation import run_plan
 from orchestration.flops import ModelCost
-from orchestration.prepare import Prepared, prepare
-from orchestration.records import identify, run_record
-from orchestration.runs import outcome_key
+from orchestration.runs.identity import identify, outcome_key
+from orchestration.runs.record import run_record
+from orchestration.runs.run_plan import run_plan
+from orchestration.setup.prepare import Prepared, prepare
 from tests.orchestration import own_targets
 
 RULE = f"{own_targets.__name__}.Rule"

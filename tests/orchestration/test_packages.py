@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from actors.errors import UserError
-from orchestration.packages import importable
+from orchestration.setup.packages import importable
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import pytest
 
 from actors.errors import UserError
 from actors.store.schema import RUN_FORMAT
-from orchestration.run_folder import known_record, writing
+from orchestration.runs.folder import known_record, writing
 from tests.orchestration.unprivileged import unprivileged
 
 RECORD = {

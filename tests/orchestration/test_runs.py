@@ -16,15 +16,11 @@ from actors.store import log
 from actors.store.schema import CANDIDATES, OUTCOMES
 from orchestration import runs
 from orchestration.problems import Problem
-from orchestration.runs import (
-    Identity,
-    ProblemStore,
-    Run,
-    check_same,
-    outcome_key,
-    problem_hash,
-    write_atomically,
-)
+from orchestration.runs.folder import write_atomically
+from orchestration.runs.identity import Identity, outcome_key, problem_hash
+from orchestration.runs.problem_store import ProblemStore
+from orchestration.runs.record import check_same
+from orchestration.runs.run import Run
 from tests.orchestration.report.handmade import write_run
 
 IDENTITY = Identity(

@@ -12,11 +12,17 @@ import yaml
 
 from actors.errors import UserError
 from orchestration.api import settings_of
-from orchestration.commands.compose import CONF, groups, options
-from orchestration.evaluation import run_plan
-from orchestration.prepare import prepare
-from orchestration.records import identify, run_record
-from orchestration.settings import EvaluateSettings, check, flatten, role
+from orchestration.runs.identity import identify
+from orchestration.runs.record import run_record
+from orchestration.runs.run_plan import run_plan
+from orchestration.setup.compose import CONF, groups, options
+from orchestration.setup.prepare import prepare
+from orchestration.setup.settings import (
+    EvaluateSettings,
+    check,
+    flatten,
+    role,
+)
 from tests.orchestration import own_targets
 
 # Another value gives other results: a folder that holds results refuses it.
@@ -171,7 +177,7 @@ def test_all_else_goes_on(key: str, words: list[str], table: Path, monkeypatch: 
 
 def test_vllm_elsewhere_is_another_engine(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    monkeypatch.setattr("orchestration.engines.version", lambda package: "0.32.0")
+    monkeypatch.setattr("orchestration.setup.engine_choice.version", lambda package: "0.32.0")
     both = [*words, "policy.engine=vllm", "verifier.engine=vllm", "strategies=[beam(n=4)]"]
     known = record_of(both, None)
     assert known["identity"]["engine"] == known["identity"]["verifier_engine"] == "vllm 0.32 cpu"
@@ -179,7 +185,7 @@ def test_vllm_elsewhere_is_another_engine(words: list[str], monkeypatch: pytest.
         record_of([*both, "cluster.policy.gpus=1"], known)
     with pytest.raises(UserError, match=r'\(verifier_engine was "vllm 0.32 cpu" and is "vllm 0.32 cuda"\)'):
         record_of([*both, "cluster.verifier.device=cuda"], known)
-    monkeypatch.setattr("orchestration.engines.version", lambda package: "0.33.0")
+    monkeypatch.setattr("orchestration.setup.engine_choice.version", lambda package: "0.33.0")
     with pytest.raises(UserError, match=r'engine was "vllm 0.32 cpu" and is "vllm 0.33 cpu"'):
         record_of(both, known)
     unseeded = identify(prepare(settings_of([*both, "policy.reproducible=false"])))

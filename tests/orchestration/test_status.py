@@ -15,8 +15,8 @@ import pytest
 from actors.errors import UserError
 from actors.store.log import FolderLock
 from actors.store.schema import RUN_FORMAT
-from orchestration.gauge import Pass, Totals
-from orchestration.status import (
+from orchestration.runs.gauge import Pass, Totals
+from orchestration.runs.status import (
     QUIET,
     Status,
     StatusWriter,

@@ -14,7 +14,8 @@ from actors.engines.base import ScoreRequest
 from actors.engines.local.verifier import ScoringEngine
 from actors.engines.verifiers.value_head import ValueHead, ValueHeadConfig
 from actors.errors import UserError
-from orchestration.training.prm import Labelled, StepBatches, step_logits
+from orchestration.training.batches import Labelled, StepBatches
+from orchestration.training.prm import step_logits
 from tests.actors.engines.conftest import FAMILIES
 
 HEADS = {

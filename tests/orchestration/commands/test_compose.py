@@ -8,10 +8,22 @@ import pytest
 import yaml
 
 from actors.errors import UserError
-from orchestration.commands.compose import CONF, compose, groups, list_of_texts, options
 from orchestration.commands.helptext import entries, group_entries, help_of
 from orchestration.commands.report import _Settings
-from orchestration.settings import EvaluateSettings, ReportSettings, ShowSettings, check, flatten
+from orchestration.setup.compose import (
+    CONF,
+    compose,
+    groups,
+    list_of_texts,
+    options,
+)
+from orchestration.setup.settings import (
+    EvaluateSettings,
+    ReportSettings,
+    ShowSettings,
+    check,
+    flatten,
+)
 from orchestration.strategies.parse import parse
 
 
@@ -176,8 +188,8 @@ def examples(root: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("root", ["evaluate", "report", "show", "train/policy", "train/prm"])
 def test_every_example_of_the_help_is_valid(root: str) -> None:
+    from orchestration.training.job import PrmJob
     from orchestration.training.policy import PolicyTraining
-    from orchestration.training.prm_job import PrmJob
 
     schemas: dict[str, type[Any]] = {"train/policy": PolicyTraining, "train/prm": PrmJob}
     schemas |= {"report": _Settings, "show": ShowSettings}
@@ -193,8 +205,8 @@ def test_every_example_of_the_help_is_valid(root: str) -> None:
 
 
 def test_files_and_schemas_agree() -> None:
+    from orchestration.training.job import PrmJob
     from orchestration.training.policy import PolicyTraining
-    from orchestration.training.prm_job import PrmJob
 
     assert compose("train/policy", (), PolicyTraining) == PolicyTraining()
     assert compose("train/prm", (), PrmJob) == PrmJob()

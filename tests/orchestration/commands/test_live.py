@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from orchestration.commands.live import Display, Lines, clock
-from orchestration.gauge import Gauge, Pass, Totals
+from orchestration.runs.gauge import Gauge, Pass, Totals
 from tests.orchestration.test_gauge import at
 
 HALF = Totals(problems=20, problems_done=10, outcomes=40, outcomes_done=20, passes=(Pass(0, 10, 20),))

@@ -152,7 +152,7 @@ def test_ctrl_c_says_how_to_go_on(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("orchestration.prepare.prepare", interrupted)
+    monkeypatch.setattr("orchestration.setup.prepare.prepare", interrupted)
     assert main(["evaluate", *words]) == 130
     given = shlex.join(["flopwise", "evaluate", *words])
     assert said(capsys)[1] == f"stopped; what had ended is kept go on with: {given}"
@@ -164,7 +164,7 @@ def test_ctrl_c_of_what_only_reads_ends_it(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("orchestration.runs.Run", interrupted)
+    monkeypatch.setattr("orchestration.runs.run.Run", interrupted)
     assert main(["show", "runs/x"]) == 130
     assert said(capsys)[1] == "stopped"
 

@@ -11,8 +11,13 @@ import pytest
 from actors.store.log import FolderLock
 from orchestration.commands import status as command
 from orchestration.commands.main import main
-from orchestration.gauge import Gauge, Pass
-from orchestration.status import STATUS_FORMAT, Status, process_mark, read_status
+from orchestration.runs.gauge import Gauge, Pass
+from orchestration.runs.status import (
+    STATUS_FORMAT,
+    Status,
+    process_mark,
+    read_status,
+)
 from tests.imports import loaded_by
 from tests.orchestration.report.handmade import write_run
 from tests.orchestration.test_gauge import at

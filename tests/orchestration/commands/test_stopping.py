@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from actors.errors import UserError
-from orchestration import evaluation
 from orchestration.commands.main import main
-from orchestration.evaluation import Session
-from orchestration.gauge import Pass
-from orchestration.runs import Run
-from orchestration.status import read_status, standing
+from orchestration.runs import evaluation
+from orchestration.runs.gauge import Pass
+from orchestration.runs.run import Run
+from orchestration.runs.session import Session
+from orchestration.runs.status import read_status, standing
 from tests.orchestration.test_gauge import at
 from tests.orchestration.test_runs import logged
 

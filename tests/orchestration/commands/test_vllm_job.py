@@ -11,8 +11,8 @@ import duckdb
 import pytest
 
 from orchestration.commands.main import main
-from orchestration.runs import Run
-from orchestration.status import process_mark
+from orchestration.runs.run import Run
+from orchestration.runs.status import process_mark
 from tests.faults.job import Command, LogTail, Watch
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]

@@ -11,7 +11,7 @@ import yaml
 
 from actors.store.schema import CANDIDATES, OUTCOMES, RUN_FORMAT
 from actors.strategy import Candidate
-from orchestration.runs import PROBLEMS
+from orchestration.runs.problem_store import PROBLEMS
 from orchestration.strategies.parse import parse
 from orchestration.strategies.selection import majority, weighted
 

@@ -14,13 +14,13 @@ from rich.console import Console
 
 from actors.errors import UserError
 from actors.store.schema import LEDGER
-from orchestration.report.collect import Collected, Named, collect
+from orchestration.analysis.collect import Collected, Named, collect
+from orchestration.analysis.measure import Intervals, Measures, measure
 from orchestration.report.figures import _by_difficulty, _over_generations, looks_of
-from orchestration.report.measure import Intervals, Measures, measure
 from orchestration.report.tables import scientific, verifier_lines
 from orchestration.report.write import Report, make_report
-from orchestration.runs import Run
-from orchestration.settings import ReportSettings
+from orchestration.runs.run import Run
+from orchestration.setup.settings import ReportSettings
 from tests.orchestration.report.handmade import FLOPS_A_TOKEN, TOKENS, write_run
 
 

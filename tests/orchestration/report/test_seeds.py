@@ -13,12 +13,23 @@ import pytest
 from rich.console import Console
 
 from actors.store.schema import CANDIDATES
-from orchestration.report.collect import Collected, collect
-from orchestration.report.measure import Intervals, Measures, Row, measure
-from orchestration.report.statistics import mean_interval, paired_difference, problem_means, seed_means
+from orchestration.analysis.collect import Collected, collect
+from orchestration.analysis.measure import (
+    Intervals,
+    Measures,
+    Row,
+    measure,
+)
+from orchestration.analysis.statistics import (
+    mean_interval,
+    paired_difference,
+    problem_means,
+    seed_means,
+)
 from orchestration.report.write import Report, make_report
-from orchestration.runs import PROBLEMS, Run
-from orchestration.settings import ReportSettings
+from orchestration.runs.problem_store import PROBLEMS
+from orchestration.runs.run import Run
+from orchestration.setup.settings import ReportSettings
 from tests.orchestration.report.handmade import _row, add_seed, answers_table, candidate, write_run
 
 NAN = math.nan

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from orchestration.report.statistics import (
+from orchestration.analysis.statistics import (
     auroc,
     auroc_within,
     mean_interval,

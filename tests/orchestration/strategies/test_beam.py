@@ -12,8 +12,8 @@ import pytest
 
 from actors.errors import UserError
 from actors.strategy import PurseEmpty, Solution
-from orchestration.strategies.beam import Beam
-from orchestration.strategies.best_of_n import BestOfN
+from orchestration.strategies.sampling.best_of_n import BestOfN
+from orchestration.strategies.search.beam import Beam
 from orchestration.strategies.selection import aggregate, weighted
 from tests.orchestration.strategies.fakes import (
     EOS,

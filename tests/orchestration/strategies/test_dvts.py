@@ -8,9 +8,9 @@ import pytest
 
 from actors.errors import UserError
 from actors.strategy import PurseEmpty, Sampling
-from orchestration.strategies.beam import Beam
-from orchestration.strategies.best_of_n import BestOfN
-from orchestration.strategies.dvts import Dvts
+from orchestration.strategies.sampling.best_of_n import BestOfN
+from orchestration.strategies.search.beam import Beam
+from orchestration.strategies.search.dvts import Dvts
 from tests.orchestration.strategies.fakes import EOS, PROMPT, FakeModels, answer_of, models, step, step_ends
 
 Request = tuple[tuple[int, ...], tuple[int, ...], bool, Sampling]

@@ -23,7 +23,7 @@ from actors.strategy import PurseEmpty, Solution, Strategy
 from actors.work import Cost
 from orchestration.api import Run
 from orchestration.commands.main import main
-from orchestration.estimate import _bound
+from orchestration.runs.estimate import _bound
 from orchestration.strategies.parse import parse
 from orchestration.strategies.registry import STRATEGIES
 from orchestration.strategies.selection import AGGREGATIONS, best, majority, weighted

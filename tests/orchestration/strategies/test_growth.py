@@ -8,11 +8,11 @@ import pytest
 
 from actors.errors import UserError
 from actors.strategy import PurseEmpty, Solution, Strategy
-from orchestration.strategies.beam import Beam
-from orchestration.strategies.best_of_n import BestOfN
-from orchestration.strategies.mcts import Mcts
-from orchestration.strategies.particle_filtering import ParticleFiltering
-from orchestration.strategies.rebase import Rebase
+from orchestration.strategies.sampling.best_of_n import BestOfN
+from orchestration.strategies.search.beam import Beam
+from orchestration.strategies.search.mcts import Mcts
+from orchestration.strategies.search.particle_filtering import ParticleFiltering
+from orchestration.strategies.search.rebase import Rebase
 from orchestration.strategies.selection import weighted
 from tests.orchestration.strategies.fakes import EOS, PROMPT, FakeModels, answer_of, models, step
 

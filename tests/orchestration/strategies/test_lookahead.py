@@ -8,9 +8,9 @@ import pytest
 
 from actors.errors import UserError
 from actors.strategy import PurseEmpty, Sampling
-from orchestration.strategies.beam import Beam
-from orchestration.strategies.best_of_n import BestOfN
-from orchestration.strategies.lookahead import Lookahead
+from orchestration.strategies.sampling.best_of_n import BestOfN
+from orchestration.strategies.search.beam import Beam
+from orchestration.strategies.search.lookahead import Lookahead
 from tests.orchestration.strategies.fakes import EOS, PROMPT, answer_of, models, step
 
 FIRST = {(0,): step(2, 1), (1,): step(3, 1)}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from actors.errors import UserError
 from actors.strategy import Solution
-from orchestration.strategies.mcts import Mcts, puct
+from orchestration.strategies.search.mcts import Mcts, puct
 from orchestration.strategies.selection import aggregate, weighted
 from tests.orchestration.strategies.fakes import (
     EOS,

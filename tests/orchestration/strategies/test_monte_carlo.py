@@ -7,8 +7,8 @@ import pytest
 
 from actors.strategy import PurseEmpty
 from orchestration.strategies.drawing import step_logprobs
-from orchestration.strategies.majority import Majority
-from orchestration.strategies.monte_carlo import MonteCarlo
+from orchestration.strategies.sampling.majority import Majority
+from orchestration.strategies.sampling.monte_carlo import MonteCarlo
 from tests.orchestration.strategies.fakes import PROMPT, models, step
 
 STRATEGY = MonteCarlo(samples=6, rollouts=3)

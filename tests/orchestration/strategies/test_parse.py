@@ -18,20 +18,20 @@ from actors.strategy import (
     Solution,
     Strategy,
 )
-from orchestration.strategies.adaptive_consistency import AdaptiveConsistency
-from orchestration.strategies.beam import Beam
-from orchestration.strategies.best_of_n import BestOfN
-from orchestration.strategies.dvts import Dvts
-from orchestration.strategies.early_stopping import EarlyStopping
-from orchestration.strategies.greedy import Greedy
-from orchestration.strategies.lookahead import Lookahead
-from orchestration.strategies.majority import Majority
-from orchestration.strategies.mcts import Mcts
-from orchestration.strategies.monte_carlo import MonteCarlo
 from orchestration.strategies.parse import parse
-from orchestration.strategies.particle_filtering import ParticleFiltering
-from orchestration.strategies.rebase import Rebase
 from orchestration.strategies.registry import STRATEGIES
+from orchestration.strategies.sampling.adaptive_consistency import AdaptiveConsistency
+from orchestration.strategies.sampling.best_of_n import BestOfN
+from orchestration.strategies.sampling.early_stopping import EarlyStopping
+from orchestration.strategies.sampling.greedy import Greedy
+from orchestration.strategies.sampling.majority import Majority
+from orchestration.strategies.sampling.monte_carlo import MonteCarlo
+from orchestration.strategies.search.beam import Beam
+from orchestration.strategies.search.dvts import Dvts
+from orchestration.strategies.search.lookahead import Lookahead
+from orchestration.strategies.search.mcts import Mcts
+from orchestration.strategies.search.particle_filtering import ParticleFiltering
+from orchestration.strategies.search.rebase import Rebase
 from orchestration.strategies.selection import AGGREGATIONS
 
 COUNTS = st.integers(1, 512)
@@ -163,9 +163,9 @@ def test_texts(text: str, strategy: Strategy, canonical: str) -> None:
         (None, "must be a text such as"),
         ({"beam": 4}, "a mapping needs _target_"),
         ("no_such_module.Mine(n=4)", "cannot import no_such_module"),
-        ("orchestration.strategies.beam.Baem(n=4)", "has no class 'Baem' (did you mean 'Beam'?)"),
+        ("orchestration.strategies.search.beam.Baem(n=4)", "has no class 'Baem' (did you mean 'Beam'?)"),
         ("collections.OrderedDict(n=4)", "gives no strategy"),
-        ("orchestration.strategies.beam.Beam(m=4)", "no parameter 'm'"),
+        ("orchestration.strategies.search.beam.Beam(m=4)", "no parameter 'm'"),
     ],
 )
 def test_mistakes_are_named_and_mended(text: object, says: str) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from actors.errors import UserError
 from actors.seeds import derive
 from actors.strategy import Solution
-from orchestration.strategies.particle_filtering import ParticleFiltering, systematic
+from orchestration.strategies.search.particle_filtering import ParticleFiltering, systematic
 from orchestration.strategies.selection import aggregate, best, weighted
 from tests.orchestration.strategies.fakes import EOS, PROMPT, FakeModels, answer_of, models, step, step_ends
 

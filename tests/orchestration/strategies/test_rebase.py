@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.errors import UserError
-from orchestration.strategies.rebase import Rebase, widths_of
+from orchestration.strategies.search.rebase import Rebase, widths_of
 from orchestration.strategies.selection import aggregate, weighted
 from tests.orchestration.strategies.fakes import PROMPT, FakeModels, answer_of, models, step, step_ends
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from actors.strategy import PurseEmpty, Sampling, Solution
-from orchestration.estimate import _bound
-from orchestration.strategies.beam import Beam
-from orchestration.strategies.dvts import Dvts
-from orchestration.strategies.lookahead import Lookahead
+from orchestration.runs.estimate import _bound
+from orchestration.strategies.search.beam import Beam
+from orchestration.strategies.search.dvts import Dvts
+from orchestration.strategies.search.lookahead import Lookahead
 from orchestration.strategies.selection import aggregate, weighted
 from orchestration.strategies.settings import width_of
 from tests.orchestration.strategies.fakes import (

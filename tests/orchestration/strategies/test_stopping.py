@@ -18,14 +18,14 @@ from actors.strategy import (
     Solution,
     Strategy,
 )
-from orchestration.strategies.adaptive_consistency import (
+from orchestration.strategies.sampling.adaptive_consistency import (
     AdaptiveConsistency,
     lead_needed,
     most_at_once,
     stays_ahead,
 )
-from orchestration.strategies.early_stopping import EarlyStopping
-from orchestration.strategies.majority import Majority
+from orchestration.strategies.sampling.early_stopping import EarlyStopping
+from orchestration.strategies.sampling.majority import Majority
 from orchestration.strategies.selection import majority
 from tests.orchestration.strategies.fakes import PROMPT, FakeModels, models, step
 

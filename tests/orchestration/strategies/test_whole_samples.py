@@ -13,10 +13,10 @@ from actors.strategy import (
     Solution,
     Strategy,
 )
-from orchestration.strategies.best_of_n import BestOfN
 from orchestration.strategies.drawing import together
-from orchestration.strategies.greedy import Greedy
-from orchestration.strategies.majority import Majority
+from orchestration.strategies.sampling.best_of_n import BestOfN
+from orchestration.strategies.sampling.greedy import Greedy
+from orchestration.strategies.sampling.majority import Majority
 from orchestration.strategies.selection import best, majority, weighted
 from tests.orchestration.strategies.fakes import PROMPT, FakeModels, answer_of, models, step, step_ends
 

@@ -17,14 +17,20 @@ from actors.engines.local.verifier import ScoringEngine
 from actors.engines.verifiers.value_head import ValueHead, ValueHeadConfig
 from actors.errors import UserError
 from actors.store.schema import CANDIDATES
-from orchestration.prepare import Prepared
 from orchestration.problems import ArithmeticSource
-from orchestration.runs import Run
-from orchestration.training import prm, prm_job
+from orchestration.runs.run import Run
+from orchestration.setup.prepare import Prepared
+from orchestration.training import job as prm_job
+from orchestration.training import prm
 from orchestration.training.checkpoints import claim
+from orchestration.training.job import (
+    PrmJob,
+    Sampled,
+    make_prm,
+    sampling_settings,
+)
 from orchestration.training.policy import PolicyShape, PolicyTraining, train_policy
 from orchestration.training.prm import PrmTraining, train_prm
-from orchestration.training.prm_job import PrmJob, Sampled, make_prm, sampling_settings
 from orchestration.training.step_data import held_out, labelled_solutions
 
 EASY: dict[str, Any] = {"legs": [1, 2], "counts": [1, 5], "sums": 0.0}

@@ -1,0 +1,66 @@
+"""Comparisons that are asked for as "A vs B": how they are read, and which of them a run can show.
+
+It knows strategies' texts, nothing of results. Invariant: both sides are compared in canonical form, so a pair may be
+written with or without what is a default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from actors.errors import UserError, nearest
+from orchestration.analysis.collect import Named
+from orchestration.strategies.parse import parse
+
+PASS = "pass"
+LIKELIHOOD = "likelihood"
+
+
+def ladder(size: int, also: Sequence[int] = ()) -> list[int]:
+    """Powers of two up to `size`, `size` itself, and others that were asked for."""
+    return sorted({2**power for power in range(size.bit_length())} | {size} | set(also))
+
+
+def read_pair(text: str) -> tuple[str, str]:
+    """The two strategies of "A vs B", in canonical form; UserError where it is not written so."""
+    names = [part.strip() for part in text.split(" vs ")]
+    if len(names) != 2:
+        raise UserError.of("report.pairs", text, "write it as A vs B")
+    return _canonical(names[0]), _canonical(names[1])
+
+
+def comparable(strategies: Sequence[str]) -> list[str]:
+    """Names that a run of these strategies may show, by canonical text: what it ran, what subsets of its independent
+    samples tell, and the baselines that they give at no cost."""
+    named = [Named.of(text) for text in strategies]
+    independent = [one for one in named if one.plain]
+    names = list(strategies)
+    names += [one.text.replace(f"n={one.n}", f"n={n}", 1) for one in independent for n in ladder(one.n)]
+    size = max((one.n for one in independent), default=0)
+    if size:
+        votes = any(one.series == "majority" for one in named)
+        rules = (LIKELIHOOD, PASS) if votes else ("majority", LIKELIHOOD, PASS)
+        names += [f"{rule}(n={n})" for rule in rules for n in ladder(size)]
+    return list(dict.fromkeys(names))
+
+
+def check_pairs(pairs: Sequence[str], strategies: Sequence[str]) -> None:
+    """Raise UserError for a pair that is not written as one, or that a run of these strategies cannot show."""
+    for pair in pairs:
+        for name in read_pair(pair):
+            known = comparable(strategies)
+            if name not in known:
+                mend = (
+                    f"the run has no strategy {name!r}{nearest(name, known)}; it has {', '.join(strategies)}"
+                )
+                raise UserError.of("report.pairs", pair, mend)
+
+
+def _canonical(text: str) -> str:
+    """A strategy's full text; what is none (a baseline), or is one of the user's own, as it stands."""
+    if "." in text.split("(")[0]:
+        return text
+    try:
+        return parse(text).text
+    except UserError:
+        return text

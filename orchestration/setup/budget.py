@@ -1,0 +1,46 @@
+"""A budget as it is given, in FLOPs, and whether it can pay anything at all.
+
+It knows settings and costs, nothing of what is spent. Invariant: a budget that no task could start with is refused.
+"""
+
+from __future__ import annotations
+
+from actors.errors import UserError
+from orchestration.flops import ModelCost, Unit, flops_of_generations, flops_of_tokens
+from orchestration.setup.settings import (
+    BudgetSettings,
+    EvaluateSettings,
+)
+
+
+def _check_budget(settings: EvaluateSettings, budget: int, first: int, scored: bool) -> None:
+    """Raise UserError where a budget cannot pay one generation: no task would ever start."""
+    if budget >= first:
+        return
+    raise too_small(
+        settings.budget,
+        budget,
+        f"one generation of policy.max_tokens = {settings.policy.max_tokens:,} tokens"
+        f"{', scored,' if scored else ''} may take {first:,}: give more, or lower policy.max_tokens",
+    )
+
+
+def too_small(given: BudgetSettings, budget: int, why: str) -> UserError:
+    """The error of a budget, `budget` in FLOPs, that does not suffice, whatever it was given in."""
+    name = next(one for one in ("flops", "tokens", "generations") if getattr(given, one) is not None)
+    mend = f"it is {budget:,} FLOPs ({given.unit}), and {why}"
+    return UserError.of(f"budget.{name}", getattr(given, name), mend)
+
+
+def _budget(
+    settings: EvaluateSettings, policy: ModelCost, verifier: ModelCost | None, prompt: int, unit: Unit
+) -> int | None:
+    """The budget in FLOPs of `unit`, whatever it was given in."""
+    given, typical = settings.budget, settings.policy.typical_tokens
+    if given.flops is not None:
+        return int(given.flops)
+    if given.tokens is not None:
+        return flops_of_tokens(int(given.tokens), policy, verifier, prompt, typical, unit)
+    if given.generations is not None:
+        return flops_of_generations(int(given.generations), policy, verifier, prompt, typical, unit)
+    return None

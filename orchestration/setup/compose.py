@@ -1,0 +1,301 @@
+"""From `key=value` words to typed settings: Hydra composes the defaults of the chosen groups, the words are
+laid over.
+
+It knows nothing of what the settings are for. Invariant: whatever a user mistypes (a key, a group's option, a
+value) is answered by one line that names it and the nearest thing that exists, never by a traceback.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import types
+import typing
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from actors.errors import UserError, nearest
+from orchestration.setup.settings import flatten
+
+T = TypeVar("T")
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+
+class _Yaml(yaml.SafeLoader):
+    """YAML as Hydra reads it: 1e-3 is a number."""
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def groups(root: str) -> dict[str, str]:
+    """The groups of a root config and the option each has by default, in the order of its defaults list."""
+    text = yaml.safe_load((CONF / f"{root}.yaml").read_text())
+    named = (entry for entry in text.get("defaults", ()) if isinstance(entry, dict))
+    return {group: option for entry in named for group, option in entry.items()}
+
+
+def options(group: str) -> list[str]:
+    """The options of a group, by name."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def compose(root: str, words: Sequence[str], schema: type[T]) -> T:
+    """Return `conf/<root>.yaml` with its groups, changed by `words` (`key=value` each), as an instance of
+    `schema`.
+
+    Raises UserError for a word that is no `key=value`, an unknown key or option, a value of the wrong type,
+    and a key that must be given (`???`) and was not.
+    """
+    changes = dict(_split(word) for word in words)
+    known_groups = groups(root)
+    chosen = {group: changes.pop(group) for group in list(changes) if group in known_groups}
+    mappings = {group: _mapping(group, text) for group, text in chosen.items() if _is_mapping(text)}
+    chosen |= dict.fromkeys(mappings, "custom")
+    for group, option in chosen.items():
+        if option not in options(group):
+            mend = f"choose one of {', '.join(options(group))}{nearest(option, options(group))}"
+            raise UserError.of(group, option, mend)
+    data = _defaults(root, [f"{group}={option}" for group, option in chosen.items()], bool(known_groups))
+    picked = known_groups | chosen
+    own = {group for group in picked if "_target_" in data[group]}
+    for group in own:
+        data[group]["options"] = {}
+        for key, value in mappings.get(group, {}).items():
+            _set(data, _inside(data, f"{group}.{key}", own), value)
+    for key, text in changes.items():
+        key = _inside(data, key, own)
+        kind = _kind(schema, data, key, picked)
+        _set(data, key, _value(key, text, kind))
+    built: T = _build(schema, data, "")
+    return built
+
+
+def list_of_texts(text: str) -> list[str]:
+    """Split `[a,b(c=1,d=2)]`, brackets optional, at commas outside parentheses; quotes around an item are
+    dropped.
+    """
+    inner = text.strip().removeprefix("[").removesuffix("]")
+    items, depth, item = [], 0, ""
+    for letter in inner:
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == "," and depth == 0:
+            items.append(item)
+            item = ""
+        else:
+            item += letter
+    return [_unquoted(one) for one in [*items, item] if one.strip()]
+
+
+def _split(word: str) -> tuple[str, str]:
+    key, equals, value = word.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"{word!r}: settings are given as key=value; --help lists the keys")
+    return key.strip(), value
+
+
+def _defaults(root: str, chosen: list[str], has_groups: bool) -> dict[str, Any]:
+    if not has_groups:
+        plain = yaml.safe_load((CONF / f"{root}.yaml").read_text())
+        return {name: value for name, value in plain.items() if not name.startswith("_")}
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    # A program that calls us may be a Hydra application itself: its instance is put aside.
+    place = GlobalHydra.instance()
+    outer, place.hydra = place.hydra, None
+    try:
+        with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+            config = hydra_compose(root, overrides=chosen)
+    finally:
+        GlobalHydra.instance().hydra = outer
+    return typing.cast(dict[str, Any], OmegaConf.to_container(config))
+
+
+def _kind(schema: type[Any], data: dict[str, Any], key: str, picked: dict[str, str]) -> Any:
+    """Return the type of a key, after checking that the chosen options have it."""
+    kind: Any = schema
+    here: Any = data
+    parts = key.split(".")
+    for place, part in enumerate(parts):
+        if kind is dict or typing.get_origin(kind) is dict:
+            return Any
+        if not isinstance(here, dict) or part not in here:
+            raise _unknown(key, data, picked)
+        kind, here = typing.get_type_hints(kind)[part], here[part]
+        if place == len(parts) - 1 and dataclasses.is_dataclass(kind):
+            inside = ", ".join(f"{key}.{field.name}" for field in dataclasses.fields(kind))
+            if key in picked:
+                break
+            raise UserError(f"{key}: set one of {inside}")
+    return kind
+
+
+def _inside(data: dict[str, Any], key: str, own: set[str]) -> str:
+    """The place of a key in the data: what an option with a class of the user's own does not have is a parameter of the
+    class, which knows it."""
+    group, dot, name = key.partition(".")
+    if group in own and dot and name.split(".")[0] not in data[group].keys() - {"options"}:
+        return f"{group}.options.{name}"
+    return key
+
+
+def _unknown(key: str, data: dict[str, Any], picked: dict[str, str]) -> UserError:
+    group = key.split(".")[0]
+    for option in options(group) if group in picked else ():
+        other = {group: yaml.safe_load((CONF / group / f"{option}.yaml").read_text())}
+        if key in flatten(other) and option != picked[group]:
+            return UserError(
+                f"{key}: {group}={picked[group]} has no such key, {group}={option} has; add {group}={option}"
+            )
+    known = [*flatten(data), *picked]
+    return UserError(f"{key}: no such setting{nearest(key, known)}; --help lists them all")
+
+
+def _set(data: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for part in parents:
+        data = data.setdefault(part, {})
+    data[last] = value
+
+
+def _unquoted(text: str) -> str:
+    """Text as written; in double quotes with YAML's escapes, in single ones without."""
+    stripped = text.strip()
+    if len(stripped) >= 2 and stripped[0] == stripped[-1] and stripped[0] in "\"'":
+        return str(yaml.safe_load(stripped))
+    return stripped
+
+
+def _value(key: str, text: str, kind: Any) -> Any:
+    """Read a value as its key's type wants it: texts as they stand, lists of them by commas, else YAML."""
+    if _is_list_of_texts(kind):
+        items = list_of_texts(text)
+        if typing.get_args(kind) == (str,):
+            return items
+        return [_mapping(key, item) if _is_mapping(item) else item for item in items]
+    if text.strip() in ("null", "None"):
+        return None
+    if kind is str or (isinstance(kind, types.UnionType) and str in typing.get_args(kind)):
+        return _unquoted(text)
+    try:
+        return yaml.load(text, _Yaml)
+    except yaml.YAMLError:
+        raise UserError.of(key, text, "cannot be read; write numbers, true, false, null or [a, b]") from None
+
+
+def _is_list_of_texts(kind: Any) -> bool:
+    """Whether it is a list whose items are texts, or may be."""
+    if typing.get_origin(kind) is not list:
+        return False
+    (item,) = typing.get_args(kind)
+    return item is str or (isinstance(item, types.UnionType) and str in typing.get_args(item))
+
+
+def _is_mapping(text: str) -> bool:
+    return text.strip().startswith("{")
+
+
+def _mapping(key: str, text: str) -> dict[str, Any]:
+    """Read a mapping in Hydra's form, written as YAML on one line."""
+    try:
+        value = yaml.load(text, _Yaml)
+    except yaml.YAMLError:
+        value = None
+    if not isinstance(value, dict) or "_target_" not in value:
+        mend = "write a mapping as {_target_: my_package.module.Class, name: value}"
+        raise UserError.of(key, text, mend)
+    return value
+
+
+def _build(kind: Any, value: Any, key: str) -> Any:
+    """Check a value against a type and return it in that type; dataclasses are built field by field."""
+    if kind is Any:
+        return value
+    if isinstance(value, str) and value == "???":
+        raise UserError(f"{key} must be given: add {key}=...")
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        if not isinstance(value, dict):
+            raise UserError.of(key, value, "it must be a mapping, as in {name: value}")
+        hints = typing.get_type_hints(kind)
+        for name in value:
+            if name not in hints and not name.startswith("_"):
+                raise UserError(f"{key}.{name}: no such setting{nearest(name, hints)}; --help lists them all")
+        inside = f"{key}." if key else ""
+        values = {
+            name: _build(hints[name], one, f"{inside}{name}")
+            for name, one in value.items()
+            if name in hints  # else Hydra's own
+        }
+        return kind(**values)
+    if typing.get_origin(kind) is typing.Literal:
+        words = [str(word) for word in typing.get_args(kind)]
+        if value not in typing.get_args(kind):
+            raise UserError.of(key, value, f"choose one of {', '.join(words)}{nearest(str(value), words)}")
+        return value
+    choices = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if value is None and types.NoneType in choices:
+        return None
+    for choice in choices:
+        read = _as(choice, value, key)
+        if read is not None:
+            return read
+    if typing.get_origin(kind) is list and isinstance(value, int | float | str):
+        raise UserError.of(key, value, f"it must be a list, as in {key}=[{value}]")
+    raise UserError.of(key, value, f"it must be {_name(choices)}")
+
+
+def _as(kind: Any, value: Any, key: str) -> Any:
+    """Return the value as this type, or None where it is none."""
+    if typing.get_origin(kind) is list and isinstance(value, list):
+        (item,) = typing.get_args(kind)
+        return [_build(item, one, key) for one in value]
+    if typing.get_origin(kind) is tuple and isinstance(value, list):
+        items = typing.get_args(kind)
+        if items[-1] is Ellipsis:
+            items = (items[0],) * len(value)
+        if len(items) != len(value):
+            return None
+        return tuple(_build(item, one, key) for item, one in zip(items, value, strict=True))
+    if typing.get_origin(kind) is dict and isinstance(value, dict):
+        return value
+    if kind is bool or isinstance(value, bool):
+        return value if kind is bool and isinstance(value, bool) else None
+    if kind in (int, float):
+        number = _number(value)
+        if number is None or (kind is int and number != int(number)):
+            return None
+        return kind(number)
+    return value if kind is str and isinstance(value, str) else None
+
+
+def _number(value: Any) -> float | int | None:
+    if isinstance(value, int | float):
+        return value if abs(value) != float("inf") and value == value else None
+    # YAML 1.1 takes 1e13 for a text.
+    try:
+        return _number(float(value)) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def _name(choices: Iterable[Any]) -> str:
+    names = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "a text",
+        types.NoneType: "null",
+    }
+    return " or ".join(
+        names.get(choice, "a list" if typing.get_origin(choice) is list else "a mapping")
+        for choice in choices
+    )

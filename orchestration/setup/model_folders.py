@@ -1,0 +1,125 @@
+"""Model folders as a user names them: found, and known to be whole, before anything is started.
+
+It reads configs, tokenizers and the headers of weights, and knows nothing of torch or of engines. Invariant: what is
+refused here is refused by the name of the setting that led to it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from actors.engines.weights import check_readable, weight_files
+from actors.errors import UserError, nearest
+
+BUNDLED = Path(__file__).resolve().parents[2] / "models"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """A folder that holds a whole model. `context` is in tokens, None where its config names none; `vocabulary` has every
+    token and its id: the same ids mean the same text, however the files were written."""
+
+    path: Path
+    context: int | None
+    vocabulary: dict[str, int]
+    tokenizer: Any
+
+
+def existing(field: str, given: str) -> Path:
+    """The file or folder that a setting names. Raises UserError, with the nearest that is there, where there is none."""
+    path = Path(given).expanduser()
+    if not path.exists():
+        siblings = [str(one) for one in path.parent.glob("*")]
+        raise UserError.of(field, given, f"there is no such file or folder{nearest(given, siblings)}")
+    return path.resolve()
+
+
+def model_folder(path: str, kind: str) -> Path:
+    """The folder of a model; "bundled" is the one that comes with flopwise. UserError where there is none."""
+    if path == "bundled":
+        folder = BUNDLED / ("policy" if kind == "policy" else "prm")
+        mend = f"there is none at {folder}; make it with flopwise train {folder.name} {folder}"
+    else:
+        folder = Path(path).expanduser().resolve()
+        siblings = [str(file.parent) for file in Path(path).expanduser().parent.glob("*/config.json")]
+        mend = f"there is no model's folder (with a config.json){nearest(path, siblings)}"
+    if not (folder / "config.json").is_file():
+        raise UserError.of(f"{kind}.path", path, mend)
+    return folder
+
+
+def read_model(path: str, kind: str, *, chat: bool = False) -> ModelFolder:
+    """Check the folder of a model of this `kind` ("policy" or "verifier"): weights in safetensors, config, tokenizer, for
+    `chat` its template, for a verifier its value head. Raises UserError for the first that is missing or damaged.
+    """
+    whole, field = model_folder(path, kind), f"{kind}.path"
+    # Messages name the folder as its user did.
+    folder = whole if path == "bundled" else Path(path).expanduser()
+    config = _json(folder, "config.json", field)
+    text = config.get("text_config", config)
+    weight_files(folder, field)
+    if kind == "verifier":
+        if not (folder / "value_head.json").is_file():
+            mend = "it is no process reward model (there is no value_head.json): flopwise train prm makes one"
+            raise UserError.of(field, path, mend)
+        width = _json(folder, "value_head.json", field).get("hidden_size")
+        if width != text.get("hidden_size"):
+            mend = (
+                f"its value head reads {width} hidden units and the model has {text.get('hidden_size')}: it is another "
+                "model's value head"
+            )
+            raise UserError.of(field, path, mend)
+        check_readable(folder / "value_head.safetensors", field)
+    tokenizer = _tokenizer(folder, field)
+    vocabulary: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
+    rows = text.get("vocab_size")
+    if isinstance(rows, int) and vocabulary and max(vocabulary.values()) >= rows:
+        mend = (
+            f"its tokenizer has ids up to {max(vocabulary.values()):,} and the model {rows:,} tokens (config.json, "
+            "vocab_size): it is another model's tokenizer"
+        )
+        raise UserError.of(field, path, mend)
+    if chat and not _chat_template(folder, field):
+        mend = "this tokenizer has no chat template: set policy.prompt.chat=false, or choose an instruction-tuned model"
+        raise UserError.of("policy.prompt.chat", True, mend)
+    return ModelFolder(whole, text.get("max_position_embeddings"), vocabulary, tokenizer)
+
+
+def _tokenizer(folder: Path, field: str) -> Any:
+    from tokenizers import Tokenizer
+
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        raise UserError.of(
+            field, str(folder), "no tokenizer.json there; save the model with its fast tokenizer"
+        )
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises nothing narrower
+        mend = f"tokenizer.json is damaged ({error}): copy or save it again"
+        raise UserError.of(field, str(folder), mend) from None
+
+
+def _chat_template(folder: Path, field: str) -> bool:
+    if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
+        return True
+    if not (folder / "tokenizer_config.json").is_file():
+        return False
+    return bool(_json(folder, "tokenizer_config.json", field).get("chat_template"))
+
+
+def _json(folder: Path, name: str, field: str) -> dict[str, Any]:
+    try:
+        content = json.loads((folder / name).read_text())
+    except PermissionError:
+        raise UserError.of(field, str(folder), f"you may not read {name}") from None
+    except ValueError as error:
+        raise UserError.of(
+            field, str(folder), f"{name} is not JSON ({error}): copy or save it again"
+        ) from None
+    if not isinstance(content, dict):
+        raise UserError.of(field, str(folder), f"{name} holds no settings")
+    return content

@@ -1,0 +1,264 @@
+"""The settings of a run as typed values: what a config file or a caller of the API may say, checked once.
+
+It knows nothing of Hydra, files or models. Invariant: each key either changes results, extends a run or does
+neither, and `ROLES` says which; a folder goes on only where no key of the first kind differs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from actors.errors import UserError, nearest
+from orchestration.setup.engine_choice import ENGINES
+
+Role = Literal["changes", "extends", "free"]
+
+KEEPS = ("all", "no_token_ids", "answers")
+DTYPES = ("float32", "bfloat16", "float16")
+UNITS = ("paper", "exact")
+DEVICES = ("auto", "cpu", "cuda")
+FIGURES = ("png", "svg", "pdf")
+
+# The longest matching prefix decides. "changes": another value gives other results, so a folder that has
+# results refuses it. "extends": another value adds rows or money. "free": it changes speed, place or looks.
+ROLES: dict[str, Role] = {
+    "folder": "free",
+    "strategies": "extends",
+    "seeds": "extends",
+    "keep": "free",
+    "reuse": "free",
+    "dataset": "changes",
+    "dataset.count": "extends",
+    "policy": "changes",
+    # The hash of the model's files says what it is; its path does not.
+    "policy.path": "free",
+    "policy.typical_tokens": "free",
+    # The draws are the same; without them some figures of the report are missing.
+    "policy.likelihoods": "free",
+    "verifier": "changes",
+    "verifier.path": "free",
+    "budget": "extends",
+    # The books of a folder are kept in one accounting.
+    "budget.unit": "changes",
+    "cluster": "free",
+    "report": "free",
+}
+
+
+def role(key: str) -> Role:
+    """How a key bears on results, by the longest prefix in `ROLES`; KeyError for one that is not sorted."""
+    name = key
+    while name not in ROLES:
+        name, dot, _ = name.rpartition(".")
+        if not dot:
+            raise KeyError(key)
+    return ROLES[name]
+
+
+def flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one mapping with dotted keys; an empty mapping is a value."""
+    flat: dict[str, Any] = {}
+    for name, value in data.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{key}.")
+        else:
+            flat[key] = value
+    return flat
+
+
+@dataclass
+class ColumnNames:
+    question: str = "question"
+    answer: str | None = "answer"
+    id: str | None = None
+
+
+@dataclass
+class DatasetSettings:
+    """What `orchestration.problems.load` takes, and the grader."""
+
+    name: str = "arithmetic"
+    path: str | None = None
+    split: str = "test"
+    count: int | None = None
+    seed: int = 0
+    columns: ColumnNames = field(default_factory=ColumnNames)
+    options: dict[str, Any] = field(default_factory=dict)
+    grader: str = "number"
+
+
+@dataclass
+class PromptSettings:
+    template: str = "{question}\n"
+    chat: bool = False
+    system: str | None = None
+
+
+@dataclass
+class PolicySettings:
+    path: str = "bundled"
+    engine: str = "auto"
+    dtype: str = "float32"
+    reproducible: bool = True
+    likelihoods: bool = True
+    max_tokens: int = 256
+    typical_tokens: int = 70
+    delimiter: str = "\n"
+    prompt: PromptSettings = field(default_factory=PromptSettings)
+
+
+@dataclass
+class VerifierSettings:
+    """With `_target_`: a class or function of a user's own, called with `options`; see `setup.custom_verifier`."""
+
+    path: str | None = "bundled"
+    engine: str = "auto"
+    dtype: str = "float32"
+    _target_: str | None = None
+    parameters: int | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class BudgetSettings:
+    """At most one of the three amounts; numbers like 1e13 are welcome."""
+
+    unit: str = "paper"
+    flops: float | None = None
+    tokens: float | None = None
+    generations: float | None = None
+
+
+@dataclass
+class ReplicaSettings:
+    replicas: int = 1
+    cpus: float = 1.0
+    gpus: float = 0.0
+    threads: int = 1
+    max_sequences: int = 256
+    device: str = "auto"
+    tensor_parallel: int = 1
+    memory: float | None = None
+
+
+@dataclass
+class ClusterSettings:
+    address: str | None = None
+    packages: list[str] = field(default_factory=list)
+    grace: float = 30.0
+    policy: ReplicaSettings = field(default_factory=ReplicaSettings)
+    verifier: ReplicaSettings = field(default_factory=ReplicaSettings)
+
+
+@dataclass
+class ReportSettings:
+    level: float = 0.95
+    resamples: int = 2000
+    seed: int = 0
+    pairs: list[str] = field(default_factory=list)
+    figures: list[str] = field(default_factory=lambda: ["png", "svg"])
+
+
+@dataclass
+class ShowSettings:
+    """What `flopwise show` may be told besides run and problem."""
+
+    strategy: str | None = None
+    count: int = 3
+
+
+@dataclass
+class EvaluateSettings:
+    """Everything that `flopwise evaluate` may be told."""
+
+    folder: str = "runs/evaluate"
+    strategies: list[str | dict[str, Any]] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=lambda: [0])
+    keep: str = "all"
+    reuse: list[str] = field(default_factory=list)
+    dataset: DatasetSettings = field(default_factory=DatasetSettings)
+    policy: PolicySettings = field(default_factory=PolicySettings)
+    verifier: VerifierSettings = field(default_factory=VerifierSettings)
+    budget: BudgetSettings = field(default_factory=BudgetSettings)
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    report: ReportSettings = field(default_factory=ReportSettings)
+
+
+def check(settings: EvaluateSettings) -> None:
+    """Raise UserError for the first value that cannot be meant."""
+    if not settings.strategies:
+        raise UserError.of("strategies", [], "name at least one, e.g. strategies=[greedy]")
+    _check_seeds(settings.seeds)
+    _choose("keep", settings.keep, KEEPS)
+    policy, budget = settings.policy, settings.budget
+    _choose("policy.engine", policy.engine, ENGINES)
+    _choose("verifier.engine", settings.verifier.engine, ENGINES)
+    _choose("policy.dtype", policy.dtype, DTYPES)
+    _choose("verifier.dtype", settings.verifier.dtype, DTYPES)
+    for name in ("max_tokens", "typical_tokens"):
+        _at_least(f"policy.{name}", getattr(policy, name), 1)
+    if policy.typical_tokens > policy.max_tokens:
+        mend = f"a typical solution cannot be longer than policy.max_tokens = {policy.max_tokens}"
+        raise UserError.of("policy.typical_tokens", policy.typical_tokens, mend)
+    if not policy.delimiter:
+        raise UserError.of("policy.delimiter", policy.delimiter, 'give the text that ends a step, e.g. "\\n"')
+    _choose("budget.unit", budget.unit, UNITS)
+    amounts = {name: getattr(budget, name) for name in ("flops", "tokens", "generations")}
+    given = {name: value for name, value in amounts.items() if value is not None}
+    if len(given) > 1:
+        raise UserError.of("budget", given, "give one of flops, tokens and generations")
+    for name, value in given.items():
+        if not 1 <= value <= 9e18:
+            raise UserError.of(f"budget.{name}", value, "it must lie between 1 and 9e18; null for no limit")
+    if settings.verifier.parameters is not None:
+        _at_least("verifier.parameters", settings.verifier.parameters, 0)
+    _at_least("cluster.grace", settings.cluster.grace, 0)
+    for model in ("policy", "verifier"):
+        replica: ReplicaSettings = getattr(settings.cluster, model)
+        for name, least in (("replicas", 1), ("cpus", 0), ("gpus", 0), ("threads", 1), ("max_sequences", 1)):
+            _at_least(f"cluster.{model}.{name}", getattr(replica, name), least)
+        _choose(f"cluster.{model}.device", replica.device, DEVICES)
+        _check_gpus(f"cluster.{model}", replica)
+    check_report(settings.report)
+
+
+def _check_gpus(name: str, replica: ReplicaSettings) -> None:
+    _at_least(f"{name}.tensor_parallel", replica.tensor_parallel, 1)
+    if replica.tensor_parallel > 1 and replica.gpus != replica.tensor_parallel:
+        mend = f"so many GPUs hold one copy of the model: set {name}.gpus={replica.tensor_parallel}"
+        raise UserError.of(f"{name}.tensor_parallel", replica.tensor_parallel, mend)
+    if replica.memory is not None and not 0 < replica.memory <= 1:
+        raise UserError.of(
+            f"{name}.memory", replica.memory, "it is a share, between 0 and 1; null: what fits the replica"
+        )
+
+
+def check_report(report: ReportSettings) -> None:
+    """Raise UserError for the first value that cannot be meant."""
+    if not 0.5 <= report.level < 1:
+        raise UserError.of("report.level", report.level, "it must lie between 0.5 and 1, e.g. 0.95")
+    _at_least("report.resamples", report.resamples, 100)
+    for kind in report.figures:
+        _choose("report.figures", kind, FIGURES)
+
+
+def _check_seeds(seeds: list[int]) -> None:
+    if not seeds:
+        raise UserError.of("seeds", seeds, "name at least one, e.g. seeds=[0]")
+    for seed in seeds:
+        if not 0 <= seed < 1 << 63:
+            raise UserError.of("seeds", seed, "a seed lies between 0 and 9.2e18")
+        if seeds.count(seed) > 1:
+            raise UserError.of("seeds", seeds, f"{seed} stands there twice; it would draw the same again")
+
+
+def _choose(field_name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UserError.of(field_name, value, f"choose one of {', '.join(known)}{nearest(value, known)}")
+
+
+def _at_least(field_name: str, value: float, least: float) -> None:
+    if value < least:
+        raise UserError.of(field_name, value, f"it must be at least {least}")

@@ -1,0 +1,101 @@
+"""Labelled solutions as training batches: token ids, step ends and soft labels, padded.
+
+It knows nothing of losses or models. Invariant: the same rows and seed give the same batches in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from actors.errors import UserError
+from orchestration.training.step_data import Solved
+
+_IGNORED = -100
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A training row: prompt and solution ids, the prompt's length, step ends within the whole, a label a step."""
+
+    ids: tuple[int, ...]
+    prompt: int
+    ends: tuple[int, ...]
+    labels: tuple[float, ...]
+    correct: bool
+    problem_id: str
+
+
+class StepBatches(Dataset[dict[str, Tensor]]):
+    """Rows of about equal length in batches of at most `tokens` ids with padding, in a seeded order.
+
+    An item is a whole batch: `input_ids` [B, T]; `language` [B, T], the ids that the language loss counts (-100
+    elsewhere); `step_of` [B, T], the step a token belongs to (-1: prompt, padding); `ends` [B, S], the position of each
+    step's last token; `targets` [B, S], NaN where a row has fewer steps.
+    """
+
+    def __init__(self, rows: Sequence[Labelled], tokens: int, pad: int, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        order = rng.permutation(len(rows))
+        order = order[np.argsort([len(rows[i].ids) for i in order], kind="stable")]
+        batches: list[list[int]] = []
+        for index in order.tolist():
+            if not batches or (len(batches[-1]) + 1) * len(rows[index].ids) > tokens:
+                batches.append([])
+            batches[-1].append(index)
+        self._batches = [batches[i] for i in rng.permutation(len(batches))]
+        self.rows, self._pad = rows, pad
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def members(self, index: int) -> list[Labelled]:
+        return [self.rows[i] for i in self._batches[index]]
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        rows = self.members(index)
+        width, steps = max(len(r.ids) for r in rows), max(len(r.ends) for r in rows)
+        ids = torch.full((len(rows), width), self._pad, dtype=torch.long)
+        language = torch.full((len(rows), width), _IGNORED, dtype=torch.long)
+        step_of = torch.full((len(rows), width), -1, dtype=torch.long)
+        ends = torch.zeros((len(rows), steps), dtype=torch.long)
+        targets = torch.full((len(rows), steps), float("nan"))
+        for place, row in enumerate(rows):
+            length = len(row.ids)
+            ids[place, :length] = torch.tensor(row.ids)
+            if row.correct:
+                language[place, row.prompt : length] = ids[place, row.prompt : length]
+            start = row.prompt
+            for number, end in enumerate(row.ends):
+                step_of[place, start:end] = number
+                start = end
+            ends[place, : len(row.ends)] = torch.tensor(row.ends) - 1
+            targets[place, : len(row.labels)] = torch.tensor(row.labels)
+        return {"input_ids": ids, "language": language, "step_of": step_of, "ends": ends, "targets": targets}
+
+
+def training_rows(
+    solved: Iterable[Solved], prompts: dict[str, tuple[int, ...]], context: int
+) -> list[Labelled]:
+    """Put prompts before solutions. A solution whose prompt is unknown, or that exceeds `context` tokens, is an error."""
+    rows = []
+    for one in solved:
+        prompt = prompts[one.problem_id]
+        if len(prompt) + len(one.token_ids) > context:
+            raise UserError.of("verifier context", context, f"{one.problem_id} has a longer solution")
+        rows.append(
+            Labelled(
+                ids=prompt + one.token_ids,
+                prompt=len(prompt),
+                ends=tuple(len(prompt) + end for end in one.step_ends),
+                labels=one.labels,
+                correct=one.correct,
+                problem_id=one.problem_id,
+            )
+        )
+    return rows

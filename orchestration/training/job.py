@@ -1,0 +1,150 @@
+"""The whole making of a verifier: sample the policy on training problems, roll out from its steps, train, write the card.
+
+Sampling is an evaluation like any other, through replicas and into run folders, so it is resumable and its tables can be
+read. It knows nothing of how either is done. Invariant: only training problems are used, and a finished part is not done
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from actors.errors import UserError
+from actors.work import Progress
+from orchestration.runs.evaluation import evaluate
+from orchestration.setup.prepare import prepare
+from orchestration.setup.settings import (
+    ClusterSettings,
+    DatasetSettings,
+    EvaluateSettings,
+    PolicySettings,
+    PromptSettings,
+    ReplicaSettings,
+    VerifierSettings,
+)
+from orchestration.training.prm import PrmTraining, train_prm
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """One part of the data: how many problems, which of them (`seed`), what is drawn for each, and which stage of the
+    training it feeds."""
+
+    problems: int
+    seed: int
+    strategy: str
+    use: Literal["language", "value", "both"] = "both"
+
+
+@dataclass(frozen=True, slots=True)
+class PrmJob:
+    """From a policy to its verifier.
+
+    `parts` are sampled in turn; `majority(n=4)` gives samples labelled by their answers, `monte_carlo(samples=4,rollouts=4)`
+    soft labels at every step (paper section 4: 16 and 16); one that only feeds the language stage is left out where the
+    training has none. `dataset` and `options` name a generator of training problems, of which each part takes others by
+    its seed. `prompt`, `chat` and `system` are what the policy reads, as in `flopwise evaluate`, `replicas` the policy
+    replicas that sample, one core each.
+    """
+
+    policy: str = "bundled"
+    dataset: str = "arithmetic"
+    options: dict[str, Any] = field(default_factory=dict)
+    grader: str = "number"
+    prompt: str = "{question}\n"
+    chat: bool = False
+    system: str | None = None
+    delimiter: str = "\n"
+    max_tokens: int = 256
+    parts: tuple[Sampled, ...] = (
+        Sampled(70_000, 1, "majority(n=2)", "language"),
+        Sampled(1_200, 2, "monte_carlo(samples=6,rollouts=4)", "value"),
+    )
+    replicas: int = 2
+    runs: str = "runs/prm"
+    training: PrmTraining = field(default_factory=PrmTraining)
+
+    def __post_init__(self) -> None:
+        if not any(part.use != "language" for part in self.parts):
+            raise UserError.of("train.parts", self.parts, "at least one part must feed the value stage")
+        if len({part.seed for part in self.parts}) < len(self.parts):
+            raise UserError.of(
+                "train.parts", [p.seed for p in self.parts], "each part needs a seed of its own"
+            )
+
+
+def sampling_settings(job: PrmJob, number: int) -> EvaluateSettings:
+    """The evaluation that draws one part."""
+    part = job.parts[number]
+    return EvaluateSettings(
+        folder=str(Path(job.runs) / f"part-{number}"),
+        strategies=[part.strategy],
+        dataset=DatasetSettings(
+            name=job.dataset,
+            split="train",
+            count=part.problems,
+            seed=part.seed,
+            options=dict(job.options),
+            grader=job.grader,
+        ),
+        policy=PolicySettings(
+            path=job.policy,
+            max_tokens=job.max_tokens,
+            delimiter=job.delimiter,
+            prompt=PromptSettings(template=job.prompt, chat=job.chat, system=job.system),
+        ),
+        verifier=VerifierSettings(path=None),
+        cluster=ClusterSettings(policy=ReplicaSettings(replicas=job.replicas)),
+    )
+
+
+def make_prm(
+    job: PrmJob, output: Path, on_progress: Callable[[Progress], None] = lambda _: None
+) -> dict[str, Any]:
+    """Sample what is missing of every part, train the verifier and write it to `output`; return its measures."""
+    tables: list[tuple[str, pa.Table]] = []
+    prompts: dict[str, tuple[int, ...]] = {}
+    for number, part in enumerate(job.parts):
+        if part.use == "language" and not job.training.language_stage:
+            continue
+        prepared = prepare(sampling_settings(job, number))
+        tables.append((part.use, evaluate(prepared, on_progress=on_progress).candidates()))
+        prompts |= _prompts(prepared)
+    return train_prm(
+        job.training,
+        prepared.policy,
+        [table for use, table in tables if use != "value"],
+        [table for use, table in tables if use != "language"],
+        prompts,
+        output,
+    )
+
+
+def _prompts(prepared: Any) -> dict[str, tuple[int, ...]]:
+    """Token ids of every problem's prompt, by problem id."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(prepared.policy, local_files_only=True, trust_remote_code=False)
+    return {
+        problem.id: tuple(prepared.prompt.prompt_ids(tokenizer, problem.question))
+        for problem in prepared.dataset
+    }
+
+
+def main() -> None:
+    """Make the bundled verifier: `python -m orchestration.training.job OUTPUT`."""
+    import argparse
+
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("output", type=Path)
+    options = parser.parse_args()
+    print(make_prm(PrmJob(), options.output))
+
+
+if __name__ == "__main__":
+    main()

@@ -13,12 +13,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from actors.strategy import PurseEmpty
+from actors.strategy import PurseEmpty, Role
 
 UNLIMITED = 1 << 100
 """Stands for "no budget": larger than anything that can be spent, so that one code path serves both."""
 
-Purpose = Literal["policy", "verifier", "unknown"]
+Purpose = Role | Literal["unknown"]
 """What FLOPs went for; "unknown" are those of a lease whose holder died before it could tell."""
 
 Kind = Literal["kept", "pruned", "failed", "lost"]

@@ -7,6 +7,7 @@ from typing import Any
 
 from actors.engines.base import EngineCounters, EngineInfo
 from actors.ledger import Entry, totals
+from actors.strategy import Role
 from actors.work import Outcome, State, Task
 
 Row = dict[str, Any]
@@ -175,7 +176,7 @@ class Books:
     """Run writer to a scheduler that starts: where the run stands on disk.
 
     FLOPs `spent` and `wasted`, of the budget's accounting; leases that are open; losses of tasks that go on; a number
-    above every lease's so far; how many schedulers there were; and what this session has ended.
+    above every lease's so far; how many schedulers there were; and what this session has ended, with its tokens by role.
     """
 
     spent: int
@@ -185,5 +186,5 @@ class Books:
     next_lease: int
     life: int
     outcomes: dict[State, int]
-    verifier_tokens: int
+    tokens: dict[Role, int]
     seconds: float

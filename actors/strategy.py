@@ -7,9 +7,14 @@ prompt. Invariant: all that crosses processes is immutable and picklable.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 from actors.engines.base import Finish
+
+Role = Literal["policy", "reviser", "verifier"]
+"""What a model does in a run. Whatever exists for each model stands in a mapping by its role."""
+
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 class PurseEmpty(Exception):

@@ -6,10 +6,14 @@ here knows a label. Invariant: all of it is immutable and picklable.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from actors.strategy import Prompt, Strategy
+from actors.strategy import Prompt, Role, Strategy
+
+Unit = Literal["paper", "exact"]
+"""The two accountings of FLOPs: 2 x parameters a token, or every matrix product with cached prefixes free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +34,21 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What something took: tokens sampled and scored, FLOPs by both accountings."""
+    """What something took: tokens by the role of the model that sampled or scored them, FLOPs by both accountings."""
 
-    policy_tokens: int = 0
-    verifier_tokens: int = 0
+    tokens: Mapping[Role, int] = field(default_factory=dict)
     paper: int = 0
     exact: int = 0
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(
-            self.policy_tokens + other.policy_tokens,
-            self.verifier_tokens + other.verifier_tokens,
-            self.paper + other.paper,
-            self.exact + other.exact,
-        )
+        tokens = dict(self.tokens)
+        for role, count in other.tokens.items():
+            tokens[role] = tokens.get(role, 0) + count
+        return Cost(tokens, self.paper + other.paper, self.exact + other.exact)
+
+    def of(self, role: Role) -> int:
+        """Tokens of one role's model; 0 where it was not asked."""
+        return self.tokens.get(role, 0)
 
 
 State = Literal["answered", "unaffordable", "quarantined"]
@@ -98,13 +103,25 @@ class CostModel(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """What the replicas of one role have done so far: `tokens` sampled or scored, `busy` seconds inside the model summed over
+    replicas, how many `replicas` are up, and the `flops` that their engines reckon to have computed (0 where they do not)."""
+
+    tokens: int = 0
+    busy: float = 0.0
+    replicas: int = 0
+    flops: int = 0
+
+
+IDLE = Load()
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How a run stands, as the scheduler sees it; costs in FLOPs of the budget's accounting.
 
-    `policy_busy` is in seconds inside the model, summed over replicas; so is `verifier_busy`, which the driver adds.
-    `policy_flops` is what the policy engines reckon themselves to have computed, 0 where they do not.
-    `oldest` names the tasks longest in hand and their age in seconds, `waiting_for` says what is not up and why,
-    `replicas_down` which policy replicas these are.
+    `load` has each role that has replicas or has done something. `oldest` names the tasks longest in hand and their age in
+    seconds, `waiting_for` says what is not up and why, `replicas_down` which replicas these are.
     """
 
     tasks_open: int
@@ -112,21 +129,19 @@ class Progress:
     answered: int
     unaffordable: int
     quarantined: int
-    policy_tokens: int
-    verifier_tokens: int
     spent: int
     reserved: int
     wasted: int
     budget: int | None
-    policy_busy: float
-    policy_replicas: int
     seconds: float
-    policy_flops: int = 0
-    verifier_busy: float = 0.0
-    verifier_replicas: int = 0
+    load: Mapping[Role, Load] = field(default_factory=dict)
     oldest: tuple[tuple[str, float], ...] = ()
     waiting_for: str = ""
     replicas_down: tuple[str, ...] = ()
+
+    def of(self, role: Role) -> Load:
+        """The load of one role, all zero where it has none."""
+        return self.load.get(role, IDLE)
 
 
 class Allocator(Protocol):

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from actors.errors import UserError, nearest
-from actors.work import CostModel
-
-Unit = Literal["paper", "exact"]
+from actors.strategy import Role
+from actors.work import CostModel, Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +144,13 @@ class ModelCost:
         )
 
 
-def generation_flops(
-    policy: CostModel, verifier: CostModel | None, prompt: int, tokens: int, unit: Unit
-) -> int:
-    """FLOPs of one generation: `tokens` sampled after a prompt of `prompt` tokens and, with a verifier, each
+def generation_flops(costs: Mapping[Role, CostModel], prompt: int, tokens: int, unit: Unit) -> int:
+    """FLOPs of one generation: `tokens` sampled after a prompt of `prompt` tokens and, where `costs` has a verifier, each
     scored once.
 
     By the exact accounting the prompt is computed for this generation alone; samples that share it cost less.
     """
+    policy, verifier = costs["policy"], costs.get("verifier")
     if unit == "paper":
         return policy.paper(tokens) + (verifier.paper(tokens) if verifier else 0)
     # The last token drawn is never read again by the policy; each draw takes one row of logits.
@@ -161,19 +159,19 @@ def generation_flops(
 
 
 def flops_of_tokens(
-    count: int, policy: CostModel, verifier: CostModel | None, prompt: int, typical: int, unit: Unit
+    count: int, costs: Mapping[Role, CostModel], prompt: int, typical: int, unit: Unit
 ) -> int:
     """A budget of `count` sampled tokens in FLOPs, at the average price of a token of a `typical`-token
     generation.
     """
-    return -(-count * generation_flops(policy, verifier, prompt, typical, unit) // typical)
+    return -(-count * generation_flops(costs, prompt, typical, unit) // typical)
 
 
 def flops_of_generations(
-    count: int, policy: CostModel, verifier: CostModel | None, prompt: int, typical: int, unit: Unit
+    count: int, costs: Mapping[Role, CostModel], prompt: int, typical: int, unit: Unit
 ) -> int:
     """A budget of `count` generations, the paper's N, in FLOPs, at `typical` tokens a generation."""
-    return count * generation_flops(policy, verifier, prompt, typical, unit)
+    return count * generation_flops(costs, prompt, typical, unit)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -118,7 +118,10 @@ class Driver:
         waiting = progress.waiting_for
         if progress.replicas_down:
             waiting = f"{waiting} ({self._why(progress.replicas_down)})"
-        return replace(progress, verifier_busy=busy, verifier_replicas=alive, waiting_for=waiting)
+        load = dict(progress.load)
+        if self._verifiers:
+            load["verifier"] = replace(progress.of("verifier"), busy=busy, replicas=alive)
+        return replace(progress, load=load, waiting_for=waiting)
 
     def _begin(self, on_progress: Callable[[Progress], None]) -> None:
         """Open the scheduler, and give one that has not been told of them the tasks that have not ended."""

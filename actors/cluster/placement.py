@@ -11,7 +11,7 @@ import os
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,25 +22,21 @@ from ray.exceptions import ActorUnavailableError, RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.cluster.driver import Driver, get
-from actors.cluster.links import (
-    LibraryLink,
-    Placed,
-    VerifierLink,
-    WriterLink,
-)
+from actors.cluster.links import LibraryLink, Placed, VerifierLink, WriterLink
 from actors.cluster.ray_start import start_ray
 from actors.cluster.shells import SchedulerActor
-from actors.engines.plan import ModelPlan
+from actors.engines.plan import ModelPlan, ReplicaShare
 from actors.errors import UserError
 from actors.memory import spare_what_is_loaded
 from actors.messages import ReplicaInfo
 from actors.replicas.bench import Bench
-from actors.replicas.solver import PolicyReplica
+from actors.replicas.solver import SolverReplica
 from actors.replicas.verifier import VerifierReplica
 from actors.scheduling.scheduler import STARTING
 from actors.store.library import SampleLibrary
 from actors.store.log import parts, process_name
 from actors.store.writer import Retention, RunWriter
+from actors.strategy import Role
 from actors.work import Allocator, Judge, Progress, Task
 
 NEWS = 5.0
@@ -55,13 +51,16 @@ GRACE = 30.0
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """Everything a run needs besides its tasks. `budget` is in FLOPs of `bench.unit`; None: unlimited. `address` is that of
-    a Ray cluster to join; `reuse` are folders of other runs whose samples and scores are used where they fit, `grace` the
-    seconds that what is in hand has to end in after Ctrl-C, `packages` folders and modules that every worker is to have."""
+    """Everything a run needs besides its tasks.
+
+    `models` has a model for each role of the run, a policy among them. `budget` is in FLOPs of `bench.unit`; None:
+    unlimited. `address` is that of a Ray cluster to join; `reuse` are folders of other runs whose samples and scores are used
+    where they fit, `grace` the seconds that what is in hand has to end in after Ctrl-C, `packages` folders and modules that
+    every worker is to have.
+    """
 
     folder: Path
-    policy: ModelPlan
-    verifier: ModelPlan | None
+    models: Mapping[Role, ModelPlan]
     bench: Bench
     allocator: Allocator
     judge: Judge | None
@@ -73,7 +72,7 @@ class RunPlan:
     packages: tuple[Path, ...] = ()
 
 
-class _PolicyActor(PolicyReplica):
+class _PolicyActor(SolverReplica):
     """Finds its peers by name: handles among a constructor's arguments would be lost to a restart."""
 
     def __init__(
@@ -133,34 +132,30 @@ class Cluster:
         # It compacts what an earlier writer left: only then is all that the folder has to offer in its parts.
         get(self._writer.unfinished.remote())
         self._library = self._open_library()
+        names = {
+            role: [f"{role}-{i}" for i in range(one.share.replicas)] for role, one in plan.models.items()
+        }
         self._scheduler = self._helper(
             SchedulerActor, "scheduler", max_restarts=-1, max_task_retries=0, max_concurrency=1000
         ).remote(
-            {f"policy-{i}": self._named(f"policy-{i}") for i in range(plan.policy.replicas)},
+            {name: self._named(name) for name in names["policy"]},
             self._named("writer"),
             plan.allocator,
             plan.budget,
             self._library is not None,
         )
-        self.verifiers = self._verifiers()
-        self.policies = {
-            f"policy-{i}": self._actor(_PolicyActor, plan.policy, f"policy-{i}").remote(
-                f"policy-{i}",
-                plan.policy,
-                plan.bench,
-                tuple(self._named(name) for name in self.verifiers),
-                self._named("writer"),
-                None if self._library is None else self._named("library"),
-                Placed(self._named("scheduler"), f"policy-{i}"),
-            )
-            for i in range(plan.policy.replicas)
+        # Verifiers first: whoever asks them looks them up by name as it starts.
+        self.replicas: dict[Role, dict[str, Any]] = {
+            "verifier": {name: self._verifier(name) for name in names.get("verifier", ())}
         }
+        self.replicas["policy"] = {name: self._policy(name) for name in names["policy"]}
+        share = plan.models["policy"].share
         self._driver = Driver(
             self._scheduler,
             self._writer,
-            self.verifiers,
+            self.replicas["verifier"],
             grace=plan.grace,
-            sequences=plan.policy.replicas * plan.policy.max_sequences,
+            sequences=share.replicas * share.max_sequences,
             why=self._why,
         )
 
@@ -178,12 +173,12 @@ class Cluster:
     def infos(
         self, *, first: bool = False, on_progress: Callable[[Progress], None] = lambda _: None
     ) -> list[ReplicaInfo]:
-        """Wait until every replica (with `first`: one of each kind) has loaded its model, and say what each is.
+        """Wait until every replica (with `first`: one of each role) has loaded its model, and say what each is.
 
         A cluster that is full, or still growing, may keep them waiting: `on_progress` is told for what every few seconds.
         """
         infos: list[ReplicaInfo] = []
-        for kind, handles in (("verifier", self.verifiers), ("policy", self.policies)):
+        for role, handles in self.replicas.items():
             asked = {handle.info.remote(): handle for handle in handles.values()}
             wanted = len(infos) + (min(1, len(asked)) if first else len(asked))
             began = told = time.monotonic()
@@ -204,20 +199,19 @@ class Cluster:
                             raise
                 if time.monotonic() - told >= NEWS:
                     told = time.monotonic()
-                    self._tell_start(kind, handles, on_progress)
+                    self._tell_start(role, handles, on_progress)
         return infos
 
     def _tell_start(
-        self, kind: str, handles: dict[str, Any], on_progress: Callable[[Progress], None]
+        self, role: Role, handles: dict[str, Any], on_progress: Callable[[Progress], None]
     ) -> None:
         """Say what a start waits for."""
-        plan = self._plan.policy if kind == "policy" else self._plan.verifier
         try:
             progress, why = self._driver.progress(), self._why(handles)
         except ActorUnavailableError:
             # The scheduler's process died meanwhile; the next one will say.
             return
-        on_progress(replace(progress, waiting_for=f"{_asked(kind, plan)}, {why}"))
+        on_progress(replace(progress, waiting_for=f"{_asked(role, self._plan.models[role].share)}, {why}"))
 
     def run(
         self,
@@ -237,7 +231,7 @@ class Cluster:
             get(self._writer.close.remote())
         finally:
             helpers = [self._scheduler, self._writer, *([] if self._library is None else [self._library])]
-            for handle in [*helpers, *self.policies.values(), *self.verifiers.values()]:
+            for handle in [*helpers, *(one for names in self.replicas.values() for one in names.values())]:
                 ray.kill(handle)
 
     def _helper(self, kind: type, name: str, **options: Any) -> Any:
@@ -257,26 +251,34 @@ class Cluster:
         get(library.prior.remote(""))
         return library
 
-    def _verifiers(self) -> dict[str, Any]:
-        plan = self._plan.verifier
-        if plan is None:
-            return {}
-        return {
-            f"verifier-{i}": self._actor(_VerifierActor, plan, f"verifier-{i}").remote(
-                plan, Placed(self._named("scheduler"), f"verifier-{i}")
-            )
-            for i in range(plan.replicas)
-        }
+    def _verifier(self, name: str) -> Any:
+        plan = self._plan.models["verifier"]
+        return self._actor(_VerifierActor, plan.share, name).remote(plan, self._placed(name))
+
+    def _policy(self, name: str) -> Any:
+        plan = self._plan.models["policy"]
+        return self._actor(_PolicyActor, plan.share, name).remote(
+            name,
+            plan,
+            self._plan.bench,
+            tuple(self._named(verifier) for verifier in self.replicas["verifier"]),
+            self._named("writer"),
+            None if self._library is None else self._named("library"),
+            self._placed(name),
+        )
+
+    def _placed(self, name: str) -> Placed:
+        return Placed(self._named("scheduler"), name)
 
     def _named(self, name: str) -> str:
         return f"{name}-{self._run}"
 
-    def _actor(self, kind: type, plan: ModelPlan, name: str) -> Any:
+    def _actor(self, kind: type, share: ReplicaShare, name: str) -> Any:
         # Whatever spends FLOPs is never retried by Ray: the scheduler leases again, so that waste is charged once.
         return ray.remote(kind).options(
             name=self._named(name),
-            num_cpus=plan.cpus,
-            num_gpus=plan.gpus,
+            num_cpus=share.cpus,
+            num_gpus=share.gpus,
             max_restarts=-1,
             max_task_retries=0,
             max_concurrency=1000,
@@ -289,22 +291,23 @@ class Cluster:
         if not pending:
             return "loading"
         have, free = ray.cluster_resources(), ray.available_resources()
-        plans = [plan for plan in (self._plan.policy, self._plan.verifier) if plan is not None]
-        kinds = ["CPU", *(["GPU"] if any(plan.gpus for plan in plans) else [])]
+        shares = [plan.share for plan in self._plan.models.values()]
+        kinds = ["CPU", *(["GPU"] if any(share.gpus for share in shares) else [])]
         left = ", ".join(f"{free.get(kind, 0.0):g} of {have.get(kind, 0.0):g} {kind} free" for kind in kinds)
         return f"no place yet for {', '.join(pending)}: {left}"
 
     def _check_room(self) -> None:
         """A replica that fits nowhere would wait for ever without a word."""
         have = ray.cluster_resources()
-        plans = [("policy", self._plan.policy)] + (
-            [("verifier", self._plan.verifier)] if self._plan.verifier else []
-        )
+        shares = {role: plan.share for role, plan in self._plan.models.items()}
         for resource in ("cpus", "gpus"):
-            need = sum(getattr(plan, resource) * plan.replicas for _, plan in plans)
+            need = sum(getattr(share, resource) * share.replicas for share in shares.values())
             there = have.get(resource.removesuffix("s").upper(), 0.0)
             if need > there + 1e-6 and not self._joined:
-                asked = ", ".join(f"{name}: {p.replicas} x {getattr(p, resource):g}" for name, p in plans)
+                asked = ", ".join(
+                    f"{role}: {share.replicas} x {getattr(share, resource):g}"
+                    for role, share in shares.items()
+                )
                 raise UserError.of(
                     f"cluster {resource}",
                     need,
@@ -312,8 +315,7 @@ class Cluster:
                 )
 
 
-def _asked(kind: str, plan: ModelPlan | None) -> str:
-    """What a kind of replica asks a machine for."""
-    assert plan is not None
-    gpus = f" and {plan.gpus:g} GPU" if plan.gpus else ""
-    return f"a {kind} replica ({plan.replicas} x {plan.cpus:g} CPU{gpus} asked for)"
+def _asked(role: Role, share: ReplicaShare) -> str:
+    """What the replicas of a role ask a machine for."""
+    gpus = f" and {share.gpus:g} GPU" if share.gpus else ""
+    return f"a {role} replica ({share.replicas} x {share.cpus:g} CPU{gpus} asked for)"

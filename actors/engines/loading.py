@@ -25,12 +25,12 @@ def load_policy(plan: ModelPlan) -> PolicyEngine:
         from actors.engines.vllm.policy import VllmPolicy
 
         return VllmPolicy.load(plan)
-    torch.set_num_threads(plan.threads)
+    torch.set_num_threads(plan.share.threads)
     return LocalEngine.load(
         plan.path,
         device=plan.torch_device(),
         dtype=getattr(torch, plan.dtype),
-        max_sequences=plan.max_sequences,
+        max_sequences=plan.share.max_sequences,
     )
 
 
@@ -41,14 +41,16 @@ def load_verifier(plan: ModelPlan) -> VerifierEngine:
         from actors.engines.vllm.verifier import VllmVerifier
 
         return VllmVerifier.load(plan)
-    torch.set_num_threads(plan.threads)
+    torch.set_num_threads(plan.share.threads)
     if plan.target is not None:
-        return load_custom(plan.target, device=plan.torch_device(), dtype=plan.dtype, threads=plan.threads)
+        return load_custom(
+            plan.target, device=plan.torch_device(), dtype=plan.dtype, threads=plan.share.threads
+        )
     return ScoringEngine.load(
         plan.path,
         device=plan.torch_device(),
         dtype=getattr(torch, plan.dtype),
-        max_sequences=plan.max_sequences,
+        max_sequences=plan.share.max_sequences,
     )
 
 

@@ -1,4 +1,4 @@
-"""What a model is loaded with: the plan that a run makes, and each of its replicas gets.
+"""What a model is loaded with: the plan that a run makes, and the share of a machine that each of its replicas gets.
 
 It knows nothing of engines and loads none. Invariant: it can be read where there is no torch.
 """
@@ -15,35 +15,45 @@ from actors.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
-class ModelPlan:
-    """A model and the share of a machine that each of its replicas gets.
+class ReplicaShare:
+    """How many replicas a model has, and what each of them gets of a machine.
 
-    `files` are the hashes of model and tokenizer that a replica must find at the path; None: whatever is there. A verifier of
-    a user's own is made by its `target`, and no engine is loaded for it.
     For vLLM alone: `tensor_parallel` GPUs hold one copy of the model, `memory` is the share of a GPU that weights and cache
     may take (None: nine tenths of the replica's part of it), or of a CPU machine's memory that the cache alone may (None: 256
-    MiB), and without `seeded` draws differ from one run to the next.
+    MiB).
     """
 
-    path: Path
     replicas: int = 1
     cpus: float = 1.0
     gpus: float = 0.0
     threads: int = 1
     max_sequences: int = 256
     device: str = "auto"
+    tensor_parallel: int = 1
+    memory: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPlan:
+    """A model, and the share of a machine that each of its replicas gets.
+
+    `files` are the hashes of model and tokenizer that a replica must find at the path; None: whatever is there. A verifier of
+    a user's own is made by its `target`, and no engine is loaded for it. Without `seeded`, which vLLM alone can do, draws
+    differ from one run to the next.
+    """
+
+    path: Path
+    share: ReplicaShare = ReplicaShare()
     dtype: str = "float32"
     files: tuple[str, str] | None = None
     engine: EngineName = "local"
-    tensor_parallel: int = 1
-    memory: float | None = None
     seeded: bool = True
     target: Target | None = None
 
     def torch_device(self) -> str:
-        if self.device != "auto":
-            return self.device
-        if not self.gpus:
+        if self.share.device != "auto":
+            return self.share.device
+        if not self.share.gpus:
             return "cpu"
         # Scheduler and driver read plans, and need not wait for torch.
         import torch

@@ -5,28 +5,109 @@ It knows no strategy and no engine's insides. Invariant: nothing starts for a ta
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from actors.replicas.clients import (
-    Unit,
-)
-from actors.replicas.reader import ReaderPlan
-from actors.work import (
-    CostModel,
-)
+from actors.engines.base import PolicyEngine, ScoreRequest, Scores
+from actors.ledger import Purse
+from actors.messages import Row
+from actors.replicas.reader import ReaderPlan, TokenReader
+from actors.store.library import NOTHING, Prior
+from actors.strategy import Prompt, Role, Sample, Sampling
+from actors.work import Cost, CostModel, Unit
+
+DrawKey = tuple[tuple[int, ...], tuple[int, ...], bool, Sampling]
+"""What tells the draws of a task apart: prefix, place, whether it is one step, and how tokens are drawn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What every task of a run is worked on with. The salts stand for all of the models' set-up that decides a draw or a
-    score: whatever exists under the same salt is used again. `strategies` are those of all tasks, pickled, by their texts."""
+    """What every task of a run is worked on with.
+
+    `costs` has each role that the run has a model for. The `salts` stand for all of a role's set-up, but the tokens, that
+    decides a draw or a score: whatever exists under the same salt is used again. `strategies` are those of all tasks,
+    pickled, by their texts.
+    """
 
     reader: ReaderPlan
-    policy_cost: CostModel
-    verifier_cost: CostModel | None
+    costs: Mapping[Role, CostModel]
     unit: Unit
     max_tokens: int
     likelihoods: bool = True
-    policy_salt: str = ""
-    verifier_salt: str = ""
+    salts: Mapping[Role, str] = field(default_factory=dict)
     strategies: tuple[tuple[str, bytes], ...] = ()
+
+    def salt(self, role: Role) -> str:
+        return self.salts.get(role, "")
+
+    def price(self, cost: Cost) -> int:
+        """FLOPs of a cost by the run's accounting."""
+        return cost.paper if self.unit == "paper" else cost.exact
+
+
+class Scorer(Protocol):
+    """Where scores come from: a scoring engine of this process, or a stub for one elsewhere."""
+
+    async def score(self, request: ScoreRequest) -> Scores: ...
+
+
+@dataclass(slots=True)
+class TaskBench:
+    """What the strategies of one task share: the run's bench, engines, purse, draws and scores that exist already."""
+
+    run: Bench
+
+    prompt: Prompt
+    seed: int
+    engine: PolicyEngine
+    scorer: Scorer | None
+    reader: TokenReader
+    purse: Purse
+    prior: Prior = NOTHING
+    draws: dict[DrawKey, asyncio.Future[Sample]] = field(default_factory=dict)
+    scores: dict[tuple[int, ...], asyncio.Future[tuple[float, ...]]] = field(default_factory=dict)
+    scored: set[tuple[int, ...]] = field(default_factory=set)
+    paid: dict[tuple[int, ...], int] = field(default_factory=dict)
+    samples: list[Row] = field(default_factory=list)
+    score_rows: list[Row] = field(default_factory=list)
+    ended: bool = False
+
+    @property
+    def room(self) -> int:
+        """Tokens that a solution may have: the run's limit, or what the context leaves."""
+        return min(self.run.max_tokens, self.engine.info.context - len(self.prompt.token_ids))
+
+    def check_open(self) -> None:
+        """Refuse what comes after `cancel`: it would be spent on no book."""
+        if self.ended:
+            raise RuntimeError("this task has ended")
+
+    def book_pruned(self, kept: Iterable[tuple[int, ...]]) -> None:
+        """Book the draws that stand in none of the `kept` solutions as pruned. (Token ids name a draw: of two that are equal
+        both are kept or none.)"""
+        whole = sorted(set(kept))
+
+        def stands(ids: tuple[int, ...]) -> bool:
+            # In order, a beginning comes right before the first solution that begins so.
+            place = bisect_left(whole, ids)
+            return place < len(whole) and whole[place][: len(ids)] == ids
+
+        self.purse.move("policy", "kept", "pruned", sum(f for ids, f in self.paid.items() if not stands(ids)))
+
+    def cancel(self) -> None:
+        """Stop whatever still runs for this task, and whatever would start; its requests are aborted."""
+        self.ended = True
+        for future in self._asked():
+            future.cancel()
+
+    async def end(self) -> None:
+        """The same, and return when what was stopped is on the purse's books."""
+        asked = self._asked()
+        self.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+
+    def _asked(self) -> list[asyncio.Future[Any]]:
+        return [*self.draws.values(), *self.scores.values()]

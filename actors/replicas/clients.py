@@ -8,34 +8,19 @@ its worst case is reserved, and every request sent is settled, also when it fail
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import TypeVar
 
-from actors.engines.base import Aborted, GenerateRequest, PolicyEngine, ScoreRequest, Scores
-from actors.ledger import Kind, Purse
-from actors.messages import Row
+from actors.engines.base import Aborted, GenerateRequest, ScoreRequest
+from actors.ledger import Kind
+from actors.replicas.bench import DrawKey, TaskBench
 from actors.replicas.reader import TokenReader
 from actors.replicas.remote_scorer import CallLost
 from actors.seeds import derive
-from actors.store.library import (
-    NOTHING,
-    Prior,
-    sample_key,
-    sample_row,
-    score_key,
-    score_row,
-)
-from actors.strategy import (
-    Prompt,
-    PurseEmpty,
-    Sample,
-    Sampling,
-)
+from actors.store.library import sample_key, sample_row, score_key, score_row
+from actors.strategy import PurseEmpty, Sample, Sampling
 from actors.work import Cost, CostModel
-
-Unit = Literal["paper", "exact"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -43,14 +28,6 @@ V = TypeVar("V")
 _KEPT: Kind = "kept"
 _FAILED: Kind = "failed"
 _LOST: Kind = "lost"
-
-_DrawKey = tuple[tuple[int, ...], tuple[int, ...], bool, Sampling]
-
-
-class Scorer(Protocol):
-    """Where scores come from: a scoring engine of this process, or a stub for one elsewhere."""
-
-    async def score(self, request: ScoreRequest) -> Scores: ...
 
 
 @dataclass(slots=True)
@@ -63,76 +40,6 @@ class Meter:
     spent: Cost = field(default_factory=Cost)
     attributed: Cost = field(default_factory=Cost)
     refused: bool = False
-
-
-@dataclass(slots=True)
-class TaskBench:
-    """What the strategies of one task share: engines, purse, draws and scores that exist already.
-
-    `policy_salt` and `verifier_salt` stand for all but the tokens that decides a draw or a score.
-    """
-
-    prompt: Prompt
-    seed: int
-    engine: PolicyEngine
-    scorer: Scorer | None
-    reader: TokenReader
-    purse: Purse
-    policy_cost: CostModel
-    verifier_cost: CostModel | None
-    unit: Unit
-    max_tokens: int
-    likelihoods: bool = True
-    policy_salt: str = ""
-    verifier_salt: str = ""
-    prior: Prior = NOTHING
-    draws: dict[_DrawKey, asyncio.Future[Sample]] = field(default_factory=dict)
-    scores: dict[tuple[int, ...], asyncio.Future[tuple[float, ...]]] = field(default_factory=dict)
-    scored: set[tuple[int, ...]] = field(default_factory=set)
-    paid: dict[tuple[int, ...], int] = field(default_factory=dict)
-    samples: list[Row] = field(default_factory=list)
-    score_rows: list[Row] = field(default_factory=list)
-    ended: bool = False
-
-    @property
-    def room(self) -> int:
-        """Tokens that a solution may have: the run's limit, or what the context leaves."""
-        return min(self.max_tokens, self.engine.info.context - len(self.prompt.token_ids))
-
-    def check_open(self) -> None:
-        """Refuse what comes after `cancel`: it would be spent on no book."""
-        if self.ended:
-            raise RuntimeError("this task has ended")
-
-    def book_pruned(self, kept: Iterable[tuple[int, ...]]) -> None:
-        """Book the draws that stand in none of the `kept` solutions as pruned. (Token ids name a draw: of two that are equal
-        both are kept or none.)"""
-        whole = sorted(set(kept))
-
-        def stands(ids: tuple[int, ...]) -> bool:
-            # In order, a beginning comes right before the first solution that begins so.
-            place = bisect_left(whole, ids)
-            return place < len(whole) and whole[place][: len(ids)] == ids
-
-        self.purse.move("policy", "kept", "pruned", sum(f for ids, f in self.paid.items() if not stands(ids)))
-
-    def price(self, cost: Cost) -> int:
-        return cost.paper if self.unit == "paper" else cost.exact
-
-    def cancel(self) -> None:
-        """Stop whatever still runs for this task, and whatever would start; its requests are aborted."""
-        self.ended = True
-        for future in self._asked():
-            future.cancel()
-
-    async def end(self) -> None:
-        """The same, and return when what was stopped is on the purse's books."""
-        asked = self._asked()
-        self.cancel()
-        await asyncio.gather(*asked, return_exceptions=True)
-
-    def _asked(self) -> list[asyncio.Future[Any]]:
-        return [*self.draws.values(), *self.scores.values()]
 
 
 def _new_length(solution: tuple[int, ...], ends: tuple[int, ...], scored: set[tuple[int, ...]]) -> int:
@@ -169,7 +76,7 @@ class TaskPolicy:
     def __init__(self, bench: TaskBench, meter: Meter) -> None:
         self._bench, self._meter = bench, meter
         self._prefilled = False
-        self._drawn: set[_DrawKey] = set()
+        self._drawn: set[DrawKey] = set()
 
     @property
     def max_tokens(self) -> int:
@@ -198,21 +105,21 @@ class TaskPolicy:
         self._drawn.add(draw)
         context = len(bench.prompt.token_ids) + len(prefix)
         count = len(sample.token_ids)
-        cost = bench.policy_cost
+        cost = bench.run.costs["policy"]
         exact = cost.exact(context - 1, count, count)
         if not self._prefilled:
             exact += cost.exact(0, len(bench.prompt.token_ids) - 1, 0)
             self._prefilled = True
-        self._meter.attributed += Cost(policy_tokens=count, paper=cost.paper(count), exact=exact)
+        self._meter.attributed += Cost(tokens={"policy": count}, paper=cost.paper(count), exact=exact)
         return sample
 
     async def _draw(
         self, prefix: tuple[int, ...], place: tuple[int, ...], one_step: bool, sampling: Sampling
     ) -> Sample:
-        bench, cost = self._bench, self._bench.policy_cost
+        bench, cost = self._bench, self._bench.run.costs["policy"]
         context = bench.prompt.token_ids + prefix
         most = bench.room - len(prefix)
-        worst = bench.price(
+        worst = bench.run.price(
             Cost(
                 paper=cost.paper(most),
                 exact=cost.exact(0, len(context) - 1, 0) + cost.exact(len(context) - 1, most, most),
@@ -236,9 +143,9 @@ class TaskPolicy:
             extend=one_step,
             # The end of a tree comes before the start of another: what it holds of the cache is free the sooner.
             priority=-len(prefix),
-            likelihoods=bench.likelihoods,
+            likelihoods=bench.run.likelihoods,
         )
-        key = sample_key(bench.policy_salt, request.seed, context, most)
+        key = sample_key(bench.run.salt("policy"), request.seed, context, most)
         if (known := bench.prior.samples.get(key)) is not None:
             return known
         await bench.purse.reserve(worst)
@@ -248,17 +155,17 @@ class TaskPolicy:
             result = await bench.engine.generate(request)
             count = len(result.token_ids)
             spent = Cost(
-                policy_tokens=count,
+                tokens={"policy": count},
                 paper=cost.paper(count),
                 exact=cost.exact(len(context) - 1 - result.prefilled, result.prefilled, 0)
                 + cost.exact(len(context) - 1, count, count),
             )
             self._meter.spent += spent
-            took, kind = bench.price(spent), _KEPT
+            took, kind = bench.run.price(spent), _KEPT
         except Aborted as aborted:
             computed = cost.exact(len(context) - 1 - aborted.prefilled, aborted.prefilled, 0)
             drawn_exact = cost.exact(len(context) - 1, aborted.drawn, aborted.drawn)
-            took = bench.price(Cost(paper=cost.paper(aborted.drawn), exact=computed + drawn_exact))
+            took = bench.run.price(Cost(paper=cost.paper(aborted.drawn), exact=computed + drawn_exact))
             raise
         finally:
             bench.purse.settle(worst, took, "policy", kind)
@@ -277,7 +184,7 @@ class TaskVerifier:
         self._scored: set[tuple[int, ...]] = set()
 
     async def score(self, solution: tuple[int, ...]) -> tuple[float, ...]:
-        bench, cost = self._bench, self._bench.verifier_cost
+        bench, cost = self._bench, self._bench.run.costs.get("verifier")
         if bench.scorer is None or cost is None:
             raise ValueError("this run has no verifier")
         bench.check_open()
@@ -296,16 +203,16 @@ class TaskVerifier:
         if not self._scored:
             exact += cost.exact(0, len(bench.prompt.token_ids), 0)
         self._scored.update(steps[:end] for end in ends)
-        self._meter.attributed += Cost(verifier_tokens=new, paper=cost.paper(new), exact=exact)
+        self._meter.attributed += Cost(tokens={"verifier": new}, paper=cost.paper(new), exact=exact)
         return values
 
     async def _ask(self, solution: tuple[int, ...], ends: tuple[int, ...]) -> tuple[float, ...]:
-        bench, cost = self._bench, self._bench.verifier_cost
+        bench, cost = self._bench, self._bench.run.costs.get("verifier")
         assert bench.scorer is not None
         assert cost is not None
         start = len(bench.prompt.token_ids)
         ids = bench.prompt.token_ids + solution
-        keys = [score_key(bench.verifier_salt, ids[: start + end]) for end in ends]
+        keys = [score_key(bench.run.salt("verifier"), ids[: start + end]) for end in ends]
         known = [bench.prior.scores.get(key) for key in keys]
         if all(value is not None for value in known):
             return tuple(value for value in known if value is not None)
@@ -313,7 +220,7 @@ class TaskVerifier:
             solution[:end] for end, value in zip(ends, known, strict=True) if value is not None
         )
         new = _new_length(solution, ends, bench.scored)
-        worst = bench.price(Cost(paper=cost.paper(new), exact=cost.exact(0, len(ids), len(solution))))
+        worst = bench.run.price(Cost(paper=cost.paper(new), exact=cost.exact(0, len(ids), len(solution))))
         request = ScoreRequest(ids, start, tuple(start + end for end in ends))
         while True:
             await bench.purse.reserve(worst)
@@ -324,7 +231,7 @@ class TaskVerifier:
                 if len(scores.values) != len(ends):
                     raise RuntimeError(f"the verifier gave {len(scores.values)} scores for {len(ends)} steps")
                 spent = Cost(
-                    verifier_tokens=new,
+                    tokens={"verifier": new},
                     paper=cost.paper(new),
                     exact=_pass(cost, len(ids), len(solution), scores.computed)
                     + _pass(cost, len(ids), len(solution), scores.again),
@@ -332,10 +239,10 @@ class TaskVerifier:
                 self._meter.spent += spent
                 # A second pass is rare, and not set aside for: it takes what the purse has free, which is there at once.
                 # Where that does not suffice, the rest stands in the outcome's own count alone.
-                beyond = min(max(0, bench.price(spent) - worst), bench.purse.free)
+                beyond = min(max(0, bench.run.price(spent) - worst), bench.purse.free)
                 await bench.purse.reserve(beyond)
                 held += beyond
-                took, kind = min(bench.price(spent), held), _KEPT
+                took, kind = min(bench.run.price(spent), held), _KEPT
                 for end, key, value in zip(ends, keys, scores.values, strict=True):
                     if solution[:end] not in bench.scored:
                         bench.score_rows.append(score_row(key, bench.prompt.id, value))

@@ -18,13 +18,8 @@ from actors.errors import ServiceLost
 from actors.ledger import Purse
 from actors.memory import keep_freed_memory
 from actors.messages import STOPPED, Account, Finished, Lease, Orders, Record, ReplicaInfo, Report, Row
-from actors.replicas.bench import Bench
-from actors.replicas.clients import (
-    Meter,
-    Scorer,
-    TaskBench,
-    TaskModels,
-)
+from actors.replicas.bench import Bench, Scorer, TaskBench
+from actors.replicas.clients import Meter, TaskModels
 from actors.replicas.leaving import leave
 from actors.replicas.reader import TokenReader
 from actors.replicas.remote_scorer import RemoteScorer, VerifierLink
@@ -32,13 +27,7 @@ from actors.store.library import Prior
 from actors.store.rows import candidate_rows
 from actors.strategy import PurseEmpty, Solution, Strategy
 from actors.targets import check_here
-from actors.work import (
-    NO_CANDIDATE,
-    NOT_ALL,
-    Cost,
-    Outcome,
-    Task,
-)
+from actors.work import NO_CANDIDATE, NOT_ALL, Cost, Outcome, Task
 
 EXCHANGE_SECONDS = 2.0
 """An exchange returns after this long at the latest: it is the heartbeat."""
@@ -68,7 +57,7 @@ class PriorClient(Protocol):
     async def prior(self, problem_id: str) -> Prior: ...
 
 
-class PolicyReplica:
+class SolverReplica:
     """A policy engine and the tasks that are solved with it."""
 
     def __init__(
@@ -201,19 +190,13 @@ class PolicyReplica:
         home = task.seed + sum(task.prompt.id.encode())
         scorer: Scorer | None = self._scorers[home % len(self._scorers)] if self._scorers else None
         bench = TaskBench(
+            run=self._bench,
             prompt=task.prompt,
             seed=task.seed,
             engine=self._engine,
             scorer=scorer,
             reader=self._reader,
             purse=purse,
-            policy_cost=self._bench.policy_cost,
-            verifier_cost=self._bench.verifier_cost,
-            unit=self._bench.unit,
-            max_tokens=self._bench.max_tokens,
-            likelihoods=self._bench.likelihoods,
-            policy_salt=self._bench.policy_salt,
-            verifier_salt=self._bench.verifier_salt,
         )
         runs: list[asyncio.Task[tuple[Outcome, Solution | None]]] = []
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -20,15 +21,8 @@ from actors.messages import STOPPED, Commit, Finished, GivenUp, Hold, Loss, Orde
 from actors.scheduling.journal import Journal, WriterClient, WriterFailed
 from actors.scheduling.leases import LeaseBook
 from actors.scheduling.watch import Watch
-from actors.work import (
-    NO_CANDIDATE,
-    Allocator,
-    Cost,
-    Outcome,
-    Progress,
-    State,
-    Task,
-)
+from actors.strategy import Role
+from actors.work import NO_CANDIDATE, Allocator, Cost, Load, Outcome, Progress, State, Task
 
 DEADLINE = 120.0
 """Seconds without an answer to an exchange after which a replica is held to hang."""
@@ -108,7 +102,7 @@ class Scheduler:
         self._running: asyncio.Task[None] | None = None
         self._inherited: list[Hold] = []
         self._outcomes: dict[State, int] = {"answered": 0, "unaffordable": 0, "quarantined": 0}
-        self._verifier_tokens = 0
+        self._tokens: Counter[Role] = Counter()
         self._started = time.monotonic()
 
     async def open(self) -> int:
@@ -123,7 +117,7 @@ class Scheduler:
         )
         self._life = books.life
         self._outcomes |= books.outcomes
-        self._verifier_tokens = books.verifier_tokens
+        self._tokens = Counter(books.tokens)
         self._started = time.monotonic() - books.seconds
         self._inherited = list(books.holds)
         return self._life
@@ -200,20 +194,28 @@ class Scheduler:
             answered=self._outcomes["answered"],
             unaffordable=self._outcomes["unaffordable"],
             quarantined=self._outcomes["quarantined"],
-            policy_tokens=sum(s.tokens + s.past_tokens for s in self._seen.values()),
-            verifier_tokens=self._verifier_tokens,
             spent=self._ledger.charged,
             reserved=self._ledger.reserved,
             wasted=self._ledger.wasted,
             budget=self._budget,
-            policy_busy=sum(s.busy + s.past_busy for s in self._seen.values()),
-            policy_replicas=sum(s.alive for s in self._seen.values()),
-            policy_flops=sum(s.flops + s.past_flops for s in self._seen.values()),
             seconds=now - self._started,
+            load=self._load(),
             oldest=self._book.oldest(now, 5),
             waiting_for=self._error or ", ".join(down),
             replicas_down=() if self._error else down,
         )
+
+    def _load(self) -> dict[Role, Load]:
+        """Of the policy as its replicas tell it while they work, of others what the outcomes say that have ended."""
+        seen = self._seen.values()
+        load: dict[Role, Load] = {role: Load(tokens) for role, tokens in self._tokens.items()}
+        load["policy"] = Load(
+            tokens=sum(s.tokens + s.past_tokens for s in seen),
+            busy=sum(s.busy + s.past_busy for s in seen),
+            replicas=sum(s.alive for s in seen),
+            flops=sum(s.flops + s.past_flops for s in seen),
+        )
+        return load
 
     def _done(self) -> bool:
         if self._failed is not None:
@@ -335,7 +337,7 @@ class Scheduler:
             self._unserved.clear()
             for outcome in one.outcomes:
                 self._outcomes[outcome.state] += 1
-                self._verifier_tokens += outcome.spent.verifier_tokens
+                self._tokens.update(outcome.spent.tokens)
         for one in counted:
             if one.error:
                 if one.blameless and one.error != STOPPED:

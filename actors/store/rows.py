@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from actors.strategy import Solution
+from actors.strategy import ROLES, Solution
 from actors.work import Outcome
 
 
@@ -23,11 +23,9 @@ def outcome_row(outcome: Outcome, correct: bool | None) -> dict[str, Any]:
         "correct": correct,
         "generations": outcome.generations,
         "truncated": outcome.truncated,
-        "policy_tokens": outcome.spent.policy_tokens,
-        "reviser_tokens": 0,
-        "verifier_tokens": outcome.spent.verifier_tokens,
+        **{f"{role}_tokens": outcome.spent.of(role) for role in ROLES},
         "kept_tokens": outcome.kept_tokens,
-        "attributed_tokens": outcome.attributed.policy_tokens,
+        "attributed_tokens": outcome.attributed.of("policy"),
         "spent_flops": outcome.spent.paper,
         "attributed_flops": outcome.attributed.paper,
         "spent_flops_exact": outcome.spent.exact,

@@ -41,6 +41,7 @@ from actors.store.log import (
 )
 from actors.store.rows import outcome_row
 from actors.store.schema import TABLES
+from actors.strategy import Role
 from actors.work import Judge, Outcome, State
 
 Retention = Literal["all", "no_token_ids", "answers"]
@@ -84,7 +85,8 @@ class RunWriter:
         self._labels: dict[str, str | None] = {}
         self._attempts: Counter[str] = Counter()
         self._staged: dict[str, dict[int, _Staged]] = {}
-        self._highest = self._lives = self._verifier_tokens = 0
+        self._highest = self._lives = 0
+        self._tokens: Counter[Role] = Counter()
         self._ended: Counter[State] = Counter()
         self._started = time.monotonic()
 
@@ -103,7 +105,7 @@ class RunWriter:
             next_lease=self._highest + 1,
             life=self._lives,
             outcomes=dict(self._ended),
-            verifier_tokens=self._verifier_tokens,
+            tokens=dict(self._tokens),
             seconds=time.monotonic() - self._started,
         )
 
@@ -245,7 +247,7 @@ class RunWriter:
         self._attempts.pop(task_id, None)
         for outcome in outcomes:
             self._ended[outcome.state] += 1
-            self._verifier_tokens += outcome.spent.verifier_tokens
+            self._tokens.update(outcome.spent.tokens)
 
     def _record(self, task_id: str, record: Record) -> dict[str, Any]:
         """A record as the log has it, graded and trimmed."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from actors.engines.plan import ReplicaShare
 from orchestration.commands.announce import skipped_lines
 from orchestration.flops import generation_flops
 from orchestration.report.tables import fitted, rich_table, scientific
 from orchestration.runs.estimate import Needs, estimate
 from orchestration.setup.prepare import Prepared
-from orchestration.setup.settings import ReplicaSettings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,17 +34,9 @@ def show_plan(prepared: Prepared, console: Console) -> None:
     grid.add_column()
     grid.add_row("problems", prepared.described(session.problems))
     grid.add_row("folder", _folder(prepared, session))
-    grid.add_row(
-        "policy",
-        f"{prepared.policy}, {prepared.policy_cost.parameters:,} parameters that count, {settings.policy.dtype}, "
-        + _share(settings.cluster.policy),
-    )
-    if prepared.verifier_cost is not None:
-        grid.add_row(
-            "verifier",
-            f"{prepared.verifier_name}, {prepared.verifier_cost.parameters:,} parameters that count, "
-            f"{settings.verifier.dtype}, " + _share(settings.cluster.verifier),
-        )
+    for role, model in prepared.models.items():
+        about = f"{model.name}, {model.cost.parameters:,} parameters that count, {model.dtype}, "
+        grid.add_row(role, about + _share(model.share))
     grid.add_row(
         "tokens",
         f"prompt {prepared.prompt_tokens} on average, solution {settings.policy.typical_tokens} "
@@ -73,8 +65,8 @@ def _cells(needs: Needs) -> list[list[str]]:
             [
                 need.strategy,
                 f"{need.generations:,}",
-                f"{need.expected.policy_tokens:,}" + (f" ({worst.policy_tokens:,})" if worst else ""),
-                f"{need.expected.verifier_tokens:,}",
+                f"{need.expected.of('policy'):,}" + (f" ({worst.of('policy'):,})" if worst else ""),
+                f"{need.expected.of('verifier'):,}",
                 scientific(need.expected.paper) + (f" ({scientific(worst.paper)})" if worst else ""),
                 scientific(need.expected.exact) + (f" ({scientific(worst.exact)})" if worst else ""),
             ]
@@ -98,7 +90,7 @@ def _folder(prepared: Prepared, session: Session) -> str:
     return f"{folder} (resuming: {session.problems_done:,} of {session.problems:,} problems done)"
 
 
-def _share(replica: ReplicaSettings) -> str:
+def _share(replica: ReplicaShare) -> str:
     copies = f"{replica.replicas} replica{'s' if replica.replicas > 1 else ''}"
     threads = f"{replica.threads} thread{'s' if replica.threads > 1 else ''}"
     gpus = f" and {replica.gpus:g} GPU" if replica.gpus else ""
@@ -109,13 +101,11 @@ def _budget(prepared: Prepared, charged: int) -> str:
     if prepared.budget is None:
         return "none (budget.flops, budget.tokens or budget.generations sets one)"
     typical = prepared.settings.policy.typical_tokens
-    price = generation_flops(
-        prepared.policy_cost, prepared.verifier_cost, prepared.prompt_tokens, typical, prepared.unit
-    )
+    price = generation_flops(prepared.costs, prepared.prompt_tokens, typical, prepared.unit)
     left = max(0, prepared.budget - charged)
     generations = left / price
     spent = f", {scientific(charged)} of it spent in this folder, {scientific(left)} left" if charged else ""
-    scored = ", each scored" if prepared.verifier_cost else ""
+    scored = ", each scored" if "verifier" in prepared.models else ""
     return (
         f"{scientific(prepared.budget)} FLOPs ({prepared.unit}){spent}: about {generations:,.0f} generations{scored}, "
         f"or {generations * typical:,.0f} tokens"
@@ -127,8 +117,8 @@ def _verdict(prepared: Prepared, needs: Needs, session: Session) -> list[str]:
     disk = ", ".join(f"{_size(size)} with keep={keep}" for keep, size in needs.disk.items())
     seeds = f", each with {needs.seeds:,} seeds" if needs.seeds > 1 else ""
     lines = [
-        f"All {needs.problems:,} problems{seeds}, samples shared: {expected.policy_tokens:,} tokens drawn, "
-        f"{expected.verifier_tokens:,} scored, {scientific(expected.paper)} FLOPs (paper), "
+        f"All {needs.problems:,} problems{seeds}, samples shared: {expected.of('policy'):,} tokens drawn, "
+        f"{expected.of('verifier'):,} scored, {scientific(expected.paper)} FLOPs (paper), "
         f"{scientific(expected.exact)} (exact). What several samples share is scored once, so less may be scored.",
         "At worst: "
         + (

@@ -11,6 +11,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
+from actors.strategy import ROLES, Role
 from actors.work import Progress
 from orchestration.report.tables import scientific
 from orchestration.runs.gauge import (
@@ -112,10 +113,9 @@ class Display:
             clock(progress.seconds),
             f"{problems:,}/{totals.problems:,} problems{seed}",
             f"{totals.outcomes_done + progress.outcomes:,}/{totals.outcomes:,} outcomes",
-            f"{reading.tokens_a_second:,.0f} tok/s",
+            f"{reading.of('policy').tokens_a_second:,.0f} tok/s",
             self._spent(progress),
-            f"busy {reading.policy_share:.0%}"
-            + (f"/{reading.verifier_share:.0%}" if progress.verifier_replicas else ""),
+            f"busy {'/'.join(f'{reading.of(role).share:.0%}' for role in at_work(progress))}",
             self._left(reading),
         ]
         line = "  ".join(parts)
@@ -167,14 +167,17 @@ class Display:
             grid.add_row("budget", bar, detail)
         else:
             grid.add_row("spent", self._spent(progress), "")
-        scored = f"{reading.scored_a_second:,.0f} scored/s" if progress.verifier_replicas else ""
-        grid.add_row("tokens", f"{reading.tokens_a_second:,.0f} drawn/s", scored)
-        verifier = (
-            f"verifier {reading.verifier_share:.0%} of {progress.verifier_replicas}"
-            if progress.verifier_replicas
-            else ""
-        )
-        grid.add_row("busy", f"policy {reading.policy_share:.0%} of {progress.policy_replicas}", verifier)
+        drawn, *others = at_work(progress)
+        rates = [
+            f"{reading.of(role).tokens_a_second:,.0f} {'scored' if role == 'verifier' else role}/s"
+            for role in others
+        ]
+        grid.add_row("tokens", f"{reading.of(drawn).tokens_a_second:,.0f} drawn/s", ", ".join(rates))
+        busy = [
+            f"{role} {reading.of(role).share:.0%} of {progress.of(role).replicas}"
+            for role in (drawn, *others)
+        ]
+        grid.add_row("busy", busy[0], ", ".join(busy[1:]))
         grid.add_row("time", f"{clock(progress.seconds)}, {self._left(reading)}", "")
         return Group(grid, *(Text(text, style="yellow") for text in why_it_waits(reading)))
 
@@ -201,8 +204,13 @@ class Lines:
         if progress.seconds < self._next and progress.seconds > self._next - 2 * LINE:
             return
         self._next = progress.seconds + LINE
-        line = f"{clock(progress.seconds)}  {progress.outcomes:,} outcomes  {progress.policy_tokens:,} tokens"
+        line = f"{clock(progress.seconds)}  {progress.outcomes:,} outcomes  {progress.of('policy').tokens:,} tokens"
         self._console.print(line, highlight=False, soft_wrap=True)
+
+
+def at_work(progress: Progress) -> list[Role]:
+    """The policy, and the other roles that have replicas up."""
+    return ["policy", *(role for role in ROLES if role != "policy" and progress.of(role).replicas)]
 
 
 def why_it_waits(reading: Reading) -> list[str]:

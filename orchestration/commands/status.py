@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.errors import UserError, nearest
 from actors.ledger import Entry, Kind
+from actors.strategy import Role
 from orchestration.commands.arguments import options_of
 
 if TYPE_CHECKING:
@@ -236,30 +237,26 @@ def facts(look: Look) -> list[tuple[str, str]]:
     if status is None or reading is None:
         return found
     progress = reading.progress
-    asks = progress.verifier_replicas > 0 or "verifier" in status.replicas
+    asks = progress.of("verifier").replicas > 0 or "verifier" in status.replicas
     if goes_on(look.standing):
-        scored = f", {reading.scored_a_second:,.0f} scored/s" if asks else ""
-        found.append(("tokens", f"{reading.tokens_a_second:,.0f} drawn/s{scored}"))
+        scored = f", {reading.of('verifier').tokens_a_second:,.0f} scored/s" if asks else ""
+        found.append(("tokens", f"{reading.of('policy').tokens_a_second:,.0f} drawn/s{scored}"))
         left = "not known yet" if reading.seconds_left is None else f"about {clock(reading.seconds_left)}"
         found.append(("time", f"{clock(progress.seconds)} so far, left: {left}"))
         found.append(("replicas", replicas(status.replicas, reading)))
     else:
-        found.append(("tokens", f"{progress.policy_tokens:,} drawn in {clock(progress.seconds)}"))
+        found.append(("tokens", f"{progress.of('policy').tokens:,} drawn in {clock(progress.seconds)}"))
     found.append(("spent" if progress.budget is None else "budget", budget(look, progress, status.unit)))
     if look.holds[0]:
         found.append(("open", owed(*look.holds)))
     return found
 
 
-def replicas(asked: Mapping[str, int], reading: Reading) -> str:
+def replicas(asked: Mapping[Role, int], reading: Reading) -> str:
     """How many replicas are up, of how many, and how busy they are."""
-    progress = reading.progress
-    up = {
-        "policy": (progress.policy_replicas, reading.policy_share),
-        "verifier": (progress.verifier_replicas, reading.verifier_share),
-    }
     return ", ".join(
-        f"{kind} {up[kind][0]} of {count} up, {up[kind][1]:.0%} busy" for kind, count in asked.items()
+        f"{role} {reading.progress.of(role).replicas} of {count} up, {reading.of(role).share:.0%} busy"
+        for role, count in asked.items()
     )
 
 

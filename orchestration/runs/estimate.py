@@ -83,7 +83,7 @@ def estimate(prepared: Prepared, problems: int) -> Needs:
     if all(one is not None for one in worst):
         total_worst = _times(sum((one for one in worst if one is not None), Cost()), times)
     candidates = times * sum(need.candidates for need in each)
-    tokens = times * shared.policy_tokens
+    tokens = times * shared.of("policy")
     disk = {
         keep: int(candidates * _ROW[keep] + tokens * _TOKEN[keep] + times * len(each) * _OUTCOME)
         for keep in _ROW
@@ -94,7 +94,8 @@ def estimate(prepared: Prepared, problems: int) -> Needs:
 def _need(prepared: Prepared, strategy: Strategy, typical: int, most: int) -> Need:
     draws = _draws(strategy, typical)
     bound = _bound(strategy, most)
-    policy, verifier = prepared.policy_cost, prepared.verifier_cost if strategy.uses_verifier else None
+    policy = prepared.costs["policy"]
+    verifier = prepared.costs.get("verifier") if strategy.uses_verifier else None
     prompt, longest = prepared.prompt_tokens, prepared.longest_prompt
     mean = max(1, draws.tokens // draws.sequences)
     expected = _drawing(policy, prompt, draws.sequences, mean) + _scoring(
@@ -172,7 +173,7 @@ def _drawing(policy: CostModel, prompt: int, sequences: int, tokens: int) -> Cos
     """`sequences` continuations of one prompt, which is computed once, each of `tokens` tokens."""
     drawn = sequences * tokens
     exact = policy.exact(0, prompt - 1, 0) + sequences * policy.exact(prompt - 1, tokens, tokens)
-    return Cost(policy_tokens=drawn, paper=policy.paper(drawn), exact=exact)
+    return Cost({"policy": drawn}, paper=policy.paper(drawn), exact=exact)
 
 
 def _scoring(verifier: CostModel | None, prompt: int, sequences: int, tokens: int) -> Cost:
@@ -180,7 +181,7 @@ def _scoring(verifier: CostModel | None, prompt: int, sequences: int, tokens: in
     if verifier is None or sequences == 0:
         return Cost()
     exact = verifier.exact(0, prompt, 0) + sequences * verifier.exact(prompt, tokens, tokens)
-    return Cost(verifier_tokens=sequences * tokens, paper=verifier.paper(sequences * tokens), exact=exact)
+    return Cost({"verifier": sequences * tokens}, paper=verifier.paper(sequences * tokens), exact=exact)
 
 
 def _shared(prepared: Prepared, each: list[Need], typical: int) -> Cost:
@@ -200,12 +201,13 @@ def _shared(prepared: Prepared, each: list[Need], typical: int) -> Cost:
         if strategy.uses_verifier:
             scored[sampling] = max(scored.get(sampling, 0), strategy.n)
     for sampling, n in drawn.items():
-        total += _drawing(prepared.policy_cost, prepared.prompt_tokens, n, typical)
-        total += _scoring(prepared.verifier_cost, prepared.prompt_tokens, scored.get(sampling, 0), typical)
+        total += _drawing(prepared.costs["policy"], prepared.prompt_tokens, n, typical)
+        total += _scoring(
+            prepared.costs.get("verifier"), prepared.prompt_tokens, scored.get(sampling, 0), typical
+        )
     return total
 
 
 def _times(cost: Cost, factor: int) -> Cost:
-    return Cost(
-        cost.policy_tokens * factor, cost.verifier_tokens * factor, cost.paper * factor, cost.exact * factor
-    )
+    tokens = {role: count * factor for role, count in cost.tokens.items()}
+    return Cost(tokens, cost.paper * factor, cost.exact * factor)

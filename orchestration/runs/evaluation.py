@@ -87,11 +87,8 @@ def evaluate(
 
 
 def _status(prepared: Prepared, session: Session, command: str) -> StatusWriter:
-    settings = prepared.settings
-    replicas = {"policy": settings.cluster.policy.replicas}
-    if prepared.verifier_cost is not None:
-        replicas["verifier"] = settings.cluster.verifier.replicas
-    return StatusWriter(Path(settings.folder), session.totals, prepared.unit, replicas, command)
+    replicas = {role: model.share.replicas for role, model in prepared.models.items()}
+    return StatusWriter(Path(prepared.settings.folder), session.totals, prepared.unit, replicas, command)
 
 
 def _stream(
@@ -101,9 +98,10 @@ def _stream(
 
     from actors.cluster.placement import Cluster
 
-    settings = prepared.settings
-    tokenizer = AutoTokenizer.from_pretrained(prepared.policy, local_files_only=True, trust_remote_code=False)
-    store = ProblemStore(Path(settings.folder))
+    tokenizer = AutoTokenizer.from_pretrained(
+        prepared.policy.tokenizer, local_files_only=True, trust_remote_code=False
+    )
+    store = ProblemStore(Path(prepared.settings.folder))
     with Cluster(run_plan(prepared, identity)) as cluster:
         # One that finds other files at its model's path than were hashed here says so, and never works.
         cluster.infos(first=True, on_progress=on_progress)

@@ -7,9 +7,11 @@ says was counted, never guessed, but for the time left, which is told from the r
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from actors.work import Progress
+from actors.strategy import Role
+from actors.work import IDLE, Load, Progress
 
 WINDOW = 10.0
 """Seconds that rates are taken over: long enough to be steady, short enough to show a stall."""
@@ -60,18 +62,28 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
+class Speed:
+    """How the replicas of one role get on: tokens a second, and the share of their time inside the model, from 0 to 1."""
+
+    tokens_a_second: float = 0.0
+    share: float = 0.0
+
+
+STANDING = Speed()
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
-    """What is shown: totals so far, rates a second, shares between 0 and 1, seconds left (None: not known
-    yet).
-    """
+    """What is shown: totals so far, speed by role, seconds left (None: not known yet)."""
 
     progress: Progress
-    tokens_a_second: float
-    scored_a_second: float
-    policy_share: float
-    verifier_share: float
+    speed: Mapping[Role, Speed]
     seconds_left: float | None
     stalled: bool
+
+    def of(self, role: Role) -> Speed:
+        """The speed of one role, all zero where it has none."""
+        return self.speed.get(role, STANDING)
 
 
 class Gauge:
@@ -86,33 +98,20 @@ class Gauge:
     def observe(self, progress: Progress) -> Reading:
         """Take the newest progress; `seconds` must not fall."""
         if self._seen:
-            # A scheduler that follows another has not heard from every replica yet.
-            last = self._seen[-1]
-            progress = replace(
-                progress,
-                policy_tokens=max(progress.policy_tokens, last.policy_tokens),
-                policy_busy=max(progress.policy_busy, last.policy_busy),
-                policy_flops=max(progress.policy_flops, last.policy_flops),
-            )
+            progress = replace(progress, load=_never_less(progress.load, self._seen[-1].load))
         self._seen.append(progress)
         while len(self._seen) > 2 and progress.seconds - self._seen[1].seconds >= WINDOW:
             self._seen.popleft()
         if progress.outcomes > self._last_finish[0]:
             self._last_finish = (progress.outcomes, progress.seconds)
-        if not progress.policy_tokens and not progress.outcomes:
+        if not progress.of("policy").tokens and not progress.outcomes:
             self._loaded = progress.seconds
         old = self._seen[0]
         seconds = max(progress.seconds - old.seconds, 1e-9)
 
-        def busy(now: float, before: float, replicas: int) -> float:
-            return min(1.0, max(0.0, (now - before) / (seconds * replicas))) if replicas else 0.0
-
         return Reading(
             progress=progress,
-            tokens_a_second=max(0, progress.policy_tokens - old.policy_tokens) / seconds,
-            scored_a_second=max(0, progress.verifier_tokens - old.verifier_tokens) / seconds,
-            policy_share=busy(progress.policy_busy, old.policy_busy, progress.policy_replicas),
-            verifier_share=busy(progress.verifier_busy, old.verifier_busy, progress.verifier_replicas),
+            speed={role: _speed(now, old.of(role), seconds) for role, now in progress.load.items()},
             seconds_left=self._left(progress, old, seconds),
             stalled=self._stalled(progress),
         )
@@ -135,3 +134,30 @@ class Gauge:
         if progress.budget is not None and spending > 0:
             left = min(left, (progress.budget - progress.spent - progress.wasted) / spending)
         return max(0.0, left)
+
+
+def _never_less(now: Mapping[Role, Load], before: Mapping[Role, Load]) -> dict[Role, Load]:
+    """The loads, with no total below what it was: a scheduler that follows another has not heard from every replica yet.
+
+    A verifier tells its own time, which begins anew with its process.
+    """
+    return {
+        role: load if role == "verifier" else _at_least(load, before.get(role, IDLE))
+        for role, load in now.items()
+    }
+
+
+def _at_least(now: Load, before: Load) -> Load:
+    return replace(
+        now,
+        tokens=max(now.tokens, before.tokens),
+        busy=max(now.busy, before.busy),
+        flops=max(now.flops, before.flops),
+    )
+
+
+def _speed(now: Load, before: Load, seconds: float) -> Speed:
+    tokens = max(0, now.tokens - before.tokens) / seconds
+    if not now.replicas:
+        return Speed(tokens)
+    return Speed(tokens, min(1.0, max(0.0, (now.busy - before.busy) / (seconds * now.replicas))))

@@ -8,44 +8,70 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from actors.engines.identity import model_hash, tokenizer_hash
+from actors.strategy import Role
 from orchestration.problems import Problem
 from orchestration.setup.engine_choice import engine_identity
+from orchestration.setup.models import ModelSetup
 from orchestration.setup.prepare import Prepared
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """All of a set-up, besides problem, strategy and seed, that can change an outcome.
-
-    Hashes are those of files (`actors.engines.identity`), so a model that moved is the same and one that was
-    retrained is not. `verifier` is empty without one.
+class ModelIdentity:
+    """All of a model's set-up that can change what it draws or scores: hashes of its files and its tokenizer's, dtype and
+    engine. Hashes are of contents (`actors.engines.identity`): a model that moved is the same, one that was retrained is not.
     """
 
-    policy: str
+    files: str
     tokenizer: str
     dtype: str
-    verifier: str
-    verifier_dtype: str
     engine: str
-    verifier_engine: str
+
+
+NO_MODEL = ModelIdentity("", "", "", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """All of a set-up, besides problem, strategy and seed, that can change an outcome; `models` has each role's model."""
+
+    models: Mapping[Role, ModelIdentity]
     grader: str
     prompt: str
     delimiter: str
     max_tokens: int
 
-    @property
-    def policy_salt(self) -> str:
-        """All that decides a draw besides its tokens, limits and seed."""
-        return _digest(self.policy, self.tokenizer, self.dtype, self.engine, self.delimiter)
+    def salt(self, role: Role) -> str:
+        """All that decides a role's draws besides their tokens, limits and seed, or its scores of tokens besides them."""
+        one = self.models[role]
+        # Ids are scored whatever text they stand for; draws end and part where the tokenizer says.
+        names = () if role == "verifier" else (one.tokenizer,)
+        return _digest(one.files, *names, one.dtype, one.engine, self.delimiter)
 
-    @property
-    def verifier_salt(self) -> str:
-        """All that decides the score of tokens besides them."""
-        return _digest(self.verifier, self.verifier_dtype, self.verifier_engine, self.delimiter)
+    def flat(self, *, without: Collection[Role] = ()) -> dict[str, Any]:
+        """The same by the names that run.json and keys have, as if there were no model of some roles."""
+        policy = self.models["policy"]
+        named = {
+            "policy": policy.files,
+            "tokenizer": policy.tokenizer,
+            "dtype": policy.dtype,
+            "engine": policy.engine,
+        }
+        for role in dict.fromkeys(("verifier", *self.models)):
+            if role != "policy":
+                one = NO_MODEL if role in without else self.models.get(role, NO_MODEL)
+                named |= {role: one.files, f"{role}_dtype": one.dtype, f"{role}_engine": one.engine}
+        others = {
+            "grader": self.grader,
+            "prompt": self.prompt,
+            "delimiter": self.delimiter,
+            "max_tokens": self.max_tokens,
+        }
+        return named | others
 
 
 def problem_hash(problem: Problem) -> str:
@@ -58,9 +84,8 @@ def outcome_key(problem: str, strategy: str, uses_verifier: bool, seed: int, ide
 
     A strategy that asks no verifier has the same key whatever the verifier is.
     """
-    setup = asdict(identity)
-    if not uses_verifier:
-        setup |= {"verifier": "", "verifier_dtype": "", "verifier_engine": ""}
+    unasked: tuple[Role, ...] = () if uses_verifier else ("verifier",)
+    setup = identity.flat(without=unasked)
     return _digest(problem, strategy, seed, sorted(setup.items()))
 
 
@@ -71,28 +96,23 @@ def _digest(*parts: Any) -> str:
 
 def identify(prepared: Prepared) -> Identity:
     """Hash the models' files: seconds for large ones."""
-    settings, cluster = prepared.settings, prepared.settings.cluster
-    verifier, engine = "", ""
-    if prepared.target is not None:
-        verifier, engine = prepared.target.identity(), "own"
-    elif prepared.verifier is not None:
-        verifier = model_hash(prepared.verifier)
-        engine = engine_identity(
-            prepared.verifier_engine, gpus=cluster.verifier.gpus, device=cluster.verifier.device
-        )
-    policy_engine = engine_identity(
-        prepared.policy_engine, gpus=cluster.policy.gpus, device=cluster.policy.device
-    )
+    settings = prepared.settings
+    models = {role: _model_identity(model) for role, model in prepared.models.items()}
+    if not settings.policy.reproducible:
+        policy = models["policy"]
+        models["policy"] = replace(policy, engine=f"{policy.engine}, not reproducible")
     return Identity(
-        policy=model_hash(prepared.policy),
-        tokenizer=tokenizer_hash(prepared.policy),
-        dtype=settings.policy.dtype,
-        verifier=verifier,
-        verifier_dtype=settings.verifier.dtype if verifier else "",
-        engine=policy_engine + ("" if settings.policy.reproducible else ", not reproducible"),
-        verifier_engine=engine,
+        models=models,
         grader=prepared.grader.version,
         prompt=json.dumps(asdict(settings.policy.prompt), ensure_ascii=False, sort_keys=True),
         delimiter=settings.policy.delimiter,
         max_tokens=settings.policy.max_tokens,
     )
+
+
+def _model_identity(model: ModelSetup) -> ModelIdentity:
+    tokenizer = tokenizer_hash(model.tokenizer)
+    if model.target is not None:
+        return ModelIdentity(model.target.identity(), tokenizer, model.dtype, "own")
+    engine = engine_identity(model.engine, gpus=model.share.gpus, device=model.share.device)
+    return ModelIdentity(model_hash(model.path), tokenizer, model.dtype, engine)

@@ -27,7 +27,7 @@ from orchestration.problems import Generated
 from orchestration.runs.folder import shortened, write_atomically, writing
 from orchestration.runs.identity import Identity
 from orchestration.setup.prepare import Prepared
-from orchestration.setup.settings import flatten, role
+from orchestration.setup.settings import effect_of, flatten
 
 
 def run_record(prepared: Prepared, identity: Identity, known: dict[str, Any] | None) -> dict[str, Any]:
@@ -39,11 +39,11 @@ def run_record(prepared: Prepared, identity: Identity, known: dict[str, Any] | N
     """
     settings = prepared.settings
     flat = flatten(asdict(settings))
-    same = {key: value for key, value in flat.items() if role(key) == "changes" and not _hashed(key)}
+    same = {key: value for key, value in flat.items() if effect_of(key) == "changes" and not _hashed(key)}
     if isinstance(prepared.dataset, Generated):
         # The shipped mixture may differ between versions under one name.
         same["dataset.source"] = prepared.dataset.source.description
-    mine = asdict(identity)
+    mine = identity.flat()
     if known is None:
         known = {
             "format": RUN_FORMAT,
@@ -56,19 +56,19 @@ def run_record(prepared: Prepared, identity: Identity, known: dict[str, Any] | N
         known |= {"identity": mine, "settings": same}
     old = known["identity"]
     if not (old["verifier"] and mine["verifier"]):
-        names = ("verifier", "verifier_dtype", "verifier_engine")
-        joined = {name: old.get(name) or mine[name] for name in names}
+        joined = {
+            name: old.get(name) or mine[name] for name in ("verifier", "verifier_dtype", "verifier_engine")
+        }
         old, mine = old | joined, mine | joined
     models = known.get("models", {})
-    paths = {"policy": str(prepared.policy), "verifier": prepared.verifier_name}
+    names = {role: model.name for role, model in prepared.models.items()}
     before, after = {**old, **known["settings"]}, {**mine, **same}
-    for one in models:
-        if old[one] != mine[one]:
+    for role in names:
+        if role in models and old[role] != mine[role]:
             # Paths tell a reader more than hashes do; but it is the hash that counts.
-            before[one] = f"{models[one]['path']} (files {old[one][:8]})"
-            after[one] = f"{paths[one]} (files {mine[one][:8]})"
+            before[role] = f"{models[role]['path']} (files {old[role][:8]})"
+            after[role] = f"{names[role]} (files {mine[role][:8]})"
     check_same(Path(settings.folder), before, after)
-    costs = {"policy": prepared.policy_cost, "verifier": prepared.verifier_cost}
     known |= {
         "identity": mine,
         "state": "running",
@@ -77,9 +77,7 @@ def run_record(prepared: Prepared, identity: Identity, known: dict[str, Any] | N
         "budget_flops": smaller(prepared.budget, known["budget_flops"]),
         "versions": _versions(),
         "models": models
-        | {
-            one: {"path": paths[one], "cost": asdict(cost)} for one, cost in costs.items() if cost is not None
-        },
+        | {role: {"path": names[role], "cost": asdict(cost)} for role, cost in prepared.costs.items()},
         "dataset": prepared.dataset.description,
         "seeds": sorted({*known["seeds"], *settings.seeds}),
         "strategies": list(dict.fromkeys([*known["strategies"], *(one.text for one in prepared.strategies)])),
@@ -120,8 +118,8 @@ def session_record(progress: Progress, started: float) -> dict[str, Any]:
         "seconds": round(progress.seconds, 1),
         "host": socket.gethostname(),
         "outcomes": progress.outcomes,
-        "policy_tokens": progress.policy_tokens,
-        "policy_flops_by_engine": progress.policy_flops,
+        "policy_tokens": progress.of("policy").tokens,
+        "policy_flops_by_engine": progress.of("policy").flops,
         "spent": progress.spent,
         "wasted": progress.wasted,
     }

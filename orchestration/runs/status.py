@@ -18,16 +18,15 @@ from types import TracebackType
 from typing import Any, Literal
 
 from actors.errors import UserError
-from actors.work import Progress
+from actors.strategy import Role
+from actors.work import Load, Progress
 from orchestration.runs.folder import read_record, write_atomically
-from orchestration.runs.gauge import (
-    Gauge,
-    Pass,
-    Reading,
-    Totals,
-)
+from orchestration.runs.gauge import Gauge, Pass, Reading, Speed, Totals
 
-STATUS_FORMAT = 1
+STATUS_FORMAT = 2
+
+_OLDER = (1,)
+"""Formats whose word counts for nothing: how the run stands is told from the rest of its folder."""
 
 INTERVAL = 1.0
 """Seconds between two writes, at least."""
@@ -46,7 +45,7 @@ class Status:
 
     `started` and `written` are in seconds since 1970, by the clock of `host`. `process` tells the driver from a later one of
     its pid (None where the system does not say). `command` is what goes on with the run, as a shell takes it ("" where a
-    program started it). `replicas` are those asked for, by kind. `reason` is one line, of a failed run. `reading` is None
+    program started it). `replicas` are those asked for, by role. `reason` is one line, of a failed run. `reading` is None
     until the scheduler has said something.
     """
 
@@ -59,7 +58,7 @@ class Status:
     started: float
     written: float
     unit: str
-    replicas: dict[str, int]
+    replicas: dict[Role, int]
     totals: Totals
     reading: Reading | None
 
@@ -68,7 +67,7 @@ class StatusWriter:
     """Keeps a run's status.json while it is in use; how it is left says how the run ended."""
 
     def __init__(
-        self, folder: Path, totals: Totals, unit: str, replicas: dict[str, int], command: str = ""
+        self, folder: Path, totals: Totals, unit: str, replicas: dict[Role, int], command: str = ""
     ) -> None:
         self._file = folder / "status.json"
         self._gauge = Gauge(totals.outcomes_left)
@@ -123,7 +122,8 @@ class StatusWriter:
 
 
 def read_status(folder: Path) -> Status | None:
-    """What the folder's status.json says, None where there is none. UserError for one that cannot be read."""
+    """What the folder's status.json says, None where there is none or an older version wrote it. UserError for one that
+    cannot be read."""
     file = folder / "status.json"
     try:
         data: dict[str, Any] = json.loads(file.read_text())
@@ -131,8 +131,11 @@ def read_status(folder: Path) -> Status | None:
         return None
     except ValueError:
         raise UserError.of("status", str(file), "it is no JSON; the next start writes it again") from None
-    if data.pop("format", None) != STATUS_FORMAT:
-        raise UserError.of("status", str(file), f"this version reads format {STATUS_FORMAT} alone")
+    if (written := data.pop("format", None)) in _OLDER:
+        return None
+    if written != STATUS_FORMAT:
+        mend = f"this version reads format {STATUS_FORMAT} alone; the next start writes it again"
+        raise UserError.of("status", str(file), mend)
     try:
         passes = tuple(Pass(**one) for one in data["totals"]["passes"])
         totals = Totals(**data["totals"] | {"passes": passes})
@@ -156,8 +159,10 @@ def _reading(data: dict[str, Any] | None) -> Reading | None:
         return None
     oldest = tuple((name, age) for name, age in data["progress"]["oldest"])
     down = tuple(data["progress"]["replicas_down"])
-    progress = Progress(**data["progress"] | {"oldest": oldest, "replicas_down": down})
-    return Reading(**data | {"progress": progress})
+    load = {role: Load(**one) for role, one in data["progress"]["load"].items()}
+    progress = Progress(**data["progress"] | {"load": load, "oldest": oldest, "replicas_down": down})
+    speed = {role: Speed(**one) for role, one in data["speed"].items()}
+    return Reading(**data | {"progress": progress, "speed": speed})
 
 
 def standing(folder: Path, status: Status | None, now: float) -> Standing:

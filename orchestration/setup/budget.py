@@ -5,16 +5,31 @@ It knows settings and costs, nothing of what is spent. Invariant: a budget that 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from actors.errors import UserError
-from orchestration.flops import ModelCost, Unit, flops_of_generations, flops_of_tokens
-from orchestration.setup.settings import (
-    BudgetSettings,
-    EvaluateSettings,
-)
+from actors.strategy import Role
+from actors.work import CostModel, Unit
+from orchestration.flops import flops_of_generations, flops_of_tokens
+from orchestration.setup.settings import BudgetSettings, EvaluateSettings
 
 
-def _check_budget(settings: EvaluateSettings, budget: int, first: int, scored: bool) -> None:
-    """Raise UserError where a budget cannot pay one generation: no task would ever start."""
+def budget_flops(
+    settings: EvaluateSettings, costs: Mapping[Role, CostModel], prompt: int, unit: Unit
+) -> int | None:
+    """The budget in FLOPs of `unit`, whatever it was given in; None where there is none. `prompt` is in tokens."""
+    given, typical = settings.budget, settings.policy.typical_tokens
+    if given.flops is not None:
+        return int(given.flops)
+    if given.tokens is not None:
+        return flops_of_tokens(int(given.tokens), costs, prompt, typical, unit)
+    if given.generations is not None:
+        return flops_of_generations(int(given.generations), costs, prompt, typical, unit)
+    return None
+
+
+def check_budget(settings: EvaluateSettings, budget: int, first: int, *, scored: bool) -> None:
+    """Raise UserError where a budget cannot pay one generation, which is what a task needs to start."""
     if budget >= first:
         return
     raise too_small(
@@ -30,17 +45,3 @@ def too_small(given: BudgetSettings, budget: int, why: str) -> UserError:
     name = next(one for one in ("flops", "tokens", "generations") if getattr(given, one) is not None)
     mend = f"it is {budget:,} FLOPs ({given.unit}), and {why}"
     return UserError.of(f"budget.{name}", getattr(given, name), mend)
-
-
-def _budget(
-    settings: EvaluateSettings, policy: ModelCost, verifier: ModelCost | None, prompt: int, unit: Unit
-) -> int | None:
-    """The budget in FLOPs of `unit`, whatever it was given in."""
-    given, typical = settings.budget, settings.policy.typical_tokens
-    if given.flops is not None:
-        return int(given.flops)
-    if given.tokens is not None:
-        return flops_of_tokens(int(given.tokens), policy, verifier, prompt, typical, unit)
-    if given.generations is not None:
-        return flops_of_generations(int(given.generations), policy, verifier, prompt, typical, unit)
-    return None

@@ -10,50 +10,51 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from actors.errors import UserError
+from actors.strategy import Role
 
 
 @dataclass(frozen=True, slots=True)
 class Contexts:
-    """Contexts in tokens, None: unknown, or no verifier is asked; `most` is what a solution may have."""
+    """`tokens` has the context of each role's model, None: unknown; `most` is what a solution may have."""
 
-    policy: int | None
-    verifier: int | None
+    tokens: Mapping[Role, int | None]
     most: int
 
     def policy_refuses(self, prompt: int) -> str:
         """Why a prompt of this many tokens is not solved at all; empty where it is."""
-        if self.policy is None or prompt < self.policy:
+        context = self.tokens["policy"]
+        if context is None or prompt < context:
             return ""
-        how = "exceeds" if prompt > self.policy else "fills"
-        return f"prompt of {prompt:,} tokens {how} the policy's context of {self.policy:,}"
+        how = "exceeds" if prompt > context else "fills"
+        return f"prompt of {prompt:,} tokens {how} the policy's context of {context:,}"
 
     def verifier_refuses(self, prompt: int) -> str:
         """Why no strategy that asks the verifier solves it; empty where they do."""
-        solution = self.most if self.policy is None else min(self.most, self.policy - prompt)
-        if self.verifier is None or prompt + solution <= self.verifier:
+        policy, context = self.tokens["policy"], self.tokens.get("verifier")
+        solution = self.most if policy is None else min(self.most, policy - prompt)
+        if context is None or prompt + solution <= context:
             return ""
         return (
             f"prompt of {prompt:,} tokens and a solution of up to {solution:,} exceed the verifier's context of "
-            f"{self.verifier:,}"
+            f"{context:,}"
         )
 
 
-def check_contexts(prompts: Sequence[int], contexts: Contexts, paths: Mapping[str, str | None]) -> None:
+def check_contexts(prompts: Sequence[int], contexts: Contexts, paths: Mapping[Role, str | None]) -> None:
     """Raise UserError where not one of these prompts (lengths in tokens, at least one) fits with a whole solution: the run
-    would be of cut off or quarantined problems alone. `paths` are the models', as set, by kind."""
+    would be of cut off or quarantined problems alone. `paths` are the models', as set, by role."""
     shortest = min(prompts)
-    for kind in ("policy", "verifier"):
-        context: int | None = getattr(contexts, kind)
+    for role, context in contexts.tokens.items():
         if context is None or shortest + contexts.most <= context:
             continue
         if shortest + 1 > context:
             mend = (
                 f"its context of {context:,} tokens leaves no room for a solution, even after the shortest of "
-                f"{len(prompts):,} prompts, which has {shortest:,}; choose another {kind}, or shorter problems"
+                f"{len(prompts):,} prompts, which has {shortest:,}; choose another {role}, or shorter problems"
             )
-            raise UserError.of(f"{kind}.path", paths[kind], mend)
+            raise UserError.of(f"{role}.path", paths[role], mend)
         mend = (
-            f"with a prompt of {shortest:,} tokens, the shortest of {len(prompts):,}, that exceeds the {kind}'s context of "
-            f"{context:,}; set policy.max_tokens to at most {context - shortest:,}, or choose another {kind}"
+            f"with a prompt of {shortest:,} tokens, the shortest of {len(prompts):,}, that exceeds the {role}'s context of "
+            f"{context:,}; set policy.max_tokens to at most {context - shortest:,}, or choose another {role}"
         )
         raise UserError.of("policy.max_tokens", contexts.most, mend)

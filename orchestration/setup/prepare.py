@@ -1,5 +1,4 @@
-"""From settings to what they name: strategies, problems, models' costs, the budget in FLOPs; all of it
-checked.
+"""From settings to what they name: strategies, problems, models by role, the budget in FLOPs; all of it checked.
 
 It reads configs, tokenizers and a few problems, and knows nothing of Ray or torch. Invariant: no weight is
 loaded and nothing is written here, so a dry run and a real one are prepared by the same code.
@@ -14,11 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.engines.base import EngineName
-from actors.engines.verifiers.custom import Target
+from actors.engines.plan import ReplicaShare
 from actors.errors import UserError
-from actors.strategy import Strategy
-from orchestration.flops import ModelCost, Unit, generation_flops
+from actors.strategy import Role, Strategy
+from actors.work import Unit
+from orchestration.flops import ModelCost, generation_flops
 from orchestration.problems import (
     Dataset,
     Generated,
@@ -30,51 +29,45 @@ from orchestration.problems import (
     load,
     make_grader,
 )
-from orchestration.setup.budget import _budget, _check_budget
+from orchestration.setup.budget import budget_flops, check_budget
 from orchestration.setup.contexts import Contexts, check_contexts
-from orchestration.setup.custom_verifier import read_own
-from orchestration.setup.engine_choice import choose_engine
-from orchestration.setup.model_folders import read_model
+from orchestration.setup.models import ModelSetup, check_engines, read_models, read_policy
 from orchestration.setup.packages import importable
-from orchestration.setup.settings import (
-    ClusterSettings,
-    EvaluateSettings,
-    ReplicaSettings,
-    check,
-)
+from orchestration.setup.settings import ClusterSettings, DatasetSettings, EvaluateSettings, check
 from orchestration.strategies.parse import parse
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Settings turned into what they name. `verifier_cost` is None where no strategy asks a verifier; `verifier` is its
-    folder, or `target` what makes one of the user's own. `packages` are folders and modules that workers are to get.
-    `prompt_tokens` and `longest_prompt` are told from the first problems that fit; `budget` is in FLOPs of `unit`, None
-    without one."""
+    """Settings turned into what they name.
+
+    `models` has a policy, and a verifier where a strategy asks one. `packages` are folders and modules that workers are to
+    get. `prompt_tokens` and `longest_prompt` are told from the first problems that fit. `budget` is in FLOPs of `unit`, None
+    without one, and `first_grant` what a task needs of it to start: one candidate at worst, scored.
+    """
 
     settings: EvaluateSettings
     strategies: tuple[Strategy, ...]
     dataset: Dataset
     grader: Grader
     prompt: PromptFormat
-    policy: Path
-    verifier: Path | None
-    target: Target | None
+    models: Mapping[Role, ModelSetup]
     packages: tuple[Path, ...]
-    policy_cost: ModelCost
-    verifier_cost: ModelCost | None
-    policy_engine: EngineName
-    verifier_engine: EngineName
     unit: Unit
     prompt_tokens: int
     longest_prompt: int
     contexts: Contexts
     budget: int | None
+    first_grant: int | None
 
     @property
-    def verifier_name(self) -> str:
-        """What a reader knows the verifier by."""
-        return self.target.text if self.target else str(self.verifier)
+    def policy(self) -> ModelSetup:
+        return self.models["policy"]
+
+    @property
+    def costs(self) -> dict[Role, ModelCost]:
+        """What a token costs, by role."""
+        return {role: model.cost for role, model in self.models.items()}
 
     def described(self, problems: int) -> str:
         """What is solved, for people."""
@@ -89,74 +82,57 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     check(settings)
     packages = importable(settings.cluster.packages)
     strategies = _strategies(settings.strategies)
-    data = settings.dataset
-    dataset = load(
-        data.name,
-        path=data.path,
-        split=data.split,
-        count=data.count,
-        seed=data.seed,
-        columns=asdict(data.columns),
-        options=data.options,
-    )
-    ours = isinstance(dataset, Generated) and isinstance(dataset.source, GymSource)
-    if data.grader == "gym" and not ours:
-        mend = "it judges reasoning-gym's data sets by their names (dataset=gym); choose number, text or math"
-        raise UserError.of("dataset.grader", data.grader, mend)
-    prompt = PromptFormat(
-        settings.policy.prompt.template, settings.policy.prompt.chat, settings.policy.prompt.system
-    )
+    dataset, grader = _problems(settings.dataset)
     given = settings.policy
-    needing = [strategy.text for strategy in strategies if strategy.uses_verifier]
-    own = settings.verifier._target_ is not None
-    if settings.verifier.path is None and not own and needing:
-        mend = f"{', '.join(needing)} need one: set verifier.path, or leave them out of strategies"
-        raise UserError.of("verifier.path", None, mend)
-    policy = read_model(given.path, "policy", chat=given.prompt.chat)
-    policy_cost = ModelCost.from_folder(policy.path)
-    verifier, verifier_cost, target, verifier_context = None, None, None, None
-    if own and needing:
-        mine = read_own(settings.verifier, policy.path)
-        target, verifier_cost, verifier_context = mine.target, mine.cost, mine.context
-    elif settings.verifier.path is not None and needing:
-        verifier = read_model(settings.verifier.path, "verifier")
-        verifier_cost, verifier_context = ModelCost.from_folder(verifier.path), verifier.context
-        if policy.vocabulary != verifier.vocabulary:
-            mend = "its tokenizer is not the policy's; a verifier reads the policy's own token ids"
-            raise UserError.of("verifier.path", settings.verifier.path, mend)
-    scored = verifier_cost is not None
-    check_room(settings.cluster, scored)
-    engines = _engines(settings, verifier is not None, target is not None)
-    unit: Unit = "paper" if settings.budget.unit == "paper" else "exact"
-    contexts = Contexts(policy.context, verifier_context, given.max_tokens)
+    prompt = PromptFormat(given.prompt.template, given.prompt.chat, given.prompt.system)
+    policy = read_policy(settings, strategies)
+    models = read_models(settings, policy, scored=any(one.uses_verifier for one in strategies))
+    check_room(settings.cluster, {role: model.share for role, model in models.items()})
+    check_engines(settings, models)
+    contexts = Contexts({role: model.context for role, model in models.items()}, given.max_tokens)
     lengths = _prompt_lengths(dataset, policy.tokenizer, prompt)
     check_contexts(lengths, contexts, {"policy": given.path, "verifier": settings.verifier.path})
     fitting = [length for length in lengths if not contexts.policy_refuses(length)]
     mean, longest = round(sum(fitting) / len(fitting)), max(fitting)
-    budget = _budget(settings, policy_cost, verifier_cost, mean, unit)
+    costs = {role: model.cost for role, model in models.items()}
+    unit: Unit = "paper" if settings.budget.unit == "paper" else "exact"
+    budget, first = budget_flops(settings, costs, mean, unit), None
     if budget is not None:
-        first = generation_flops(policy_cost, verifier_cost, longest, given.max_tokens, unit)
-        _check_budget(settings, budget, first, scored)
+        first = generation_flops(costs, longest, given.max_tokens, unit)
+        check_budget(settings, budget, first, scored="verifier" in models)
     return Prepared(
         settings=settings,
         strategies=strategies,
         dataset=dataset,
-        grader=make_grader(data.grader),
+        grader=grader,
         prompt=prompt,
-        policy=policy.path,
-        verifier=verifier.path if verifier else None,
-        target=target,
+        models=models,
         packages=packages,
-        policy_cost=policy_cost,
-        verifier_cost=verifier_cost,
-        policy_engine=engines[0],
-        verifier_engine=engines[1],
         unit=unit,
         prompt_tokens=mean,
         longest_prompt=longest,
         contexts=contexts,
         budget=budget,
+        first_grant=first,
     )
+
+
+def _problems(given: DatasetSettings) -> tuple[Dataset, Grader]:
+    """The data set, and what judges its answers."""
+    dataset = load(
+        given.name,
+        path=given.path,
+        split=given.split,
+        count=given.count,
+        seed=given.seed,
+        columns=asdict(given.columns),
+        options=given.options,
+    )
+    ours = isinstance(dataset, Generated) and isinstance(dataset.source, GymSource)
+    if given.grader == "gym" and not ours:
+        mend = "it judges reasoning-gym's data sets by their names (dataset=gym); choose number, text or math"
+        raise UserError.of("dataset.grader", given.grader, mend)
+    return dataset, make_grader(given.grader)
 
 
 def _strategies(given: Sequence[str | Mapping[str, object]]) -> tuple[Strategy, ...]:
@@ -175,37 +151,6 @@ def _strategies(given: Sequence[str | Mapping[str, object]]) -> tuple[Strategy, 
     return tuple(strategy for _, strategy in found.values())
 
 
-def _engines(settings: EvaluateSettings, scored: bool, own: bool) -> tuple[EngineName, EngineName]:
-    """The engines of policy and verifier. `scored`: by a verifier of a model folder; `own`: by one of the user's own."""
-    policy, verifier = settings.cluster.policy, settings.cluster.verifier
-    ours = choose_engine(settings.policy.engine, "policy.engine", gpus=policy.gpus, device=policy.device)
-    if ours == "local" and not settings.policy.reproducible:
-        mend = "the local engine draws from seeds at no cost: leave it true, or set policy.engine=vllm"
-        raise UserError.of("policy.reproducible", False, mend)
-    if ours == "local":
-        _check_local("policy", policy, own=False)
-    theirs: EngineName = "local"
-    if scored:
-        asked = settings.verifier.engine
-        theirs = choose_engine(asked, "verifier.engine", gpus=verifier.gpus, device=verifier.device)
-    if theirs == "local" and (scored or own):
-        _check_local("verifier", verifier, own=own)
-    return ours, theirs
-
-
-def _check_local(model: str, replica: ReplicaSettings, *, own: bool) -> None:
-    """Raise UserError for what only vLLM heeds, where another engine runs the model."""
-    usual = ReplicaSettings()
-    for name in ("tensor_parallel", "memory"):
-        value, normal = getattr(replica, name), getattr(usual, name)
-        if value == normal:
-            continue
-        mend = f"only vLLM heeds it: leave it {'null' if normal is None else normal}"
-        if not own:
-            mend += f", or set {model}.engine=vllm (this {model} runs on the local engine)"
-        raise UserError.of(f"cluster.{model}.{name}", value, mend)
-
-
 def _prompt_lengths(dataset: Dataset, tokenizer: Any, prompt: PromptFormat, most: int = 100) -> list[int]:
     """Lengths of the first prompts in tokens, without the few tokens of a chat template's own. UserError where there is
     no problem."""
@@ -222,19 +167,18 @@ def _prompt_lengths(dataset: Dataset, tokenizer: Any, prompt: PromptFormat, most
     return lengths
 
 
-def check_room(cluster: ClusterSettings, verifier: bool) -> None:
+def check_room(cluster: ClusterSettings, shares: Mapping[Role, ReplicaShare]) -> None:
     """Raise UserError where the replicas want more CPUs than this machine has, unless a cluster is to be joined: who fits
     nowhere would wait for ever."""
     ray = sys.modules.get("ray")
     if cluster.address or os.environ.get("RAY_ADDRESS") or (ray is not None and ray.is_initialized()):
         return
-    kinds = {"policy": cluster.policy} | ({"verifier": cluster.verifier} if verifier else {})
-    need, there = sum(one.cpus * one.replicas for one in kinds.values()), os.cpu_count() or 1
+    need, there = sum(one.cpus * one.replicas for one in shares.values()), os.cpu_count() or 1
     if need > there + 1e-6:
-        name, most = max(kinds.items(), key=lambda kind: kind[1].cpus * kind[1].replicas)
-        asked = ", ".join(f"{kind} {one.replicas} x {one.cpus:g}" for kind, one in kinds.items())
+        role, most = max(shares.items(), key=lambda item: item[1].cpus * item[1].replicas)
+        asked = ", ".join(f"{name} {one.replicas} x {one.cpus:g}" for name, one in shares.items())
         mend = (
             f"the replicas take {need:g} CPUs ({asked}) and this machine has {there}: lower the replicas or their cpus, or "
             "join a cluster by cluster.address"
         )
-        raise UserError.of(f"cluster.{name}.replicas", most.replicas, mend)
+        raise UserError.of(f"cluster.{role}.replicas", most.replicas, mend)

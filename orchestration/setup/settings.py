@@ -1,28 +1,30 @@
 """The settings of a run as typed values: what a config file or a caller of the API may say, checked once.
 
 It knows nothing of Hydra, files or models. Invariant: each key either changes results, extends a run or does
-neither, and `ROLES` says which; a folder goes on only where no key of the first kind differs.
+neither, and `EFFECTS` says which; a folder goes on only where no key of the first kind differs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from actors.engines.plan import ReplicaShare
 from actors.errors import UserError, nearest
+from actors.work import Unit
 from orchestration.setup.engine_choice import ENGINES
 
-Role = Literal["changes", "extends", "free"]
+Effect = Literal["changes", "extends", "free"]
 
 KEEPS = ("all", "no_token_ids", "answers")
 DTYPES = ("float32", "bfloat16", "float16")
-UNITS = ("paper", "exact")
+UNITS: tuple[Unit, ...] = get_args(Unit)
 DEVICES = ("auto", "cpu", "cuda")
 FIGURES = ("png", "svg", "pdf")
 
 # The longest matching prefix decides. "changes": another value gives other results, so a folder that has
 # results refuses it. "extends": another value adds rows or money. "free": it changes speed, place or looks.
-ROLES: dict[str, Role] = {
+EFFECTS: dict[str, Effect] = {
     "folder": "free",
     "strategies": "extends",
     "seeds": "extends",
@@ -46,14 +48,14 @@ ROLES: dict[str, Role] = {
 }
 
 
-def role(key: str) -> Role:
-    """How a key bears on results, by the longest prefix in `ROLES`; KeyError for one that is not sorted."""
+def effect_of(key: str) -> Effect:
+    """How a key bears on results, by the longest prefix in `EFFECTS`; KeyError for one that is not sorted."""
     name = key
-    while name not in ROLES:
+    while name not in EFFECTS:
         name, dot, _ = name.rpartition(".")
         if not dot:
             raise KeyError(key)
-    return ROLES[name]
+    return EFFECTS[name]
 
 
 def flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -132,24 +134,12 @@ class BudgetSettings:
 
 
 @dataclass
-class ReplicaSettings:
-    replicas: int = 1
-    cpus: float = 1.0
-    gpus: float = 0.0
-    threads: int = 1
-    max_sequences: int = 256
-    device: str = "auto"
-    tensor_parallel: int = 1
-    memory: float | None = None
-
-
-@dataclass
 class ClusterSettings:
     address: str | None = None
     packages: list[str] = field(default_factory=list)
     grace: float = 30.0
-    policy: ReplicaSettings = field(default_factory=ReplicaSettings)
-    verifier: ReplicaSettings = field(default_factory=ReplicaSettings)
+    policy: ReplicaShare = field(default_factory=ReplicaShare)
+    verifier: ReplicaShare = field(default_factory=ReplicaShare)
 
 
 @dataclass
@@ -216,7 +206,7 @@ def check(settings: EvaluateSettings) -> None:
         _at_least("verifier.parameters", settings.verifier.parameters, 0)
     _at_least("cluster.grace", settings.cluster.grace, 0)
     for model in ("policy", "verifier"):
-        replica: ReplicaSettings = getattr(settings.cluster, model)
+        replica: ReplicaShare = getattr(settings.cluster, model)
         for name, least in (("replicas", 1), ("cpus", 0), ("gpus", 0), ("threads", 1), ("max_sequences", 1)):
             _at_least(f"cluster.{model}.{name}", getattr(replica, name), least)
         _choose(f"cluster.{model}.device", replica.device, DEVICES)
@@ -224,7 +214,7 @@ def check(settings: EvaluateSettings) -> None:
     check_report(settings.report)
 
 
-def _check_gpus(name: str, replica: ReplicaSettings) -> None:
+def _check_gpus(name: str, replica: ReplicaShare) -> None:
     _at_least(f"{name}.tensor_parallel", replica.tensor_parallel, 1)
     if replica.tensor_parallel > 1 and replica.gpus != replica.tensor_parallel:
         mend = f"so many GPUs hold one copy of the model: set {name}.gpus={replica.tensor_parallel}"

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from actors.engines.plan import ReplicaShare
 from actors.errors import UserError
 from actors.work import Progress
 from orchestration.runs.evaluation import evaluate
@@ -24,7 +25,6 @@ from orchestration.setup.settings import (
     EvaluateSettings,
     PolicySettings,
     PromptSettings,
-    ReplicaSettings,
     VerifierSettings,
 )
 from orchestration.training.prm import PrmTraining, train_prm
@@ -99,7 +99,7 @@ def sampling_settings(job: PrmJob, number: int) -> EvaluateSettings:
             prompt=PromptSettings(template=job.prompt, chat=job.chat, system=job.system),
         ),
         verifier=VerifierSettings(path=None),
-        cluster=ClusterSettings(policy=ReplicaSettings(replicas=job.replicas)),
+        cluster=ClusterSettings(policy=ReplicaShare(replicas=job.replicas)),
     )
 
 
@@ -117,7 +117,7 @@ def make_prm(
         prompts |= _prompts(prepared)
     return train_prm(
         job.training,
-        prepared.policy,
+        prepared.policy.path,
         [table for use, table in tables if use != "value"],
         [table for use, table in tables if use != "language"],
         prompts,
@@ -129,7 +129,9 @@ def _prompts(prepared: Any) -> dict[str, tuple[int, ...]]:
     """Token ids of every problem's prompt, by problem id."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(prepared.policy, local_files_only=True, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(
+        prepared.policy.tokenizer, local_files_only=True, trust_remote_code=False
+    )
     return {
         problem.id: tuple(prepared.prompt.prompt_ids(tokenizer, problem.question))
         for problem in prepared.dataset

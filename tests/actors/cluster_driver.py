@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 from actors.cluster.placement import Cluster, RunPlan
+from actors.engines.plan import ModelPlan
 from actors.store.log import read_done
-from actors.strategy import Strategy
+from actors.strategy import Role, Strategy
 from actors.work import Task
 from orchestration.strategies.sampling.greedy import Greedy
 from orchestration.strategies.sampling.majority import Majority
@@ -24,10 +25,12 @@ GATED = frozenset(f"p{number}" for number in range(COUNT // 2, COUNT))
 
 def run_plan(folder: Path, policy: Path, verifier: Path | None, *, replicas: int = 2) -> RunPlan:
     bench = make_bench(policy, verifier)
+    models: dict[Role, ModelPlan] = {"policy": make_plan(policy, replicas=replicas)}
+    if verifier is not None:
+        models["verifier"] = make_plan(verifier)
     return RunPlan(
         folder=folder,
-        policy=make_plan(policy, replicas=replicas),
-        verifier=None if verifier is None else make_plan(verifier),
+        models=models,
         bench=bench,
         allocator=first_come(bench, None),
         judge=LastDigit(),

@@ -42,8 +42,8 @@ def outcome(
         generations=1,
         truncated=0,
         kept_tokens=3,
-        spent=Cost(3, 2, 30, 20),
-        attributed=Cost(3, 2, 33, 22),
+        spent=Cost({"policy": 3, "verifier": 2}, 30, 20),
+        attributed=Cost({"policy": 3, "verifier": 2}, 33, 22),
         wall_seconds=0.5,
     )
 

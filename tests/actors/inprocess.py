@@ -14,7 +14,7 @@ from types import TracebackType
 from actors.engines.base import EngineCounters, ScoreRequest, Scores
 from actors.messages import Books, Commit, Loss, Orders, Record, Report, Settlement
 from actors.replicas.bench import Bench
-from actors.replicas.solver import PolicyReplica
+from actors.replicas.solver import SolverReplica
 from actors.replicas.verifier import VerifierReplica
 from actors.scheduling.scheduler import DEADLINE, Scheduler
 from actors.store.library import Prior, SampleLibrary
@@ -89,12 +89,12 @@ Fault = Callable[["Replica", Orders], Awaitable[Report | None]]
 class Replica:
     """A policy replica of this process. `fault` may interfere with each exchange; `exchanges` counts them."""
 
-    make: Callable[[], PolicyReplica]
+    make: Callable[[], SolverReplica]
     fault: Fault | None = None
     starts: int = 0
     exchanges: int = 0
     restarts: int = 0
-    inner: PolicyReplica | None = None
+    inner: SolverReplica | None = None
     unready: asyncio.Event | None = None
     fails_to_start: Exception | None = None
     calls: set[asyncio.Task[Report]] = field(default_factory=set)
@@ -164,8 +164,8 @@ class Cell:
 
         library = Library(SampleLibrary([folder])) if reuse else None
 
-        def maker(name: str) -> Callable[[], PolicyReplica]:
-            return lambda: PolicyReplica(name, plan, self.bench, (self.verifier,), self.writer, library)
+        def maker(name: str) -> Callable[[], SolverReplica]:
+            return lambda: SolverReplica(name, plan, self.bench, (self.verifier,), self.writer, library)
 
         self.replicas = {f"policy-{i}": Replica(maker(f"policy-{i}")) for i in range(replicas)}
         if allocator is None:

@@ -1,6 +1,6 @@
 """Replicas and a disk that do nothing of themselves, and a clock that stands: a test moves them one event at a time.
 
-A replica keeps real purses and does with its orders what `PolicyReplica` does; only what it computes is made up.
+A replica keeps real purses and does with its orders what `SolverReplica` does; only what it computes is made up.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Replica:
             self.call = None
 
     def take(self, orders: Orders) -> None:
-        """What a replica does with its orders (see `PolicyReplica.exchange`)."""
+        """What a replica does with its orders (see `SolverReplica.exchange`)."""
         if orders.life < self.life:
             return
         self.life = orders.life

@@ -7,7 +7,7 @@ overdrawn.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,11 @@ from actors.engines.base import EngineCounters, EngineInfo, GenerateRequest, Gen
 from actors.engines.local.policy import LocalEngine
 from actors.engines.local.verifier import ScoringEngine
 from actors.ledger import Purse
-from actors.replicas.clients import (
-    Meter,
-    TaskBench,
-    TaskModels,
-    Unit,
-)
+from actors.replicas.bench import TaskBench
+from actors.replicas.clients import Meter, TaskModels
 from actors.replicas.reader import TokenReader
 from actors.strategy import Prompt, Solution, Strategy
-from actors.work import Cost
+from actors.work import Cost, Unit
 from tests.actors.tiny import make_bench, make_task
 
 PROMPT = make_task(123, ()).prompt
@@ -115,20 +111,15 @@ class Table:
         engine = LocalEngine.load(policy, max_sequences=slots)
         self.engine = Watched(engine, self.purse)
         self.scorer = WatchedScorer(ScoringEngine.load(verifier), self.purse)
-        assert plan.verifier_cost is not None
-        self.policy_cost, self.verifier_cost = plan.policy_cost, plan.verifier_cost
+        self.costs = plan.costs
         self.bench = TaskBench(
+            run=replace(plan, unit=unit, likelihoods=likelihoods),
             prompt=prompt,
             seed=seed,
             engine=self.engine,
             scorer=self.scorer,
             reader=TokenReader(plan.reader, engine.info.eos_ids),
             purse=self.purse,
-            policy_cost=plan.policy_cost,
-            verifier_cost=plan.verifier_cost,
-            unit=unit,
-            max_tokens=plan.max_tokens,
-            likelihoods=likelihoods,
         )
         self.meters: list[Meter] = []
 

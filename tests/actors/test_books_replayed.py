@@ -10,7 +10,7 @@ import pyarrow.dataset as ds
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from actors.replicas.solver import PolicyReplica
+from actors.replicas.solver import SolverReplica
 from actors.replicas.verifier import VerifierReplica
 from actors.store.log import parts, read_ledger
 from actors.strategy import Strategy
@@ -32,7 +32,7 @@ async def test_the_ledger_says_what_torch_counts(tmp_path: Path, policy: Path, v
     async with Cell(tmp_path / "run", policy, verifier, replicas=1, max_sequences=1) as cell:
         exact = replace(cell.bench, unit="exact")
         cell.verifier.replica = VerifierReplica(make_plan(verifier, max_sequences=1))
-        made = PolicyReplica(
+        made = SolverReplica(
             "policy-0", make_plan(policy, max_sequences=1), exact, (cell.verifier,), cell.writer
         )
         [replica] = cell.replicas.values()
@@ -60,7 +60,7 @@ async def test_the_ledger_splits_the_tokens_drawn_into_kept_and_pruned(
 ) -> None:
     async with Cell(tmp_path / "run", policy, verifier, replicas=1) as cell:
         await cell.run([make_task(number, (Beam(8, 4),)) for number in range(4)])
-        price = cell.bench.policy_cost.paper(1)
+        price = cell.bench.costs["policy"].paper(1)
     entries = {(entry.purpose, entry.kind): entry.flops for entry in read_ledger(tmp_path / "run")}
     [kept] = {sum(row["kept_tokens"] for row in rows(tmp_path / "run", "outcomes"))}
     drawn = sum(row["policy_tokens"] for row in rows(tmp_path / "run", "outcomes"))

@@ -11,7 +11,7 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from actors.engines.base import ScoreRequest, Scores
-from actors.replicas.clients import Meter, TaskModels, Unit
+from actors.replicas.clients import Meter, TaskModels
 from actors.replicas.remote_scorer import CallLost
 from actors.strategy import (
     Prompt,
@@ -20,7 +20,7 @@ from actors.strategy import (
     Sampling,
     Strategy,
 )
-from actors.work import Cost
+from actors.work import Cost, Unit
 from orchestration.strategies.sampling.adaptive_consistency import AdaptiveConsistency
 from orchestration.strategies.sampling.best_of_n import BestOfN
 from orchestration.strategies.sampling.early_stopping import EarlyStopping
@@ -137,11 +137,11 @@ async def test_strategies_share_what_they_draw_and_each_is_attributed_it(table: 
     assert [c.token_ids for c in majority.candidates] == [c.token_ids for c in best.candidates]
     assert len(one.engine.requests) == 4
     tokens = sum(len(c.token_ids) for c in majority.candidates)
-    assert one.spent().policy_tokens == tokens == one.engine.counters().tokens_out
-    assert [meter.attributed.policy_tokens for meter in one.meters] == [tokens, tokens]
+    assert one.spent().of("policy") == tokens == one.engine.counters().tokens_out
+    assert [meter.attributed.of("policy") for meter in one.meters] == [tokens, tokens]
     scored = sum(c.step_ends[-1] for c in best.candidates)
-    assert one.spent().verifier_tokens <= scored
-    assert [meter.attributed.verifier_tokens for meter in one.meters] == [0, one.spent().verifier_tokens]
+    assert one.spent().of("verifier") <= scored
+    assert [meter.attributed.of("verifier") for meter in one.meters] == [0, one.spent().of("verifier")]
     assert one.purse.spent == one.spent().paper
     assert one.purse.reserved == 0
     alone = table()
@@ -171,7 +171,7 @@ async def test_who_shares_a_draw_gets_it_although_the_first_to_ask_was_cancelled
     first.cancel()
     assert (await second).token_ids == one.engine.results[0].token_ids
     assert first.cancelled()
-    assert one.spent().policy_tokens == len(one.engine.results[0].token_ids)
+    assert one.spent().of("policy") == len(one.engine.results[0].token_ids)
     assert one.purse.reserved == 0
 
 
@@ -185,16 +185,16 @@ async def test_scores_are_computed_once_and_a_longer_solution_pays_for_its_newes
         before = one.meters[0].spent
         values = await models.verifier.score(solution)
         assert len(values) == number + 1
-        assert one.meters[0].spent.verifier_tokens - before.verifier_tokens == len(step)
-        assert one.meters[0].spent.paper - before.paper == one.verifier_cost.paper(len(step))
+        assert one.meters[0].spent.of("verifier") - before.of("verifier") == len(step)
+        assert one.meters[0].spent.paper - before.paper == one.costs["verifier"].paper(len(step))
     computed = one.scorer.engine.counters().tokens_computed
     assert computed == len(PROMPT.token_ids) + len(solution)
     assert await other.verifier.score(solution) == values
     assert await models.verifier.score((*solution, 1)) == values, "a lone end token is no step"
     assert one.scorer.engine.counters().tokens_computed == computed
     assert one.meters[1].spent == Cost()
-    assert one.meters[1].attributed.verifier_tokens == len(solution)
-    assert one.meters[0].attributed.verifier_tokens == len(solution)
+    assert one.meters[1].attributed.of("verifier") == len(solution)
+    assert one.meters[0].attributed.of("verifier") == len(solution)
     assert await models.verifier.score((13, 1)) == ()
 
 
@@ -219,26 +219,28 @@ async def test_a_beam_is_attributed_every_token_of_its_tree_once(table: Any) -> 
     [solution] = await one.solve(Beam(6, 2))
     assert max(len(c.step_ends) for c in solution.candidates) > 1
     start = len(PROMPT.token_ids)
-    policy = one.policy_cost.exact(0, start - 1, 0)
+    policy = one.costs["policy"].exact(0, start - 1, 0)
     tokens = 0
     for (prefix, _, _, _), drawn in one.bench.draws.items():
         for position in range(len(prefix), len(prefix) + len(drawn.result().token_ids)):
             # The token before it is fed, and one row of logits gives it.
-            policy += one.policy_cost.exact(start + position - 1, 1, 1)
+            policy += one.costs["policy"].exact(start + position - 1, 1, 1)
             tokens += 1
     steps = {
         c.token_ids[:b]: b - a
         for c in solution.candidates
         for a, b in zip((0, *c.step_ends), c.step_ends, strict=False)
     }
-    verifier = one.verifier_cost.exact(0, start, 0)
+    verifier = one.costs["verifier"].exact(0, start, 0)
     for prefix, length in steps.items():
-        verifier += one.verifier_cost.exact(start + len(prefix) - length, length, length)
+        verifier += one.costs["verifier"].exact(start + len(prefix) - length, length, length)
     attributed = one.meters[0].attributed
-    assert attributed.policy_tokens == tokens
-    assert attributed.verifier_tokens == sum(steps.values())
+    assert attributed.of("policy") == tokens
+    assert attributed.of("verifier") == sum(steps.values())
     assert attributed.exact == policy + verifier
-    assert attributed.paper == one.policy_cost.paper(tokens) + one.verifier_cost.paper(sum(steps.values()))
+    assert attributed.paper == one.costs["policy"].paper(tokens) + one.costs["verifier"].paper(
+        sum(steps.values())
+    )
 
 
 async def test_a_draw_asked_for_again_is_attributed_once(table: Any) -> None:
@@ -247,7 +249,7 @@ async def test_a_draw_asked_for_again_is_attributed_once(table: Any) -> None:
     first = await policy.sample((), (0,))
     again, _ = await asyncio.gather(policy.sample((), (0,)), one.models().policy.sample((), (0,)))
     assert again == first
-    assert one.meters[0].attributed.policy_tokens == len(first.token_ids)
+    assert one.meters[0].attributed.of("policy") == len(first.token_ids)
     assert one.meters[1].attributed == one.meters[0].attributed
 
 
@@ -259,8 +261,8 @@ async def test_rollouts_are_shared_attributed_once_and_pruned_unless_the_search_
     draws = {(key[0], key[1]): done.result().token_ids for key, done in one.bench.draws.items()}
     ahead = {prefix: tokens for (prefix, place), tokens in draws.items() if not place}
     assert len(ahead) > 6
-    meter, price = one.meters[0], one.policy_cost.paper(1)
-    assert meter.attributed.policy_tokens == sum(map(len, draws.values())) == meter.spent.policy_tokens
+    meter, price = one.meters[0], one.costs["policy"].paper(1)
+    assert meter.attributed.of("policy") == sum(map(len, draws.values())) == meter.spent.of("policy")
     assert len(one.engine.requests) == len(draws)
     kept = [c.token_ids for c in solution.candidates if c.kept]
     stand = [
@@ -271,7 +273,7 @@ async def test_rollouts_are_shared_attributed_once_and_pruned_unless_the_search_
     one.bench.book_pruned(kept)
     entries = {(entry.purpose, entry.kind): entry.flops for entry in one.purse.entries}
     assert entries["policy", "kept"] == sum(stand) * price
-    assert entries["policy", "pruned"] == (meter.spent.policy_tokens - sum(stand)) * price
+    assert entries["policy", "pruned"] == (meter.spent.of("policy") - sum(stand)) * price
     assert solution.kept_tokens <= sum(stand)
 
 
@@ -282,8 +284,8 @@ async def test_every_request_is_sent_with_its_worst_case_set_aside(table: Any, u
     for request, reserved in zip(one.engine.requests, one.engine.reserved, strict=True):
         context, most = len(request.token_ids), request.max_tokens
         assert context - len(PROMPT.token_ids) + most == MAX_TOKENS
-        paper = one.policy_cost.paper(most)
-        exact = one.policy_cost.exact(0, context - 1 + most, most)
+        paper = one.costs["policy"].paper(most)
+        exact = one.costs["policy"].exact(0, context - 1 + most, most)
         assert reserved >= (paper if unit == "paper" else exact)
     assert all(one.scorer.reserved)
     spent = one.spent()
@@ -295,8 +297,8 @@ async def test_exact_spending_is_what_the_engines_computed(table: Any) -> None:
     one = table(unit="exact")
     await one.solve(Beam(4, 2), Majority(3))
     policy = sum(
-        one.policy_cost.exact(len(q.token_ids) - 1 - r.prefilled, r.prefilled, 0)
-        + one.policy_cost.exact(len(q.token_ids) - 1, len(r.token_ids), len(r.token_ids))
+        one.costs["policy"].exact(len(q.token_ids) - 1 - r.prefilled, r.prefilled, 0)
+        + one.costs["policy"].exact(len(q.token_ids) - 1, len(r.token_ids), len(r.token_ids))
         for q, r in zip(one.engine.requests, one.engine.results, strict=True)
     )
     assert 0 < policy < one.purse.spent
@@ -322,7 +324,7 @@ async def test_a_request_that_fails_is_charged_its_worst_case_and_may_be_asked_a
         # What runs on beside it is not stopped by the failure, but by whoever ends the task.
         await asyncio.gather(*one.bench.draws.values(), *one.bench.scores.values(), return_exceptions=True)
         assert one.purse.reserved == 0
-        worst = one.policy_cost.paper(one.engine.requests[fail_at - 1].max_tokens)
+        worst = one.costs["policy"].paper(one.engine.requests[fail_at - 1].max_tokens)
         assert one.purse.spent == one.spent().paper + worst
         [again] = await one.solve(strategy)
         assert said(again) == said(expected)
@@ -336,10 +338,10 @@ async def test_a_verifier_that_fails_is_charged_and_may_be_asked_again(table: An
     solution = (40, 41, 13, 42, 1)
     with pytest.raises(RuntimeError, match="no verifier"):
         await models.verifier.score(solution)
-    assert (one.purse.reserved, one.purse.spent) == (0, one.verifier_cost.paper(5))
+    assert (one.purse.reserved, one.purse.spent) == (0, one.costs["verifier"].paper(5))
     assert one.meters[0] == Meter()
     assert len(await models.verifier.score(solution)) == 2
-    assert one.purse.spent == 2 * one.verifier_cost.paper(5)
+    assert one.purse.spent == 2 * one.costs["verifier"].paper(5)
     one.scorer.short = True
     with pytest.raises(RuntimeError, match="1 scores for 2 steps"):
         await models.verifier.score((50, 13, 51, 1))
@@ -402,7 +404,7 @@ async def test_with_the_purse_empty_a_strategy_answers_with_what_it_has(
     """Refused at once where it does not fit: a purse for each number of whole candidates, and for less than one."""
     whole = table(unit=unit)
     await whole.solve(strategy)
-    cost = whole.policy_cost
+    cost = whole.costs["policy"]
     one_sample = (
         cost.paper(MAX_TOKENS)
         if unit == "paper"
@@ -491,7 +493,7 @@ async def test_what_was_computed_twice_is_charged_twice_as_far_as_the_purse_goes
 ) -> None:
     solution = (40, 41, 13, 42, 1)
     one = table(unit=unit)
-    cost, length = one.verifier_cost, len(PROMPT.token_ids) + len(solution)
+    cost, length = one.costs["verifier"], len(PROMPT.token_ids) + len(solution)
     assert length == 10
     whole = cost.exact(0, length, len(solution))
     first = cost.exact(length - computed, computed, min(computed, len(solution)))
@@ -519,4 +521,4 @@ async def test_what_is_aborted_is_charged_what_it_had_drawn_and_what_never_began
     drawn = one.engine.counters().tokens_computed
     assert one.purse.reserved == 0
     # Each of the eight slots may be charged the token of a step that was under way.
-    assert one.purse.spent <= (drawn + 2 * 8) * one.policy_cost.paper(1)
+    assert one.purse.spent <= (drawn + 2 * 8) * one.costs["policy"].paper(1)

@@ -216,7 +216,7 @@ def test_a_killed_scheduler_is_followed_by_another_and_nothing_is_lost(
                 killed.extend(actors("SchedulerActor"))
                 assert len(killed) == 1
                 os.kill(killed[0], signal.SIGKILL)
-            elif progress.policy_replicas == 2 and progress.waiting_for != SUCCESSOR:
+            elif progress.of("policy").replicas == 2 and progress.waiting_for != SUCCESSOR:
                 # The next one has found both replicas, with the trees in their hands.
                 gate.touch()
 
@@ -339,7 +339,8 @@ def test_a_start_waits_for_one_replica_of_each_kind_and_says_so(
     tenants = [ray.remote(Tenant).options(num_cpus=1).remote() for _ in range(2)]
     ray.get([tenant.pay.remote() for tenant in tenants])
     plan = run_plan(tmp_path / "run", policy, None, replicas=2)
-    plan = replace(plan, policy=replace(plan.policy, cpus=1.0))
+    model = plan.models["policy"]
+    plan = replace(plan, models={"policy": replace(model, share=replace(model.share, cpus=1.0))})
     monkeypatch.setattr("actors.cluster.placement.NEWS", 0.2)
     said: list[str] = []
 

@@ -76,7 +76,7 @@ async def test_what_a_strategy_leaves_running_is_stopped_and_on_the_books(
         assert replica.inner is not None
         await asyncio.sleep(0.2)
         drawn = replica.inner._engine.counters().tokens_out
-        price = cell.bench.policy_cost.paper(1)
+        price = cell.bench.costs["policy"].paper(1)
     spent, wasted = read_books(tmp_path / "run")
     assert drawn * price <= spent + wasted
     assert wasted, "what was aborted may have been drawn, and came to nothing"

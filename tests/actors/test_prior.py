@@ -12,7 +12,6 @@ import pytest
 from actors.engines.base import GenerateRequest, Generation
 from actors.ledger import Entry
 from actors.messages import Commit, Record
-from actors.replicas.clients import Unit
 from actors.store.library import (
     NOTHING,
     Prior,
@@ -21,7 +20,7 @@ from actors.store.library import (
 )
 from actors.store.writer import RunWriter
 from actors.strategy import Solution
-from actors.work import Cost
+from actors.work import Cost, Unit
 from orchestration.strategies.sampling.best_of_n import BestOfN
 from orchestration.strategies.sampling.greedy import Greedy
 from orchestration.strategies.sampling.majority import Majority
@@ -54,7 +53,7 @@ async def table(policy: Path, verifier: Path) -> AsyncIterator[Make]:
     def make(prior: Prior = NOTHING, unit: Unit = "paper", granted: int = PLENTY) -> Table:
         one = Table(policy, verifier, granted, unit, PROMPT)
         one.engine = one.bench.engine = Paired(one.engine.engine, one.purse)
-        one.bench.policy_salt, one.bench.verifier_salt = "policy", "verifier"
+        one.bench.run = replace(one.bench.run, salts={"policy": "policy", "verifier": "verifier"})
         one.bench.prior = prior
         tables.append(one)
         return one
@@ -88,7 +87,7 @@ async def test_what_is_there_costs_nothing_and_is_attributed_in_full(
     assert (second.purse.spent, second.purse.reserved, second.purse.entries) == (0, 0, ())
     assert second.spent() == Cost()
     assert [meter.attributed for meter in second.meters] == [meter.attributed for meter in first.meters]
-    assert all(meter.attributed.policy_tokens for meter in second.meters)
+    assert all(meter.attributed.of("policy") for meter in second.meters)
     assert not any(meter.refused for meter in second.meters)
     assert second.bench.samples == second.bench.score_rows == [], "nothing is stored twice"
 
@@ -103,26 +102,29 @@ async def test_only_what_is_not_there_is_drawn(table: Make, tmp_path: Path) -> N
     assert [c.token_ids for c in solution.candidates] == [c.token_ids for c in whole.candidates]
     assert len(second.engine.requests) == 3
     tokens = [len(c.token_ids) for c in solution.candidates]
-    assert second.spent().policy_tokens == sum(tokens[4:])
-    assert second.purse.spent == second.policy_cost.paper(sum(tokens[4:]))
+    assert second.spent().of("policy") == sum(tokens[4:])
+    assert second.purse.spent == second.costs["policy"].paper(sum(tokens[4:]))
     assert [row["place"] for row in second.bench.samples] == [[4], [5], [6]]
     assert second.meters[0].attributed == fresh.meters[0].attributed
-    assert second.meters[0].attributed.policy_tokens == sum(tokens)
+    assert second.meters[0].attributed.of("policy") == sum(tokens)
 
 
-@pytest.mark.parametrize("other", ["policy_salt", "seed", "max_tokens", "prompt"])
+@pytest.mark.parametrize("other", ["salts", "seed", "max_tokens", "prompt"])
 async def test_nothing_is_taken_for_what_could_differ(table: Make, tmp_path: Path, other: str) -> None:
     first = table()
     await first.solve(Majority(n=3))
     second = table(kept(tmp_path, first))
     token_ids = (*PROMPT.token_ids[:-1], 5, PROMPT.token_ids[-1])
     changed: dict[str, Any] = {
-        "policy_salt": "another",
+        "salts": {"policy": "another"},
         "seed": 1,
-        "max_tokens": second.bench.max_tokens - 1,
+        "max_tokens": second.bench.run.max_tokens - 1,
         "prompt": replace(PROMPT, token_ids=token_ids),
     }
-    setattr(second.bench, other, changed[other])
+    if other in ("salts", "max_tokens"):
+        second.bench.run = replace(second.bench.run, **{other: changed[other]})
+    else:
+        setattr(second.bench, other, changed[other])
     await second.solve(Majority(n=3))
     assert len(second.engine.requests) == 3
 
@@ -131,7 +133,7 @@ async def test_scores_of_another_verifier_are_not_taken(table: Make, tmp_path: P
     first = table()
     [solution] = await first.solve(BestOfN(n=3))
     second = table(kept(tmp_path, first))
-    second.bench.verifier_salt = "another"
+    second.bench.run = replace(second.bench.run, salts={"policy": "policy", "verifier": "another"})
     await second.solve(BestOfN(n=3))
     assert second.engine.requests == []
     assert len(second.scorer.requests) == len({c.token_ids for c in solution.candidates})
@@ -155,10 +157,10 @@ async def test_where_some_steps_are_scored_the_new_ones_alone_are_paid(table: Ma
     assert all(0 <= value <= 1 for value in values[2:])
     assert len(second.scorer.requests) == 1
     new = ends[-1] - ends[1]
-    assert second.spent().verifier_tokens == new
-    assert second.purse.entries == (Entry("verifier", "kept", second.verifier_cost.paper(new)),)
+    assert second.spent().of("verifier") == new
+    assert second.purse.entries == (Entry("verifier", "kept", second.costs["verifier"].paper(new)),)
     # The whole is attributed: alone, the strategy would have had it scored.
-    assert second.meters[0].attributed.verifier_tokens == ends[-1]
+    assert second.meters[0].attributed.of("verifier") == ends[-1]
     assert [row["key"] for row in second.bench.score_rows] == keys[2:]
     assert [row["value"] for row in second.bench.score_rows] == list(values[2:])
     # Whoever asks next, and whoever has them all, pays nothing.
@@ -166,8 +168,8 @@ async def test_where_some_steps_are_scored_the_new_ones_alone_are_paid(table: Ma
     for one in (second, third):
         assert await one.models().verifier.score(steps) == values
     assert (len(second.scorer.requests), third.scorer.requests) == (1, [])
-    assert second.spent().verifier_tokens == new
-    assert third.meters[0].attributed.verifier_tokens == ends[-1]
+    assert second.spent().of("verifier") == new
+    assert third.meters[0].attributed.of("verifier") == ends[-1]
 
 
 def paid(table: Table, solutions: list[Solution]) -> tuple[int, int]:
@@ -178,8 +180,8 @@ def paid(table: Table, solutions: list[Solution]) -> tuple[int, int]:
     for request, result in table.engine.pairs:
         drawn = request.token_ids[len(PROMPT.token_ids) :] + result.token_ids
         context, count = len(request.token_ids) - 1, len(result.token_ids)
-        cost = table.policy_cost
-        flops = table.bench.price(
+        cost = table.costs["policy"]
+        flops = table.bench.run.price(
             Cost(
                 paper=cost.paper(count),
                 exact=cost.exact(context - result.prefilled, result.prefilled, 0)

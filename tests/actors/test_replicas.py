@@ -17,7 +17,7 @@ from actors.engines.base import ScoreRequest, Scores
 from actors.engines.identity import model_hash, tokenizer_hash
 from actors.errors import UserError
 from actors.messages import Grant, Lease, Orders, Report
-from actors.replicas.solver import PolicyReplica
+from actors.replicas.solver import SolverReplica
 from actors.strategy import (
     Models,
     Prompt,
@@ -52,11 +52,11 @@ def test_a_replica_that_finds_other_files_than_the_run_was_begun_with_never_work
 ) -> None:
     files = {"model": model_hash(policy), "tokenizer": tokenizer_hash(policy)}
     right = replace(make_plan(policy), files=(files["model"], files["tokenizer"]))
-    PolicyReplica("policy-0", right, make_bench(policy, None), (), Writer.__new__(Writer))
+    SolverReplica("policy-0", right, make_bench(policy, None), (), Writer.__new__(Writer))
     files[wrong] = "0" * 32
     plan = replace(right, files=(files["model"], files["tokenizer"]))
     with pytest.raises(UserError, match=r"other files on .*copy one folder to every machine"):
-        PolicyReplica("policy-0", plan, make_bench(policy, None), (), Writer.__new__(Writer))
+        SolverReplica("policy-0", plan, make_bench(policy, None), (), Writer.__new__(Writer))
 
 
 async def test_a_verifier_whose_engine_fails_leaves_its_process(
@@ -110,10 +110,10 @@ class Waiting:
 
 
 @pytest.fixture
-async def replica(tmp_path: Path, policy: Path, verifier: Path) -> AsyncIterator[PolicyReplica]:
+async def replica(tmp_path: Path, policy: Path, verifier: Path) -> AsyncIterator[SolverReplica]:
     writer = Writer(tmp_path)
     plan = make_plan(policy, max_sequences=8)
-    made = PolicyReplica("policy-0", plan, make_bench(policy, verifier), (Verifier(verifier),), writer)
+    made = SolverReplica("policy-0", plan, make_bench(policy, verifier), (Verifier(verifier),), writer)
     yield made
     await made.exchange(Orders((), (), (), ()))
     await made._engine.close()
@@ -125,7 +125,7 @@ def lease(number: int, strategy: Strategy, grant: int = PLENTY) -> Lease:
 
 
 async def exchange(
-    replica: PolicyReplica,
+    replica: SolverReplica,
     *leases: Lease,
     grants: tuple[Grant, ...] = (),
     acks: tuple[int, ...] = (),
@@ -136,20 +136,20 @@ async def exchange(
     return await asyncio.wait_for(replica.exchange(Orders(leases, grants, acks, held)), 1.5)
 
 
-async def finish(replica: PolicyReplica, one: Lease) -> Report:
+async def finish(replica: SolverReplica, one: Lease) -> Report:
     report = await exchange(replica, one)
     while not report.finished:
         report = await exchange(replica, holds=(one.id,))
     return report
 
 
-async def test_a_replica_without_work_answers_at_once(replica: PolicyReplica) -> None:
+async def test_a_replica_without_work_answers_at_once(replica: SolverReplica) -> None:
     report = await asyncio.wait_for(replica.exchange(Orders((), (), (), ())), 0.1)
     assert (report.finished, report.accounts, report.sequences_wanted) == ((), (), 16)
     await asyncio.wait_for(replica.exchange(Orders((), (), (7,), ())), 0.1)
 
 
-async def test_what_is_finished_is_repeated_until_it_is_acknowledged(replica: PolicyReplica) -> None:
+async def test_what_is_finished_is_repeated_until_it_is_acknowledged(replica: SolverReplica) -> None:
     report = await finish(replica, lease(1, Greedy()))
     [finished] = report.finished
     assert (finished.lease, finished.attempt, finished.task_id, finished.error) == (1, 1, "task-1", "")
@@ -159,7 +159,7 @@ async def test_what_is_finished_is_repeated_until_it_is_acknowledged(replica: Po
     assert (await exchange(replica, acks=(1,))).finished == ()
 
 
-async def test_what_the_scheduler_does_not_count_on_is_dropped(replica: PolicyReplica) -> None:
+async def test_what_the_scheduler_does_not_count_on_is_dropped(replica: SolverReplica) -> None:
     await asyncio.wait_for(replica.exchange(Orders((lease(1, Waiting()),), (), (), (1,))), 3)
     assert list(replica._work) == [1]
     report = await exchange(replica, holds=())
@@ -167,7 +167,7 @@ async def test_what_the_scheduler_does_not_count_on_is_dropped(replica: PolicyRe
     assert report.sequences_wanted == 16
 
 
-async def test_a_purse_that_is_empty_again_is_told_at_once(replica: PolicyReplica) -> None:
+async def test_a_purse_that_is_empty_again_is_told_at_once(replica: SolverReplica) -> None:
     """Each refill is exactly what was asked, so that a tree comes back for each of its rounds."""
     price = candidate_cost(replica._bench)
     report = await exchange(replica, lease(1, Beam(4, 2), grant=price))
@@ -182,7 +182,7 @@ async def test_a_purse_that_is_empty_again_is_told_at_once(replica: PolicyReplic
     assert report.finished[0].outcomes[0].state == "answered"
 
 
-async def test_neither_an_empty_purse_nor_a_stand_waits_for_the_heartbeat(replica: PolicyReplica) -> None:
+async def test_neither_an_empty_purse_nor_a_stand_waits_for_the_heartbeat(replica: SolverReplica) -> None:
     """Beside a task that runs on, the two seconds of an exchange would be added to each of a tree's rounds."""
     price = candidate_cost(replica._bench)
     waiting = lease(9, Waiting())
@@ -198,7 +198,7 @@ async def test_neither_an_empty_purse_nor_a_stand_waits_for_the_heartbeat(replic
     assert report.finished[0].outcomes[0].generations == 16
 
 
-async def test_a_refused_purse_ends_with_what_there_is(replica: PolicyReplica) -> None:
+async def test_a_refused_purse_ends_with_what_there_is(replica: SolverReplica) -> None:
     price = candidate_cost(replica._bench)
     report = await exchange(replica, lease(1, Majority(4), grant=price))
     while not report.accounts[0].lacking or report.accounts[0].reserved:
@@ -209,14 +209,14 @@ async def test_a_refused_purse_ends_with_what_there_is(replica: PolicyReplica) -
     assert report.finished[0].spent <= price
 
 
-async def test_a_grant_for_a_lease_that_ended_is_nobodys(replica: PolicyReplica) -> None:
+async def test_a_grant_for_a_lease_that_ended_is_nobodys(replica: SolverReplica) -> None:
     await finish(replica, lease(1, Greedy()))
     report = await exchange(replica, grants=(Grant(1, 5),))
     assert report.accounts == ()
 
 
 async def test_a_replica_whose_engine_fails_leaves_its_process(
-    replica: PolicyReplica, monkeypatch: pytest.MonkeyPatch
+    replica: SolverReplica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Trap: an engine that is broken for good fails task after task, and all of them end as quarantined."""
     left: list[str] = []
@@ -227,7 +227,7 @@ async def test_a_replica_whose_engine_fails_leaves_its_process(
 
 
 async def test_a_strategy_that_fails_leaves_the_replica_alone(
-    replica: PolicyReplica, monkeypatch: pytest.MonkeyPatch
+    replica: SolverReplica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @dataclass(frozen=True, slots=True)
     class Broken(Waiting):

@@ -277,7 +277,7 @@ def test_a_scheduler_that_starts_anew_is_told_where_the_run_stands(tmp_path: Pat
         assert books.attempts == {"c": 1}, "of tasks that go on, and the losses that count"
         states: dict[State, int] = {"answered": 2, "unaffordable": 1}
         assert books.outcomes == states
-        assert books.verifier_tokens == 6
+        assert books.tokens == {"policy": 9, "verifier": 6}
         assert writer.unfinished() == {"b", "c"}
         assert read_holds(tmp_path) == {2: hold(2, "b", 50)}
         writer.commit(Commit(losses=(lost("b", 50, lease=2),)))

@@ -103,8 +103,8 @@ async def test_every_task_ends_once_and_the_books_agree(
     assert (progress.unaffordable, progress.quarantined, progress.reserved, progress.wasted) == (0, 0, 0, 0)
     rows = read(tmp_path / "run", "outcomes")
     assert progress.spent == books(tmp_path / "run")["spent"] == sum(row["spent_flops"] for row in rows)
-    assert progress.policy_tokens == sum(row["policy_tokens"] for row in rows)
-    assert progress.verifier_tokens == sum(row["verifier_tokens"] for row in rows)
+    assert progress.of("policy").tokens == sum(row["policy_tokens"] for row in rows)
+    assert progress.of("verifier").tokens == sum(row["verifier_tokens"] for row in rows)
     assert all(busy)
     assert {row["correct"] for row in rows} == {True, False}
 
@@ -425,7 +425,7 @@ async def test_strategies_beside_the_one_that_fails_spend_nothing_more(cell: Mak
         await asyncio.sleep(0.5)
         inner = one.replicas["policy-0"].inner
         assert inner is not None
-        assert inner._engine.counters().tokens_out == progress.policy_tokens
+        assert inner._engine.counters().tokens_out == progress.of("policy").tokens
     assert not gone_on.is_set()
     assert progress.quarantined == 2
 
@@ -436,7 +436,7 @@ async def test_a_replica_that_never_comes_up_holds_nobody_up(cell: MakeCell) -> 
         progress = await one.run(tasks(6), seconds=20)
     assert progress.answered == 24
     assert progress.waiting_for == "policy-1"
-    assert progress.policy_replicas == 1
+    assert progress.of("policy").replicas == 1
 
 
 async def test_a_replica_that_cannot_start_is_given_up_at_once(cell: MakeCell) -> None:

@@ -136,7 +136,7 @@ async def test_trees_in_hand_go_on_under_the_next_scheduler(
     assert (progress.outcomes, progress.wasted, progress.reserved) == (24, 0, 0)
     outcomes = rows(tmp_path / "run", "outcomes")
     assert progress.spent == sum(row["spent_flops"] for row in outcomes)
-    assert progress.verifier_tokens == sum(row["verifier_tokens"] for row in outcomes)
+    assert progress.of("verifier").tokens == sum(row["verifier_tokens"] for row in outcomes)
 
 
 async def test_what_was_settled_and_not_acknowledged_counts_once(

@@ -15,13 +15,14 @@ from tokenizers import Tokenizer, decoders
 from tokenizers.models import WordLevel
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, set_seed
 
-from actors.engines.plan import ModelPlan
+from actors.engines.plan import ModelPlan, ReplicaShare
 from actors.engines.verifiers.value_head import ValueHead, ValueHeadConfig
 from actors.replicas.bench import Bench
 from actors.replicas.reader import ReaderPlan
 from actors.strategy import (
     Models,
     Prompt,
+    Role,
     Solution,
     Strategy,
 )
@@ -96,17 +97,20 @@ def save_verifier(folder: Path, seed: int = 8) -> Path:
 
 
 def make_bench(policy: Path, verifier: Path | None, *, max_tokens: int = MAX_TOKENS) -> Bench:
+    folders: dict[Role, Path] = {"policy": policy}
+    if verifier is not None:
+        folders["verifier"] = verifier
     return Bench(
         reader=ReaderPlan(policy, "\n", LastDigit()),
-        policy_cost=ModelCost.from_folder(policy),
-        verifier_cost=None if verifier is None else ModelCost.from_folder(verifier),
+        costs={role: ModelCost.from_folder(folder) for role, folder in folders.items()},
         unit="paper",
         max_tokens=max_tokens,
     )
 
 
 def make_plan(folder: Path, *, replicas: int = 1, cpus: float = 0.4, max_sequences: int = 16) -> ModelPlan:
-    return ModelPlan(folder, replicas=replicas, cpus=cpus, max_sequences=max_sequences, device="cpu")
+    share = ReplicaShare(replicas=replicas, cpus=cpus, max_sequences=max_sequences, device="cpu")
+    return ModelPlan(folder, share)
 
 
 def make_task(number: int, strategies: tuple[Strategy, ...], seed: int = 0) -> Task:
@@ -123,8 +127,7 @@ def first_come(bench: Bench, budget: int | None) -> FirstCome:
 
 def candidate_cost(bench: Bench) -> int:
     """Worst case in FLOPs (paper) of one whole candidate, scored if there is a verifier."""
-    scored = 0 if bench.verifier_cost is None else bench.verifier_cost.paper(bench.max_tokens)
-    return bench.policy_cost.paper(bench.max_tokens) + scored
+    return sum(cost.paper(bench.max_tokens) for cost in bench.costs.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,10 +29,10 @@ from actors.engines.plan import ModelPlan
 from actors.engines.verifiers.value_head import ValueHead
 from actors.ledger import Purse
 from actors.memory import keep_freed_memory
-from actors.replicas.bench import Bench
-from actors.replicas.clients import Meter, TaskBench, TaskModels
+from actors.replicas.bench import Bench, TaskBench
+from actors.replicas.clients import Meter, TaskModels
 from actors.replicas.reader import ReaderPlan, TokenReader
-from actors.strategy import Prompt, Strategy
+from actors.strategy import Prompt, Role, Strategy
 from actors.work import Task
 from orchestration.allocation.first_come import WITHOUT_BUDGET, FirstCome
 from orchestration.flops import ModelCost
@@ -71,11 +71,10 @@ async def on_engine(items: list[Prompt], strategy: Strategy) -> tuple[int, float
     scorer = ScoringEngine.load(MODELS / "prm") if strategy.uses_verifier else None
     reader = TokenReader(reader_plan(), engine.info.eos_ids)
     cost = ModelCost.from_folder(MODELS / "policy")
+    run = Bench(reader_plan(), {"policy": cost, "verifier": cost}, "paper", MAX_TOKENS)
 
     async def solve(prompt: Prompt) -> None:
-        bench = TaskBench(
-            prompt, 0, engine, scorer, reader, Purse(WITHOUT_BUDGET), cost, cost, "paper", MAX_TOKENS
-        )
+        bench = TaskBench(run, prompt, 0, engine, scorer, reader, Purse(WITHOUT_BUDGET))
         await strategy.solve(prompt, TaskModels.of(bench, Meter()))
 
     started = time.perf_counter()
@@ -197,21 +196,20 @@ def _score(
 def through_ray(items: list[Prompt], strategy: Strategy) -> tuple[int, float]:
     """The same job through scheduler, one policy replica and the run writer; seconds from first lease to last commit."""
     cost = ModelCost.from_folder(MODELS / "policy")
-    bench = Bench(reader_plan(), cost, None, "paper", MAX_TOKENS)
+    bench = Bench(reader_plan(), {"policy": cost}, "paper", MAX_TOKENS)
 
     def tasks() -> Iterator[tuple[Task, str | None]]:
         for prompt in items:
             yield Task(prompt.id, prompt, (strategy,), (prompt.id,), 0), None
 
     with tempfile.TemporaryDirectory() as folder:
-        plan = RunPlan(
-            Path(folder), ModelPlan(MODELS / "policy", cpus=1), None, bench, FirstCome(None), NumberGrader()
-        )
+        models: dict[Role, ModelPlan] = {"policy": ModelPlan(MODELS / "policy")}
+        plan = RunPlan(Path(folder), models, bench, FirstCome(None), NumberGrader())
         with Cluster(plan) as cluster:
             cluster.infos()
             started = time.perf_counter()
             progress = cluster.run(tasks())
-            return progress.policy_tokens, time.perf_counter() - started
+            return progress.of("policy").tokens, time.perf_counter() - started
 
 
 def _rate(run: tuple[int, float]) -> float:

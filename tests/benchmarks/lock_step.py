@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -27,9 +27,10 @@ from actors.engines.vllm.policy import generation, sampling
 from actors.engines.vllm.start import engine_args, import_vllm, prepare_process
 from actors.ledger import Purse
 from actors.memory import keep_freed_memory
-from actors.replicas.clients import Meter, TaskBench, TaskModels
+from actors.replicas.bench import Bench, TaskBench
+from actors.replicas.clients import Meter, TaskModels
 from actors.replicas.reader import ReaderPlan, TokenReader
-from actors.strategy import Prompt, Solution, Strategy
+from actors.strategy import Prompt, Role, Solution, Strategy
 from orchestration.allocation.first_come import WITHOUT_BUDGET
 from orchestration.flops import ModelCost
 from orchestration.problems.graders.number import NumberGrader
@@ -56,6 +57,10 @@ class Setup:
 
     def reader(self) -> ReaderPlan:
         return ReaderPlan(self.policy.path, self.delimiter, NumberGrader())
+
+    def bench(self, models: Mapping[Role, ModelPlan]) -> Bench:
+        costs = {role: ModelCost.from_folder(plan.path) for role, plan in models.items()}
+        return Bench(self.reader(), costs, "paper", self.max_tokens, self.likelihoods)
 
 
 class Turns:
@@ -107,7 +112,7 @@ class LockStepPolicy:
         args.pop("enable_log_requests", None)
         self._llm = LLM(**args)
         self._turns = turns
-        self.slots = plan.max_sequences
+        self.slots = plan.share.max_sequences
         self.seconds, self.tokens = 0.0, 0
 
     async def close(self) -> None:
@@ -232,24 +237,12 @@ def in_turns(
 ) -> Result:
     """Solve all problems in lock-step."""
     reader = TokenReader(setup.reader(), policy.info.eos_ids)
-    cost, verifier_cost = ModelCost.from_folder(setup.policy.path), ModelCost.from_folder(setup.verifier.path)
+    run = setup.bench({"policy": setup.policy, "verifier": setup.verifier})
     policy.forget()
     before = policy.tokens, policy.seconds, verifier.seconds if verifier else 0.0
 
     async def solve(prompt: Prompt) -> Solution:
-        bench = TaskBench(
-            prompt,
-            0,
-            policy,
-            verifier,
-            reader,
-            Purse(WITHOUT_BUDGET),
-            cost,
-            verifier_cost,
-            "paper",
-            setup.max_tokens,
-            setup.likelihoods,
-        )
+        bench = TaskBench(run, prompt, 0, policy, verifier, reader, Purse(WITHOUT_BUDGET))
         return await strategy.solve(prompt, TaskModels.of(bench, Meter()))
 
     order: list[Callable[[list[Any]], Any]] = [policy.draw, *([verifier.rate] if verifier else [])]
@@ -266,7 +259,8 @@ class Loop:
     def __init__(self, setup: Setup) -> None:
         self._setup, self._turns, self._batch = setup, Turns(), 0
         # One thread: a second team of threads would spin where the policy's are to work.
-        self._verifier = replace(setup.verifier, engine="local", threads=1)
+        share = replace(setup.verifier.share, threads=1)
+        self._verifier = replace(setup.verifier, engine="local", share=share)
         self._policy = LockStepPolicy(setup.policy, self._turns)
 
     def sample(self, items: list[Prompt], strategy: Strategy, likelihoods: bool) -> Result:
@@ -293,7 +287,7 @@ class Loop:
         """The same search, with new steps alone scored."""
         verifier = NewSteps(self._verifier, self._turns)
         # Loading an engine sets how many threads the process has.
-        torch.set_num_threads(self._setup.policy.threads)
+        torch.set_num_threads(self._setup.policy.share.threads)
         result = in_turns(self._setup, self._turns, self._policy, verifier, items, strategy)
         verifier.close()
         return result
@@ -303,7 +297,8 @@ class LoopProcess:
     """A loop in a process of its own, for how many threads vLLM has is settled when it starts."""
 
     def __init__(self, setup: Setup, threads: int) -> None:
-        setup = replace(setup, policy=replace(setup.policy, threads=threads))
+        share = replace(setup.policy.share, threads=threads)
+        setup = replace(setup, policy=replace(setup.policy, share=share))
         spawn = multiprocessing.get_context("spawn")
         self._pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=_begin, initargs=(setup,))
 

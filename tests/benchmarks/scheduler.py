@@ -154,7 +154,7 @@ class Replica:
 
 
 def outcome(task: Task) -> Outcome:
-    cost = Cost(64, 0, COST, COST)
+    cost = Cost({"policy": 64}, COST, COST)
     return Outcome(task.keys[0], task.prompt.id, "nothing", 0, "answered", "", "4", 1, 0, 64, cost, cost, 1.0)
 
 
@@ -290,7 +290,9 @@ def through_ray(replicas: int, budget: int | None, count: int) -> Through:
             ray.remote(HostedScheduler).options(**options).remote(whose, "writer", allocator(budget), budget)
         )
         get([host.info.remote(share[0]) for host, share in zip(hosts, shares, strict=True)])
-        driver = Driver(scheduler, writer, {}, grace=0.0, why=lambda names: ", ".join(names))
+        driver = Driver(
+            scheduler, writer, {}, grace=0.0, sequences=A_LEASE * replicas, why=lambda names: ", ".join(names)
+        )
         before = get([actor.seconds.remote() for actor in (scheduler, writer)])
         started = time.perf_counter()
         progress = driver.run(((task, None) for task in tasks(count, 100)), lambda _: None)
@@ -311,7 +313,7 @@ class Paper:
         return []
 
     async def take_over(self) -> Books:
-        return Books(0, 0, (), {}, 1, 1, {}, 0, 0.0)
+        return Books(0, 0, (), {}, 1, 1, {}, {}, 0.0)
 
 
 async def stream(count: int, replicas: int = 4) -> None:

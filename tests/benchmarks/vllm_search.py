@@ -33,14 +33,12 @@ from actors.cluster.driver import get
 from actors.cluster.placement import Cluster, RunPlan
 from actors.engines.base import EngineName, ScoreRequest
 from actors.engines.loading import load_verifier
-from actors.engines.plan import ModelPlan
+from actors.engines.plan import ModelPlan, ReplicaShare
 from actors.engines.vllm.start import prepare_process
 from actors.memory import keep_freed_memory
-from actors.replicas.bench import Bench
-from actors.strategy import Prompt, Strategy
+from actors.strategy import Prompt, Role, Strategy
 from actors.work import Progress, Task
 from orchestration.allocation.first_come import FirstCome
-from orchestration.flops import ModelCost
 from orchestration.problems.graders.number import NumberGrader
 from orchestration.strategies.parse import parse
 from tests.benchmarks.local_engine import MODELS, prompts
@@ -52,53 +50,40 @@ Runs = dict[str, list[Result]]
 def ours(setup: Setup, items: list[Prompt], strategy: Strategy) -> Result:
     """Solve all problems through the whole runtime; seconds from the first lease to the last commit."""
     scored = strategy.uses_verifier
-    policy_cost, verifier_cost = (
-        ModelCost.from_folder(setup.policy.path),
-        ModelCost.from_folder(setup.verifier.path),
+    models: dict[Role, ModelPlan] = {"policy": setup.policy} | (
+        {"verifier": setup.verifier} if scored else {}
     )
-    bench = Bench(
-        setup.reader(),
-        policy_cost,
-        verifier_cost if scored else None,
-        "paper",
-        setup.max_tokens,
-        setup.likelihoods,
-    )
+    bench = setup.bench(models)
 
     def tasks() -> Iterator[tuple[Task, str | None]]:
         for prompt in items:
             yield Task(prompt.id, prompt, (strategy,), (prompt.id,), 0), None
 
     with tempfile.TemporaryDirectory() as folder:
-        plan = RunPlan(
-            Path(folder),
-            setup.policy,
-            setup.verifier if scored else None,
-            bench,
-            FirstCome(None),
-            NumberGrader(),
-        )
+        plan = RunPlan(Path(folder), models, bench, FirstCome(None), NumberGrader())
         started = time.perf_counter()
         with Cluster(plan) as cluster:
             cluster.infos()
             begun = time.perf_counter()
             progress = cluster.run(tasks())
             seconds = time.perf_counter() - begun
-            computed = sum(get(one.counters.remote()).tokens_computed for one in cluster.verifiers.values())
+            computed = sum(
+                get(one.counters.remote()).tokens_computed for one in cluster.replicas["verifier"].values()
+            )
         parts = (Path(folder) / "outcomes").glob("*.parquet")
         columns = ["key", "answer", "state"]
         rows = [row for part in parts for row in pq.read_table(part, columns=columns).to_pylist()]
     assert [row["state"] for row in rows] == ["answered"] * len(items)
-    note = f"start {begun - started:.0f} s; busy: policy {progress.policy_busy / seconds:.0%}"
+    note = f"start {begun - started:.0f} s; busy: policy {progress.of('policy').busy / seconds:.0%}"
     if scored:
-        note += f", verifier {progress.verifier_busy / seconds:.0%}; "
+        note += f", verifier {progress.of('verifier').busy / seconds:.0%}; "
         note += f"verifier tokens computed a token needed {computed / _needed(progress, items):.2f}"
-    return Result(progress.policy_tokens, seconds, {row["key"]: row["answer"] for row in rows}, note)
+    return Result(progress.of("policy").tokens, seconds, {row["key"]: row["answer"] for row in rows}, note)
 
 
 def _needed(progress: Progress, items: list[Prompt]) -> int:
     """Tokens that the verifier has to see once: the new ones of each step, and each prompt."""
-    return progress.verifier_tokens + sum(len(prompt.token_ids) for prompt in items)
+    return progress.of("verifier").tokens + sum(len(prompt.token_ids) for prompt in items)
 
 
 def long_steps(setup: Setup, length: int = 100, sequences: int = 32) -> float:
@@ -171,9 +156,11 @@ def _spread(setup: Setup, replicas: int) -> Setup:
     """The same sequences on several replicas of the policy."""
     if replicas <= 1:
         return setup
-    most = max(1, setup.policy.max_sequences // replicas)
+    share = setup.policy.share
+    most = max(1, share.max_sequences // replicas)
     # Half a core asked for each: what else runs asks for some too.
-    return replace(setup, policy=replace(setup.policy, replicas=replicas, cpus=0.5, max_sequences=most))
+    share = replace(share, replicas=replicas, cpus=0.5, max_sequences=most)
+    return replace(setup, policy=replace(setup.policy, share=share))
 
 
 def _scored_by(engine: EngineName, setup: Setup) -> Setup:
@@ -254,14 +241,8 @@ def main() -> None:
     cores = 1 if given.gpus else os.cpu_count() or 1
 
     def plan(path: Path) -> ModelPlan:
-        return ModelPlan(
-            path,
-            gpus=given.gpus,
-            max_sequences=given.sequences,
-            device=device,
-            dtype=dtype,
-            engine="vllm",
-        )
+        share = ReplicaShare(gpus=given.gpus, max_sequences=given.sequences, device=device)
+        return ModelPlan(path, share, dtype=dtype, engine="vllm")
 
     setup = Setup(
         plan(given.policy), plan(given.verifier), given.delimiter, given.max_tokens, given.likelihoods

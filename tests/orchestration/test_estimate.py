@@ -16,11 +16,11 @@ def prepared(words: list[str], *more: str) -> Prepared:
 def test_independent_samples_are_shared(words: list[str]) -> None:
     both = estimate(prepared(words, "strategies=[majority(n=4),majority(n=16),best_of_n(n=8)]"), 10)
     alone = estimate(prepared(words, "strategies=[majority(n=16)]"), 10)
-    assert both.expected.policy_tokens == alone.expected.policy_tokens == 10 * 16 * 30
-    assert both.expected.verifier_tokens == 10 * 8 * 30
+    assert both.expected.of("policy") == alone.expected.of("policy") == 10 * 16 * 30
+    assert both.expected.of("verifier") == 10 * 8 * 30
     assert [need.generations for need in both.each] == [4, 16, 8]
     apart = estimate(prepared(words, "strategies=[majority(n=16),majority(n=16,temperature=0.5)]"), 10)
-    assert apart.expected.policy_tokens == 2 * alone.expected.policy_tokens
+    assert apart.expected.of("policy") == 2 * alone.expected.of("policy")
 
 
 def test_strategies_that_stop_early_are_told_at_their_most(words: list[str]) -> None:
@@ -28,7 +28,7 @@ def test_strategies_that_stop_early_are_told_at_their_most(words: list[str]) -> 
     needs = estimate(prepared(words, texts), 10)
     assert [need.generations for need in needs.each] == [16, 8, 16]
     assert needs.expected == estimate(prepared(words, "strategies=[majority(n=16)]"), 10).expected
-    assert [need.worst.policy_tokens for need in needs.each if need.worst] == [16 * 40, 8 * 40, 16 * 40]
+    assert [need.worst.of("policy") for need in needs.each if need.worst] == [16 * 40, 8 * 40, 16 * 40]
 
 
 def test_every_seed_draws_anew(words: list[str]) -> None:
@@ -54,7 +54,7 @@ def test_every_family_has_its_one_sample_and_it_is_the_same(words: list[str]) ->
 def test_costs_are_those_of_the_models(words: list[str]) -> None:
     ready = prepared(words, "strategies=[best_of_n(n=4)]")
     need = estimate(ready, 1).each[0]
-    policy, verifier, prompt = ready.policy_cost, ready.verifier_cost, ready.prompt_tokens
+    policy, verifier, prompt = ready.costs["policy"], ready.costs["verifier"], ready.prompt_tokens
     assert verifier is not None
     assert need.expected.paper == policy.paper(120) + verifier.paper(120)
     assert need.expected.exact == (
@@ -64,35 +64,35 @@ def test_costs_are_those_of_the_models(words: list[str]) -> None:
         + 4 * verifier.exact(prompt, 30, 30)
     )
     assert need.worst is not None
-    assert need.worst.policy_tokens == 4 * 40
+    assert need.worst.of("policy") == 4 * 40
 
 
 def test_a_beam_may_cost_more_than_its_generations(words: list[str]) -> None:
     ready = prepared(words, "strategies=[beam(n=4,width=4,rounds=3),beam(n=1)]")
     beam, one = estimate(ready, 1).each
     assert beam.worst is not None
-    assert beam.worst.policy_tokens == 4 * 3 * 40
+    assert beam.worst.of("policy") == 4 * 3 * 40
     assert one.worst is not None
-    assert one.worst.policy_tokens == 40
+    assert one.worst.of("policy") == 40
 
 
 def test_what_searches_draw(words: list[str]) -> None:
     texts = "strategies=[beam(n=8),dvts(n=8),lookahead(n=8,k=0),lookahead(n=8,k=3),beam(n=8,every=2),lookahead(n=1)]"
     beam, dvts, none_ahead, ahead, seldom, one = estimate(prepared(words, texts), 1).each
     # A typical solution of 30 tokens has two steps: the first has one ahead of it.
-    assert (beam.generations, beam.expected.policy_tokens, beam.candidates) == (8, 8 * 30, 8 * 2)
+    assert (beam.generations, beam.expected.of("policy"), beam.candidates) == (8, 8 * 30, 8 * 2)
     assert [dvts.expected, dvts.candidates] == [none_ahead.expected, 16] == [beam.expected, beam.candidates]
     assert (ahead.generations, ahead.candidates) == (8 * 4, 16)
-    assert ahead.expected.policy_tokens == ahead.expected.verifier_tokens == 32 * (8 * 45 // 32)
+    assert ahead.expected.of("policy") == ahead.expected.of("verifier") == 32 * (8 * 45 // 32)
     # The first step eight times, then half the rounds, of eight last steps and two drawn on alone.
-    assert seldom.expected.policy_tokens == (8 + (8 + 2) // 2) * 30 // 2 // 8 * 8
-    assert (one.generations, one.candidates, one.expected.policy_tokens) == (1, 1, 30)
+    assert seldom.expected.of("policy") == (8 + (8 + 2) // 2) * 30 // 2 // 8 * 8
+    assert (one.generations, one.candidates, one.expected.of("policy")) == (1, 1, 30)
     assert beam.worst is not None
     assert beam.worst == dvts.worst == none_ahead.worst
     assert ahead.worst is not None
-    assert ahead.worst.policy_tokens == 4 * beam.worst.policy_tokens
+    assert ahead.worst.of("policy") == 4 * beam.worst.of("policy")
     assert seldom.worst is not None
-    assert seldom.worst.policy_tokens == beam.worst.policy_tokens + 39 * 2 * 40
+    assert seldom.worst.of("policy") == beam.worst.of("policy") + 39 * 2 * 40
 
 
 def test_a_search_of_one_is_one_of_the_independent_samples(words: list[str]) -> None:
@@ -108,9 +108,10 @@ def test_no_search_draws_more_steps_at_a_depth_than_its_generations(words: list[
     texts = ["beam(n=4)", "rebase(n=4)", "particle_filtering(n=4)", "mcts(n=4)"]
     needs = estimate(prepared(words, f"strategies=[{','.join(texts)}]"), 1).each
     assert [need.generations for need in needs] == [4] * 4
-    assert len({(need.expected, need.worst, need.candidates) for need in needs}) == 1
+    first, *others = [(need.expected, need.worst, need.candidates) for need in needs]
+    assert all(other == first for other in others)
     assert needs[0].worst is not None
-    assert needs[0].worst.policy_tokens == 4 * 40 * 40
+    assert needs[0].worst.of("policy") == 4 * 40 * 40
 
 
 def test_every_rollout_is_a_generation(words: list[str]) -> None:

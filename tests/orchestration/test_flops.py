@@ -13,6 +13,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from actors.engines.verifiers.value_head import ValueHead, ValueHeadConfig
 from actors.errors import UserError
+from actors.strategy import Role
+from actors.work import CostModel
 from orchestration.flops import (
     ModelCost,
     flops_of_generations,
@@ -156,15 +158,15 @@ def test_value_heads_are_counted(tmp_path: Path, likelihood: bool, width: int) -
 
 
 def test_conversions() -> None:
-    policy, verifier = ModelCost(1000, 900, 100, 16, 16, 2), ModelCost(500, 450, 50, 8, 8, 2)
-    assert generation_flops(policy, None, 10, 20, "paper") == 2 * 1000 * 20
-    assert generation_flops(policy, verifier, 10, 20, "paper") == 2 * 1500 * 20
-    assert generation_flops(policy, None, 10, 20, "exact") == policy.exact(0, 29, 20)
-    assert flops_of_generations(4, policy, verifier, 10, 20, "paper") == 4 * 60_000
-    assert flops_of_tokens(1, policy, verifier, 10, 20, "paper") == 3_000
-    assert flops_of_tokens(80, policy, verifier, 10, 20, "exact") == flops_of_generations(
-        4, policy, verifier, 10, 20, "exact"
-    )
+    policy = ModelCost(1000, 900, 100, 16, 16, 2)
+    alone: dict[Role, CostModel] = {"policy": policy}
+    scored: dict[Role, CostModel] = {**alone, "verifier": ModelCost(500, 450, 50, 8, 8, 2)}
+    assert generation_flops(alone, 10, 20, "paper") == 2 * 1000 * 20
+    assert generation_flops(scored, 10, 20, "paper") == 2 * 1500 * 20
+    assert generation_flops(alone, 10, 20, "exact") == policy.exact(0, 29, 20)
+    assert flops_of_generations(4, scored, 10, 20, "paper") == 4 * 60_000
+    assert flops_of_tokens(1, scored, 10, 20, "paper") == 3_000
+    assert flops_of_tokens(80, scored, 10, 20, "exact") == flops_of_generations(4, scored, 10, 20, "exact")
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:

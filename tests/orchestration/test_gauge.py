@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.work import Progress
+from actors.work import Load, Progress
 from orchestration.runs.gauge import (
     STALL,
     Gauge,
@@ -18,17 +18,15 @@ def at(seconds: float, outcomes: int = 0, **more: object) -> Progress:
         "answered": outcomes,
         "unaffordable": 0,
         "quarantined": 0,
-        "policy_tokens": int(1000 * seconds),
-        "verifier_tokens": int(500 * seconds),
         "spent": int(1e6 * seconds),
         "reserved": 0,
         "wasted": 0,
         "budget": None,
-        "policy_busy": 0.8 * seconds * 2,
-        "policy_replicas": 2,
         "seconds": seconds,
-        "verifier_busy": 0.25 * seconds,
-        "verifier_replicas": 1,
+        "load": {
+            "policy": Load(int(1000 * seconds), 0.8 * seconds * 2, 2),
+            "verifier": Load(int(500 * seconds), 0.25 * seconds, 1),
+        },
         "oldest": (("p1", 41.0), ("p2", 12.0)),
     }
     return Progress(**(values | more))  # type: ignore[arg-type]
@@ -38,13 +36,13 @@ def test_rates_are_those_of_the_last_seconds() -> None:
     gauge = Gauge(100)
     for second in range(30):
         reading = gauge.observe(at(second, second))
-    assert reading.tokens_a_second == pytest.approx(1000)
-    assert reading.scored_a_second == pytest.approx(500)
-    assert reading.policy_share == pytest.approx(0.8)
-    assert reading.verifier_share == pytest.approx(0.25)
+    assert reading.of("policy").tokens_a_second == pytest.approx(1000)
+    assert reading.of("verifier").tokens_a_second == pytest.approx(500)
+    assert reading.of("policy").share == pytest.approx(0.8)
+    assert reading.of("verifier").share == pytest.approx(0.25)
     for second in range(30, 50):
-        reading = gauge.observe(at(second, 29, policy_tokens=29_000))
-    assert reading.tokens_a_second == 0
+        reading = gauge.observe(at(second, 29, load={"policy": Load(29_000, replicas=2)}))
+    assert reading.of("policy").tokens_a_second == 0
 
 
 def test_time_left_is_by_outcomes_or_by_budget() -> None:
@@ -59,7 +57,7 @@ def test_time_left_is_by_outcomes_or_by_budget() -> None:
 def test_loading_the_models_is_no_part_of_the_rate() -> None:
     gauge = Gauge(100)
     for second in range(31):
-        assert gauge.observe(at(second, 0, policy_tokens=0)).seconds_left is None
+        assert gauge.observe(at(second, 0, load={"policy": Load()})).seconds_left is None
     assert gauge.observe(at(40, 20)).seconds_left == pytest.approx(40)
 
 
@@ -88,11 +86,11 @@ def test_a_scheduler_that_follows_another_and_knows_nothing_yet_changes_no_rate(
         gauge.observe(at(second, second))
     for second in range(20, 45):
         late = second < 30
-        more = {"policy_tokens": 0, "policy_busy": 0.0, "policy_replicas": 0} if late else {}
+        more = {"load": {"policy": Load()}} if late else {}
         reading = gauge.observe(at(second, second, **more))
-        assert reading.tokens_a_second <= 2_000
-        assert reading.progress.policy_tokens >= 19_000
-    assert reading.tokens_a_second == pytest.approx(1000)
+        assert reading.of("policy").tokens_a_second <= 2_000
+        assert reading.progress.of("policy").tokens >= 19_000
+    assert reading.of("policy").tokens_a_second == pytest.approx(1000)
 
 
 def test_with_several_seeds_a_problem_is_one_of_the_seed_at_work() -> None:

@@ -42,12 +42,11 @@ def test_a_mapping_and_single_keys_mean_the_same(common: list[str]) -> None:
     mapping = own(common, weight=2, names=["a", "b"])
     keys = ["verifier=custom", f"verifier._target_={RULE}", "verifier.names=[a, b]", "verifier.weight=2"]
     single = prepare(settings_of([*common, *keys, "verifier.parameters=0"]))
-    assert single.target == mapping.target
+    assert single.models["verifier"].target == mapping.models["verifier"].target
     assert single.settings.verifier == mapping.settings.verifier
     # A later word lies over a mapping.
-    assert own(common, "verifier.weight=2", weight=1, names=["a", "b"]).target == mapping.target
-    assert mapping.target is not None
-    assert mapping.target.text == f"{RULE}(names=['a', 'b'], weight=2, parameters=0)"
+    assert own(common, "verifier.weight=2", weight=1, names=["a", "b"]).models == mapping.models
+    assert mapping.models["verifier"].name == f"{RULE}(names=['a', 'b'], weight=2, parameters=0)"
 
 
 def test_other_options_have_other_keys_and_the_folder_is_refused(common: list[str], tmp_path: Path) -> None:
@@ -66,7 +65,7 @@ def test_other_options_have_other_keys_and_the_folder_is_refused(common: list[st
     for change, says in changes:
         other = own(common, f"folder={tmp_path / 'run'}", **{"weight": 1, "path": str(rules), **change})
         changed = identify(other)
-        assert changed.verifier_salt != identity.verifier_salt
+        assert changed.salt("verifier") != identity.salt("verifier")
         assert outcome_key("p", "best_of_n(n=2)", True, 0, changed) != outcome_key(
             "p", "best_of_n(n=2)", True, 0, identity
         )
@@ -84,23 +83,21 @@ def test_a_replica_is_told_all_of_it(common: list[str]) -> None:
     prepared = own(common, weight=1)
     identity = identify(prepared)
     plan = run_plan(prepared, identity)
-    assert plan.verifier is not None
-    assert plan.verifier.target == prepared.target
-    assert plan.verifier.files == (identity.verifier, identity.tokenizer)
-    assert plan.bench.verifier_salt == identity.verifier_salt
+    verifier, policy = identity.models["verifier"], identity.models["policy"]
+    assert plan.models["verifier"].target == prepared.models["verifier"].target is not None
+    assert plan.models["verifier"].files == (verifier.files, policy.tokenizer)
+    assert plan.bench.salt("verifier") == identity.salt("verifier")
     assert [text for text, _ in plan.bench.strategies] == ["greedy", "best_of_n(n=2)"]
 
 
 def test_what_it_costs(common: list[str], models: tuple[Path, Path], tmp_path: Path) -> None:
-    rule = own(common).verifier_cost
-    assert rule is not None
+    rule = own(common).costs["verifier"]
     assert (rule.paper(100), rule.exact(10, 100, 5)) == (0, 0)
-    given = own(common, parameters=1000).verifier_cost
-    assert given is not None
+    given = own(common, parameters=1000).costs["verifier"]
     assert (given.paper(100), given.exact(10, 100, 5)) == (200_000, 200_000)
     folder = own(common, parameters=None, path=str(models[1]))
-    assert folder.verifier_cost == ModelCost.from_folder(models[1])
-    assert folder.contexts.verifier == 256
+    assert folder.costs["verifier"] == ModelCost.from_folder(models[1])
+    assert folder.contexts.tokens["verifier"] == 256
     short = tmp_path / "short"
     shutil.copytree(models[1], short)
     config = json.loads((short / "config.json").read_text())
@@ -113,8 +110,8 @@ def test_what_it_costs(common: list[str], models: tuple[Path, Path], tmp_path: P
 
 def test_without_a_strategy_that_asks_it_nothing_is_imported(common: list[str]) -> None:
     prepared = own(common, "strategies=[greedy]", _target_="no_such_module.Mine")
-    assert (prepared.target, prepared.verifier_cost) == (None, None)
-    assert identify(prepared).verifier == ""
+    assert list(prepared.models) == ["policy"]
+    assert identify(prepared).flat()["verifier"] == ""
 
 
 def test_a_dry_run_names_it(common: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,23 +14,21 @@ from actors.errors import UserError
 from actors.ledger import Entry
 from actors.store import log
 from actors.store.schema import CANDIDATES, OUTCOMES
-from orchestration import runs
+from actors.strategy import Role
 from orchestration.problems import Problem
+from orchestration.runs import run as run_module
 from orchestration.runs.folder import write_atomically
-from orchestration.runs.identity import Identity, outcome_key, problem_hash
+from orchestration.runs.identity import Identity, ModelIdentity, outcome_key, problem_hash
 from orchestration.runs.problem_store import ProblemStore
 from orchestration.runs.record import check_same
 from orchestration.runs.run import Run
 from tests.orchestration.report.handmade import write_run
 
 IDENTITY = Identity(
-    policy="a1",
-    tokenizer="b2",
-    dtype="float32",
-    verifier="c3",
-    verifier_dtype="float32",
-    engine="local",
-    verifier_engine="local",
+    models={
+        "policy": ModelIdentity("a1", "b2", "float32", "local"),
+        "verifier": ModelIdentity("c3", "b2", "float32", "local"),
+    },
     grader="number-1",
     prompt="{question}",
     delimiter="\n",
@@ -39,21 +37,37 @@ IDENTITY = Identity(
 PROBLEM = Problem("p1", "1 + 1 = ?", "2")
 
 
-def key(**changes: object) -> str:
-    return outcome_key(problem_hash(PROBLEM), "beam(n=4,width=4)", True, 0, replace(IDENTITY, **changes))  # type: ignore[arg-type]
+def key(identity: Identity = IDENTITY, strategy: str = "beam(n=4,width=4)", *, asks: bool = True) -> str:
+    return outcome_key(problem_hash(PROBLEM), strategy, asks, 0, identity)
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Identity)])
+def with_model(role: Role, name: str) -> Identity:
+    """The identity with one part of one model changed."""
+    old = IDENTITY.models[role]
+    new = replace(old, **{name: f"{getattr(old, name)}x"})
+    return replace(IDENTITY, models={**IDENTITY.models, role: new})
+
+
+@pytest.mark.parametrize("name", ["grader", "prompt", "delimiter", "max_tokens"])
 def test_every_part_of_the_set_up_changes_the_key(name: str) -> None:
-    old = getattr(IDENTITY, name)
-    other = 7 if isinstance(old, int) or old is None else f"{old}x"
-    assert key(**{name: other}) != key()
-    without = {
-        outcome_key("h", "greedy", False, 0, replace(IDENTITY, **changes))  # type: ignore[arg-type]
-        for changes in ({}, {name: other})
-    }
-    # What asks no verifier is the same whatever the verifier is.
-    assert len(without) == (1 if name in ("verifier", "verifier_dtype", "verifier_engine") else 2)
+    changed: dict[str, Any] = {name: 7 if name == "max_tokens" else "x"}
+    other = replace(IDENTITY, **changed)
+    assert key(other) != key()
+    assert key(other, "greedy", asks=False) != key(strategy="greedy", asks=False)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(ModelIdentity)])
+def test_every_part_of_a_model_changes_the_key(name: str) -> None:
+    assert key(with_model("policy", name)) != key()
+    assert key(with_model("policy", name), asks=False) != key(asks=False)
+    # A verifier scores token ids, whatever text they stand for.
+    assert (key(with_model("verifier", name)) != key()) == (name != "tokenizer")
+    assert key(with_model("verifier", name), asks=False) == key(asks=False)
+
+
+def test_another_role_adds_its_part_to_the_key() -> None:
+    reviser = ModelIdentity("d4", "b2", "float32", "local")
+    assert key(replace(IDENTITY, models={**IDENTITY.models, "reviser": reviser})) != key()
 
 
 def test_problem_strategy_and_seed_change_the_key() -> None:
@@ -208,7 +222,7 @@ def test_books_are_read_again_where_a_segment_became_a_part_meanwhile(
     folder = write_run(tmp_path / "run", problems=2)
     row = {"purpose": "policy", "kind": "kept", "flops": 10}
     segment = logged(folder, 2, {"ledger": [row]})
-    read = runs.read_ledger
+    read = log.read_ledger
 
     def overtaken(of: Path) -> tuple[Entry, ...]:
         if segment.is_file():
@@ -219,7 +233,7 @@ def test_books_are_read_again_where_a_segment_became_a_part_meanwhile(
             return ()
         return read(of)
 
-    monkeypatch.setattr(runs, "read_ledger", overtaken)
+    monkeypatch.setattr(run_module, "read_ledger", overtaken)
     assert Run(folder).books() == (Entry("policy", "kept", 10),)
 
 
@@ -238,7 +252,7 @@ def test_a_segment_that_becomes_a_part_meanwhile_is_not_missed(
     folder = write_run(tmp_path / "run", problems=3, ladder=(1,))
     new = pq.read_table(folder / "outcomes" / "part-000001.parquet").to_pylist()[0] | {"key": "new"}
     segment = logged(folder, 2, {"outcomes": [new]})
-    read = runs.live_records
+    read = log.live_records
 
     def overtaken(of: Path) -> Iterator[dict[str, Any]]:
         if segment.is_file():
@@ -247,5 +261,5 @@ def test_a_segment_that_becomes_a_part_meanwhile_is_not_missed(
             raise FileNotFoundError(segment)
         return read(of)
 
-    monkeypatch.setattr(runs, "live_records", overtaken)
+    monkeypatch.setattr(run_module, "live_records", overtaken)
     assert sum(Run(folder).states().values()) == 7

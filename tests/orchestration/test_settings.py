@@ -20,8 +20,8 @@ from orchestration.setup.prepare import prepare
 from orchestration.setup.settings import (
     EvaluateSettings,
     check,
+    effect_of,
     flatten,
-    role,
 )
 from tests.orchestration import own_targets
 
@@ -100,9 +100,9 @@ def test_every_setting_is_sorted() -> None:
             known |= set(flatten({group: yaml.safe_load((CONF / group / f"{option}.yaml").read_text())}))
     assert known == set(CHANGES) | set(EXTENDS) | set(FREE)
     for expected, keys in (("changes", CHANGES), ("extends", EXTENDS), ("free", FREE)):
-        assert {key: role(key) for key in keys} == dict.fromkeys(keys, expected)
+        assert {key: effect_of(key) for key in keys} == dict.fromkeys(keys, expected)
     with pytest.raises(KeyError):
-        role("polcy.dtype")
+        effect_of("polcy.dtype")
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +189,7 @@ def test_vllm_elsewhere_is_another_engine(words: list[str], monkeypatch: pytest.
     with pytest.raises(UserError, match=r'engine was "vllm 0.32 cpu" and is "vllm 0.33 cpu"'):
         record_of(both, known)
     unseeded = identify(prepare(settings_of([*both, "policy.reproducible=false"])))
-    assert unseeded.engine == "vllm 0.33 cpu, not reproducible"
+    assert unseeded.flat()["engine"] == "vllm 0.33 cpu, not reproducible"
 
 
 @pytest.mark.parametrize("model", ["policy", "verifier"])
@@ -244,10 +244,10 @@ def test_replicas_are_told_which_files_the_keys_are_made_from(words: list[str]) 
     prepared = prepare(settings_of([*words, "strategies=[beam(n=4)]"]))
     identity = identify(prepared)
     plan = run_plan(prepared, identity)
-    assert plan.policy.files == (identity.policy, identity.tokenizer)
-    assert plan.verifier is not None
-    assert plan.verifier.files is not None
-    assert plan.verifier.files[0] == identity.verifier != identity.policy
+    policy, verifier = identity.models["policy"], identity.models["verifier"]
+    assert plan.models["policy"].files == (policy.files, policy.tokenizer)
+    assert plan.models["verifier"].files == (verifier.files, verifier.tokenizer)
+    assert verifier.files != policy.files
 
 
 def test_a_verifier_may_join_and_leave(words: list[str]) -> None:

@@ -58,7 +58,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert last.written >= first.written >= first.started
     # A public file: other programs read it by these names.
     data = json.loads((tmp_path / "status.json").read_text())
-    assert data["format"] == 1
+    assert data["format"] == 2
     assert data["reading"]["progress"]["oldest"] == [["p1", 41.0], ["p2", 12.0]]
     assert data["replicas"] == {"policy": 2, "verifier": 1}
     assert data["command"] == "flopwise evaluate 'a b'"
@@ -102,14 +102,21 @@ def test_a_status_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("{", "no JSON"),
-        ('{"format": 99}', "reads format 1 alone"),
-        ('{"format": 1, "state": "running"}', "not of this version"),
+        ('{"format": 99}', "reads format 2 alone; the next start writes it again"),
+        ('{"format": 2, "state": "running"}', "not of this version"),
     ],
 )
 def test_a_status_of_another_kind_is_refused(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "status.json").write_text(text)
     with pytest.raises(UserError, match=message):
         read_status(tmp_path)
+    assert not says_finished(tmp_path)
+
+
+def test_the_word_of_an_older_version_counts_for_nothing(tmp_path: Path) -> None:
+    """How its run stands is told from the rest of the folder."""
+    (tmp_path / "status.json").write_text('{"format": 1, "state": "finished"}')
+    assert read_status(tmp_path) is None
     assert not says_finished(tmp_path)
 
 

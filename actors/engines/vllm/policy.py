@@ -143,7 +143,7 @@ class VllmPolicy:
             plan.path, config, engine="vllm", dtype=plan.dtype, context=context, ends=eos_ids(config)
         )
         tokens = int(cache.num_gpu_blocks) * int(cache.block_size)
-        admission = Admission(tokens, context, plan.max_sequences)
+        admission = Admission(tokens, context, plan.share.max_sequences)
         return cls(engine, info, admission, tally, seeded=plan.seeded)
 
     @property

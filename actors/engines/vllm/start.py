@@ -43,7 +43,7 @@ def prepare_process(plan: ModelPlan) -> None:
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    os.environ["OMP_NUM_THREADS"] = str(plan.threads)
+    os.environ["OMP_NUM_THREADS"] = str(plan.share.threads)
     # Without it every engine of a machine binds its threads to the same first cores.
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
     if plan.torch_device() == "cpu":
@@ -51,7 +51,7 @@ def prepare_process(plan: ModelPlan) -> None:
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         # Compiled at the first request, for seconds, to count what nobody asked for.
         os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
-    torch.set_num_threads(plan.threads)
+    torch.set_num_threads(plan.share.threads)
 
 
 def import_vllm() -> None:
@@ -87,7 +87,7 @@ def engine_args(plan: ModelPlan, *, context: int, **more: Any) -> Mapping[str, A
         "skip_tokenizer_init": True,
         "dtype": plan.dtype,
         "max_model_len": context,
-        "max_num_seqs": plan.max_sequences,
+        "max_num_seqs": plan.share.max_sequences,
         "enable_prefix_caching": True,
         "block_size": smallest_block(plan),
         "disable_log_stats": True,
@@ -98,14 +98,16 @@ def engine_args(plan: ModelPlan, *, context: int, **more: Any) -> Mapping[str, A
         args |= {
             "enforce_eager": True,
             "distributed_executor_backend": "uni",
-            "kv_cache_memory_bytes": int(plan.memory * machine_memory()) if plan.memory else CPU_CACHE_BYTES,
+            "kv_cache_memory_bytes": int(plan.share.memory * machine_memory())
+            if plan.share.memory
+            else CPU_CACHE_BYTES,
             "enable_chunked_prefill": False,
             "max_num_batched_tokens": max(context, BATCH_TOKENS),
         }
     else:
         args |= {
-            "tensor_parallel_size": plan.tensor_parallel,
-            "gpu_memory_utilization": plan.memory or GPU_MEMORY * min(1.0, plan.gpus or 1.0),
+            "tensor_parallel_size": plan.share.tensor_parallel,
+            "gpu_memory_utilization": plan.share.memory or GPU_MEMORY * min(1.0, plan.share.gpus or 1.0),
         }
     return args | more
 
@@ -116,7 +118,7 @@ def turn(plan: ModelPlan) -> Iterator[None]:
 
     vLLM measures what its model takes by how much less is free after it, and so counts what a neighbour takes meanwhile.
     """
-    if plan.torch_device() == "cpu" or plan.gpus >= 1:
+    if plan.torch_device() == "cpu" or plan.share.gpus >= 1:
         yield
         return
     with (Path(tempfile.gettempdir()) / f"flopwise-{os.getuid()}-vllm-start.lock").open("w") as file:

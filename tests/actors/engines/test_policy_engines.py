@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM
 
 from actors.engines.base import Aborted, EngineName, GenerateRequest, Generation, PolicyEngine
 from actors.engines.loading import load_policy
-from actors.engines.plan import ModelPlan
+from actors.engines.plan import ModelPlan, ReplicaShare
 from tests.actors.engines.wide import FAMILIES, save_wide
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
@@ -40,7 +40,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def plan(folder: Path, engine: EngineName) -> ModelPlan:
-    return ModelPlan(folder, max_sequences=64, device="cpu", engine=engine)
+    return ModelPlan(folder, ReplicaShare(max_sequences=64, device="cpu"), engine=engine)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=ENGINES)

@@ -21,7 +21,7 @@ import pytest
 
 from actors.engines.base import EngineError, GenerateRequest, Generation
 from actors.engines.loading import load_policy
-from actors.engines.plan import ModelPlan
+from actors.engines.plan import ModelPlan, ReplicaShare
 from actors.engines.vllm import policy as vllm_policy
 from actors.engines.vllm import start as vllm_start
 from orchestration.flops import ModelCost
@@ -40,7 +40,8 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @asynccontextmanager
 async def engine_of(folder: Path, **more: Any) -> AsyncIterator[Any]:
-    plan = replace(ModelPlan(folder, max_sequences=64, device="cpu", engine="vllm"), **more)
+    share = ReplicaShare(max_sequences=64, device="cpu")
+    plan = replace(ModelPlan(folder, share, engine="vllm"), **more)
     engine = load_policy(plan)
     try:
         yield engine

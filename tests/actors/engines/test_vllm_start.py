@@ -8,17 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from actors.engines.plan import ModelPlan
+from actors.engines.plan import ModelPlan, ReplicaShare
 from actors.engines.vllm import start as vllm_start
 from actors.engines.vllm.start import engine_args, turn
 
-CPU = ModelPlan(Path("model"), device="cpu", engine="vllm", max_sequences=64)
+CPU = ModelPlan(Path("model"), ReplicaShare(device="cpu", max_sequences=64), engine="vllm")
 
 
 def gpu(gpus: float, memory: float | None = None, tensor_parallel: int = 1) -> ModelPlan:
-    return ModelPlan(
-        Path("model"), device="cuda", gpus=gpus, memory=memory, tensor_parallel=tensor_parallel, engine="vllm"
-    )
+    share = ReplicaShare(device="cuda", gpus=gpus, memory=memory, tensor_parallel=tensor_parallel)
+    return ModelPlan(Path("model"), share, engine="vllm")
 
 
 @pytest.mark.parametrize("context", [256, 32_768])
@@ -43,7 +42,7 @@ def test_on_a_processor_no_prefill_is_cut_in_two(context: int) -> None:
 def test_on_a_gpu_a_replica_takes_nine_tenths_of_its_part(plan: ModelPlan, share: float) -> None:
     args = engine_args(plan, context=4096)
     assert args["gpu_memory_utilization"] == pytest.approx(share)
-    assert args["tensor_parallel_size"] == plan.tensor_parallel
+    assert args["tensor_parallel_size"] == plan.share.tensor_parallel
     assert "enable_chunked_prefill" not in args
 
 
@@ -74,5 +73,5 @@ def test_on_a_processor_the_cache_takes_its_share_of_the_machine(
 ) -> None:
     assert vllm_start.machine_memory() > 1 << 28
     monkeypatch.setattr(vllm_start, "machine_memory", lambda: 64 << 30)
-    args = engine_args(replace(CPU, memory=memory), context=256)
+    args = engine_args(replace(CPU, share=replace(CPU.share, memory=memory)), context=256)
     assert args["kv_cache_memory_bytes"] == cache

@@ -24,7 +24,7 @@ from actors.engines.base import EngineError, GenerateRequest, ScoreRequest, Scor
 from actors.engines.loading import load_verifier
 from actors.engines.local.policy import LocalEngine
 from actors.engines.local.verifier import ScoringEngine
-from actors.engines.plan import ModelPlan
+from actors.engines.plan import ModelPlan, ReplicaShare
 from actors.engines.verifiers.value_head import ValueHead, ValueHeadConfig
 from actors.engines.vllm.step_points import Points
 from actors.engines.vllm.verifier import VllmVerifier
@@ -48,7 +48,7 @@ BLOCK = 32
 @pytest.fixture(scope="module")
 def verifier() -> Iterator[VllmVerifier]:
     """Made without a running event loop, as in the constructor of an actor."""
-    one = load_verifier(ModelPlan(MODELS / "prm", device="cpu", engine="vllm"))
+    one = load_verifier(ModelPlan(MODELS / "prm", ReplicaShare(device="cpu"), engine="vllm"))
     assert isinstance(one, VllmVerifier)
     yield one
     asyncio.run(one.close())
@@ -340,11 +340,11 @@ async def test_a_folder_that_cannot_be_scored_is_refused_before_vllm_starts(
 ) -> None:
     children = multiprocessing.active_children()
     with pytest.raises(UserError, match="not a process reward model"):
-        load_verifier(ModelPlan(MODELS / "policy", device="cpu", engine="vllm"))
+        load_verifier(ModelPlan(MODELS / "policy", ReplicaShare(device="cpu"), engine="vllm"))
     folder = shutil.copytree(checkpoints["gpt-neox"], tmp_path / "neox")
     ValueHead(ValueHeadConfig(32)).save(folder)
     with pytest.raises(UserError, match=r"GPTNeoXForCausalLM.*verifier\.engine=local"):
-        load_verifier(ModelPlan(folder, device="cpu", engine="vllm"))
+        load_verifier(ModelPlan(folder, ReplicaShare(device="cpu"), engine="vllm"))
     assert multiprocessing.active_children() == children
 
 
@@ -439,7 +439,7 @@ async def test_other_families(family: Any, likelihood: bool, tmp_path: Path) -> 
         parameter.data.add_(0.1 * torch.randn_like(parameter))
     model.save_pretrained(tmp_path)
     ValueHead(ValueHeadConfig(64, width=8, likelihood=likelihood)).save(tmp_path)
-    one = load_verifier(ModelPlan(tmp_path, device="cpu", engine="vllm"))
+    one = load_verifier(ModelPlan(tmp_path, ReplicaShare(device="cpu"), engine="vllm"))
     ours = local(tmp_path)
     rng = random.Random(9)
     for steps in ([5, 22, 5, 20], [22, 10, 32], [1, 2, 3]):

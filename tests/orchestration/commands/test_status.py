@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from actors.store.log import FolderLock
+from actors.work import Load
 from orchestration.commands import status as command
 from orchestration.commands.main import main
 from orchestration.runs.gauge import Gauge, Pass
+from orchestration.runs.run import Run
 from orchestration.runs.status import (
     STATUS_FORMAT,
     Status,
@@ -82,7 +84,12 @@ def test_why_it_waits(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gauge = Gauge(TOTALS.outcomes_left)
     gauge.observe(at(1, 1))
     what = "a policy replica (2 x 1 CPU asked for)"
-    write(folder, reading=gauge.observe(at(60, 1, policy_replicas=0, waiting_for=what)))
+    write(
+        folder,
+        reading=gauge.observe(
+            at(60, 1, load={"policy": Load(60_000), "verifier": Load(30_000, 15.0, 1)}, waiting_for=what)
+        ),
+    )
     out = said(folder, capsys)
     assert "policy 0 of 2 up" in out
     assert f"waiting for {what}" in out
@@ -90,7 +97,7 @@ def test_why_it_waits(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_run_without_a_verifier_or_a_budget(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    reading = Gauge(20).observe(at(5, 0, verifier_replicas=0, verifier_busy=0.0))
+    reading = Gauge(20).observe(at(5, 0, load={"policy": Load(5_000, 8.0, 2)}))
     write(folder, reading=reading, replicas={"policy": 2})
     out = said(folder, capsys)
     assert "verifier 0" not in out
@@ -249,8 +256,6 @@ def test_ctrl_c_ends_the_watching_alone(
 
 
 def test_large_tables_are_not_read_at_every_look(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from orchestration import runs
-
     clock, reads = [0.0], []
 
     def slow(_: object) -> dict[str, int]:
@@ -259,7 +264,7 @@ def test_large_tables_are_not_read_at_every_look(folder: Path, monkeypatch: pyte
         return {"answered": 6}
 
     write(folder)
-    monkeypatch.setattr(runs.Run, "states", slow)
+    monkeypatch.setattr(Run, "states", slow)
     monkeypatch.setattr(command.time, "monotonic", lambda: clock[0])
     looks = command._looks(folder)
     for _ in range(30):

@@ -17,10 +17,9 @@ from typing import Any
 import pytest
 
 from actors.engines.base import ScoreRequest, Scores
-from actors.replicas.clients import Unit
 from actors.seeds import derive
 from actors.strategy import PurseEmpty, Solution, Strategy
-from actors.work import Cost
+from actors.work import Cost, Unit
 from orchestration.api import Run
 from orchestration.commands.main import main
 from orchestration.runs.estimate import _bound
@@ -132,7 +131,7 @@ async def test_it_costs_what_its_docstring_says_and_never_takes_more_than_it_res
     # Before each request its worst case was set aside, in the budget's accounting.
     for asked, reserved in zip(one.engine.requests, one.engine.reserved, strict=True):
         context, most = len(asked.token_ids), asked.max_tokens
-        paper, exact = one.policy_cost.paper(most), one.policy_cost.exact(0, context - 1 + most, most)
+        paper, exact = one.costs["policy"].paper(most), one.costs["policy"].exact(0, context - 1 + most, most)
         assert reserved >= (paper if unit == "paper" else exact)
     assert all(one.scorer.reserved)
     assert bool(one.scorer.requests) == strategy.uses_verifier
@@ -140,15 +139,15 @@ async def test_it_costs_what_its_docstring_says_and_never_takes_more_than_it_res
     meter, total = one.meters[0], one.spent()
     assert one.purse.spent == (total.paper if unit == "paper" else total.exact)
     assert one.purse.reserved == 0
-    assert meter.spent.policy_tokens == sum(len(text) - len(prefix) for _, prefix, text, _ in drawn_of(one))
-    assert meter.attributed.policy_tokens == meter.spent.policy_tokens
+    assert meter.spent.of("policy") == sum(len(text) - len(prefix) for _, prefix, text, _ in drawn_of(one))
+    assert meter.attributed.of("policy") == meter.spent.of("policy")
     # Of siblings that are scored at once each computes the steps that they share, if nobody had before.
-    assert meter.attributed.verifier_tokens <= meter.spent.verifier_tokens
+    assert meter.attributed.of("verifier") <= meter.spent.of("verifier")
     assert meter.attributed.exact <= meter.spent.exact
     sequences, tokens = _bound(strategy, MAX_TOKENS) or (0, 0)
     assert len(one.engine.requests) <= sequences
-    assert meter.spent.policy_tokens <= sequences * tokens
-    assert 0 < solution.kept_tokens <= meter.spent.policy_tokens
+    assert meter.spent.of("policy") <= sequences * tokens
+    assert 0 < solution.kept_tokens <= meter.spent.of("policy")
 
 
 @every_strategy
@@ -261,7 +260,7 @@ async def test_a_seed_gives_the_same_tree_and_the_same_price_in_whatever_order_a
         [solution] = await one.solve(strategy)
         assert said(solution) == said(expected)
         assert one.meters[0].attributed == first.meters[0].attributed
-        assert one.spent().policy_tokens == first.spent().policy_tokens
+        assert one.spent().of("policy") == first.spent().of("policy")
     others = [(await table(seed=seed).solve(strategy))[0] for seed in (1, 2)]
     assert name_of(strategy) == "greedy" or any(said(other) != said(expected) for other in others)
 
@@ -285,9 +284,9 @@ async def test_all_strategies_together_draw_what_each_draws_alone(table: MakeTab
         assert said(solution) == said(alone), strategy.text
         assert meter.attributed == one.meters[0].attributed, strategy.text
     attributed = sum((meter.attributed for meter in together.meters), Cost())
-    assert together.spent().policy_tokens < attributed.policy_tokens / 2
+    assert together.spent().of("policy") < attributed.of("policy") / 2
     # What the verifier reads anew depends on which of the siblings it is given first.
-    assert together.spent().verifier_tokens < attributed.verifier_tokens * 0.7
+    assert together.spent().of("verifier") < attributed.of("verifier") * 0.7
     assert together.purse.spent == together.spent().paper
 
 

@@ -22,6 +22,7 @@ from orchestration.runs.run import Run
 from orchestration.setup.prepare import Prepared
 from orchestration.training import job as prm_job
 from orchestration.training import prm
+from orchestration.training.batches import Labelled, StepBatches
 from orchestration.training.checkpoints import claim
 from orchestration.training.job import (
     PrmJob,
@@ -269,7 +270,7 @@ def test_batches_go_where_the_model_is(monkeypatch: pytest.MonkeyPatch) -> None:
         raise LookupError
 
     monkeypatch.setattr(prm, "step_logits", look)
-    batches = prm.StepBatches([prm.Labelled((1, 2, 3), 1, (3,), (1.0,), True, "p")], 64, 0, 0)
+    batches = StepBatches([Labelled((1, 2, 3), 1, (3,), (1.0,), True, "p")], 64, 0, 0)
     for judge in (prm.measure, prm._standardise):
         with pytest.raises(LookupError):
             judge(Elsewhere(), batches)

@@ -1,0 +1,112 @@
+"""The models of a run by role: found, fitting one another, with what their tokens cost and which engine runs them.
+
+It reads configs and tokenizers, and knows nothing of Ray or torch. Invariant: a role that no strategy asks has no model here,
+and what only another engine heeds is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from actors.engines.base import EngineName
+from actors.engines.plan import ReplicaShare
+from actors.engines.verifiers.custom import Target
+from actors.errors import UserError
+from actors.strategy import Role, Strategy
+from orchestration.flops import ModelCost
+from orchestration.setup.custom_verifier import read_own
+from orchestration.setup.engine_choice import choose_engine
+from orchestration.setup.model_folders import ModelFolder, read_model
+from orchestration.setup.settings import EvaluateSettings
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSetup:
+    """One model. `path` has its files, or is the policy's folder where a verifier of the user's own (`target`) loads none;
+    `tokenizer` is the folder of the token ids that it reads; `context` is in tokens, None: not known."""
+
+    path: Path
+    tokenizer: Path
+    cost: ModelCost
+    context: int | None
+    engine: EngineName
+    dtype: str
+    share: ReplicaShare
+    target: Target | None = None
+
+    @property
+    def name(self) -> str:
+        """What a reader knows the model by."""
+        return self.target.text if self.target else str(self.path)
+
+
+def read_policy(settings: EvaluateSettings, strategies: Sequence[Strategy]) -> ModelFolder:
+    """The policy's folder, checked. Raises UserError where it is no model, and where a strategy asks a verifier and there is
+    none."""
+    needing = [strategy.text for strategy in strategies if strategy.uses_verifier]
+    if needing and settings.verifier.path is None and settings.verifier._target_ is None:
+        mend = f"{', '.join(needing)} need one: set verifier.path, or leave them out of strategies"
+        raise UserError.of("verifier.path", None, mend)
+    return read_model(settings.policy.path, "policy", chat=settings.policy.prompt.chat)
+
+
+def read_models(settings: EvaluateSettings, policy: ModelFolder, *, scored: bool) -> dict[Role, ModelSetup]:
+    """The models by role, given the policy's folder; `scored` says that a strategy asks a verifier."""
+    models: dict[Role, ModelSetup] = {"policy": _policy(settings, policy)}
+    if scored and settings.verifier._target_ is not None:
+        models["verifier"] = _own_verifier(settings, policy)
+    elif scored:
+        models["verifier"] = _verifier(settings, policy)
+    return models
+
+
+def _policy(settings: EvaluateSettings, folder: ModelFolder) -> ModelSetup:
+    given, share = settings.policy, settings.cluster.policy
+    cost = ModelCost.from_folder(folder.path)
+    engine = choose_engine(given.engine, "policy.engine", gpus=share.gpus, device=share.device)
+    return ModelSetup(folder.path, folder.path, cost, folder.context, engine, given.dtype, share)
+
+
+def _verifier(settings: EvaluateSettings, policy: ModelFolder) -> ModelSetup:
+    given, share = settings.verifier, settings.cluster.verifier
+    assert given.path is not None
+    folder = read_model(given.path, "verifier")
+    cost = ModelCost.from_folder(folder.path)
+    if policy.vocabulary != folder.vocabulary:
+        mend = "its tokenizer is not the policy's; a verifier reads the policy's own token ids"
+        raise UserError.of("verifier.path", given.path, mend)
+    engine = choose_engine(given.engine, "verifier.engine", gpus=share.gpus, device=share.device)
+    return ModelSetup(folder.path, folder.path, cost, folder.context, engine, given.dtype, share)
+
+
+def _own_verifier(settings: EvaluateSettings, policy: ModelFolder) -> ModelSetup:
+    own = read_own(settings.verifier, policy.path)
+    return ModelSetup(
+        path=own.target.path or policy.path,
+        tokenizer=policy.path,
+        cost=own.cost,
+        context=own.context,
+        engine="local",
+        dtype=settings.verifier.dtype,
+        share=settings.cluster.verifier,
+        target=own.target,
+    )
+
+
+def check_engines(settings: EvaluateSettings, models: dict[Role, ModelSetup]) -> None:
+    """Raise UserError for what only vLLM heeds, where another engine runs the model."""
+    if models["policy"].engine == "local" and not settings.policy.reproducible:
+        mend = "the local engine draws from seeds at no cost: leave it true, or set policy.engine=vllm"
+        raise UserError.of("policy.reproducible", False, mend)
+    usual = ReplicaShare()
+    for role, model in models.items():
+        for name in ("tensor_parallel", "memory"):
+            value, normal = getattr(model.share, name), getattr(usual, name)
+            if model.engine == "vllm" or value == normal:
+                continue
+            mend = f"only vLLM heeds it: leave it {'null' if normal is None else normal}"
+            if model.target is None:
+                mend += f", or set {role}.engine=vllm (this {role} runs on the local engine)"
+            raise UserError.of(f"cluster.{role}.{name}", value, mend)

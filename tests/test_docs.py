@@ -26,7 +26,7 @@ from orchestration.strategies.parse import parse
 from orchestration.strategies.registry import STRATEGIES
 from orchestration.strategies.selection import AGGREGATIONS
 from orchestration.training.job import PrmJob
-from tests.documents import (
+from tests.support.documents import (
     PAGES,
     ROOT,
     anchors,

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 
-from tests.imports import loaded_by
-
-ROOT = Path(__file__).parents[1]
+from tests.support.imports import loaded_by
+from tests.support.places import ROOT
 
 
 def test_every_import_respects_the_walls() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.actors.tiny import save_policy, save_verifier
+from tests.support.tiny import save_policy, save_verifier
 
 torch.set_num_threads(1)
 

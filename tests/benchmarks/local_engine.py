@@ -43,8 +43,8 @@ from orchestration.problems.prompting import PromptFormat
 from orchestration.strategies.parse import parse
 from orchestration.training.batches import Labelled, StepBatches
 from orchestration.training.prm import step_logits
+from tests.support.places import MODELS
 
-MODELS = Path(__file__).parents[2] / "models"
 MAX_TOKENS = 320
 SAMPLES = 8
 WAVES = (2, 4, 8, 16, 32, 64, 128, 256)

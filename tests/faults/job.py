@@ -22,9 +22,8 @@ from typing import Any
 from actors.messages import Hold
 from actors.store.log import segments
 from orchestration.runs.status import process_mark
-from tests.processes import descendants
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.places import ROOT
+from tests.support.processes import descendants
 
 LOOK = 0.1
 """Seconds between two looks at a run."""

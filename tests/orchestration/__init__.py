@@ -1,0 +1,1 @@
+"""Tests of the science, room by room."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.orchestration.tiny_models import make_models
+from tests.support.tiny_models import make_models
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 from actors.engines.base import Aborted, EngineName, GenerateRequest, Generation, PolicyEngine
 from actors.engines.loading import load_policy
 from actors.engines.plan import ModelPlan, ReplicaShare
-from tests.actors.engines.wide import FAMILIES, save_wide
+from tests.support.wide import FAMILIES, save_wide
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from orchestration.commands.main import main
-from tests.imports import loaded_by
-from tests.orchestration.report.handmade import add_seed, write_run
+from tests.support.handmade import add_seed, write_run
+from tests.support.imports import loaded_by
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:

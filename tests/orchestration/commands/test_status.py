@@ -20,11 +20,11 @@ from orchestration.runs.status import (
     process_mark,
     read_status,
 )
-from tests.imports import loaded_by
-from tests.orchestration.report.handmade import write_run
-from tests.orchestration.test_gauge import at
-from tests.orchestration.test_runs import ledger_part, logged
-from tests.orchestration.test_status import TOTALS, read, writer
+from tests.orchestration.runs.test_gauge import at
+from tests.orchestration.runs.test_run import ledger_part, logged
+from tests.orchestration.runs.test_status import TOTALS, read, writer
+from tests.support.handmade import write_run
+from tests.support.imports import loaded_by
 
 
 @pytest.fixture

@@ -18,10 +18,9 @@ from orchestration.runs.gauge import Pass
 from orchestration.runs.run import Run
 from orchestration.runs.session import Session
 from orchestration.runs.status import read_status, standing
-from tests.orchestration.test_gauge import at
-from tests.orchestration.test_runs import logged
-
-ROOT = Path(__file__).parents[3]
+from tests.orchestration.runs.test_gauge import at
+from tests.orchestration.runs.test_run import logged
+from tests.support.places import ROOT
 
 
 def wait_until(child: subprocess.Popen[str], condition: Callable[[], bool], seconds: float = 120) -> None:

@@ -21,7 +21,7 @@ from orchestration.report.tables import scientific, verifier_lines
 from orchestration.report.write import Report, make_report
 from orchestration.runs.run import Run
 from orchestration.setup.settings import ReportSettings
-from tests.orchestration.report.handmade import FLOPS_A_TOKEN, TOKENS, write_run
+from tests.support.handmade import FLOPS_A_TOKEN, TOKENS, write_run
 
 
 def collected(run: Run, candidates: pa.Table | None = None) -> Collected:

@@ -30,7 +30,13 @@ from orchestration.report.write import Report, make_report
 from orchestration.runs.problem_store import PROBLEMS
 from orchestration.runs.run import Run
 from orchestration.setup.settings import ReportSettings
-from tests.orchestration.report.handmade import _row, add_seed, answers_table, candidate, write_run
+from tests.support.handmade import (
+    _row,
+    add_seed,
+    answers_table,
+    candidate,
+    write_run,
+)
 
 NAN = math.nan
 GREEDY, BEAM = "greedy", "beam(n=4,width=4)"

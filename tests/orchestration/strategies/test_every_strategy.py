@@ -26,8 +26,18 @@ from orchestration.runs.estimate import _bound
 from orchestration.strategies.parse import parse
 from orchestration.strategies.registry import STRATEGIES
 from orchestration.strategies.selection import AGGREGATIONS, best, majority, weighted
-from tests.actors.table import PLENTY, PROMPT, Table, said
-from tests.actors.tiny import EOS_IDS, MAX_TOKENS, save_policy, save_verifier
+from tests.support.table import (
+    PLENTY,
+    PROMPT,
+    Table,
+    said,
+)
+from tests.support.tiny import (
+    EOS_IDS,
+    MAX_TOKENS,
+    save_policy,
+    save_verifier,
+)
 
 SETTINGS: dict[str, tuple[str, ...]] = {
     "greedy": ("greedy",),

@@ -1,0 +1,364 @@
+"""Runs on Ray, with processes that are really killed: nothing is lost, nothing is done twice.
+
+Disturbed runs are compared with one in this process alone, which nothing disturbs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import ray
+
+from actors.cluster.driver import SUCCESSOR
+from actors.cluster.placement import Cluster
+from actors.cluster.ray_start import start_ray
+from actors.engines.base import EngineInfo
+from actors.errors import UserError
+from actors.messages import ReplicaInfo
+from actors.store.log import read_books, read_done
+from actors.store.writer import RunWriter
+from actors.work import Progress
+from tests.support import cluster_driver
+from tests.support.cluster_driver import (
+    COUNT,
+    GATED,
+    run_plan,
+    tasks,
+)
+from tests.support.inprocess import Cell
+from tests.support.places import ROOT
+from tests.support.processes import actors
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster_of_this_machine() -> Iterator[None]:
+    start_ray(cpus=2)
+    yield
+    ray.shutdown()
+
+
+def read(folder: Path, name: str) -> list[dict[str, Any]]:
+    return [row for part in sorted((folder / name).iterdir()) for row in pq.read_table(part).to_pylist()]
+
+
+def said(folder: Path) -> dict[str, Any]:
+    """By key: the outcome and the tokens of its candidates. Fails where a key ended twice."""
+    outcomes = read(folder, "outcomes")
+    assert len({row["key"] for row in outcomes}) == len(outcomes), "an outcome stands there twice"
+    drawn: dict[str, list[Any]] = {row["key"]: [] for row in outcomes}
+    for row in read(folder, "candidates"):
+        drawn[row["key"]].append((row["index"], row["token_ids"], row["kept"], row["parent"], row["answer"]))
+    return {r["key"]: (r["state"], r["answer"], r["correct"], sorted(drawn[r["key"]])) for r in outcomes}
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 90) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, f"waited in vain for {what}"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, policy: Path, verifier: Path) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+
+    async def run() -> None:
+        async with Cell(folder, policy, verifier, replicas=1) as cell:
+            await cell.run(tasks(folder, frozenset()))
+
+    asyncio.run(run())
+    return said(folder)
+
+
+@pytest.fixture(scope="module")
+def refusal(tmp_path_factory: pytest.TempPathFactory, policy: Path) -> Iterator[tuple[Path, Future[str]]]:
+    """What a driver is told whose folder another holds. It waits a while for that one to go, beside the other tests."""
+    folder = tmp_path_factory.mktemp("held") / "run"
+    writer = RunWriter(folder, None)
+
+    def start() -> str:
+        with pytest.raises(UserError) as error:
+            Cluster(run_plan(folder, policy, None))
+        return str(error.value)
+
+    with ThreadPoolExecutor(1) as pool:
+        yield folder, pool.submit(start)
+    writer.close()
+
+
+# Replicas that are killed
+
+
+@dataclass
+class Disturbed:
+    """A run of two policy replicas and one verifier: each is killed while half of the tasks wait at a gate."""
+
+    folder: Path
+    infos: list[ReplicaInfo] = field(default_factory=list)
+    killed: dict[str, int] = field(default_factory=dict)
+    held: list[str] = field(default_factory=list)
+    wasted_before: tuple[int, int] = (0, 0)
+    seen: list[Progress] = field(default_factory=list)
+    progress: Progress | None = None
+
+
+@pytest.fixture(scope="module")
+def disturbed(
+    tmp_path_factory: pytest.TempPathFactory, policy: Path, verifier: Path, refusal: object
+) -> Disturbed:
+    folder = tmp_path_factory.mktemp("disturbed")
+    run = Disturbed(folder / "run")
+    gate = folder / "gate"
+    free = 3 * (COUNT - len(GATED))
+    with Cluster(run_plan(run.folder, policy, verifier)) as cluster:
+        run.infos = cluster.infos()
+        pids = {info.name: info.pid for info in run.infos}
+
+        def disturb(progress: Progress) -> None:
+            run.seen.append(progress)
+            if progress.outcomes < free or gate.exists():
+                return
+            if not run.killed:
+                # The free half has ended; the others wait in the replicas' hands.
+                run.held = [name for name, _ in progress.oldest]
+                run.killed["policy-1"] = pids["policy-1"]
+                os.kill(pids["policy-1"], signal.SIGKILL)
+            elif "policy-1" in progress.waiting_for and "verifier" not in run.killed:
+                # Its death was noticed. Trees that ask from now on find no verifier for a while.
+                run.killed["verifier"] = pids["verifier"]
+                os.kill(pids["verifier"], signal.SIGKILL)
+                gate.touch()
+
+        run.progress = cluster.run(((task, "4") for task in tasks(gate)), disturb)
+    return run
+
+
+def test_every_outcome_of_a_disturbed_run_is_there_once(
+    disturbed: Disturbed, undisturbed: dict[str, Any]
+) -> None:
+    assert said(disturbed.folder) == undisturbed
+    assert len(undisturbed) == 3 * COUNT
+    assert not list((disturbed.folder / "log").iterdir())
+    progress = disturbed.progress
+    assert progress is not None
+    assert (progress.tasks_open, progress.answered, progress.quarantined) == (0, 3 * COUNT, 0)
+    assert (progress.spent, progress.wasted) == read_books(disturbed.folder)
+
+
+def test_replicas_say_who_they_are(disturbed: Disturbed, policy: Path, verifier: Path) -> None:
+    assert sorted(info.name for info in disturbed.infos) == ["policy-0", "policy-1", "verifier"]
+    assert len({info.pid for info in disturbed.infos}) == 3
+    engines: dict[str, EngineInfo] = {info.name: info.engine for info in disturbed.infos}
+    assert engines["policy-0"] == engines["policy-1"]
+    assert (engines["policy-0"].model, engines["verifier"].model) == (str(policy), str(verifier))
+
+
+def test_a_killed_policy_replica_costs_its_leases_and_no_problem(disturbed: Disturbed) -> None:
+    assert "policy-1" in disturbed.killed
+    ledger = read(disturbed.folder, "ledger")
+    losses = [row for row in ledger if row["kind"] == "lost" and row["purpose"] == "unknown"]
+    lost = {row["task_id"] for row in losses}
+    assert lost, "it held tasks when it died"
+    assert {row["attempt"] for row in losses} == {1}
+    assert all("Actor" in row["reason"] for row in losses)
+    spent = {row["task_id"]: row["attempt"] for row in ledger if row["kind"] == "kept"}
+    assert len(spent) == COUNT
+    assert {task for task, attempt in spent.items() if attempt == 2} == lost
+    assert lost <= {f"task-{number[1:]}" for number in GATED}
+
+
+def test_a_killed_verifier_costs_no_tree(disturbed: Disturbed) -> None:
+    """No task failed for want of a verifier: but for its calls, all that was lost was lost with the policy replica."""
+    assert "verifier" in disturbed.killed
+    ledger = read(disturbed.folder, "ledger")
+    assert len({row["reason"] for row in ledger if row["purpose"] == "unknown"}) == 1
+    assert not [row for row in ledger if row["kind"] == "failed"]
+
+
+def test_a_replica_that_dies_as_the_run_starts_is_waited_for(
+    tmp_path: Path, policy: Path, verifier: Path
+) -> None:
+    with Cluster(run_plan(tmp_path / "run", policy, verifier, replicas=1)) as cluster:
+        before = {info.name: info.pid for info in cluster.infos()}
+        for pid in before.values():
+            os.kill(pid, signal.SIGKILL)
+        after = {info.name: info.pid for info in cluster.infos(first=True)}
+    assert after.keys() == before.keys()
+    assert not set(after.values()) & set(before.values())
+
+
+# A scheduler that is killed
+
+
+def test_a_killed_scheduler_is_followed_by_another_and_nothing_is_lost(
+    tmp_path: Path, policy: Path, verifier: Path, undisturbed: dict[str, Any]
+) -> None:
+    gate = tmp_path / "gate"
+    free = 3 * (COUNT - len(GATED))
+    killed: list[int] = []
+    with Cluster(run_plan(tmp_path / "run", policy, verifier)) as cluster:
+
+        def disturb(progress: Progress) -> None:
+            if progress.outcomes < free or gate.exists():
+                return
+            if not killed:
+                killed.extend(actors("SchedulerActor"))
+                assert len(killed) == 1
+                os.kill(killed[0], signal.SIGKILL)
+            elif progress.of("policy").replicas == 2 and progress.waiting_for != SUCCESSOR:
+                # The next one has found both replicas, with the trees in their hands.
+                gate.touch()
+
+        progress = cluster.run(((task, "4") for task in tasks(gate)), disturb)
+    assert killed
+    assert said(tmp_path / "run") == undisturbed
+    assert (progress.outcomes, progress.tasks_open) == (3 * COUNT, 0), "those of both schedulers"
+    assert (progress.spent, progress.wasted) == read_books(tmp_path / "run")
+    assert progress.wasted == 0, "the trees in hand went on"
+
+
+# A driver that is killed
+
+
+def victim(folder: Path, policy: Path, verifier: Path, gate: Path) -> subprocess.Popen[bytes]:
+    words = [sys.executable, "-m", cluster_driver.__name__, *map(str, (folder, policy, verifier, gate))]
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    log = (folder.parent / "driver.log").open("ab")
+    return subprocess.Popen(words, cwd=ROOT, env=environment, stdout=log, stderr=log)
+
+
+def test_a_killed_driver_goes_on_where_it_stopped(
+    tmp_path: Path, policy: Path, verifier: Path, undisturbed: dict[str, Any]
+) -> None:
+    folder, gate = tmp_path / "run", tmp_path / "gate"
+    first = victim(folder, policy, verifier, gate)
+
+    def committed() -> set[str]:
+        return set(read_done(folder)) if (folder / "log").is_dir() else set()
+
+    def driver_said() -> str:
+        return (tmp_path / "driver.log").read_text()[-2_000:]
+
+    try:
+        # Half of the problems wait at the gate, so it cannot come to its end before it is killed.
+        wait_for(lambda: len(committed()) >= COUNT or first.poll() is not None, "the first outcomes")
+        assert first.poll() is None, driver_said()
+    finally:
+        first.kill()
+        first.wait()
+    done = committed()
+    assert COUNT <= len(done) <= 3 * (COUNT - len(GATED))
+    gate.touch()
+    second = victim(folder, policy, verifier, gate)
+    try:
+        assert second.wait(90) == 0, driver_said()
+    finally:
+        second.kill()
+        second.wait()
+    assert said(folder) == undisturbed
+    parts = sorted((folder / "outcomes").iterdir())
+    before = {key for key in pq.read_table(parts[0])["key"].to_pylist()}
+    assert done <= before, "what was committed stands in the part made of the first driver's log"
+    rest = [key for part in parts[1:] for key in pq.read_table(part)["key"].to_pylist()]
+    assert not before & set(rest), "and was not generated again"
+    ledger = read(folder, "ledger")
+    kept = [row["task_id"] for row in ledger if row["kind"] == "kept" and row["purpose"] == "policy"]
+    assert sorted(kept) == sorted(task.id for task in tasks(gate))
+    lost = {row["task_id"] for row in ledger if row["kind"] == "lost"}
+    assert lost <= {f"task-{number[1:]}" for number in GATED}, "what waited at the gate was in hand"
+    assert read_books(folder)[0] == sum(row["spent_flops"] for row in read(folder, "outcomes"))
+
+
+# Mistakes
+
+
+def test_a_second_driver_is_told_who_writes_the_folder(refusal: tuple[Path, Future[str]]) -> None:
+    folder, told = refusal
+    message = told.result(60)
+    assert f"pid {os.getpid()} on {socket.gethostname()} writes this run" in message
+    assert str(folder) in message
+    assert "\n" not in message
+
+
+def without(folder: Path, pattern: str, tmp_path: Path) -> Path:
+    copy = tmp_path / "model"
+    shutil.copytree(folder, copy)
+    for file in copy.glob(pattern):
+        file.unlink()
+    return copy
+
+
+def test_a_model_without_weights_is_said_in_one_line_and_at_once(tmp_path: Path, policy: Path) -> None:
+    broken = without(policy, "*.safetensors", tmp_path)
+    started = time.monotonic()
+    with (
+        pytest.raises(UserError, match=re.escape(f"model = '{broken}'")) as error,
+        Cluster(run_plan(tmp_path / "run", broken, None, replicas=1)) as cluster,
+    ):
+        cluster.run((task, None) for task in tasks(tmp_path))
+    assert "\n" not in str(error.value)
+    assert time.monotonic() - started < 45
+    assert not read_done(tmp_path / "run")
+
+
+def test_a_verifier_without_its_head_is_said_before_anything_is_spent(
+    tmp_path: Path, policy: Path, verifier: Path
+) -> None:
+    broken = without(verifier, "value_head*", tmp_path)
+    with (
+        pytest.raises(UserError, match=re.escape(f"verifier = '{broken}'")) as error,
+        Cluster(run_plan(tmp_path / "run", policy, broken, replicas=1)) as cluster,
+    ):
+        cluster.infos()
+    assert "\n" not in str(error.value)
+
+
+def test_more_than_the_machine_has_is_refused_at_once(tmp_path: Path, policy: Path) -> None:
+    with pytest.raises(UserError, match=r"cluster cpus = 4.0: this machine has 2.*policy: 10 x 0.4"):
+        Cluster(run_plan(tmp_path / "run", policy, None, replicas=10))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_start_waits_for_one_replica_of_each_kind_and_says_so(
+    tmp_path: Path, policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Tenant:
+        def pay(self) -> None: ...
+
+    tenants = [ray.remote(Tenant).options(num_cpus=1).remote() for _ in range(2)]
+    ray.get([tenant.pay.remote() for tenant in tenants])
+    plan = run_plan(tmp_path / "run", policy, None, replicas=2)
+    model = plan.models["policy"]
+    plan = replace(plan, models={"policy": replace(model, share=replace(model.share, cpus=1.0))})
+    monkeypatch.setattr("actors.cluster.placement.NEWS", 0.2)
+    said: list[str] = []
+
+    def leave(progress: Progress) -> None:
+        said.append(progress.waiting_for)
+        if len(said) == 1:
+            ray.kill(tenants[0])
+
+    try:
+        with Cluster(plan) as cluster:
+            # There is never room for the second.
+            assert len(cluster.infos(first=True, on_progress=leave)) == 1
+    finally:
+        ray.kill(tenants[1])
+    assert said[0] == (
+        "a policy replica (2 x 1 CPU asked for), no place yet for policy-0, policy-1: 0 of 2 CPU free"
+    )

@@ -1,0 +1,147 @@
+"""Steps are the non-empty lines of a solution, found in token ids alone; answers are read from its text."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.errors import UserError
+from actors.replicas.reader import ReaderPlan, TokenReader
+from orchestration.training.tokenizer import train_tokenizer
+from tests.support.tiny import (
+    EOS_IDS,
+    EQUALS_AND_TWO_NEWLINES,
+    NEWLINE,
+    SPACE,
+    TWO_NEWLINES,
+    VOCABULARY,
+    LastDigit,
+    save_tokenizer,
+)
+
+EOS = EOS_IDS[0]
+ONE, TWO, WORD, A_LINE, NEWLINE_SPACE = 4, 5, 40, 17, 32
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    save_tokenizer(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reader(folder: Path) -> TokenReader:
+    return TokenReader(ReaderPlan(folder, "\n", LastDigit()), EOS_IDS)
+
+
+@pytest.mark.parametrize(
+    ("solution", "ends"),
+    [
+        ((), ()),
+        ((WORD, NEWLINE), (2,)),
+        ((WORD, NEWLINE, WORD, NEWLINE, EOS), (2, 4)),
+        ((WORD, NEWLINE, WORD), (2, 3)),
+        ((WORD, NEWLINE, WORD, EOS), (2, 4)),
+        ((WORD, NEWLINE, EOS_IDS[2]), (2,)),
+        ((EOS,), ()),
+        ((NEWLINE,), ()),
+        ((NEWLINE, SPACE, EOS), ()),
+        ((NEWLINE, NEWLINE, WORD, NEWLINE), (4,)),
+        ((WORD, NEWLINE, NEWLINE, SPACE, NEWLINE, WORD, NEWLINE), (2, 7)),
+        ((WORD, NEWLINE, SPACE, NEWLINE), (2,)),
+        ((WORD, TWO_NEWLINES, WORD, EOS), (2, 4)),
+        ((A_LINE, A_LINE, EQUALS_AND_TWO_NEWLINES, EOS), (1, 2, 3)),
+        ((WORD, NEWLINE_SPACE, WORD, EOS), (2, 4)),
+    ],
+)
+def test_steps_by_hand(reader: TokenReader, solution: tuple[int, ...], ends: tuple[int, ...]) -> None:
+    assert reader.step_ends(solution) == ends
+
+
+@given(
+    st.lists(
+        st.one_of(st.integers(3, 93), st.sampled_from([NEWLINE, TWO_NEWLINES, SPACE, NEWLINE_SPACE])),
+        max_size=30,
+    ),
+    st.sampled_from([(), *((i,) for i in EOS_IDS)]),
+)
+def test_one_step_a_non_empty_line(reader: TokenReader, tokens: list[int], end: tuple[int, ...]) -> None:
+    solution = (*tokens, *end)
+    ends = reader.step_ends(solution)
+    text = reader.text(solution)
+    lines = [line for line in text.split("\n") if line.strip()]
+    assert len(ends) == len(lines)
+    assert list(ends) == sorted(set(ends))
+    steps = [reader.text(solution[a:b]) for a, b in zip((0, *ends), ends, strict=False)]
+    assert [step.strip() for step in steps] == [line.strip() for line in lines]
+    assert "".join(steps).strip() == text.strip()
+
+
+@given(st.lists(st.integers(3, 96), max_size=20), st.lists(st.integers(3, 96), max_size=20))
+def test_ended_steps_stay_as_a_solution_grows(reader: TokenReader, first: list[int], more: list[int]) -> None:
+    """A search scores a prefix and goes on from it: what is a step once is one for good."""
+    cut = next((i for i in range(len(first), 0, -1) if first[i - 1] in reader.stop_ids), 0)
+    before = reader.step_ends(tuple(first[:cut]))
+    assert reader.step_ends((*first[:cut], *more))[: len(before)] == before
+
+
+def test_tokens_that_stop_are_those_after_which_a_line_is_over(reader: TokenReader) -> None:
+    def over(text: str) -> bool:
+        return "\n" in text and not text.rpartition("\n")[2].strip()
+
+    assert set(reader.stop_ids) == {i for i, text in enumerate(VOCABULARY) if over(text)}
+    assert {NEWLINE, TWO_NEWLINES, EQUALS_AND_TWO_NEWLINES, A_LINE, NEWLINE_SPACE} < set(reader.stop_ids)
+
+
+def test_a_longer_delimiter_leaves_lines_together(folder: Path) -> None:
+    reader = TokenReader(ReaderPlan(folder, "\n\n", LastDigit()), EOS_IDS)
+    assert set(reader.stop_ids) == {TWO_NEWLINES, EQUALS_AND_TWO_NEWLINES}
+    assert reader.step_ends((WORD, NEWLINE, WORD, TWO_NEWLINES, WORD, EOS)) == (4, 6)
+    assert reader.step_ends((WORD, EQUALS_AND_TWO_NEWLINES, NEWLINE, EOS)) == (2,)
+
+
+@pytest.mark.parametrize(("delimiter", "message"), [("", "must end in some text"), ("@@", "no token")])
+def test_a_delimiter_that_no_token_ends_in_is_a_mistake(folder: Path, delimiter: str, message: str) -> None:
+    with pytest.raises(UserError, match=f"delimiter = '{delimiter}'.*{message}"):
+        TokenReader(ReaderPlan(folder, delimiter, LastDigit()), EOS_IDS)
+
+
+def test_text_leaves_the_end_token_out(reader: TokenReader) -> None:
+    assert reader.text((WORD, ONE, A_LINE, EOS)) == f" w{WORD}1a\n"
+
+
+async def test_the_answer_is_read_of_the_whole_text_off_the_event_loop(folder: Path) -> None:
+    threads = []
+
+    class Watching(LastDigit):
+        def extract(self, text: str) -> str | None:
+            threads.append(threading.current_thread())
+            return super().extract(text)
+
+    reader = TokenReader(ReaderPlan(folder, "\n", Watching()), EOS_IDS)
+    assert await reader.answer((ONE, NEWLINE, TWO, NEWLINE, EOS)) == "2"
+    assert await reader.answer((WORD, EOS)) == "0"
+    assert await reader.answer((A_LINE, EOS)) is None
+    assert threading.main_thread() not in threads
+
+
+@settings(max_examples=200)
+@given(text=st.text(alphabet="12 +=ab\nß€", max_size=40))
+def test_lines_of_a_trained_byte_level_tokenizer(bundled: tuple[TokenReader, object], text: str) -> None:
+    reader, tokenizer = bundled
+    ids = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])  # type: ignore[operator]
+    assert reader.text(ids) == text
+    assert len(reader.step_ends(ids)) == len([line for line in text.split("\n") if line.strip()])
+
+
+@pytest.fixture(scope="module")
+def bundled(tmp_path_factory: pytest.TempPathFactory) -> tuple[TokenReader, object]:
+    folder = tmp_path_factory.mktemp("trained")
+    tokenizer = train_tokenizer(["12 + 1 = 13\nab ab\n"] * 10, 300)
+    tokenizer.save_pretrained(folder)
+    return TokenReader(ReaderPlan(folder, "\n", LastDigit()), (tokenizer.eos_token_id,)), tokenizer

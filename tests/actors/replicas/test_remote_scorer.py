@@ -1,0 +1,250 @@
+"""The way to verifiers that come, go, hang and are killed by what they are asked."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+
+from actors.engines.base import EngineCounters, ScoreRequest, Scores
+from actors.errors import ServiceLost
+from actors.replicas.remote_scorer import (
+    TOGETHER,
+    CallLost,
+    RemoteScorer,
+    VerifierGone,
+)
+from tests.support.inprocess import Dead
+
+
+def request(length: int = 9) -> ScoreRequest:
+    return ScoreRequest(tuple(range(40, 40 + length)), 5, (length,))
+
+
+@dataclass
+class Link:
+    """A verifier that answers call by call as it is told; without a script it answers each request. A request of
+    `poison` tokens kills it; once dead it is up again when `back` is set."""
+
+    script: list[Exception | None] = field(default_factory=list)
+    calls: list[list[int]] = field(default_factory=list)
+    waits: asyncio.Event | None = None
+    back: asyncio.Event | None = None
+    gone: bool = False
+    poison: int = 0
+    restarts: int = 0
+    works: bool = False
+    computed: int = 0
+
+    async def ready(self) -> None:
+        if self.gone:
+            raise VerifierGone("dead for good")
+        if self.back is not None and self.calls:
+            await self.back.wait()
+
+    async def score(self, requests: list[ScoreRequest]) -> list[Scores | str]:
+        self.calls.append([len(r.token_ids) for r in requests])
+        failure = self.script.pop(0) if self.script else None
+        if self.waits is not None:
+            await self.waits.wait()
+        if failure is not None:
+            raise failure
+        if self.gone or self.poison in self.calls[-1]:
+            raise Dead("killed")
+        return [
+            Scores((0.5,), len(r.token_ids)) if len(r.token_ids) < 50 else "ValueError: long"
+            for r in requests
+        ]
+
+    async def counters(self) -> EngineCounters:
+        self.computed += self.works
+        return EngineCounters(0, self.computed, 0.0, 1)
+
+    async def restart(self) -> None:
+        self.restarts += 1
+
+
+async def insist(scorer: RemoteScorer, length: int) -> Scores:
+    """Ask again until the call is not lost, as a task does."""
+    while True:
+        try:
+            return await scorer.score(request(length))
+        except CallLost:
+            continue
+
+
+async def test_requests_of_a_moment_travel_as_one_call() -> None:
+    link = Link()
+    scorer = RemoteScorer((link,), 0)
+    answers = await asyncio.gather(*(scorer.score(request(6 + i)) for i in range(5)))
+    assert link.calls == [[6, 7, 8, 9, 10]]
+    assert [answer.computed for answer in answers] == [6, 7, 8, 9, 10]
+    await scorer.score(request())
+    assert [len(call) for call in link.calls] == [5, 1]
+
+
+async def test_who_was_scored_does_not_wait_for_all_that_were_asked_with_it() -> None:
+    """Trap: a whole wave of steps in one call. The policy stands still until its last one is scored."""
+
+    @dataclass
+    class Slow(Link):
+        async def score(self, requests: list[ScoreRequest]) -> list[Scores | str]:
+            if self.calls:
+                self.waits = asyncio.Event()
+            return await super().score(requests)
+
+    scorer = RemoteScorer((Slow(),), 0)
+    asked = [asyncio.create_task(scorer.score(request(6 + i % 30))) for i in range(3 * TOGETHER)]
+    done, waiting = await asyncio.wait(asked, timeout=0.5)
+    assert (len(done), len(waiting)) == (TOGETHER, 2 * TOGETHER)
+    assert done == set(asked[:TOGETHER])
+    for one in waiting:
+        one.cancel()
+
+
+async def test_a_call_in_flight_does_not_hold_the_next_one_up() -> None:
+    link = Link(waits=asyncio.Event())
+    scorer = RemoteScorer((link,), 0)
+    first = asyncio.create_task(scorer.score(request(6)))
+    while not link.calls:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    second = asyncio.create_task(scorer.score(request(7)))
+    while len(link.calls) < 2:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    assert link.waits is not None
+    link.waits.set()
+    assert [answer.computed for answer in await asyncio.gather(first, second)] == [6, 7]
+
+
+async def test_a_request_at_fault_fails_alone() -> None:
+    scorer = RemoteScorer((Link(),), 0)
+    good, bad = await asyncio.gather(
+        scorer.score(request(7)), scorer.score(request(60)), return_exceptions=True
+    )
+    assert isinstance(good, Scores)
+    assert isinstance(bad, RuntimeError)
+    assert str(bad) == "ValueError: long"
+
+
+async def test_a_lost_call_is_told_and_another_verifier_is_asked() -> None:
+    first, second = Link([Dead("killed")], back=asyncio.Event()), Link()
+    scorer = RemoteScorer((first, second), 0)
+    with pytest.raises(CallLost, match="killed"):
+        await scorer.score(request(8))
+    assert (await scorer.score(request(8))).computed == 8
+    assert (first.calls, second.calls) == ([[8]], [[8]])
+
+
+async def test_a_verifier_that_is_back_is_asked_again() -> None:
+    """Its problems' prefixes belong there, and without it all would be the others' to carry to the end of the run."""
+    first, second = Link([Dead("killed")], back=asyncio.Event()), Link()
+    scorer = RemoteScorer((first, second), 0)
+    await insist(scorer, 8)
+    await insist(scorer, 9)
+    assert (first.calls, second.calls) == ([[8]], [[8], [9]])
+    assert first.back is not None
+    first.back.set()
+    while scorer._down:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    await insist(scorer, 10)
+    assert (first.calls, second.calls) == ([[8], [10]], [[8], [9]])
+
+
+async def test_the_only_verifier_is_waited_for() -> None:
+    """Trap: a verifier that restarts fails each call at once, and a handful of tries is over before it is back."""
+    back = asyncio.Event()
+    link = Link([Dead("killed")], back=back)
+    scorer = RemoteScorer((link,), 0)
+    waiting = asyncio.create_task(insist(scorer, 8))
+    while not scorer._down:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.02)
+    assert link.calls == [[8]], "nothing is sent to a verifier that is not up: it would be charged"
+    back.set()
+    assert (await asyncio.wait_for(waiting, 5)).computed == 8
+
+
+async def test_patience_ends() -> None:
+    link = Link([Dead("killed")], back=asyncio.Event())
+    scorer = RemoteScorer((link,), 0, patience=0.05)
+    with pytest.raises(ServiceLost, match="no verifier answers"):
+        await asyncio.wait_for(insist(scorer, 8), 5)
+
+
+async def test_verifiers_that_are_dead_for_good_are_not_waited_for() -> None:
+    links = (Link(gone=True), Link(gone=True))
+    scorer = RemoteScorer(links, 1)
+    with pytest.raises(ServiceLost, match="no verifier answers"):
+        await asyncio.wait_for(insist(scorer, 8), 5)
+    assert [len(link.calls) for link in links] == [0, 0]
+
+
+async def test_a_verifier_that_hangs_is_started_anew_and_left_for_another() -> None:
+    first, second = Link(waits=asyncio.Event(), back=asyncio.Event()), Link()
+    scorer = RemoteScorer((first, second), 0, deadline=0.05)
+    assert (await asyncio.wait_for(insist(scorer, 8), 5)).computed == 8
+    assert first.restarts == 1
+
+
+async def test_calls_that_run_out_together_start_a_verifier_anew_once() -> None:
+    link = Link(waits=asyncio.Event(), back=asyncio.Event())
+    scorer = RemoteScorer((link,), 0, deadline=0.1)
+    asked = []
+    for number in range(3):
+        asked.append(asyncio.create_task(scorer.score(request(8 + number))))
+        while len(link.calls) <= number:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    results = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 5)
+    assert [type(result) for result in results] == [CallLost] * 3
+    await asyncio.sleep(0)
+    assert link.restarts == 1
+
+
+async def test_a_request_that_kills_verifiers_fails_and_takes_nobody_along() -> None:
+    link = Link(poison=13)
+    scorer = RemoteScorer((link,), 0)
+    results = await asyncio.wait_for(
+        asyncio.gather(*(insist(scorer, n) for n in (11, 12, 13, 14)), return_exceptions=True), 10
+    )
+    assert [isinstance(r, Scores) for r in results] == [True, True, False, True]
+    assert "verifiers were lost with this request" in str(results[2])
+    assert sum(13 in call for call in link.calls) == 4
+
+
+async def test_who_is_cancelled_is_not_asked_for_again() -> None:
+    link = Link([Dead("killed")])
+    scorer = RemoteScorer((link,), 0)
+    one, two = (asyncio.create_task(insist(scorer, 6 + i)) for i in range(2))
+    while not link.calls:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    one.cancel()
+    assert (await two).computed == 7
+    assert link.calls == [[6, 7], [7]]
+
+
+async def test_a_verifier_that_is_busy_is_waited_for() -> None:
+    """It does not answer for many deadlines, but computes."""
+    done = asyncio.Event()
+    link = Link(waits=done, works=True)
+    scorer = RemoteScorer((link,), 0, deadline=0.02)
+    asking = asyncio.create_task(scorer.score(request(9)))
+    await asyncio.sleep(0.2)
+    assert not asking.done()
+    done.set()
+    assert (await asyncio.wait_for(asking, 5)).values == (0.5,)
+    assert link.restarts == 0
+    assert len(link.calls) == 1
+
+
+async def test_whatever_fails_nobody_waits_for_ever() -> None:
+    class Short(Link):
+        async def score(self, requests: list[ScoreRequest]) -> list[Scores | str]:
+            return (await super().score(requests))[:1]
+
+    scorer = RemoteScorer((Short(),), 0)
+    answers = await asyncio.wait_for(
+        asyncio.gather(*(scorer.score(request(9 + i)) for i in range(2)), return_exceptions=True), 5
+    )
+    assert isinstance(answers[0], Scores)
+    assert isinstance(answers[1], CallLost)

@@ -1,0 +1,247 @@
+"""Exchanges of a policy replica, and replicas whose engine fails."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+import actors.replicas.solver
+import actors.replicas.verifier
+from actors.engines.base import ScoreRequest, Scores
+from actors.engines.identity import model_hash, tokenizer_hash
+from actors.errors import UserError
+from actors.messages import Grant, Lease, Orders, Report
+from actors.replicas.solver import SolverReplica
+from actors.strategy import (
+    Models,
+    Prompt,
+    Solution,
+    Strategy,
+)
+from orchestration.strategies.sampling.greedy import Greedy
+from orchestration.strategies.sampling.majority import Majority
+from orchestration.strategies.search.beam import Beam
+from tests.support.inprocess import Verifier, Writer
+from tests.support.tiny import (
+    candidate_cost,
+    make_bench,
+    make_plan,
+    make_task,
+)
+
+PLENTY = 1 << 60
+
+
+def request(length: int = 9) -> ScoreRequest:
+    return ScoreRequest(tuple(range(40, 40 + length)), 5, (length,))
+
+
+async def test_a_real_verifier_says_which_request_is_at_fault(verifier: Path) -> None:
+    replica = Verifier(verifier).replica
+    good, long, nonsense = await replica.score([request(), request(130), ScoreRequest((40, 41), 1, (1,))])
+    assert isinstance(good, Scores)
+    assert isinstance(long, str)
+    assert "exceed the verifier's context of 128" in long
+    assert isinstance(nonsense, str)
+
+
+@pytest.mark.parametrize("wrong", ["model", "tokenizer"])
+def test_a_replica_that_finds_other_files_than_the_run_was_begun_with_never_works(
+    policy: Path, wrong: str
+) -> None:
+    files = {"model": model_hash(policy), "tokenizer": tokenizer_hash(policy)}
+    right = replace(make_plan(policy), files=(files["model"], files["tokenizer"]))
+    SolverReplica("policy-0", right, make_bench(policy, None), (), Writer.__new__(Writer))
+    files[wrong] = "0" * 32
+    plan = replace(right, files=(files["model"], files["tokenizer"]))
+    with pytest.raises(UserError, match=r"other files on .*copy one folder to every machine"):
+        SolverReplica("policy-0", plan, make_bench(policy, None), (), Writer.__new__(Writer))
+
+
+async def test_a_verifier_whose_engine_fails_leaves_its_process(
+    verifier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[str] = []
+    monkeypatch.setattr(actors.replicas.verifier, "leave", lambda error: left.append(str(error)))
+    replica = Verifier(verifier).replica
+    await replica.score([request(130)])
+    assert not left, "a request at fault is no failure of the engine"
+    monkeypatch.setattr(replica._engine, "_score_all", broken)
+    await replica.score([request()])
+    assert left == ["scoring failed: RuntimeError('CUDA error: device-side assert triggered')"]
+
+
+def test_who_leaves_its_process_leaves_no_process_of_its_engine_behind() -> None:
+    """A child outlives its parent's `os._exit`, and would hold the standard output open."""
+    code = (
+        "import multiprocessing, time\n"
+        "from actors.engines.base import EngineError\n"
+        "from actors.replicas.leaving import leave\n"
+        "child = multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,))\n"
+        "child.start()\n"
+        "print(child.pid, flush=True)\n"
+        "leave(EngineError('the device is lost'))\n"
+    )
+    left = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    assert left.returncode == 1
+    assert "makes way for a new one: the device is lost" in left.stderr
+    assert int(left.stdout) > 0
+
+
+def broken(*_: object) -> None:
+    raise RuntimeError("CUDA error: device-side assert triggered")
+
+
+# Exchanges
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Waits for ever."""
+
+    text = "waiting"
+    uses_verifier = False
+    sequences = 1
+
+    async def solve(self, prompt: Prompt, models: Models) -> Solution:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+@pytest.fixture
+async def replica(tmp_path: Path, policy: Path, verifier: Path) -> AsyncIterator[SolverReplica]:
+    writer = Writer(tmp_path)
+    plan = make_plan(policy, max_sequences=8)
+    made = SolverReplica("policy-0", plan, make_bench(policy, verifier), (Verifier(verifier),), writer)
+    yield made
+    await made.exchange(Orders((), (), (), ()))
+    await made._engine.close()
+    writer.writer.close()
+
+
+def lease(number: int, strategy: Strategy, grant: int = PLENTY) -> Lease:
+    return Lease(number, 1, make_task(number, (strategy,)), grant)
+
+
+async def exchange(
+    replica: SolverReplica,
+    *leases: Lease,
+    grants: tuple[Grant, ...] = (),
+    acks: tuple[int, ...] = (),
+    holds: tuple[int, ...] | None = None,
+) -> Report:
+    """One exchange, well before its heartbeat."""
+    held = tuple(one.id for one in leases) if holds is None else holds
+    return await asyncio.wait_for(replica.exchange(Orders(leases, grants, acks, held)), 1.5)
+
+
+async def finish(replica: SolverReplica, one: Lease) -> Report:
+    report = await exchange(replica, one)
+    while not report.finished:
+        report = await exchange(replica, holds=(one.id,))
+    return report
+
+
+async def test_a_replica_without_work_answers_at_once(replica: SolverReplica) -> None:
+    report = await asyncio.wait_for(replica.exchange(Orders((), (), (), ())), 0.1)
+    assert (report.finished, report.accounts, report.sequences_wanted) == ((), (), 16)
+    await asyncio.wait_for(replica.exchange(Orders((), (), (7,), ())), 0.1)
+
+
+async def test_what_is_finished_is_repeated_until_it_is_acknowledged(replica: SolverReplica) -> None:
+    report = await finish(replica, lease(1, Greedy()))
+    [finished] = report.finished
+    assert (finished.lease, finished.attempt, finished.task_id, finished.error) == (1, 1, "task-1", "")
+    assert finished.spent == finished.outcomes[0].spent.paper > 0
+    assert report.accounts == ()
+    assert (await exchange(replica)).finished == (finished,)
+    assert (await exchange(replica, acks=(1,))).finished == ()
+
+
+async def test_what_the_scheduler_does_not_count_on_is_dropped(replica: SolverReplica) -> None:
+    await asyncio.wait_for(replica.exchange(Orders((lease(1, Waiting()),), (), (), (1,))), 3)
+    assert list(replica._work) == [1]
+    report = await exchange(replica, holds=())
+    assert (report.accounts, report.finished, replica._work, replica._purses) == ((), (), {}, {})
+    assert report.sequences_wanted == 16
+
+
+async def test_a_purse_that_is_empty_again_is_told_at_once(replica: SolverReplica) -> None:
+    """Each refill is exactly what was asked, so that a tree comes back for each of its rounds."""
+    price = candidate_cost(replica._bench)
+    report = await exchange(replica, lease(1, Beam(4, 2), grant=price))
+    refills = 0
+    while not report.finished:
+        [account] = report.accounts
+        assert account.spent + account.reserved <= price * (refills + 1) * 4
+        grants = (Grant(1, account.granted + account.lacking),) if account.lacking else ()
+        refills += bool(grants)
+        report = await exchange(replica, grants=grants, holds=(1,))
+    assert refills > 1
+    assert report.finished[0].outcomes[0].state == "answered"
+
+
+async def test_neither_an_empty_purse_nor_a_stand_waits_for_the_heartbeat(replica: SolverReplica) -> None:
+    """Beside a task that runs on, the two seconds of an exchange would be added to each of a tree's rounds."""
+    price = candidate_cost(replica._bench)
+    waiting = lease(9, Waiting())
+    report = await exchange(replica, lease(1, Majority(16), grant=price), waiting)
+    rounds = 0
+    while not report.finished:
+        account = next(one for one in report.accounts if one.lease == 1)
+        # Granted only once it has come to a stand, as at the end of a budget.
+        grants = (Grant(1, account.granted + price),) if account.lacking and not account.reserved else ()
+        rounds += bool(grants)
+        report = await exchange(replica, grants=grants, holds=(1, 9))
+    assert rounds > 1
+    assert report.finished[0].outcomes[0].generations == 16
+
+
+async def test_a_refused_purse_ends_with_what_there_is(replica: SolverReplica) -> None:
+    price = candidate_cost(replica._bench)
+    report = await exchange(replica, lease(1, Majority(4), grant=price))
+    while not report.accounts[0].lacking or report.accounts[0].reserved:
+        report = await exchange(replica, holds=(1,))
+    report = await exchange(replica, grants=(Grant(1, None),), holds=(1,))
+    [outcome] = report.finished[0].outcomes
+    assert (outcome.state, 1 <= outcome.generations < 4) == ("answered", True)
+    assert report.finished[0].spent <= price
+
+
+async def test_a_grant_for_a_lease_that_ended_is_nobodys(replica: SolverReplica) -> None:
+    await finish(replica, lease(1, Greedy()))
+    report = await exchange(replica, grants=(Grant(1, 5),))
+    assert report.accounts == ()
+
+
+async def test_a_replica_whose_engine_fails_leaves_its_process(
+    replica: SolverReplica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trap: an engine that is broken for good fails task after task, and all of them end as quarantined."""
+    left: list[str] = []
+    monkeypatch.setattr(actors.replicas.solver, "leave", lambda error: left.append(str(error)))
+    monkeypatch.setattr(replica._engine, "_step", broken)
+    await finish(replica, lease(1, Majority(2)))
+    assert left == ["engine step failed: RuntimeError('CUDA error: device-side assert triggered')"]
+
+
+async def test_a_strategy_that_fails_leaves_the_replica_alone(
+    replica: SolverReplica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dataclass(frozen=True, slots=True)
+    class Broken(Waiting):
+        async def solve(self, prompt: Prompt, models: Models) -> Solution:
+            raise RuntimeError("scores outside [0, 1]")
+
+    left: list[str] = []
+    monkeypatch.setattr(actors.replicas.solver, "leave", lambda error: left.append(str(error)))
+    report = await finish(replica, lease(1, Broken()))
+    assert report.finished[0].error == "RuntimeError: scores outside [0, 1]"
+    assert not left
+    assert (await finish(replica, lease(2, Greedy()))).finished[-1].error == ""

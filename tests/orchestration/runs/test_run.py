@@ -1,0 +1,265 @@
+"""Identity, what may go on in a folder, and reading runs that are whole, interrupted or broken."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from actors.errors import UserError
+from actors.ledger import Entry
+from actors.store import log
+from actors.store.schema import CANDIDATES, OUTCOMES
+from actors.strategy import Role
+from orchestration.problems import Problem
+from orchestration.runs import run as run_module
+from orchestration.runs.folder import write_atomically
+from orchestration.runs.identity import Identity, ModelIdentity, outcome_key, problem_hash
+from orchestration.runs.problem_store import ProblemStore
+from orchestration.runs.record import check_same
+from orchestration.runs.run import Run
+from tests.support.handmade import write_run
+
+IDENTITY = Identity(
+    models={
+        "policy": ModelIdentity("a1", "b2", "float32", "local"),
+        "verifier": ModelIdentity("c3", "b2", "float32", "local"),
+    },
+    grader="number-1",
+    prompt="{question}",
+    delimiter="\n",
+    max_tokens=256,
+)
+PROBLEM = Problem("p1", "1 + 1 = ?", "2")
+
+
+def key(identity: Identity = IDENTITY, strategy: str = "beam(n=4,width=4)", *, asks: bool = True) -> str:
+    return outcome_key(problem_hash(PROBLEM), strategy, asks, 0, identity)
+
+
+def with_model(role: Role, name: str) -> Identity:
+    """The identity with one part of one model changed."""
+    old = IDENTITY.models[role]
+    new = replace(old, **{name: f"{getattr(old, name)}x"})
+    return replace(IDENTITY, models={**IDENTITY.models, role: new})
+
+
+@pytest.mark.parametrize("name", ["grader", "prompt", "delimiter", "max_tokens"])
+def test_every_part_of_the_set_up_changes_the_key(name: str) -> None:
+    changed: dict[str, Any] = {name: 7 if name == "max_tokens" else "x"}
+    other = replace(IDENTITY, **changed)
+    assert key(other) != key()
+    assert key(other, "greedy", asks=False) != key(strategy="greedy", asks=False)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(ModelIdentity)])
+def test_every_part_of_a_model_changes_the_key(name: str) -> None:
+    assert key(with_model("policy", name)) != key()
+    assert key(with_model("policy", name), asks=False) != key(asks=False)
+    # A verifier scores token ids, whatever text they stand for.
+    assert (key(with_model("verifier", name)) != key()) == (name != "tokenizer")
+    assert key(with_model("verifier", name), asks=False) == key(asks=False)
+
+
+def test_another_role_adds_its_part_to_the_key() -> None:
+    reviser = ModelIdentity("d4", "b2", "float32", "local")
+    assert key(replace(IDENTITY, models={**IDENTITY.models, "reviser": reviser})) != key()
+
+
+def test_problem_strategy_and_seed_change_the_key() -> None:
+    known = {key()}
+    for problem in (
+        replace(PROBLEM, id="p2"),
+        replace(PROBLEM, question="1 + 2 = ?"),
+        replace(PROBLEM, answer="3"),
+        replace(PROBLEM, answer=None),
+    ):
+        known.add(outcome_key(problem_hash(problem), "beam(n=4,width=4)", True, 0, IDENTITY))
+    known.add(outcome_key(problem_hash(PROBLEM), "beam(n=8,width=4)", True, 0, IDENTITY))
+    known.add(outcome_key(problem_hash(PROBLEM), "beam(n=4,width=4)", True, 1, IDENTITY))
+    assert len(known) == 7
+    # What is not content does not.
+    assert problem_hash(replace(PROBLEM, metadata={"length": 2})) == problem_hash(PROBLEM)
+
+
+def test_the_key_is_the_same_everywhere_and_for_ever() -> None:
+    assert key() == "c96b41e33d196ad3955e9ab5f1ea6209"
+
+
+def test_another_set_up_is_refused_with_the_difference(tmp_path: Path) -> None:
+    known = {"policy": "a1", "max_tokens": 256}
+    check_same(tmp_path, known, {"policy": "a1", "max_tokens": 256})
+    with pytest.raises(
+        UserError, match=r'policy was "a1" and is "z9"; max_tokens was 256 and is 128'
+    ) as error:
+        check_same(tmp_path, known, {"policy": "z9", "max_tokens": 128})
+    assert "choose another folder" in str(error.value)
+
+
+def test_reading_a_finished_run(tmp_path: Path) -> None:
+    run = Run(write_run(tmp_path / "run", problems=5))
+    assert len(run.outcomes()) == 5 * 8
+    assert set(run.outcomes().column_names) == set(OUTCOMES.names)
+    assert len(run.candidates(strategy="majority(n=4)")) == 20
+    assert len(run.candidates(strategy="majority(n=4)", problem="p0002")) == 4
+    assert run.candidates(columns=["tokens"]).column_names == ["tokens"]
+    assert run.problem("p0003").question == "question 3?"
+    assert run.problem("p0003").metadata == {"family": "sums", "length": 5}
+    results = list(run.results())
+    assert len(results) == 40
+    beam = next(one for one in results if one.outcome["strategy"] == "beam(n=16,width=4)")
+    assert beam.answer == beam.candidates[0]["answer"]
+    assert beam.correct == (beam.answer == "42")
+    with pytest.raises(UserError, match="did you mean 'p0003'"):
+        run.problem("p003")
+
+
+def test_reading_what_no_run_is(tmp_path: Path) -> None:
+    write_run(tmp_path / "first", problems=2)
+    with pytest.raises(UserError, match="did you mean"):
+        Run(tmp_path / "frist")
+    (tmp_path / "first" / "run.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(UserError, match="format is 99"):
+        Run(tmp_path / "first")
+
+
+def test_an_interrupted_run_is_read_from_its_log(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", problems=2)
+    part = pq.read_table(folder / "outcomes" / "part-000001.parquet")
+    rows = part.to_pylist()
+    (folder / "outcomes" / "part-000001.parquet").unlink()
+    (folder / "candidates" / "part-000001.parquet").unlink()
+    segment = logged(folder, 1, {"task": "t", "outcomes": rows, "candidates": []})
+    segment.write_bytes(segment.read_bytes() + b"torn")
+    run = Run(folder)
+    assert run.outcomes().sort_by("key").equals(part.sort_by("key"))
+    assert len(run.candidates()) == 0
+    assert len(list(run.results())) == len(rows)
+
+
+def test_a_later_outcome_of_the_same_key_counts(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", problems=2)
+    old = Run(folder)
+    before = old.outcomes().to_pylist()
+    again = next(row for row in before if row["strategy"] == "majority(n=4)")
+    candidates = [row for row in old.candidates().to_pylist() if row["key"] == again["key"]]
+    write_part(folder, "outcomes", [again | {"answer": "7"}])
+    write_part(folder, "candidates", [row | {"answer": "7"} for row in candidates[:3]])
+    run = Run(folder)
+    table = run.outcomes().to_pylist()
+    assert len(table) == len(before)
+    assert [row["answer"] for row in table if row["key"] == again["key"]] == ["7"]
+    kept = run.candidates(problem=again["problem_id"], strategy="majority(n=4)", columns=["answer"])
+    assert kept.to_pylist() == [{"answer": "7"}] * 3
+    assert len(run.candidates(strategy="majority(n=4)")) == 7
+    results = [one for one in run.results() if one.outcome["key"] == again["key"]]
+    assert [(one.answer, len(one.candidates)) for one in results] == [("7", 3)]
+
+
+def write_part(folder: Path, table: str, rows: list[dict[str, object]]) -> None:
+    schema = OUTCOMES if table == "outcomes" else CANDIDATES
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / table / "part-000002.parquet")
+
+
+def test_problems_are_stored_once(tmp_path: Path) -> None:
+    store = ProblemStore(tmp_path)
+    store.store([(PROBLEM, 9)])
+    ProblemStore(tmp_path).store([(PROBLEM, 9), (replace(PROBLEM, id="p2", answer=None), 8)])
+    parts = sorted(path.name for path in (tmp_path / "problems").iterdir())
+    assert parts == ["part-000001.parquet", "part-000002.parquet"]
+    ids = [pq.read_table(tmp_path / "problems" / part)["problem_id"].to_pylist() for part in parts]
+    assert ids == [["p1"], ["p2"]]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run.json"
+    write_atomically(path, "old")
+
+    def full(_: int) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+
+
+def logged(folder: Path, number: int, *records: dict[str, object]) -> Path:
+    """A segment of the log, as the run writer writes it."""
+    path = folder / "log" / f"segment-{number:06d}.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"".join(log.line(log.text_of(record)) for record in records))
+    return path
+
+
+def ledger_part(folder: Path, number: int, rows: list[dict[str, object]]) -> None:
+    (folder / "ledger").mkdir(exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), folder / "ledger" / f"part-{number:06d}.parquet")
+
+
+def test_books_are_those_of_parts_and_log_once(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", problems=2)
+    assert Run(folder).books() == ()
+    row = {"purpose": "policy", "kind": "kept", "flops": 10}
+    ledger_part(folder, 1, [row, row, row | {"purpose": "verifier", "flops": 3}])
+    logged(folder, 2, {"ledger": [row, row | {"kind": "pruned", "flops": 7}]})
+    # A crash between the ledger's part and the outcomes': the segment still stands, and counts alone.
+    ledger_part(folder, 2, [row, row])
+    assert Run(folder).books() == (
+        Entry("policy", "kept", 30),
+        Entry("policy", "pruned", 7),
+        Entry("verifier", "kept", 3),
+    )
+
+
+def test_books_are_read_again_where_a_segment_became_a_part_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_run(tmp_path / "run", problems=2)
+    row = {"purpose": "policy", "kind": "kept", "flops": 10}
+    segment = logged(folder, 2, {"ledger": [row]})
+    read = log.read_ledger
+
+    def overtaken(of: Path) -> tuple[Entry, ...]:
+        if segment.is_file():
+            # As where the parts were listed before, and the log after the segment had become one.
+            ledger_part(folder, 2, [row])
+            write_part(folder, "outcomes", [])
+            segment.unlink()
+            return ()
+        return read(of)
+
+    monkeypatch.setattr(run_module, "read_ledger", overtaken)
+    assert Run(folder).books() == (Entry("policy", "kept", 10),)
+
+
+def test_states_count_the_last_row_of_every_outcome(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", problems=3, ladder=(1,))
+    rows = pq.read_table(folder / "outcomes" / "part-000001.parquet").to_pylist()
+    assert Run(folder).states() == {"answered": len(rows)}
+    unpaid = rows[0] | {"key": "new", "state": "unaffordable"}
+    logged(folder, 2, {"outcomes": [unpaid, rows[1] | {"state": "quarantined"}], "ledger": []})
+    assert Run(folder).states() == {"answered": len(rows) - 1, "quarantined": 1, "unaffordable": 1}
+
+
+def test_a_segment_that_becomes_a_part_meanwhile_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_run(tmp_path / "run", problems=3, ladder=(1,))
+    new = pq.read_table(folder / "outcomes" / "part-000001.parquet").to_pylist()[0] | {"key": "new"}
+    segment = logged(folder, 2, {"outcomes": [new]})
+    read = log.live_records
+
+    def overtaken(of: Path) -> Iterator[dict[str, Any]]:
+        if segment.is_file():
+            write_part(folder, "outcomes", [new])
+            segment.unlink()
+            raise FileNotFoundError(segment)
+        return read(of)
+
+    monkeypatch.setattr(run_module, "live_records", overtaken)
+    assert sum(Run(folder).states().values()) == 7

@@ -1,0 +1,296 @@
+"""Every setting is sorted by what it does to results, and the folder's record keeps to that."""
+
+import copy
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from actors.errors import UserError
+from orchestration.api import settings_of
+from orchestration.runs.identity import identify
+from orchestration.runs.record import run_record
+from orchestration.runs.run_plan import run_plan
+from orchestration.setup.compose import CONF, groups, options
+from orchestration.setup.prepare import prepare
+from orchestration.setup.settings import (
+    EvaluateSettings,
+    check,
+    effect_of,
+    flatten,
+)
+from tests.support import own_targets
+from tests.support.places import ROOT
+
+# Another value gives other results: a folder that holds results refuses it.
+CHANGES = {
+    "dataset.name": "gcd",
+    "dataset.path": "other.jsonl",
+    "dataset.split": "validation",
+    "dataset.seed": "1",
+    "dataset.columns.question": "text",
+    "dataset.columns.answer": "label",
+    "dataset.columns.id": "name",
+    "dataset.options": "{sums: 0.5}",
+    "dataset.grader": "text",
+    "policy.engine": "vllm",
+    "policy.reproducible": "false",
+    "policy.dtype": "bfloat16",
+    "policy.max_tokens": "39",
+    "policy.delimiter": "9",
+    "policy.prompt.template": "Q: {question}",
+    "policy.prompt.chat": "true",
+    "policy.prompt.system": "think",
+    "verifier.engine": "vllm",
+    "verifier.dtype": "bfloat16",
+    "verifier._target_": f"{own_targets.__name__}.Other",
+    "verifier.options": "{weight: 2}",
+    "verifier.parameters": "7",
+    "budget.unit": "exact",
+}
+# Another value adds rows or money.
+EXTENDS = {
+    "strategies": "[greedy,majority(n=3)]",
+    "seeds": "[7]",
+    "dataset.count": "9",
+    "budget.flops": "1e9",
+    "budget.tokens": "1e5",
+    "budget.generations": "1e3",
+}
+# Another value changes speed, place or looks.
+FREE = {
+    "folder": None,
+    "keep": "answers",
+    "policy.path": None,
+    "policy.typical_tokens": "20",
+    "policy.likelihoods": "false",
+    "verifier.path": None,
+    "reuse": "[]",
+    "cluster.address": "auto",
+    "cluster.grace": "5",
+    "cluster.packages": f"[{ROOT / 'tests'}]",
+    "report.level": "0.9",
+    "report.resamples": "500",
+    "report.seed": "3",
+    "report.pairs": "[greedy vs greedy]",
+    "report.figures": "[]",
+} | {
+    f"cluster.{model}.{key}": value
+    for model in ("policy", "verifier")
+    for key, value in {
+        "replicas": "2",
+        "cpus": "0.5",
+        "gpus": "0.5",
+        "threads": "2",
+        "max_sequences": "32",
+        "device": "cpu",
+        "tensor_parallel": "2",
+        "memory": "0.5",
+    }.items()
+}
+
+
+def test_every_setting_is_sorted() -> None:
+    known = set(flatten(asdict(EvaluateSettings())))
+    for group in groups("evaluate"):
+        for option in options(group):
+            known |= set(flatten({group: yaml.safe_load((CONF / group / f"{option}.yaml").read_text())}))
+    assert known == set(CHANGES) | set(EXTENDS) | set(FREE)
+    for expected, keys in (("changes", CHANGES), ("extends", EXTENDS), ("free", FREE)):
+        assert {key: effect_of(key) for key in keys} == dict.fromkeys(keys, expected)
+    with pytest.raises(KeyError):
+        effect_of("polcy.dtype")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tables")
+    row = {"question": "1 + 1 = ?", "text": "2 + 2 = ?", "answer": "2", "label": "4", "name": "one"}
+    for name in ("mine.jsonl", "other.jsonl"):
+        (folder / name).write_text(json.dumps(row) + "\n")
+    return folder
+
+
+def record_of(words: list[str], known: dict[str, Any] | None) -> dict[str, Any]:
+    prepared = prepare(settings_of(words))
+    return run_record(prepared, identify(prepared), copy.deepcopy(known))
+
+
+def base(key: str, words: list[str], table: Path) -> list[str]:
+    """Settings under which the key exists."""
+    if key == "dataset.path" or key.startswith("dataset.columns"):
+        kept = [word for word in words if not word.startswith("dataset.")]
+        return [*kept, "dataset=table", f"dataset.path={table / 'mine.jsonl'}", "strategies=[beam(n=4)]"]
+    if key in ("verifier._target_", "verifier.options", "verifier.parameters"):
+        words = [word for word in words if not word.startswith("verifier.path=")]
+        words += [
+            "verifier=custom",
+            f"verifier._target_={own_targets.__name__}.Rule",
+            "verifier.parameters=3",
+        ]
+    # Two replicas of a kind have to fit this machine.
+    small = ["cluster.policy.cpus=0.25", "cluster.verifier.cpus=0.25"]
+    if key == "policy.reproducible":
+        words = [*words, "policy.engine=vllm"]
+    if key.startswith("cluster.") and key.endswith(("tensor_parallel", "memory")):
+        model = key.split(".")[1]
+        words = [*words, f"{model}.engine=vllm", f"cluster.{model}.gpus=2"]
+    if key == "policy.prompt.chat":
+        policy = Path(next(word for word in words if word.startswith("policy.path=")).partition("=")[2])
+        talking = table / "talking"
+        shutil.copytree(policy, talking, dirs_exist_ok=True)
+        (talking / "chat_template.jinja").write_text("{{ messages[0].content }}")
+        words = [word for word in words if not word.startswith("policy.path=")] + [f"policy.path={talking}"]
+    return [*words, *small, "strategies=[greedy,beam(n=4)]"]
+
+
+@pytest.mark.parametrize("key", CHANGES)
+def test_what_changes_results_is_refused(
+    key: str, words: list[str], table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As on a machine with vLLM: nothing is started here.
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    before = base(key, words, table)
+    known = record_of(before, None)
+    value = CHANGES[key] if key != "dataset.path" else str(table / CHANGES[key])
+    changed = [word for word in before if not word.startswith(f"{key}=")]
+    with pytest.raises(UserError, match="another set-up") as error:
+        record_of([*changed, f"{key}={value}"], known)
+    name = {"verifier._target_": "Rule("}.get(key, key.split(".")[-1])
+    assert key.split(".")[1] in str(error.value) or name in str(error.value)
+
+
+@pytest.mark.parametrize("key", [*EXTENDS, *FREE])
+def test_all_else_goes_on(key: str, words: list[str], table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if key.endswith(("tensor_parallel", "memory")):
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    before = base(key, words, table)
+    known = record_of(before, None)
+    value = (EXTENDS | FREE)[key]
+    if value is not None:
+        before = [word for word in before if not word.startswith(f"{key}=")] + [f"{key}={value}"]
+    assert record_of(before, known)["identity"] == known["identity"]
+
+
+def test_vllm_elsewhere_is_another_engine(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr("orchestration.setup.engine_choice.version", lambda package: "0.32.0")
+    both = [*words, "policy.engine=vllm", "verifier.engine=vllm", "strategies=[beam(n=4)]"]
+    known = record_of(both, None)
+    assert known["identity"]["engine"] == known["identity"]["verifier_engine"] == "vllm 0.32 cpu"
+    with pytest.raises(UserError, match=r'\(engine was "vllm 0.32 cpu" and is "vllm 0.32 cuda"\)'):
+        record_of([*both, "cluster.policy.gpus=1"], known)
+    with pytest.raises(UserError, match=r'\(verifier_engine was "vllm 0.32 cpu" and is "vllm 0.32 cuda"\)'):
+        record_of([*both, "cluster.verifier.device=cuda"], known)
+    monkeypatch.setattr("orchestration.setup.engine_choice.version", lambda package: "0.33.0")
+    with pytest.raises(UserError, match=r'engine was "vllm 0.32 cpu" and is "vllm 0.33 cpu"'):
+        record_of(both, known)
+    unseeded = identify(prepare(settings_of([*both, "policy.reproducible=false"])))
+    assert unseeded.flat()["engine"] == "vllm 0.33 cpu, not reproducible"
+
+
+@pytest.mark.parametrize("model", ["policy", "verifier"])
+@pytest.mark.parametrize(
+    ("setting", "more", "mend"), [("memory=0.5", [], "null"), ("tensor_parallel=2", ["gpus=2"], "1")]
+)
+def test_what_only_vllm_heeds_is_refused_where_another_engine_runs(
+    model: str, setting: str, more: list[str], mend: str, words: list[str]
+) -> None:
+    name = f"cluster.{model}.{setting}".replace("=", " = ")
+    given = [*words, *(f"cluster.{model}.{one}" for one in [setting, *more])]
+    local = [f"{model}.engine=local", "strategies=[beam(n=4)]"]
+    with pytest.raises(UserError) as error:
+        prepare(settings_of([*given, *local]))
+    assert str(error.value) == (
+        f"{name}: only vLLM heeds it: leave it {mend}, or set {model}.engine=vllm (this {model} runs on the local engine)"
+    )
+    if model == "verifier":
+        prepare(settings_of([*given, "strategies=[greedy]"]))
+        own = [word for word in given if not word.startswith("verifier.path=")]
+        own += ["verifier=custom", f"verifier._target_={own_targets.__name__}.Rule", "verifier.parameters=3"]
+        with pytest.raises(UserError, match=rf"{name}: only vLLM heeds it: leave it {mend}$"):
+            prepare(settings_of([*own, "strategies=[beam(n=4)]"]))
+
+
+class Named:
+    """A strategy of a user's own whose text leaves its parameter out."""
+
+    text, uses_verifier, sequences = "named", False, 1
+
+    def __init__(self, n: int = 1) -> None:
+        self.n = n
+
+    async def solve(self, prompt: object, models: object) -> None: ...
+
+
+def test_strategies_that_differ_under_one_text_are_refused(words: list[str]) -> None:
+    def texts(*given: str | dict[str, Any]) -> list[str]:
+        settings = settings_of([*words])
+        settings.strategies = list(given)
+        return [one.text for one in prepare(settings).strategies]
+
+    own = f"{__name__}.Named"
+    assert texts("greedy", "beam(n=4)", "beam(width=4,n=4)", "greedy") == ["greedy", "beam(n=4,width=4)"]
+    assert texts({"_target_": own, "n": 2}, {"n": 2, "_target_": own}) == ["named"]
+    with pytest.raises(UserError, match=r"^strategies = 'named': two strategies have this text") as error:
+        texts({"_target_": own, "n": 2}, "greedy", f"{own}(n=3)")
+    assert f"{own}(n=3)" in str(error.value)
+
+
+def test_replicas_are_told_which_files_the_keys_are_made_from(words: list[str]) -> None:
+    prepared = prepare(settings_of([*words, "strategies=[beam(n=4)]"]))
+    identity = identify(prepared)
+    plan = run_plan(prepared, identity)
+    policy, verifier = identity.models["policy"], identity.models["verifier"]
+    assert plan.models["policy"].files == (policy.files, policy.tokenizer)
+    assert plan.models["verifier"].files == (verifier.files, verifier.tokenizer)
+    assert verifier.files != policy.files
+
+
+def test_a_verifier_may_join_and_leave(words: list[str]) -> None:
+    alone = [*words, "verifier=none", "strategies=[greedy]"]
+    alone = [word for word in alone if not word.startswith("verifier.path")]
+    known = record_of(alone, None)
+    assert known["identity"]["verifier"] == ""
+    joined = record_of([*words, "strategies=[beam(n=4)]"], known)
+    assert joined["identity"]["verifier"] != ""
+    left = record_of(alone, joined)
+    assert left["identity"] == joined["identity"]
+    assert left["models"]["verifier"] == joined["models"]["verifier"]
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("strategies=[]", "name at least one"),
+        ("seeds=[]", "name at least one"),
+        ("seeds=[0,-1]", "seeds = -1: a seed lies between 0 and"),
+        ("seeds=[1,0,1]", "1 stands there twice"),
+        ("seeds=[9223372036854775808]", "a seed lies between 0 and"),
+        ("keep=everything", "choose one of all, no_token_ids, answers"),
+        ("policy.dtype=float23", "did you mean 'float32'"),
+        ("policy.max_tokens=0", "at least 1"),
+        ("policy.typical_tokens=500", "cannot be longer than policy.max_tokens"),
+        ("policy.delimiter=", "text that ends a step"),
+        ("budget.flops=-1", "between 1 and 9e18"),
+        ("budget.flops=1e30", "between 1 and 9e18"),
+        ("cluster.policy.replicas=0", "at least 1"),
+        ("cluster.policy.gpus=-1", "at least 0"),
+        ("cluster.verifier.device=tpu", "auto, cpu, cuda"),
+        ("report.level=95", "between 0.5 and 1"),
+        ("report.resamples=3", "at least 100"),
+        ("report.figures=[gif]", "png, svg, pdf"),
+    ],
+)
+def test_values_that_cannot_be_meant(word: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check(settings_of([word]))
+
+
+def test_one_budget_is_enough() -> None:
+    with pytest.raises(UserError, match="give one of flops, tokens and generations"):
+        check(settings_of(["budget.flops=1e9", "budget.tokens=1e5"]))

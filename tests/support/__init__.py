@@ -1,0 +1,1 @@
+"""What tests share: small models, fakes, crashing folders, processes, documents. No test in it."""

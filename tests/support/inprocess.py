@@ -1,0 +1,199 @@
+"""Replicas and run writer of this process behind the faces that the scheduler knows, and ways in which they fail.
+
+Everything but Ray is the real thing: engines, clients, purses, the run writer's folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from actors.engines.base import EngineCounters, ScoreRequest, Scores
+from actors.messages import Books, Commit, Loss, Orders, Record, Report, Settlement
+from actors.replicas.bench import Bench
+from actors.replicas.solver import SolverReplica
+from actors.replicas.verifier import VerifierReplica
+from actors.scheduling.scheduler import DEADLINE, Scheduler
+from actors.store.library import Prior, SampleLibrary
+from actors.store.writer import RunWriter
+from actors.work import Allocator, Progress, Task
+from tests.support.tiny import (
+    LastDigit,
+    first_come,
+    make_bench,
+    make_plan,
+)
+
+
+class Dead(Exception):
+    """What the caller of a dead process sees."""
+
+
+class Writer:
+    """The run writer as scheduler and replicas see it; `settled` notes what it was told in order."""
+
+    def __init__(self, folder: Path) -> None:
+        self.writer = RunWriter(folder, LastDigit())
+        self.settled: list[Settlement] = []
+        self.losses: list[Loss] = []
+        self.fail: Exception | None = None
+
+    async def stage(self, task_id: str, attempt: int, record: Record) -> None:
+        self.writer.stage(task_id, attempt, record)
+
+    async def take_over(self) -> Books:
+        return self.writer.take_over()
+
+    async def commit(self, commit: Commit) -> list[str]:
+        await asyncio.sleep(0)
+        if self.fail is not None:
+            raise self.fail
+        missing = self.writer.commit(commit)
+        self.settled += [one for one in commit.settled if one.task_id not in missing]
+        self.losses += commit.losses
+        return missing
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """The library of what exists, as policy replicas see it."""
+
+    inner: SampleLibrary
+
+    async def prior(self, problem_id: str) -> Prior:
+        return self.inner.prior(problem_id)
+
+
+class Verifier:
+    """A verifier as policy replicas see it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.replica = VerifierReplica(make_plan(folder))
+
+    async def ready(self) -> None:
+        return
+
+    async def score(self, requests: list[ScoreRequest]) -> list[Scores | str]:
+        return await self.replica.score(requests)
+
+    async def counters(self) -> EngineCounters:
+        return await self.replica.counters()
+
+    async def restart(self) -> None:
+        raise AssertionError("nothing hangs here")
+
+
+Fault = Callable[["Replica", Orders], Awaitable[Report | None]]
+"""What happens to an exchange in place of its usual course; None: nothing out of the ordinary."""
+
+
+@dataclass
+class Replica:
+    """A policy replica of this process. `fault` may interfere with each exchange; `exchanges` counts them."""
+
+    make: Callable[[], SolverReplica]
+    fault: Fault | None = None
+    starts: int = 0
+    exchanges: int = 0
+    restarts: int = 0
+    inner: SolverReplica | None = None
+    unready: asyncio.Event | None = None
+    fails_to_start: Exception | None = None
+    calls: set[asyncio.Task[Report]] = field(default_factory=set)
+
+    async def ready(self) -> None:
+        if self.unready is not None:
+            await self.unready.wait()
+        if self.fails_to_start is not None:
+            raise self.fails_to_start
+        if self.inner is None:
+            self.inner = self.make()
+            self.starts += 1
+
+    async def exchange(self, orders: Orders) -> Report:
+        self.exchanges += 1
+        if self.fault is not None:
+            report = await self.fault(self, orders)
+            if report is not None:
+                return report
+        return await self.through(orders)
+
+    async def through(self, orders: Orders) -> Report:
+        inner = self.inner
+        if inner is None:
+            raise Dead("the actor is restarting")
+        report = await inner.exchange(orders)
+        if self.inner is not inner:
+            raise Dead("killed during the call")
+        return report
+
+    async def restart(self) -> None:
+        self.restarts += 1
+        await self.die()
+
+    async def die(self) -> None:
+        """The process ends: all its work is gone, nobody is told."""
+        if self.inner is None:
+            return
+        inner, self.inner = self.inner, None
+        work = list(inner._work.values())
+        for one in work:
+            one.cancel()
+        await asyncio.gather(*work, return_exceptions=True)
+        await inner._engine.close()
+
+
+class Cell:
+    """A scheduler with its replicas, verifier and run folder, all in this process."""
+
+    def __init__(
+        self,
+        folder: Path,
+        policy: Path,
+        verifier: Path,
+        *,
+        replicas: int = 2,
+        budget: int | None = None,
+        allocator: Allocator | None = None,
+        deadline: float = DEADLINE,
+        max_sequences: int = 8,
+        reuse: bool = False,
+    ) -> None:
+        self.bench: Bench = make_bench(policy, verifier)
+        self.writer = Writer(folder)
+        self.verifier = Verifier(verifier)
+        plan = make_plan(policy, max_sequences=max_sequences)
+
+        library = Library(SampleLibrary([folder])) if reuse else None
+
+        def maker(name: str) -> Callable[[], SolverReplica]:
+            return lambda: SolverReplica(name, plan, self.bench, (self.verifier,), self.writer, library)
+
+        self.replicas = {f"policy-{i}": Replica(maker(f"policy-{i}")) for i in range(replicas)}
+        if allocator is None:
+            allocator = first_come(self.bench, budget)
+        self.scheduler = Scheduler(
+            dict(self.replicas), self.writer, allocator, budget=budget, deadline=deadline, prior=reuse
+        )
+
+    async def __aenter__(self) -> Cell:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for replica in self.replicas.values():
+            await replica.die()
+        self.writer.writer.close()
+
+    async def run(self, tasks: list[Task], seconds: float = 60) -> Progress:
+        """Queue all tasks, and drive them to their end."""
+        self.writer.writer.label({task.id: "4" for task in tasks})
+        await self.scheduler.open()
+        await self.scheduler.submit(tasks)
+        await self.scheduler.close()
+        await asyncio.wait_for(self.scheduler.run(), seconds)
+        return self.scheduler.progress()

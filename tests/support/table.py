@@ -1,0 +1,141 @@
+"""One task's bench over real engines that are watched: what is asked of them, and what the purse held then.
+
+Shared by the tests of the clients and of the strategies. It knows no strategy. Invariant: a request never finds the purse
+overdrawn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from actors.engines.base import EngineCounters, EngineInfo, GenerateRequest, Generation, ScoreRequest, Scores
+from actors.engines.local.policy import LocalEngine
+from actors.engines.local.verifier import ScoringEngine
+from actors.ledger import Purse
+from actors.replicas.bench import TaskBench
+from actors.replicas.clients import Meter, TaskModels
+from actors.replicas.reader import TokenReader
+from actors.strategy import Prompt, Solution, Strategy
+from actors.work import Cost, Unit
+from tests.support.tiny import make_bench, make_task
+
+PROMPT = make_task(123, ()).prompt
+PLENTY = 1 << 60
+
+
+@dataclass
+class Watched:
+    """A policy engine that notes what it is asked and what the purse held then; it may fail at a request."""
+
+    engine: LocalEngine
+    purse: Purse
+    fail_at: int = 0
+    requests: list[GenerateRequest] = field(default_factory=list)
+    results: list[Generation] = field(default_factory=list)
+    reserved: list[int] = field(default_factory=list)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def info(self) -> EngineInfo:
+        return self.engine.info
+
+    @property
+    def slots(self) -> int:
+        return self.engine.slots
+
+    def counters(self) -> EngineCounters:
+        return self.engine.counters()
+
+    async def close(self) -> None:
+        await self.engine.close()
+
+    async def generate(self, request: GenerateRequest) -> Generation:
+        self.requests.append(request)
+        self.reserved.append(self.purse.reserved)
+        self.asked.set()
+        assert self.purse.spent + self.purse.reserved <= self.purse.granted
+        if len(self.requests) == self.fail_at:
+            raise RuntimeError("engine step failed")
+        result = await self.engine.generate(request)
+        self.results.append(result)
+        self.answered.set()
+        return result
+
+
+@dataclass
+class WatchedScorer:
+    engine: ScoringEngine
+    purse: Purse
+    fail_at: int = 0
+    short: bool = False
+    requests: list[ScoreRequest] = field(default_factory=list)
+    reserved: list[int] = field(default_factory=list)
+
+    async def score(self, request: ScoreRequest) -> Scores:
+        self.requests.append(request)
+        self.reserved.append(self.purse.reserved)
+        assert self.purse.spent + self.purse.reserved <= self.purse.granted
+        if len(self.requests) == self.fail_at:
+            raise RuntimeError("no verifier answers")
+        scores = await self.engine.score(request)
+        return Scores(scores.values[:-1], scores.computed) if self.short else scores
+
+
+def said(solution: Solution) -> tuple[Any, ...]:
+    """A solution without its log-probabilities and scores, which are equal up to rounding only."""
+    tree = [(c.token_ids, c.step_ends, c.finish, c.kept, c.parent, c.depth) for c in solution.candidates]
+    return solution.answer, solution.generations, solution.kept_tokens, tree
+
+
+class Table:
+    """One task's bench over watched engines, and what its strategies came to."""
+
+    def __init__(
+        self,
+        policy: Path,
+        verifier: Path,
+        granted: int = PLENTY,
+        unit: Unit = "paper",
+        prompt: Prompt = PROMPT,
+        *,
+        seed: int = 0,
+        slots: int = 8,
+        likelihoods: bool = True,
+    ) -> None:
+        plan = make_bench(policy, verifier)
+        self.purse = Purse(granted)
+        engine = LocalEngine.load(policy, max_sequences=slots)
+        self.engine = Watched(engine, self.purse)
+        self.scorer = WatchedScorer(ScoringEngine.load(verifier), self.purse)
+        self.costs = plan.costs
+        self.bench = TaskBench(
+            run=replace(plan, unit=unit, likelihoods=likelihoods),
+            prompt=prompt,
+            seed=seed,
+            engine=self.engine,
+            scorer=self.scorer,
+            reader=TokenReader(plan.reader, engine.info.eos_ids),
+            purse=self.purse,
+        )
+        self.meters: list[Meter] = []
+
+    def models(self) -> TaskModels:
+        self.meters.append(Meter())
+        return TaskModels.of(self.bench, self.meters[-1])
+
+    async def solve(self, *strategies: Strategy) -> list[Solution]:
+        return await asyncio.gather(*(s.solve(self.bench.prompt, self.models()) for s in strategies))
+
+    def spent(self) -> Cost:
+        total = Cost()
+        for meter in self.meters:
+            total += meter.spent
+        return total
+
+    async def close(self) -> None:
+        await self.engine.close()
+        await self.scorer.engine.close()

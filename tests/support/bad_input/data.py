@@ -1,0 +1,121 @@
+"""Data files, and single rows of them, that cannot be used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.support.bad_input.cases import GOOD, LONG, OTHER, Words, case, row_case, table
+
+
+@case
+def no_such_file() -> Words:
+    """no such file"""
+    return [*table(GOOD)[:-2], "dataset.path=problem.jsonl"]
+
+
+@case
+def folder_for_a_file() -> Words:
+    """a folder for a file"""
+    return [*table(GOOD, name="data/problems.jsonl"), "dataset.path=data"]
+
+
+@case
+def empty_file() -> Words:
+    """an empty file"""
+    return table()
+
+
+@case
+def other_kind_of_file() -> Words:
+    """another kind of file"""
+    return table("question,answer", "1 + 2 = ?,3", name="problems.csv")
+
+
+@case
+def damaged_parquet() -> Words:
+    """a damaged Parquet file"""
+    return table("PAR1", name="problems.parquet")
+
+
+@case
+def unknown_column() -> Words:
+    """an unknown column"""
+    return table(GOOD, more=["dataset.columns.question=qestion"])
+
+
+@case
+def no_answers() -> Words:
+    """no answers in the file"""
+    return table({"question": "1 + 2 = ?"})
+
+
+@case
+def no_row_that_can_be_used() -> Words:
+    """not one row that can be used"""
+    return table(GOOD | {"question": " "}, "{")
+
+
+@case
+def all_prompts_too_long() -> Words:
+    """prompts that all exceed the context"""
+    return table(LONG, LONG | {"question": LONG["question"] + " now"})
+
+
+@case
+def solutions_too_long() -> Words:
+    """solutions that exceed the context with every prompt"""
+    return table(GOOD, OTHER, more=["policy.max_tokens=250"])
+
+
+@row_case
+def row_without_question() -> Words:
+    """a row without a question"""
+    return table(GOOD, {"answer": "3"}, OTHER)
+
+
+@row_case
+def question_twice() -> Words:
+    """a question given twice"""
+    return table(GOOD | {"id": "a"}, GOOD | {"id": "b"}, OTHER | {"id": "c"}, more=["dataset.columns.id=id"])
+
+
+@row_case
+def id_twice() -> Words:
+    """an id given twice"""
+    return table(GOOD | {"id": "a"}, OTHER | {"id": "a"}, more=["dataset.columns.id=id"])
+
+
+@row_case
+def broken_row() -> Words:
+    """a broken row in the middle of a file"""
+    return table(GOOD, '{"question": "5 + ', OTHER)
+
+
+@row_case
+def not_utf_8() -> Words:
+    """a line that is not UTF-8"""
+    words = table(GOOD, OTHER)
+    rows = [GOOD, OTHER | {"question": "für 3 + 4 = ?"}]
+    Path("problems.jsonl").write_bytes(
+        "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode("latin-1")
+    )
+    return words
+
+
+@row_case
+def no_object() -> Words:
+    """a row that is no object"""
+    return table(GOOD, ["5 + 6 = ?", "11"], OTHER)
+
+
+@row_case
+def strange_answer() -> Words:
+    """an answer that is neither text nor number"""
+    return table(GOOD, OTHER | {"answer": ["7"]})
+
+
+@row_case
+def surrogate() -> Words:
+    """half of a surrogate pair in a text"""
+    return table(GOOD, '{"question": "\\ud83d ?", "answer": "1"}', OTHER)

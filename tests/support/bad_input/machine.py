@@ -1,0 +1,166 @@
+"""Engines, machines and run folders that cannot do what is asked."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from actors.store.log import FolderLock
+from actors.store.schema import RUN_FORMAT
+from orchestration.api import settings_of
+from orchestration.runs.identity import identify
+from orchestration.runs.record import run_record, write_record
+from orchestration.setup.prepare import prepare
+from tests.orchestration.runs.test_run import logged
+from tests.support.bad_input.cases import HELD, Words, case, evaluate
+from tests.support.handmade import write_run
+
+
+@case
+def no_vllm() -> Words:
+    """vLLM asked for and not installed"""
+    # As if it were not, where it is.
+    sys.modules["vllm"] = None  # type: ignore[assignment]
+    return evaluate("policy.engine=vllm")
+
+
+@case
+def misspelt_engine() -> Words:
+    """an engine that there is not"""
+    return evaluate("policy.engine=vlm")
+
+
+@case
+def unseeded_local() -> Words:
+    """draws without seeds on the local engine"""
+    return evaluate("policy.reproducible=false")
+
+
+@case
+def parallel_without_gpus() -> Words:
+    """one model over more GPUs than its replica has"""
+    return evaluate("cluster.policy.tensor_parallel=2")
+
+
+@case
+def share_of_memory() -> Words:
+    """a share of memory that is none"""
+    return evaluate("cluster.policy.memory=1.5")
+
+
+@case
+def memory_on_the_local_engine() -> Words:
+    """a setting of vLLM for a model on the local engine"""
+    return evaluate("strategies=[greedy]", "cluster.policy.memory=0.5")
+
+
+@case
+def too_many_replicas() -> Words:
+    """more replicas than cores"""
+    return evaluate("cluster.policy.replicas=64000")
+
+
+def run_json(text: str) -> Words:
+    Path("runs/old").mkdir(parents=True)
+    Path("runs/old/run.json").write_text(text)
+    return evaluate("folder=runs/old")
+
+
+@case
+def other_version() -> Words:
+    """a run of another version"""
+    return run_json(json.dumps({"format": 99, "versions": {"flopwise": "9.0.0"}}))
+
+
+@case
+def damaged_run_json() -> Words:
+    """a damaged run.json"""
+    return run_json('{"format": 1, "identi')
+
+
+@case
+def lacking_run_json() -> Words:
+    """a run.json that lacks something"""
+    rest = {"seeds": [0], "strategies": [], "budget_flops": None}
+    return run_json(json.dumps({"format": RUN_FORMAT} | rest))
+
+
+def begun(*more: str) -> Path:
+    folder = Path("runs/old")
+    folder.mkdir(parents=True)
+    prepared = prepare(settings_of(evaluate(*more)[1:]))
+    write_record(folder, prepared, run_record(prepared, identify(prepared), None))
+    return folder
+
+
+@case
+def spent_budget() -> Words:
+    """a budget that the folder has spent already"""
+    folder = begun("budget.flops=2e7")
+    rows: list[dict[str, object]] = [
+        {"purpose": "policy", "kind": "kept", "flops": 9_000_000},
+        {"purpose": "unknown", "kind": "lost", "flops": 1_000_000},
+    ]
+    logged(folder, 2, {"ledger": rows, "holds": [(7, "p1/0", 1, "policy-0", 2_000_005)]})
+    FolderLock(folder).release()
+    return evaluate(f"folder={folder}", "budget.flops=1e7")
+
+
+@case
+def other_set_up() -> Words:
+    """results of another set-up in the folder"""
+    return evaluate(f"folder={begun()}", "policy.max_tokens=41")
+
+
+@case
+def other_writer() -> Words:
+    """a run that another process writes"""
+    HELD.append(FolderLock(begun()))
+    return evaluate("folder=runs/old")
+
+
+@case
+def other_files() -> Words:
+    """a folder of other files"""
+    Path("thesis").mkdir()
+    for name in ("photo.jpg", "chapter-1.tex", ".DS_Store"):
+        (Path("thesis") / name).write_text("mine")
+    return evaluate("folder=thesis")
+
+
+@case
+def file_for_a_folder() -> Words:
+    """a file for a folder"""
+    Path("thesis.tex").write_text("mine")
+    return evaluate("folder=thesis.tex")
+
+
+@case
+def locked_folder() -> Words:
+    """a folder that may not be written"""
+    Path("locked").mkdir(mode=0o555)
+    return evaluate("folder=locked/run")
+
+
+@case
+def full_disk() -> Words:
+    """a full disk"""
+    Path("runs/full").mkdir(parents=True)
+    # Where config.yaml, the first of all files, is written before it takes its name.
+    Path("runs/full/.config.yaml.tmp").symlink_to("/dev/full")
+    return evaluate("folder=runs/full")
+
+
+@case
+def reuse_of_no_run() -> Words:
+    """samples of no run to use again"""
+    write_run(Path("runs/first"), problems=1)
+    return evaluate("reuse=[runs/frist]")
+
+
+@case
+def no_run() -> Words:
+    """a report of no run"""
+    write_run(Path("runs/evaluate"), problems=1)
+    return ["report", "runs/evalute"]

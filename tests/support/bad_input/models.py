@@ -1,0 +1,106 @@
+"""Model folders that are damaged, or are no model of this kind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from tests.support.bad_input.cases import Words, case, edit, evaluate
+
+
+@case
+def no_model() -> Words:
+    """no such model"""
+    return evaluate("policy.path=polcy")
+
+
+@case
+def no_weights() -> Words:
+    """a model without weights"""
+    Path("policy/model.safetensors").unlink()
+    return evaluate()
+
+
+@case
+def adapter() -> Words:
+    """an adapter alone"""
+    Path("policy/model.safetensors").rename("policy/adapter_model.safetensors")
+    return evaluate()
+
+
+@case
+def pickled() -> Words:
+    """pickled weights alone"""
+    Path("policy/model.safetensors").rename("policy/pytorch_model.bin")
+    return evaluate()
+
+
+@case
+def cut_off() -> Words:
+    """weights that are cut off"""
+    file = Path("policy/model.safetensors")
+    file.write_bytes(file.read_bytes()[:-1000])
+    return evaluate()
+
+
+@case
+def missing_shard() -> Words:
+    """a shard that is missing"""
+    names = {f"t{i}": f"model-0000{i}-of-00002.safetensors" for i in (1, 2)}
+    Path("policy/model.safetensors").unlink()
+    save_file({"t1": np.zeros(9, np.float32)}, Path("policy") / names["t1"])
+    Path("policy/model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    return evaluate()
+
+
+@case
+def damaged_config() -> Words:
+    """a damaged config"""
+    Path("policy/config.json").write_text('{"model_type": "llama", ')
+    return evaluate()
+
+
+@case
+def no_tokenizer() -> Words:
+    """no tokenizer"""
+    Path("policy/tokenizer.json").unlink()
+    return evaluate()
+
+
+@case
+def foreign_tokenizer() -> Words:
+    """another model's tokenizer"""
+    edit("policy/config.json", vocab_size=100)
+    return evaluate()
+
+
+@case
+def no_chat_template() -> Words:
+    """a chat prompt for a model without a chat template"""
+    return evaluate("policy.prompt.chat=true")
+
+
+@case
+def other_vocabulary() -> Words:
+    """a verifier with another vocabulary"""
+    tokenizer = json.loads(Path("prm/tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+    Path("prm/tokenizer.json").write_text(json.dumps(tokenizer))
+    return evaluate()
+
+
+@case
+def foreign_value_head() -> Words:
+    """another model's value head"""
+    edit("prm/value_head.json", hidden_size=64)
+    return evaluate()
+
+
+@case
+def no_verifier() -> Words:
+    """a verifier that is none"""
+    return evaluate("verifier.path=policy")

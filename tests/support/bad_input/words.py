@@ -1,0 +1,90 @@
+"""Commands, settings, strategies and budgets that cannot be meant."""
+
+from __future__ import annotations
+
+from tests.support.bad_input.cases import Words, case, evaluate
+
+
+@case
+def misspelt_command() -> Words:
+    """a misspelt command"""
+    return ["evalute"]
+
+
+@case
+def misspelt_setting() -> Words:
+    """a misspelt setting"""
+    return evaluate("dataset.cuont=3")
+
+
+@case
+def misspelt_option() -> Words:
+    """a misspelt option of a group"""
+    return evaluate("dataset=tabel")
+
+
+@case
+def setting_of_another_option() -> Words:
+    """a setting that another option has"""
+    return evaluate("dataset.path=problems.jsonl")
+
+
+@case
+def setting_not_given() -> Words:
+    """a setting that has to be given"""
+    return evaluate("dataset=table")
+
+
+@case
+def no_setting() -> Words:
+    """a word that is no setting"""
+    return evaluate("greedy")
+
+
+@case
+def other_kind_of_value() -> Words:
+    """a value of another kind"""
+    return evaluate("policy.max_tokens=many")
+
+
+@case
+def misspelt_strategy() -> Words:
+    """a misspelt strategy"""
+    return evaluate("strategies=[gredy]")
+
+
+@case
+def misspelt_parameter() -> Words:
+    """a misspelt parameter of a strategy"""
+    return evaluate("strategies=[beam(n=16,widht=4)]")
+
+
+@case
+def width() -> Words:
+    """a width that does not divide N"""
+    return evaluate("strategies=[beam(n=16,width=3)]")
+
+
+@case
+def verifier_needed() -> Words:
+    """a strategy that needs a verifier, and none set"""
+    words = [word for word in evaluate("strategies=[greedy,beam(n=16)]") if not word.startswith("verifier")]
+    return [*words, "verifier=none"]
+
+
+@case
+def budget_below_zero() -> Words:
+    """a budget below zero"""
+    return evaluate("budget.flops=-1")
+
+
+@case
+def two_budgets() -> Words:
+    """two budgets"""
+    return evaluate("budget.flops=1e9", "budget.tokens=1e3")
+
+
+@case
+def budget_below_one_generation() -> Words:
+    """a budget below one generation"""
+    return evaluate("budget.flops=1000")

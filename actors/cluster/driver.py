@@ -33,7 +33,7 @@ RETURN = 60.0
 SUCCESSOR = "a scheduler to take over: the last one's process died"
 """What a run waits for meanwhile."""
 
-MAX_DEATHS = 5
+MAX_SCHEDULER_DEATHS = 5
 """Deaths of the scheduler in a row, without one outcome between them, after which the run is given up."""
 
 
@@ -94,7 +94,7 @@ class Driver:
                 ended: int = get(self._writer.ended.remote())
                 deaths = deaths + 1 if ended == outcomes else 1
                 outcomes = ended
-                if deaths > MAX_DEATHS:
+                if deaths > MAX_SCHEDULER_DEATHS:
                     raise
 
     def progress(self) -> Progress:

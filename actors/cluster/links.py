@@ -18,7 +18,7 @@ from actors.engines.base import EngineCounters, ScoreRequest, Scores
 from actors.errors import ServiceLost, UserError
 from actors.messages import Books, Commit, Orders, Record, Report
 from actors.replicas.remote_scorer import VerifierGone
-from actors.scheduling.journal import DEADLINE
+from actors.scheduling.journal import COMMIT_TIMEOUT_S
 from actors.store.library import Prior
 
 WRITER_DIED = "the run writer's process died: the same command goes on where it stopped"
@@ -53,7 +53,7 @@ class WriterLink:
     async def stage(self, task_id: str, attempt: int, record: Record) -> None:
         """Raises ServiceLost where the writer does not answer; what is wrong with the record itself is its task's fault."""
         try:
-            await asyncio.wait_for(self._handle.stage.remote(task_id, attempt, record), DEADLINE)
+            await asyncio.wait_for(self._handle.stage.remote(task_id, attempt, record), COMMIT_TIMEOUT_S)
         except (RayActorError, TimeoutError) as error:
             if isinstance(error, RayTaskError):
                 raise
@@ -71,7 +71,7 @@ class LibraryLink:
     async def prior(self, problem_id: str) -> Prior:
         """Raises ServiceLost where the library does not answer."""
         try:
-            prior: Prior = await asyncio.wait_for(self._handle.prior.remote(problem_id), DEADLINE)
+            prior: Prior = await asyncio.wait_for(self._handle.prior.remote(problem_id), COMMIT_TIMEOUT_S)
         except Exception as error:
             raise ServiceLost(
                 f"the library of samples failed: {type(error).__name__}: {error}"[:300]

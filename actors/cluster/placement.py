@@ -32,7 +32,7 @@ from actors.messages import ReplicaInfo
 from actors.replicas.bench import Bench
 from actors.replicas.solver import SolverReplica
 from actors.replicas.verifier import VerifierReplica
-from actors.scheduling.scheduler import STARTING
+from actors.scheduling.scheduler import START_TIMEOUT_S
 from actors.store.library import SampleLibrary
 from actors.store.log import parts, process_name
 from actors.store.writer import Retention, RunWriter
@@ -190,7 +190,7 @@ class Cluster:
                         infos.append(get(reference))
                     except ActorUnavailableError:
                         # Its process died while it loaded, and another takes its place.
-                        if time.monotonic() - began > STARTING:
+                        if time.monotonic() - began > START_TIMEOUT_S:
                             raise
                         time.sleep(AGAIN)
                         asked[handle.info.remote()] = handle

@@ -79,5 +79,5 @@ class TokenReader:
     async def answer(self, solution: tuple[int, ...]) -> str | None:
         answer = await asyncio.to_thread(self._extractor.extract, self.text(solution))
         if not isinstance(answer, str | None):
-            raise TypeError(f"the grader read {answer!r}, which is no text")
+            raise TypeError(f"the grader read {answer!r}, which is not a text")
         return answer

@@ -18,10 +18,10 @@ GATHER_SECONDS = 0.003
 TOGETHER = 16
 """Most requests that travel as one call: none is answered before its last one is scored, and the policy has nothing to do."""
 
-DEADLINE = 120.0
+VERIFIER_TIMEOUT_S = 120.0
 """Seconds without an answer, nor a token computed, after which a call is lost and its verifier is started anew."""
 
-PATIENCE = 600.0
+VERIFIER_PATIENCE_S = 600.0
 """Seconds that no verifier may be up before requests fail: as long as a replica may take to start."""
 
 SUSPECT = 2
@@ -66,8 +66,8 @@ class RemoteScorer:
         links: tuple[VerifierLink, ...],
         home: int,
         *,
-        deadline: float = DEADLINE,
-        patience: float = PATIENCE,
+        deadline: float = VERIFIER_TIMEOUT_S,
+        patience: float = VERIFIER_PATIENCE_S,
     ) -> None:
         self._links = links[home:] + links[:home]
         self._deadline, self._patience = deadline, patience

@@ -12,7 +12,7 @@ from typing import Protocol
 from actors.errors import UserError
 from actors.messages import Books, Commit
 
-DEADLINE = 300.0
+COMMIT_TIMEOUT_S = 300.0
 """Seconds that the writer may take: it makes parts of a whole log segment now and then."""
 
 
@@ -32,7 +32,7 @@ class WriterClient(Protocol):
 class Journal:
     """Group commit over a writer. Whatever keeps the writer from answering is raised as WriterFailed."""
 
-    def __init__(self, writer: WriterClient, *, deadline: float = DEADLINE) -> None:
+    def __init__(self, writer: WriterClient, *, deadline: float = COMMIT_TIMEOUT_S) -> None:
         self._writer, self._deadline = writer, deadline
         self._gathered: list[Commit] = []
         self._next: asyncio.Future[list[str]] | None = None

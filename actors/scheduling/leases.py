@@ -1,4 +1,4 @@
-"""The scheduler's mind, without Ray or asyncio: queue, leases, attempts, grants and what has ended.
+"""Queue and leases: which replica holds which task, and what each may spend. Synchronous, Ray-free.
 
 Fed with what replicas report, it says what they get next. It knows nothing of strategies beyond how many sequences they run.
 Invariants: each task is queued, leased or ended, never two of them; each ends once; a report counts only for the lease
@@ -18,6 +18,15 @@ from actors.work import Allocator, Task
 
 MAX_ATTEMPTS = 3
 """Times a task may be lost with its replica before it is held to be what kills replicas."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A lease that was taken back: FLOPs charged as waste, and whether its task is given up with it."""
+
+    lease: Lease
+    waste: int
+    given_up: bool
 
 
 @dataclass(slots=True)
@@ -276,8 +285,8 @@ class LeaseBook:
         held = self._held.get(lease)
         return held is not None and held.lease.attempt == attempt
 
-    def lose(self, lease: int, spent: int | None = None, *, blame: bool = True) -> tuple[Lease, int, bool]:
-        """Take back a lease that failed: the lease, what is charged as waste, and whether its task is given up.
+    def lose(self, lease: int, spent: int | None = None, *, blame: bool = True) -> Lost:
+        """Take back a lease that failed.
 
         `spent` is what its replica says that it took, None where the replica is gone. A task that is not given up is
         queued again, at the front. Without `blame` (it was stopped, for no fault of its own) the attempt does not count.
@@ -298,4 +307,4 @@ class LeaseBook:
             self._suspects.append(task)
         else:
             self._queue.appendleft(task)
-        return held.lease, waste, lost >= MAX_ATTEMPTS
+        return Lost(held.lease, waste, given_up=lost >= MAX_ATTEMPTS)

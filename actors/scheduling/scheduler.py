@@ -24,13 +24,13 @@ from actors.scheduling.watch import Watch
 from actors.strategy import Role
 from actors.work import NO_CANDIDATE, Allocator, Cost, Load, Outcome, Progress, State, Task
 
-DEADLINE = 120.0
+EXCHANGE_TIMEOUT_S = 120.0
 """Seconds without an answer to an exchange after which a replica is held to hang."""
 
-STARTING = 600.0
+START_TIMEOUT_S = 600.0
 """Seconds a replica may take to load its model."""
 
-MAX_DEATHS = 5
+MAX_REPLICA_DEATHS = 5
 """Deaths in a row without one settled task after which a replica is given up."""
 
 NOTE_SECONDS = 10.0
@@ -80,7 +80,7 @@ class Scheduler:
         allocator: Allocator,
         *,
         budget: int | None,
-        deadline: float = DEADLINE,
+        deadline: float = EXCHANGE_TIMEOUT_S,
         prior: bool = False,
     ) -> None:
         self._prior = prior
@@ -256,7 +256,7 @@ class Scheduler:
                     deaths_in_a_row = 0
                 deaths_in_a_row += 1
                 hangs = isinstance(death, TimeoutError)
-                if deaths_in_a_row > MAX_DEATHS or not (up or hangs):
+                if deaths_in_a_row > MAX_REPLICA_DEATHS or not (up or hangs):
                     raise
                 if hangs:
                     await replica.restart()
@@ -266,7 +266,7 @@ class Scheduler:
         """Wait until a replica is up; False where all is done without it (its machine may never come)."""
         starting = asyncio.ensure_future(replica.ready())
         try:
-            async with asyncio.timeout(STARTING):
+            async with asyncio.timeout(START_TIMEOUT_S):
                 while not self._done():
                     if (await asyncio.wait({starting}, timeout=0.5))[0]:
                         starting.result()
@@ -378,10 +378,11 @@ class Scheduler:
         losses, given_up = [], []
         for number, entries in leases:
             spent = None if entries is None else sum(entry.flops for entry in entries)
-            lease, waste, hopeless = self._book.lose(number, spent, blame=blame)
-            charged = (Entry("unknown", "lost", waste),) if entries is None else _failed(entries)
+            lost = self._book.lose(number, spent, blame=blame)
+            lease = lost.lease
+            charged = (Entry("unknown", "lost", lost.waste),) if entries is None else _failed(entries)
             losses.append(Loss(number, lease.task.id, lease.attempt, charged, reason, blame))
-            if hopeless:
+            if lost.given_up:
                 why = f"lost {lease.attempt} times, last: {reason}"
                 given_up.append(GivenUp(lease.task.id, _end(lease.task, "quarantined", why)))
         if losses:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from actors.messages import Report
 
-PATIENCE = 900.0
+IDLE_TIMEOUT_S = 900.0
 """Seconds that tasks may do nothing, with no request in the engine nor with a verifier."""
 
 
@@ -34,5 +34,5 @@ class Watch:
             self._mark, self._moved = mark, now
         elif running and now - self._moved > self._deadline:
             raise TimeoutError(f"no new token in {self._deadline:g} s of {running} requests")
-        elif now - self._moved > max(PATIENCE, self._deadline):
+        elif now - self._moved > max(IDLE_TIMEOUT_S, self._deadline):
             raise TimeoutError(f"{len(accounts)} tasks have done nothing for {now - self._moved:.0f} s")

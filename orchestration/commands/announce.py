@@ -1,4 +1,4 @@
-"""What a start of a run says before its first progress: what is done, what is to do, what the data has that is no problem.
+"""What a start of a run says before its first progress: what is done, what is to do, which rows were skipped.
 
 It knows a session's counts and makes none. Invariant: whatever was left out or charged is named before anything new is spent.
 """
@@ -37,10 +37,10 @@ def announce(prepared: Prepared, session: Session, console: Console) -> None:
         say(
             f"{prepared.described(session.problems)}; {count} {'strategy' if count == 1 else 'strategies'}{seeds}"
         )
-    if lost := session.lost[0]:
-        what = f"{lost:,} tasks that were" if lost > 1 else "a task that was"
+    if session.lost.tasks:
+        what = f"{session.lost.tasks:,} tasks that were" if session.lost.tasks > 1 else "a task that was"
         say(
-            f"charged: {scientific(float(session.lost[1]))} FLOPs for {what} in hand, and lost, when the last start was "
+            f"charged: {scientific(float(session.lost.flops))} FLOPs for {what} in hand, and lost, when the last start was "
             "cut off",
             style="yellow",
         )
@@ -55,12 +55,12 @@ def announce(prepared: Prepared, session: Session, console: Console) -> None:
 
 
 def skipped_lines(prepared: Prepared, session: Session) -> list[str]:
-    """The first rows of the data that are no problems, each with its reason, and how many more there are."""
+    """The first rows of the data that were skipped, each with its reason, and how many more there are."""
     from orchestration.runs.quarantine import ROWS_FILE
 
     path, rows = prepared.settings.dataset.path, session.skipped
-    lines = [f"row {row.row} of {path} is no problem: {row.text}" for row in rows[:5]]
+    lines = [f"row {row.row} of {path} was skipped: {row.text}" for row in rows[:5]]
     if len(rows) > 5:
         file = Path(prepared.settings.folder) / ROWS_FILE
-        lines.append(f"and {len(rows) - 5:,} more rows that are no problems, which a run lists in {file}")
+        lines.append(f"and {len(rows) - 5:,} more rows were skipped; a run lists them in {file}")
     return lines

@@ -11,6 +11,7 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,38 +60,40 @@ def _evaluate(prepared: Prepared, command: str, console: Console) -> int:
     """Run, report and return the exit code; a run that was under way and did not end says how it goes on."""
     from orchestration.runs.evaluation import evaluate
 
-    display: Display | None = None
-    totals: Totals | None = None
-    latest: Progress | None = None
+    view = _View(prepared, console)
+    try:
+        with view:
+            run = evaluate(prepared, view.start, view.update, command)
+    except (KeyboardInterrupt, Exception) as error:
+        if view.totals is None or view.latest is None:
+            raise
+        return _ended_early(error, Path(prepared.settings.folder), view.totals, view.latest, command)
+    _report(run, prepared, console)
+    return 0
 
-    def on_start(session: Session) -> None:
-        nonlocal display, totals
-        announce(prepared, session, console)
-        totals = session.totals
+
+class _View(ExitStack):
+    """What is shown of a run while it is in use: what there is to do, then its progress."""
+
+    def __init__(self, prepared: Prepared, console: Console) -> None:
+        super().__init__()
+        self._prepared, self._console = prepared, console
+        self._display: Display | None = None
+        self.totals: Totals | None = None
+        self.latest: Progress | None = None
+
+    def start(self, session: Session) -> None:
+        announce(self._prepared, session, self._console)
+        self.totals = session.totals
         if session.outcomes_left:
             from orchestration.commands.live import Display
 
-            display = Display(console, totals)
-            display.__enter__()
+            self._display = self.enter_context(Display(self._console, self.totals))
 
-    def on_progress(progress: Progress) -> None:
-        nonlocal latest
-        assert display is not None
-        latest = progress
-        display.update(progress)
-
-    try:
-        try:
-            run = evaluate(prepared, on_start, on_progress, command)
-        finally:
-            if display is not None:
-                display.__exit__(None, None, None)
-    except (KeyboardInterrupt, Exception) as error:
-        if totals is None or latest is None:
-            raise
-        return _ended_early(error, Path(prepared.settings.folder), totals, latest, command)
-    _report(run, prepared, console)
-    return 0
+    def update(self, progress: Progress) -> None:
+        assert self._display is not None
+        self.latest = progress
+        self._display.update(progress)
 
 
 def _ended_early(error: BaseException, folder: Path, totals: Totals, latest: Progress, command: str) -> int:
@@ -98,6 +101,7 @@ def _ended_early(error: BaseException, folder: Path, totals: Totals, latest: Pro
     exit code."""
     from actors.store.log import read_holds
     from orchestration.commands.status import owed
+    from orchestration.runs.run import InHand
     from orchestration.runs.status import line_of
 
     code, how = 130, "stopped"
@@ -111,8 +115,9 @@ def _ended_early(error: BaseException, folder: Path, totals: Totals, latest: Pro
         complain(line_of(error))
         code, how = 1, "failed"
     problems, seed = totals.problems_now(latest.outcomes)
-    if holds := read_holds(folder).values():
-        print(owed(len(holds), sum(hold.flops for hold in holds)), file=sys.stderr)
+    lost = InHand.of(read_holds(folder).values())
+    if lost.tasks:
+        print(owed(lost), file=sys.stderr)
     print(
         f"{how} with {problems:,} of {totals.problems:,} problems{seed} and "
         f"{totals.outcomes_done + latest.outcomes:,} of {totals.outcomes:,} outcomes done, which are kept",

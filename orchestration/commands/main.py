@@ -69,7 +69,7 @@ def _run(given: list[str]) -> int:
         return 0
     if given[0] not in COMMANDS:
         raise UserError(
-            f"{given[0]!r} is no command{nearest(given[0], COMMANDS)}; there are {', '.join(COMMANDS)}"
+            f"unknown command {given[0]!r}{nearest(given[0], COMMANDS)}; there are {', '.join(COMMANDS)}"
         )
     code: int = importlib.import_module(f"orchestration.commands.{given[0]}").run(given[1:])
     return code

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from actors.work import Progress
     from orchestration.runs.gauge import Reading
+    from orchestration.runs.run import InHand
     from orchestration.runs.status import Standing, Status
 
 HELP = """flopwise status RUN: how a run stands, told from another terminal, or on another day.
@@ -91,7 +92,7 @@ def run(words: Sequence[str]) -> int:
 @dataclass(frozen=True, slots=True)
 class Look:
     """All that one look at a folder found. Its tables were read at `read`: `states` counts its outcomes, `books` are its
-    ledger's sums, `holds` its open leases and their FLOPs, of a run that does not go on."""
+    ledger's sums, `lost` what it had in hand, of a run that does not go on."""
 
     folder: Path
     now: float
@@ -99,19 +100,19 @@ class Look:
     status: Status | None
     states: Mapping[str, int]
     books: tuple[Entry, ...]
-    holds: tuple[int, int]
+    lost: InHand
     read: float
 
 
 def _looks(folder: Path) -> Iterator[Look]:
     """A look whenever one is asked for. What takes long to read in a large folder is read again in due time only, and
     once the run has ended."""
-    from orchestration.runs.run import Run
+    from orchestration.runs.run import InHand, Run
     from orchestration.runs.status import read_status, standing
 
     states: Mapping[str, int] = {}
     books: tuple[Entry, ...] = ()
-    holds = (0, 0)
+    lost = InHand()
     due = read = 0.0
     while True:
         now = time.time()
@@ -122,11 +123,10 @@ def _looks(folder: Path) -> Iterator[Look]:
             found = Run(folder)
             states, books = found.states(), found.books()
             if not goes_on(stands):
-                leases = found.holds().values()
-                holds = len(leases), sum(hold.flops for hold in leases)
+                lost = InHand.of(found.holds().values())
             read = now
             due = time.monotonic() + DUTY * (time.monotonic() - began)
-        yield Look(folder, now, stands, status, states, books, holds, read)
+        yield Look(folder, now, stands, status, states, books, lost, read)
 
 
 def goes_on(stands: Standing) -> bool:
@@ -247,8 +247,8 @@ def facts(look: Look) -> list[tuple[str, str]]:
     else:
         found.append(("tokens", f"{progress.of('policy').tokens:,} drawn in {clock(progress.seconds)}"))
     found.append(("spent" if progress.budget is None else "budget", budget(look, progress, status.unit)))
-    if look.holds[0]:
-        found.append(("open", owed(*look.holds)))
+    if look.lost.tasks:
+        found.append(("open", owed(look.lost)))
     return found
 
 
@@ -279,13 +279,13 @@ def budget(look: Look, progress: Progress, unit: str) -> str:
     )
 
 
-def owed(leases: int, flops: int) -> str:
+def owed(lost: InHand) -> str:
     """What a run that does not go on had in hand."""
     from orchestration.report.tables import scientific
 
-    what = f"{leases:,} tasks in hand were" if leases > 1 else "a task in hand was"
-    it = "them" if leases > 1 else "it"
-    return f"{what} lost; the next start charges {it} at most {scientific(float(flops))} FLOPs"
+    what = f"{lost.tasks:,} tasks in hand were" if lost.tasks > 1 else "a task in hand was"
+    it = "them" if lost.tasks > 1 else "it"
+    return f"{what} lost; the next start charges {it} at most {scientific(float(lost.flops))} FLOPs"
 
 
 def _books(books: tuple[Entry, ...]) -> Any:

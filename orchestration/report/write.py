@@ -204,7 +204,7 @@ def _markdown(
     if gone:
         parts += [
             "## Left out",
-            f"Rows of the data that are no problems stand in `{ROWS_FILE}`, quarantined outcomes in `outcomes`; such an "
+            f"Rows of the data that were skipped stand in `{ROWS_FILE}`, quarantined outcomes in `outcomes`; such an "
             "outcome has no answer, and counts as wrong where its problem has one.",
             markdown_table(LEFT_OUT, left_out_cells(gone)),
         ]

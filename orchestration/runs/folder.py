@@ -54,7 +54,7 @@ def read_record(folder: Path, field: str) -> dict[str, Any]:
     except OSError as error:
         raise UserError.of(field, str(folder), f"its run.json cannot be read ({error.strerror})") from None
     if not isinstance(record, dict):
-        raise _damaged(folder, field, "it is no JSON object")
+        raise _damaged(folder, field, "it is not a JSON object")
     if record.get("format") != RUN_FORMAT:
         versions = record.get("versions")
         writer = versions.get("flopwise") if isinstance(versions, dict) else None
@@ -108,7 +108,7 @@ def _check_empty(folder: Path) -> None:
     if others:
         shown = ", ".join(others[:3]) + (f" and {len(others) - 3:,} more" if len(others) > 3 else "")
         mend = (
-            f"it is no run (there is no run.json) and holds other files ({shown}): choose a new or empty folder, e.g. "
+            f"it is not a run (there is no run.json) and holds other files ({shown}): choose a new or empty folder, e.g. "
             f"folder={folder / 'run'}"
         )
         raise UserError.of("folder", str(folder), mend)

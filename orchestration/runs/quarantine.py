@@ -1,4 +1,4 @@
-"""What a run leaves out, kept and counted: rows of its table that are no problems, and outcomes that are quarantined.
+"""What a run leaves out, kept and counted: rows of its table that were skipped, and outcomes that are quarantined.
 
 It knows files and columns, nothing of how rows are read. Invariant: every row and outcome that was left out is counted
 under a reason, and can be looked up in the run folder.
@@ -34,7 +34,7 @@ class LeftOut:
 
 
 def write_rows(folder: Path, rows: Iterable[Quarantined]) -> None:
-    """Replace the folder's list of rows that are no problems (JSON lines: row, reason, detail); none, no file."""
+    """Replace the folder's list of rows that were skipped (JSON lines: row, reason, detail); none, no file."""
     from orchestration.runs.folder import write_atomically
 
     lines = [
@@ -50,7 +50,7 @@ def write_rows(folder: Path, rows: Iterable[Quarantined]) -> None:
 
 
 def read_rows(folder: Path) -> list[Quarantined]:
-    """The rows that were no problems when the run was last started."""
+    """The rows that were skipped when the run was last started."""
     file = folder / ROWS_FILE
     if not file.is_file():
         return []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -54,6 +54,18 @@ class Result:
     def correct(self) -> bool | None:
         correct: bool | None = self.outcome["correct"]
         return correct
+
+
+@dataclass(frozen=True, slots=True)
+class InHand:
+    """Tasks that a run had in hand when it was cut off, and the FLOPs that they are charged."""
+
+    tasks: int = 0
+    flops: int = 0
+
+    @classmethod
+    def of(cls, holds: Collection[Hold]) -> InHand:
+        return cls(len(holds), sum(hold.flops for hold in holds))
 
 
 class Run:

@@ -22,7 +22,7 @@ from orchestration.runs.gauge import Pass, Totals
 from orchestration.runs.identity import Identity, identify, outcome_key, problem_hash
 from orchestration.runs.problem_store import ProblemStore, check_unchanged, stored_problems
 from orchestration.runs.record import run_record
-from orchestration.runs.run import Run
+from orchestration.runs.run import InHand, Run
 from orchestration.setup.budget import too_small
 from orchestration.setup.contexts import Contexts
 from orchestration.setup.prepare import Prepared
@@ -55,13 +55,12 @@ def opened(prepared: Prepared) -> Opened:
 
 @dataclass(slots=True)
 class Session:
-    """What one start of a run finds to do: counts over all its problems, and rows that are no problems.
+    """What one start of a run finds to do: counts over all its problems, and rows that were skipped.
 
     A problem is done where each of its seeds is; `passes` are the seeds in the order of work.
     `done` are the keys that are not asked for again. Of `unpaid` outcomes that a smaller budget cut short,
     `again` are asked for. `gone` problems of the folder are not among those asked for. `spent` is what the folder's books
-    were charged, and `lost` how many tasks, charged how much, the last start had in hand when it was cut off: in FLOPs of
-    the budget's accounting.
+    were charged, and `lost` what the last start had in hand when it was cut off: in FLOPs of the budget's accounting.
     """
 
     passes: list[Pass] = field(default_factory=list)
@@ -73,7 +72,7 @@ class Session:
     again: int = 0
     gone: int = 0
     spent: int = 0
-    lost: tuple[int, int] = (0, 0)
+    lost: InHand = field(default_factory=InHand)
     done: set[str] = field(default_factory=set, repr=False)
     skipped: list[Quarantined] = field(default_factory=list)
 
@@ -84,7 +83,7 @@ class Session:
     @property
     def charged(self) -> int:
         """What a budget has paid already, in FLOPs."""
-        return self.spent + self.lost[1]
+        return self.spent + self.lost.flops
 
     @property
     def totals(self) -> Totals:
@@ -106,13 +105,13 @@ def survey(prepared: Prepared, identity: Identity, record: Mapping[str, Any]) ->
     if larger(prepared.budget, record["budget_flops"]):
         done -= unpaid
     passes = [Pass(seed) for seed in prepared.settings.seeds]
-    holds = read_holds(folder).values()
+    holds = list(read_holds(folder).values())
     session = Session(
         passes,
         unpaid=len(unpaid),
         gone=len(stored),
         spent=sum(read_books(folder)),
-        lost=(len(holds), sum(hold.flops for hold in holds)),
+        lost=InHand.of(holds),
         done=done,
     )
     for problem in _problems(prepared, session.skipped):

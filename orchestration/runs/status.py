@@ -130,7 +130,7 @@ def read_status(folder: Path) -> Status | None:
     except FileNotFoundError:
         return None
     except ValueError:
-        raise UserError.of("status", str(file), "it is no JSON; the next start writes it again") from None
+        raise UserError.of("status", str(file), "it is not JSON; the next start writes it again") from None
     if (written := data.pop("format", None)) in _OLDER:
         return None
     if written != STATUS_FORMAT:

@@ -63,7 +63,9 @@ def read_model(path: str, kind: str, *, chat: bool = False) -> ModelFolder:
     weight_files(folder, field)
     if kind == "verifier":
         if not (folder / "value_head.json").is_file():
-            mend = "it is no process reward model (there is no value_head.json): flopwise train prm makes one"
+            mend = (
+                "it is not a process reward model (there is no value_head.json): flopwise train prm makes one"
+            )
             raise UserError.of(field, path, mend)
         width = _json(folder, "value_head.json", field).get("hidden_size")
         if width != text.get("hidden_size"):

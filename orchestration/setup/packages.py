@@ -45,5 +45,5 @@ def _found(package: str) -> Path:
     if not path.is_dir() and path.suffix != ".py":
         raise UserError.of(_FIELD, package, "name the folder of a package, or a module (.py)")
     if not path.stem.isidentifier() or (path.is_dir() and path.suffix):
-        raise UserError.of(_FIELD, package, f"{path.name} is no name that Python can import: rename it")
+        raise UserError.of(_FIELD, package, f"{path.name} is not a name that Python can import: rename it")
     return path

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 
 from actors.ledger import Kind, Purpose
 from actors.messages import Lease, Record
-from actors.scheduling.scheduler import DEADLINE
+from actors.scheduling.scheduler import EXCHANGE_TIMEOUT_S
 from actors.store.log import (
     read_books,
     read_done,
@@ -249,7 +249,7 @@ class Life(RuleBasedStateMachine):
         elif how == "breaks" and one.call is not None:
             one.call.answer.set_exception(Dead("no connection"))
         elif how == "hangs" and self.disk.waiting is None:
-            self.loop.now += DEADLINE
+            self.loop.now += EXCHANGE_TIMEOUT_S
         self.loop.rest()
 
     @precondition(lambda self: self.scheduler is not None)

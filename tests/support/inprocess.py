@@ -16,7 +16,7 @@ from actors.messages import Books, Commit, Loss, Orders, Record, Report, Settlem
 from actors.replicas.bench import Bench
 from actors.replicas.solver import SolverReplica
 from actors.replicas.verifier import VerifierReplica
-from actors.scheduling.scheduler import DEADLINE, Scheduler
+from actors.scheduling.scheduler import EXCHANGE_TIMEOUT_S, Scheduler
 from actors.store.library import Prior, SampleLibrary
 from actors.store.writer import RunWriter
 from actors.work import Allocator, Progress, Task
@@ -158,7 +158,7 @@ class Cell:
         replicas: int = 2,
         budget: int | None = None,
         allocator: Allocator | None = None,
-        deadline: float = DEADLINE,
+        deadline: float = EXCHANGE_TIMEOUT_S,
         max_sequences: int = 8,
         reuse: bool = False,
     ) -> None:

@@ -21,7 +21,7 @@ _BATCH_ROWS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A row that is no problem: its place among the file's non-empty rows from 0, and why: a `reason` that many rows may
+    """A row that holds no problem: its place among the file's non-empty rows from 0, and why: a `reason` that many rows may
     share, and what is particular to this one.
     """
 
@@ -123,7 +123,7 @@ class Table:
             state = "is missing" if question is None else "is empty"
             return "no question", f"{self.columns.question!r} {state}"
         if not isinstance(question, str):
-            return "the question is no text", f"{self.columns.question!r} is {_kind(question)}"
+            return "the question is not a text", f"{self.columns.question!r} is {_kind(question)}"
         answer: str | None = None
         value = row.get(self.columns.answer) if self.columns.answer is not None else None
         # Tables that know no null write NaN, the one value that is not itself.

@@ -114,7 +114,7 @@ async def test_without_a_verifier_the_run_ends_and_no_problem_is_to_blame(
 async def test_many_tasks_that_kill_their_replica_do_not_end_the_run(
     tmp_path: Path, policy: Path, verifier: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("actors.scheduling.scheduler.MAX_DEATHS", 3)
+    monkeypatch.setattr("actors.scheduling.scheduler.MAX_REPLICA_DEATHS", 3)
     poison = {f"p{number}" for number in range(8)}
 
     async def dies_of_poison(replica: Replica, orders: Orders) -> Report | None:

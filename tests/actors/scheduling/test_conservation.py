@@ -213,7 +213,7 @@ def small_and_quick() -> Iterator[None]:
         patch.setattr(actors.store.writer, "SEGMENT_BYTES", 8 << 10)
         # Without a budget, what was spent is written down at each exchange.
         patch.setattr(actors.scheduling.scheduler, "NOTE_SECONDS", -1.0)
-        patch.setattr(actors.scheduling.scheduler, "MAX_DEATHS", 1_000)
+        patch.setattr(actors.scheduling.scheduler, "MAX_REPLICA_DEATHS", 1_000)
         yield
 
 

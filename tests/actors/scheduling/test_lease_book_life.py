@@ -98,8 +98,10 @@ class Life(RuleBasedStateMachine):
             assert granted >= self.granted[lease]
             self.granted[lease] = granted
         refused = {i for i in self.held if self.book._held[i].refused}
-        assert refused >= self.refused
-        assert refused == self.refused or not could_return, "refused although another lease may return FLOPs"
+        # Those that ended or were lost since then are nobody's.
+        before = self.refused & set(self.held)
+        assert refused >= before
+        assert refused == before or not could_return, "refused although another lease may return FLOPs"
         self.refused = refused
 
     def asks(self, lease: int) -> bool:
@@ -142,14 +144,15 @@ class Life(RuleBasedStateMachine):
 
     def lose(self, number: int, known: bool = False, blame: bool = True) -> None:
         exposure = self.book.ledger.exposure(number)
-        lease, waste, hopeless = self.book.lose(number, self.used[number] if known else None, blame=blame)
+        lost = self.book.lose(number, self.used[number] if known else None, blame=blame)
+        lease = lost.lease
         assert lease.task == self.held.pop(number)[1].task
-        assert waste == (self.used[number] if known else exposure)
-        assert waste >= self.used[number] or self.budget is None
+        assert lost.waste == (self.used[number] if known else exposure)
+        assert lost.waste >= self.used[number] or self.budget is None
         if not blame:
             self.attempts[lease.task.id] -= 1
-        assert hopeless == (self.attempts[lease.task.id] == MAX_ATTEMPTS)
-        if hopeless:
+        assert lost.given_up == (self.attempts[lease.task.id] == MAX_ATTEMPTS)
+        if lost.given_up:
             self.end(lease.task.id, "quarantined")
         else:
             self.queued.add(lease.task.id)

@@ -219,7 +219,7 @@ def test_a_hold_says_what_a_lost_lease_is_charged() -> None:
     assert free.holds([1]) == [Hold(1, "t0", 1, "a", 0)]
     free.report(1, 5, 7, lacking=0)
     assert free.holds([1]) == [Hold(1, "t0", 1, "a", 12)]
-    assert free.lose(1)[1] == 12
+    assert free.lose(1).waste == 12
 
 
 def test_a_restored_lease_is_as_its_replica_holds_it() -> None:
@@ -268,7 +268,7 @@ def test_without_a_budget_exposure_stays_on_the_books_until_its_replica_reports(
     assert [hold.flops for hold in two.holds((1, 2))] == [41, 79]
     two.refill()
     assert all(grant.total is not None and grant.total > 1 << 60 for grant in two.grants("a"))
-    assert two.lose(2)[1] == 79
+    assert two.lose(2).waste == 79
     two.settle(1, 44)
     assert (two.ledger.spent, two.ledger.wasted, two.ledger.reserved) == (44, 79, 0)
 
@@ -302,7 +302,7 @@ def test_a_restored_last_attempt_is_alone_with_its_replica() -> None:
         two.add(task(number))
     assert two.restore(one.holds([1]), now=0.0) == []
     assert two.lease("a", 5, now=0.0) == []
-    assert two.lose(1)[2], "given up"
+    assert two.lose(1).given_up
     assert numbers(two.lease("a", 5, now=0.0)) == [1]
 
 
@@ -311,8 +311,8 @@ def test_a_task_that_was_stopped_has_not_lost_an_attempt() -> None:
     for _ in range(2 * MAX_ATTEMPTS):
         [lease] = one.lease("a", 1, now=0.0)
         assert (lease.task.id, lease.attempt) == ("t0", 1)
-        _, waste, hopeless = one.lose(lease.id, 3, blame=False)
-        assert (waste, hopeless) == (3, False)
+        lost = one.lose(lease.id, 3, blame=False)
+        assert (lost.waste, lost.given_up) == (3, False)
     assert one.queued == 2
     assert one.ledger.wasted == 6 * MAX_ATTEMPTS
 
@@ -322,8 +322,8 @@ def test_a_task_is_given_up_after_its_last_attempt() -> None:
     for attempt in range(1, MAX_ATTEMPTS + 1):
         [lease] = one.lease("a", 1, now=0.0)
         assert (lease.task.id, lease.attempt) == ("t0", attempt)
-        _, _, hopeless = one.lose(lease.id)
-        assert hopeless == (attempt == MAX_ATTEMPTS)
+        lost = one.lose(lease.id)
+        assert lost.given_up == (attempt == MAX_ATTEMPTS)
     assert numbers(one.lease("a", 5, now=0.0)) == [1]
     assert (one.queued, one.leased) == (0, 1)
 
@@ -348,8 +348,8 @@ def test_whoever_dies_with_a_poison_task_outlives_it() -> None:
         poisoned = 5 in numbers(leases)
         for lease in leases:
             if poisoned:
-                _, _, hopeless = one.lose(lease.id)
-                if hopeless:
+                lost = one.lose(lease.id)
+                if lost.given_up:
                     ended[lease.task.prompt.token_ids[0]] = "quarantined"
             else:
                 one.settle(lease.id, 0)
@@ -372,12 +372,12 @@ def test_a_replica_takes_nothing_beside_a_last_attempt() -> None:
 def test_a_failure_whose_price_is_known_is_charged_that_price() -> None:
     limited = book(300, task(0))
     [lease] = limited.lease("a", 1, now=0.0)
-    _, waste, _ = limited.lose(lease.id, spent=30)
-    assert (waste, limited.ledger.free) == (30, 270)
+    lost = limited.lose(lease.id, spent=30)
+    assert (lost.waste, limited.ledger.free) == (30, 270)
     free = book(None, task(0), first=None)
     [lease] = free.lease("a", 1, now=0.0)
-    _, waste, _ = free.lose(lease.id, spent=30)
-    assert waste == 30
+    lost = free.lose(lease.id, spent=30)
+    assert lost.waste == 30
 
 
 def test_the_oldest_are_named_with_their_replica() -> None:

@@ -304,7 +304,7 @@ async def test_a_replica_that_cannot_start_is_given_up_at_once(cell: MakeCell) -
 async def test_a_replica_that_dies_again_and_again_is_given_up(
     cell: MakeCell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actors.scheduling.scheduler, "MAX_DEATHS", 2)
+    monkeypatch.setattr(actors.scheduling.scheduler, "MAX_REPLICA_DEATHS", 2)
 
     async def always(replica: Replica, orders: Orders) -> Report | None:
         return await arrives_never(replica, orders)

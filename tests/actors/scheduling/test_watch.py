@@ -6,7 +6,7 @@ import pytest
 
 from actors.engines.base import EngineCounters
 from actors.messages import Account, Finished, Report
-from actors.scheduling.watch import PATIENCE, Watch
+from actors.scheduling.watch import IDLE_TIMEOUT_S, Watch
 
 
 def report(tokens: int, running: int = 0, *accounts: Account, finished: tuple[Finished, ...] = ()) -> Report:
@@ -55,6 +55,6 @@ def test_who_waits_for_a_verifier_may_wait() -> None:
 def test_tasks_that_do_nothing_at_all_are_given_long_and_not_for_ever() -> None:
     watch = Watch(10.0, 0.0)
     watch.see(report(7, 0, HELD), 1.0)
-    watch.see(report(7, 0, HELD), PATIENCE)
+    watch.see(report(7, 0, HELD), IDLE_TIMEOUT_S)
     with pytest.raises(TimeoutError, match="1 tasks have done nothing"):
-        watch.see(report(7, 0, HELD), PATIENCE + 2.0)
+        watch.see(report(7, 0, HELD), IDLE_TIMEOUT_S + 2.0)

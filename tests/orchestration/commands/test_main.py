@@ -23,7 +23,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["evalute"], "'evalute' is no command (did you mean 'evaluate'?)"),
+        (["evalute"], "unknown command 'evalute' (did you mean 'evaluate'?)"),
         (["evaluate", "--dryrun"], "did you mean '--dry-run'?"),
         (["evaluate", "dataset.cuont=3"], "did you mean 'dataset.count'?"),
         (["evaluate", "dataset=tabel"], "did you mean 'table'?"),

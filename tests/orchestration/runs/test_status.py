@@ -102,7 +102,7 @@ def test_a_status_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "no JSON"),
+        ("{", "not JSON"),
         ('{"format": 99}', "reads format 2 alone; the next start writes it again"),
         ('{"format": 2, "state": "running"}', "not of this version"),
     ],

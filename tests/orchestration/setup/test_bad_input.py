@@ -159,8 +159,8 @@ def test_what_a_run_leaves_out_is_kept_and_counted(here: Path, capsys: pytest.Ca
     assert main(words) == 0
     out = capsys.readouterr().out
     # At the start, in the folder, at the end, in the report.
-    assert "row 1 of problems.jsonl is no problem: no question ('question' is missing)" in out
-    assert "and 2 more rows that are no problems, which a run lists in run/quarantined.jsonl" in out
+    assert "row 1 of problems.jsonl was skipped: no question ('question' is missing)" in out
+    assert "and 2 more rows were skipped; a run lists them in run/quarantined.jsonl" in out
     rows = [json.loads(line) for line in Path("run/quarantined.jsonl").read_text().splitlines()]
     assert [row["row"] for row in rows] == [1, 2, 3, 4, 5, 6, 10]
     assert rows[2] == {

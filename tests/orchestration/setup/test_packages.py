@@ -52,8 +52,8 @@ def test_a_second_package_of_the_same_name_is_refused(tmp_path: Path) -> None:
     ("name", "says"),
     [
         ("notes.txt", r"name the folder of a package, or a module \(.py\)"),
-        ("my-module.py", "my-module.py is no name that Python can import"),
-        ("mine.d", "mine.d is no name that Python can import"),
+        ("my-module.py", "my-module.py is not a name that Python can import"),
+        ("mine.d", "mine.d is not a name that Python can import"),
         ("nothing", "there is no such file or folder"),
     ],
 )

@@ -10,7 +10,7 @@ import dataclasses
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -58,6 +58,7 @@ OF_RUNS = {
 OF_MODELS = {"config.json", "value_head.json", "pytorch_model.bin", "model.safetensors", "training.json"}
 OF_USERS = {"problems.jsonl", ".venv", ".venv-vllm"}
 _ENDINGS = r"md|py|yaml|json|jsonl|png|toml|safetensors|bin|parquet"
+PURPOSES = [purpose for part in get_args(Purpose) for purpose in get_args(part)]
 
 
 def settings() -> set[str]:
@@ -177,8 +178,8 @@ def test_how_it_works_lists_every_table_purpose_and_kind() -> None:
     text = prose(HOW)
     listed = set(re.findall(r"`(\w+)/`", text))
     assert set(TABLES) <= listed
-    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == set(Kind.__args__)  # type: ignore[attr-defined]
-    for purpose in Purpose.__args__:  # type: ignore[attr-defined]
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == set(get_args(Kind))
+    for purpose in PURPOSES:
         assert f"`{purpose}`" in text
 
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from actors.errors import UserError, nearest
 from orchestration.commands.arguments import complain, shell
 
-HELP = """flopwise makes a language model think longer exactly where it pays: test-time search under one FLOPs
-budget.
+HELP = """flopwise runs test-time search for language models: many strategies on the same problems, under one FLOPs
+budget, with every FLOP on one ledger.
 
 Commands:
   flopwise evaluate               solve problems with several strategies and compare them

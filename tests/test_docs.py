@@ -18,6 +18,7 @@ import yaml
 from actors.errors import UserError
 from actors.ledger import Kind, Purpose
 from actors.store.schema import TABLES
+from actors.work import State
 from orchestration.api import settings_of
 from orchestration.commands.main import COMMANDS
 from orchestration.setup.compose import CONF, groups, options
@@ -172,6 +173,12 @@ def test_commands_and_targets_in_the_text_exist(page: Path) -> None:
             assert words[1] in targets, span
         elif words[:2] == ["pytest", "-m"]:
             assert any(mark.startswith(f"{words[2]}:") for mark in marks), span
+
+
+def test_the_glossary_has_every_purpose_kind_and_state() -> None:
+    text = prose(ROOT / "docs" / "glossary.md")
+    for word in (*PURPOSES, *get_args(Kind), *get_args(State)):
+        assert f"`{word}`" in text, word
 
 
 def test_how_it_works_lists_every_table_purpose_and_kind() -> None:

@@ -15,6 +15,7 @@ from orchestration.commands import main, status, train
 from tests.support.places import ROOT
 
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+"""For users: all that they show is run."""
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -28,6 +28,7 @@ from orchestration.strategies.registry import STRATEGIES
 from orchestration.strategies.selection import AGGREGATIONS
 from orchestration.training.job import PrmJob
 from tests.support.documents import (
+    CHANGELOG,
     PAGES,
     ROOT,
     anchors,
@@ -79,7 +80,7 @@ def _named(trees: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
     return list(zip(names, trees, strict=True))
 
 
-@every_page
+@pytest.mark.parametrize("page", [*PAGES, CHANGELOG], ids=name_of)
 def test_links_and_images_lead_somewhere(page: Path) -> None:
     for target in links(page):
         if target.startswith("https://"):

@@ -176,6 +176,15 @@ def test_commands_and_targets_in_the_text_exist(page: Path) -> None:
             assert any(mark.startswith(f"{words[2]}:") for mark in marks), span
 
 
+def test_hooks_before_a_commit_run_what_is_checked_before_a_change_lands() -> None:
+    [repository] = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    entries = {" ".join(hook["entry"].split()[:2]) for hook in repository["hooks"]}
+    [recipe] = re.findall(r"^check:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    checks = {" ".join(line.replace("$(BIN)", ".venv/bin").split()[:2]) for line in recipe.splitlines()}
+    # The contracts are a test of the suite.
+    assert {one.removesuffix(" .") for one in checks} | {".venv/bin/lint-imports"} == entries
+
+
 def test_the_glossary_has_every_purpose_kind_and_state() -> None:
     text = prose(ROOT / "docs" / "glossary.md")
     for word in (*PURPOSES, *get_args(Kind), *get_args(State)):

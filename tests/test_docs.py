@@ -1,4 +1,4 @@
-"""What README and docs name exists: links, anchors, settings, options, strategies, files, commands and targets.
+"""What README, docs and CONTRIBUTING.md name exists: links, anchors, settings, options, strategies, files, commands, targets.
 
 That their commands and scripts run is tests/test_docs_run.py's, the rows of docs/errors.md are
 tests/orchestration/test_bad_input.py's.
@@ -29,6 +29,7 @@ from orchestration.strategies.selection import AGGREGATIONS
 from orchestration.training.job import PrmJob
 from tests.support.documents import (
     CHANGELOG,
+    CONTRIBUTING,
     PAGES,
     ROOT,
     anchors,
@@ -42,7 +43,7 @@ from tests.support.documents import (
     spans,
 )
 
-every_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
+every_page = pytest.mark.parametrize("page", [*PAGES, CONTRIBUTING], ids=name_of)
 
 README, HOW = PAGES[0], ROOT / "docs" / "how-it-works.md"
 # What a run, a model's folder or a user's own disk holds, and no checkout.
@@ -80,7 +81,7 @@ def _named(trees: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
     return list(zip(names, trees, strict=True))
 
 
-@pytest.mark.parametrize("page", [*PAGES, CHANGELOG], ids=name_of)
+@pytest.mark.parametrize("page", [*PAGES, CONTRIBUTING, CHANGELOG], ids=name_of)
 def test_links_and_images_lead_somewhere(page: Path) -> None:
     for target in links(page):
         if target.startswith("https://"):
@@ -174,6 +175,28 @@ def test_commands_and_targets_in_the_text_exist(page: Path) -> None:
             assert words[1] in targets, span
         elif words[:2] == ["pytest", "-m"]:
             assert any(mark.startswith(f"{words[2]}:") for mark in marks), span
+
+
+def test_the_commands_of_a_contributor_exist() -> None:
+    """They are not run, for they are the tests, or make environments: targets, tools and files are looked for."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = {re.split(r"\W*[><=~]", one)[0] for one in project["optional-dependencies"]["dev"]}
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    shown = [one for block in blocks(CONTRIBUTING) for one in commands(block.text)]
+    assert {block.language for block in blocks(CONTRIBUTING)} == {"sh"}
+    shown += [span for span in spans(CONTRIBUTING) if span.startswith(".venv/bin/")]
+    assert len(shown) > 4
+    for command in shown:
+        program, *words = command.split()
+        if program == "make":
+            assert words[0] in targets, command
+            continue
+        tool = program.removeprefix(".venv/bin/")
+        assert tool in named | {"python", "lint-imports"}, command
+        if words[:2] == ["-m", "pytest"]:
+            tests = ROOT / words[2]
+            assert tests.is_file(), command
+            assert words[3:] == [] or re.search(rf"def test_\w*{words[4]}", tests.read_text()), command
 
 
 def test_hooks_before_a_commit_run_what_is_checked_before_a_change_lands() -> None:

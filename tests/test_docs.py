@@ -223,6 +223,16 @@ def test_how_it_works_lists_every_table_purpose_and_kind() -> None:
         assert f"`{purpose}`" in text
 
 
+def test_the_drawings_of_how_it_works_name_modules_that_exist() -> None:
+    drawings = [block.text for block in blocks(HOW) if block.language == "text"]
+    assert len(drawings) == 2
+    for drawing in drawings:
+        named = re.findall(r"\b(?:actors|orchestration|conf)/[\w/]+", drawing)
+        assert len(set(named)) >= 8
+        for name in named:
+            assert (ROOT / name).is_dir() or (ROOT / f"{name}.py").is_file(), name
+
+
 def test_every_help_with_examples_is_read_as_it_is_printed() -> None:
     found = {where: examples(text) for where, text in helps().items()}
     assert {"conf/evaluate.yaml", "conf/report.yaml", "conf/show.yaml", "conf/train/prm.yaml"} <= set(found)

@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -40,86 +39,15 @@ from tests.support.documents import (
     name_of,
 )
 from tests.support.handmade import write_run
-
-
-@dataclass(frozen=True, slots=True)
-class Smaller:
-    """Words that are appended to a command, which a later word overrides, and why it does not run as it stands."""
-
-    words: str
-    why: str
-
-
-MINUTES = "its full size takes minutes"
-HOURS = "its full size takes an hour"
-NO_GPU = "a GPU, or two, are not to be had everywhere"
-OWN = "/models/mine stands for a reader's model; this one knows arithmetic, and its lines end in one newline"
-ON_VLLM = "policy.engine=vllm cluster.policy.device=cpu cluster.policy.max_sequences=64"
-SMALL_RUN = "flopwise evaluate 'strategies=[greedy,majority(n=16),beam(n=16,width=4)]' dataset.count=50 folder=runs/small"
-PLAIN = (
-    "flopwise train prm runs/plain/model training.language_weight=0 training.likelihood=false training.width=0 "
-    "training.train_backbone=true"
-)
-POLICY = "problems=200 tokenizer_problems=200 validation_problems=10 vocabulary=300 shape.layers=1"
-EPOCHS = "replicas=1 training.language_epochs=1 training.value_epochs=1 training.held_out_share=0.3"
-PARTS = (
-    "'parts=[{problems: 16, seed: 1, strategy: majority(n=2), use: language}, "
-    """{problems: 12, seed: 2, strategy: "monte_carlo(samples=3,rollouts=2)", use: value}]'"""
-)
-PART = """'parts=[{problems: 12, seed: 1, strategy: "monte_carlo(samples=3,rollouts=2)"}]'"""
-
-SMALLER = {
-    "flopwise evaluate": Smaller("dataset.count=2", MINUTES),
-    "flopwise evaluate budget.flops=1e12 folder=runs/tight": Smaller("dataset.count=2", MINUTES),
-    "flopwise evaluate 'seeds=[0,1,2]' folder=runs/seeds": Smaller("dataset.count=2", MINUTES),
-    SMALL_RUN: Smaller("dataset.count=2", MINUTES),
-    "flopwise evaluate 'strategies=[greedy,majority(n=64),beam(n=16,width=4)]' dataset.count=100 folder=runs/small": Smaller(
-        "dataset.count=3", MINUTES
-    ),
-    "flopwise evaluate 'strategies=[best_of_n(n=16)]' dataset.count=50 folder=runs/other 'reuse=[runs/small]'": Smaller(
-        "dataset.count=2", MINUTES
-    ),
-    "flopwise evaluate folder=runs/long dataset.count=500 ": Smaller(
-        "dataset.count=3 cluster.policy.replicas=1", MINUTES
-    ),
-    "flopwise evaluate folder=runs/strategies dataset.count=500 ": Smaller(
-        "dataset.count=2 cluster.policy.replicas=1", HOURS
-    ),
-    "flopwise evaluate dataset=table dataset.path=problems.jsonl policy=chat policy.path=/models/mine verifier=none "
-    "folder=runs/own 'strategies=[greedy,majority(n=8)]'": Smaller(
-        "policy.path=models/mine 'policy.delimiter=\"\\n\"'", OWN
-    ),
-    "flopwise evaluate policy.engine=vllm verifier.engine=vllm folder=runs/vllm": Smaller(
-        "dataset.count=2", MINUTES
-    ),
-    "flopwise evaluate cluster=gpu policy=chat ": Smaller(
-        f"{ON_VLLM} policy.path=models/mine 'policy.delimiter=\"\\n\"' policy.dtype=float32 dataset.count=2 "
-        "cluster.policy.gpus=0 cluster.policy.tensor_parallel=1",
-        f"{NO_GPU}; {OWN}",
-    ),
-    "flopwise evaluate cluster=gpu cluster.policy.replicas=2 ": Smaller(
-        f"{ON_VLLM} verifier.engine=vllm dataset.count=2 cluster.policy.gpus=0 cluster.verifier.gpus=0 "
-        "cluster.verifier.device=cpu cluster.policy.memory=null cluster.verifier.memory=null "
-        "cluster.policy.replicas=1",
-        NO_GPU,
-    ),
-    "flopwise train policy runs/policy": Smaller(POLICY, MINUTES),
-    "flopwise train policy runs/tiny problems=5000 shape.width=64": Smaller(POLICY, MINUTES),
-    "flopwise train prm runs/prm/model": Smaller(f"{PARTS} {EPOCHS}", HOURS),
-    PLAIN: Smaller(f"{PARTS} {EPOCHS}", HOURS),
-    "flopwise train prm runs/few/model runs=runs/few 'parts=[{problems: 200, ": Smaller(
-        f"{PART} {EPOCHS}", MINUTES
-    ),
-    "flopwise train prm runs/mine/model policy=/models/mine dataset=gsm_symbolic ": Smaller(
-        f"policy=models/mine dataset=arithmetic 'delimiter=\"\\n\"' {PART} {EPOCHS}", f"{MINUTES}; {OWN}"
-    ),
-}
-"""By the command as a page shows it; a key that ends in a space is the beginning of one, cut where the rest says nothing."""
+from tests.support.smaller import SMALLER, smaller
 
 # Pages that speak of a run which another page makes.
 BUILD_ON = dict.fromkeys(
     ("conf/report.yaml", "conf/show.yaml", "flopwise status --help"), "flopwise evaluate"
 )
+
+DRAWING = "text"
+"""The language of blocks that are only looked at; tests/test_docs.py reads what they name."""
 
 # Pages that are run where vLLM is installed: by make test-vllm.
 ON_VLLM_PAGES = {"docs/engines.md"}
@@ -128,25 +56,16 @@ Page = tuple[str, list[Block | str]]
 
 
 def pages() -> list[Page]:
-    """Every page with what is to be run of it, in its order: commands as text, other blocks as they are."""
+    """Every page with what is to be run of it, in its order: commands as text, other blocks as they are, drawings left out."""
     found: list[Page] = []
     for page in PAGES:
         parts: list[Block | str] = []
         for block in blocks(page):
+            if block.language == DRAWING:
+                continue
             parts += commands(block.text) if block.language == "sh" else [block]
         found.append((name_of(page), parts))
     return found + [(where, list(examples(text))) for where, text in helps().items()]
-
-
-def smaller(command: str) -> tuple[str, Smaller] | None:
-    """What is appended to a command, with its key."""
-    found = [
-        (key, one)
-        for key, one in SMALLER.items()
-        if command == key or (key.endswith(" ") and command.startswith(key))
-    ]
-    assert len(found) < 2, command
-    return found[0] if found else None
 
 
 @pytest.fixture(scope="module")
@@ -446,7 +365,7 @@ def test_no_words_are_left_for_what_no_page_shows() -> None:
 
 def test_whatever_a_page_shows_as_code_is_of_a_kind_that_is_run() -> None:
     kinds = {block.language for page in PAGES for block in blocks(page)}
-    assert kinds == {"sh", *LANGUAGES}
+    assert kinds == {"sh", DRAWING, *LANGUAGES}
 
 
 def test_a_command_that_nothing_runs_is_found() -> None:

@@ -56,7 +56,7 @@ Page = tuple[str, list[Block | str]]
 
 
 def pages() -> list[Page]:
-    """Every page with what is to be run of it, in its order: commands as text, other blocks as they are, drawings left out."""
+    """Every page with what is to be run of it, in its order: commands as text, other blocks as they are; no drawings."""
     found: list[Page] = []
     for page in PAGES:
         parts: list[Block | str] = []

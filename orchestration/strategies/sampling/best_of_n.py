@@ -8,11 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from actors.strategy import (
+    Forecast,
     Models,
     Prompt,
     Sampling,
     Solution,
 )
+from orchestration.strategies import forecasting
 from orchestration.strategies.drawing import solution_of, whole_samples
 from orchestration.strategies.selection import AGGREGATIONS, Aggregation, best, weighted
 from orchestration.strategies.settings import (
@@ -58,6 +60,9 @@ class BestOfN:
     @property
     def sequences(self) -> int:
         return self.n
+
+    def forecast(self, typical: int, most: int) -> Forecast:
+        return forecasting.samples(self.n, Sampling(self.temperature, self.top_p), typical)
 
     async def solve(self, prompt: Prompt, models: Models) -> Solution:
         """Raises PurseEmpty where not one sample could be drawn, UserError for scores outside [0, 1]."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from actors.strategy import (
+    Forecast,
     Models,
     Prompt,
     Sampling,
     Solution,
 )
+from orchestration.strategies import forecasting
 from orchestration.strategies.drawing import solution_of, whole_samples
 from orchestration.strategies.selection import majority
 from orchestration.strategies.settings import canonical, check_count, check_temperature, check_top_p
@@ -42,6 +44,9 @@ class Majority:
     @property
     def sequences(self) -> int:
         return self.n
+
+    def forecast(self, typical: int, most: int) -> Forecast:
+        return forecasting.samples(self.n, Sampling(self.temperature, self.top_p), typical)
 
     async def solve(self, prompt: Prompt, models: Models) -> Solution:
         """Raises PurseEmpty where not one sample could be drawn."""

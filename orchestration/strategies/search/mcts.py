@@ -28,11 +28,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from actors.strategy import (
+    Forecast,
     Models,
     Prompt,
     Sampling,
     Solution,
 )
+from orchestration.strategies import forecasting
 from orchestration.strategies.drawing import solution_of, together, whole_samples
 from orchestration.strategies.search.growth import Growth
 from orchestration.strategies.search.tree import Node
@@ -98,6 +100,9 @@ class Mcts:
     @property
     def sequences(self) -> int:
         return min(self.parallel * self.continuations, self.n)
+
+    def forecast(self, typical: int, most: int) -> Forecast:
+        return forecasting.search(self.n, self.rounds, Sampling(self.temperature, self.top_p), typical, most)
 
     async def solve(self, prompt: Prompt, models: Models) -> Solution:
         """Costs as many generations as steps were drawn at the depth where most were: n, or less where the whole tree ended

@@ -21,11 +21,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from actors.strategy import (
+    Forecast,
     Models,
     Prompt,
     Sampling,
     Solution,
 )
+from orchestration.strategies import forecasting
 from orchestration.strategies.drawing import solution_of, together, whole_samples
 from orchestration.strategies.search.growth import Growth
 from orchestration.strategies.search.tree import Node
@@ -78,6 +80,9 @@ class Rebase:
     @property
     def sequences(self) -> int:
         return self.n
+
+    def forecast(self, typical: int, most: int) -> Forecast:
+        return forecasting.search(self.n, self.rounds, Sampling(self.temperature, self.top_p), typical, most)
 
     async def solve(self, prompt: Prompt, models: Models) -> Solution:
         """Costs n generations; where the purse ran empty early, the first steps drawn.

@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,10 @@ import pytest
 from actors.engines.base import ScoreRequest, Scores
 from actors.replicas.clients import Unit
 from actors.seeds import derive
-from actors.strategy import PurseEmpty, Solution, Strategy
+from actors.strategy import Described, PurseEmpty, Solution
 from actors.work import Cost
 from orchestration.api import Run
 from orchestration.commands.main import main
-from orchestration.runs.estimate import _bound
 from orchestration.strategies.parse import parse
 from orchestration.strategies.registry import STRATEGIES
 from orchestration.strategies.selection import AGGREGATIONS, best, majority, weighted
@@ -81,7 +80,7 @@ async def table(folders: tuple[Path, Path]) -> AsyncIterator[MakeTable]:
         await one.close()
 
 
-def name_of(strategy: Strategy) -> str:
+def name_of(strategy: Described) -> str:
     return strategy.text.partition("(")[0]
 
 
@@ -123,7 +122,7 @@ def generations_of(strategy: Any, solution: Solution) -> int:
 @every_strategy
 @pytest.mark.parametrize("unit", ["paper", "exact"])
 async def test_it_costs_what_its_docstring_says_and_never_takes_more_than_it_reserved(
-    table: MakeTable, strategy: Strategy, unit: Unit
+    table: MakeTable, strategy: Described, unit: Unit
 ) -> None:
     one = table(unit=unit)
     [solution] = await one.solve(strategy)
@@ -145,14 +144,15 @@ async def test_it_costs_what_its_docstring_says_and_never_takes_more_than_it_res
     # Of siblings that are scored at once each computes the steps that they share, if nobody had before.
     assert meter.attributed.verifier_tokens <= meter.spent.verifier_tokens
     assert meter.attributed.exact <= meter.spent.exact
-    sequences, tokens = _bound(strategy, MAX_TOKENS) or (0, 0)
-    assert len(one.engine.requests) <= sequences
-    assert meter.spent.policy_tokens <= sequences * tokens
+    bound = strategy.forecast(MAX_TOKENS, MAX_TOKENS).bound
+    assert bound is not None
+    assert len(one.engine.requests) <= bound
+    assert meter.spent.policy_tokens <= bound * MAX_TOKENS
     assert 0 < solution.kept_tokens <= meter.spent.policy_tokens
 
 
 @every_strategy
-async def test_whatever_the_purse_holds_it_is_not_overdrawn(table: MakeTable, strategy: Strategy) -> None:
+async def test_whatever_the_purse_holds_it_is_not_overdrawn(table: MakeTable, strategy: Described) -> None:
     """A purse of every tenth of what the strategy takes, refused at once where it does not fit."""
     free = table()
     [whole] = await free.solve(strategy)
@@ -173,12 +173,45 @@ async def test_whatever_the_purse_holds_it_is_not_overdrawn(table: MakeTable, st
     assert shorter or name_of(strategy) == "greedy"
 
 
+# What it says of itself
+
+WITH_N = [name for name, kind in STRATEGIES.items() if "n" in {field.name for field in fields(kind)}]  # type: ignore[arg-type]
+ONES = [parse(f"{name}(n=1)") for name in WITH_N]
+
+
+@pytest.mark.parametrize("strategy", [*ALL, *ONES], ids=lambda strategy: strategy.text)
+async def test_what_it_says_to_share_with_others_is_all_that_it_draws(
+    table: MakeTable, strategy: Described
+) -> None:
+    one = table()
+    await one.solve(strategy)
+    told = strategy.forecast(MAX_TOKENS, MAX_TOKENS)
+    if told.shared is None:
+        assert any(prefix or one_step for prefix, _, one_step, _ in one.bench.draws)
+    else:
+        assert set(one.bench.draws) <= {((), (place,), False, told.shared) for place in range(told.sequences)}
+        assert told.tokens == told.sequences * MAX_TOKENS
+        assert told.bound == told.candidates == told.generations == told.sequences
+
+
+@pytest.mark.parametrize("strategy", [*ALL, *ONES], ids=lambda strategy: strategy.text)
+def test_a_forecast_grows_with_the_solution_and_stays_below_its_bound(strategy: Described) -> None:
+    told = [strategy.forecast(typical, 200) for typical in (1, 11, 12, 40, 200)]
+    assert [one.tokens for one in told] == sorted(one.tokens for one in told)
+    assert len({one.bound for one in told}) == 1, "it depends on the limit alone"
+    for one in told:
+        assert one.generations >= 1
+        assert one.bound is not None
+        assert one.sequences <= one.bound
+        assert 1 <= one.tokens <= one.bound * 200
+
+
 # Draws
 
 
 @every_strategy
 async def test_nothing_finished_is_extended_and_no_solution_exceeds_its_limit(
-    table: MakeTable, strategy: Strategy
+    table: MakeTable, strategy: Described
 ) -> None:
     finished = 0
     for seed in range(3):
@@ -196,7 +229,7 @@ async def test_nothing_finished_is_extended_and_no_solution_exceeds_its_limit(
 
 
 @every_strategy
-async def test_a_vote_belongs_to_one_draw_and_never_to_a_copy(table: MakeTable, strategy: Strategy) -> None:
+async def test_a_vote_belongs_to_one_draw_and_never_to_a_copy(table: MakeTable, strategy: Described) -> None:
     """As many candidates of the same tokens as draws that ended in them, and one alone where equal ones are merged."""
     for seed in range(3):
         one = table(seed=seed)
@@ -252,7 +285,7 @@ class Slow:
 
 @every_strategy
 async def test_a_seed_gives_the_same_tree_and_the_same_price_in_whatever_order_answers_come(
-    table: MakeTable, strategy: Strategy
+    table: MakeTable, strategy: Described
 ) -> None:
     [expected] = await (first := table()).solve(strategy)
     for slots, delays in ((1, 0), (3, 1), (8, 2)):
@@ -267,7 +300,7 @@ async def test_a_seed_gives_the_same_tree_and_the_same_price_in_whatever_order_a
 
 
 @every_strategy
-async def test_without_likelihoods_it_finds_the_same(table: MakeTable, strategy: Strategy) -> None:
+async def test_without_likelihoods_it_finds_the_same(table: MakeTable, strategy: Described) -> None:
     with_them, without = table(), table(likelihoods=False)
     [told], [bare] = await with_them.solve(strategy), await without.solve(strategy)
     assert said(told) == said(bare)

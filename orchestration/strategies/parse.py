@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping
+from typing import cast
 
 from actors.errors import UserError, nearest
 from actors.strategy import Strategy
@@ -18,6 +19,9 @@ from orchestration.strategies.registry import STRATEGIES
 
 # Longer than any sensible text, and short enough for Python's parser.
 _LONGEST = 2_000
+
+# What a strategy cannot do without.
+_MEMBERS = ("text", "uses_verifier", "sequences", "solve")
 
 
 def parse(given: str | Mapping[str, object]) -> Strategy:
@@ -32,10 +36,13 @@ def parse(given: str | Mapping[str, object]) -> Strategy:
     factory = imported("strategy", shown, name) if "." in name else _registered(shown, name)
     check_arguments("strategy", shown, name, factory, arguments, f"{name}({{}}=16)")
     strategy = factory(**arguments)
-    if not isinstance(strategy, Strategy):
-        mend = f"{name} gives no strategy: it needs text, uses_verifier, sequences and async solve"
+    if missing := [member for member in _MEMBERS if not hasattr(strategy, member)]:
+        mend = (
+            f"{name} gives no strategy: it lacks {', '.join(missing)}; it needs text, uses_verifier, sequences and "
+            "async solve"
+        )
         raise UserError.of("strategy", shown, mend)
-    return strategy
+    return cast(Strategy, strategy)
 
 
 def _entries(given: Mapping[str, object]) -> tuple[str, dict[str, object]]:

@@ -215,6 +215,24 @@ def test_a_users_own_class() -> None:
         parse(f"{__name__}.Mine(n=3,mod=wild)")
 
 
+class Boom:
+    """A strategy that is not finished."""
+
+    text, uses_verifier = "boom", False
+
+    async def solve(self, prompt: Prompt, models: Models) -> Solution:
+        return Solution(None, (), 0, 0)
+
+
+def test_what_a_class_lacks_is_named() -> None:
+    with pytest.raises(UserError) as error:
+        parse(f"{__name__}.Boom")
+    assert str(error.value) == (
+        f"strategy = '{__name__}.Boom': {__name__}.Boom gives no strategy: it lacks sequences; it needs text, uses_verifier, "
+        "sequences and async solve"
+    )
+
+
 def test_a_mapping_in_hydras_form_is_the_same_as_a_text() -> None:
     for name, values in (
         (f"{__name__}.Mine", {"n": 3, "mood": "wild"}),

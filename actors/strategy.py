@@ -1,8 +1,9 @@
 """What a strategy is, what it is handed, what it answers, and what else it may say of itself.
 
-A `Strategy` is handed a `Prompt` and `Models`, and gives a `Solution`. To have its four members is enough; one that is
-`Forecasting` also tells a dry run what it needs. Nothing here knows a label: what a strategy sees is a prompt. Invariant: all
-that crosses processes is immutable and picklable.
+A `Strategy` is handed a `Prompt` and `Models`, and gives a `Solution`. To have its four members is enough. One that is
+`Forecasting` also tells a dry run what it needs, one that is `Grouped` tells a report where it belongs; either goes without
+the other. Nothing here knows a label: what a strategy sees is a prompt. Invariant: all that crosses processes is immutable
+and picklable.
 """
 
 from __future__ import annotations
@@ -177,6 +178,19 @@ class Forecast:
     shared: Sampling | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """Where a report puts a strategy.
+
+    `family` is the short name by which strategies are ordered; `series` names all budgets of one setting, which make one
+    curve; `n` is its budget in generations (None: it has none beforehand, so its place is what it took on average).
+    """
+
+    family: str
+    series: str
+    n: int | None
+
+
 @runtime_checkable
 class Forecasting(Protocol):
     """What can tell its needs beforehand."""
@@ -185,5 +199,13 @@ class Forecasting(Protocol):
         """The need for one problem whose solutions have `typical` tokens, and `most` at the most."""
 
 
-class Described(Strategy, Forecasting, Protocol):
-    """A strategy that says so, as each with a short name does."""
+@runtime_checkable
+class Grouped(Protocol):
+    """What can tell where a report puts it."""
+
+    @property
+    def grouping(self) -> Grouping: ...
+
+
+class Described(Strategy, Forecasting, Grouped, Protocol):
+    """A strategy that says all of it, as each with a short name does."""

@@ -1,6 +1,7 @@
 """The strategies that have a short name in texts such as `beam(n=16,width=4)`.
 
-What a strategy needs, it says itself. It knows nothing of how texts are read. Invariant: a strategy's text begins with its
+A new one is a file of its own and a line here: what it needs, and where a report puts it, it says itself. Reports show
+families in the order that stands here. It knows nothing of how texts are read. Invariant: a strategy's text begins with its
 name here.
 """
 

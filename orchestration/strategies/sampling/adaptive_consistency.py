@@ -22,6 +22,7 @@ from actors.errors import UserError
 from actors.strategy import (
     Candidate,
     Forecast,
+    Grouping,
     Models,
     Prompt,
     PurseEmpty,
@@ -29,6 +30,7 @@ from actors.strategy import (
     Solution,
 )
 from orchestration.strategies import forecasting
+from orchestration.strategies.call import grouping_of
 from orchestration.strategies.drawing import solution_of, together, whole_sample
 from orchestration.strategies.selection import majority
 from orchestration.strategies.settings import (
@@ -77,6 +79,10 @@ class AdaptiveConsistency:
     def sequences(self) -> int:
         """No more are drawn at once than where two answers are level, as far as `n` allows."""
         return most_at_once(self.n, self.threshold)
+
+    @property
+    def grouping(self) -> Grouping:
+        return grouping_of(self.text, self.n)
 
     def forecast(self, typical: int, most: int) -> Forecast:
         """As if it never stopped before n."""

@@ -18,6 +18,7 @@ from actors.errors import UserError
 from actors.strategy import (
     Candidate,
     Forecast,
+    Grouping,
     Models,
     Prompt,
     PurseEmpty,
@@ -25,6 +26,7 @@ from actors.strategy import (
     Solution,
 )
 from orchestration.strategies import forecasting
+from orchestration.strategies.call import grouping_of
 from orchestration.strategies.drawing import solution_of, together, whole_sample
 from orchestration.strategies.selection import majority
 from orchestration.strategies.settings import canonical, check_count, check_temperature, check_top_p
@@ -67,6 +69,10 @@ class EarlyStopping:
     @property
     def sequences(self) -> int:
         return min(self.window, self.n)
+
+    @property
+    def grouping(self) -> Grouping:
+        return grouping_of(self.text, self.n)
 
     def forecast(self, typical: int, most: int) -> Forecast:
         """As if it never stopped before n."""

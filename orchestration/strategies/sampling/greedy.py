@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 from actors.strategy import (
     Forecast,
+    Grouping,
     Models,
     Prompt,
     Sampling,
     Solution,
 )
 from orchestration.strategies import forecasting
+from orchestration.strategies.call import grouping_of
 from orchestration.strategies.drawing import solution_of, whole_samples
 from orchestration.strategies.selection import majority
 from orchestration.strategies.settings import canonical
@@ -35,6 +37,10 @@ class Greedy:
     @property
     def sequences(self) -> int:
         return 1
+
+    @property
+    def grouping(self) -> Grouping:
+        return grouping_of(self.text, 1)
 
     def forecast(self, typical: int, most: int) -> Forecast:
         return forecasting.samples(1, Sampling(temperature=0.0), typical)

@@ -22,12 +22,14 @@ from dataclasses import dataclass, replace
 
 from actors.strategy import (
     Forecast,
+    Grouping,
     Models,
     Prompt,
     Sampling,
     Solution,
 )
 from orchestration.strategies import forecasting
+from orchestration.strategies.call import grouping_of
 from orchestration.strategies.search.rounds import Rules, search
 from orchestration.strategies.selection import AGGREGATIONS, Aggregation
 from orchestration.strategies.settings import (
@@ -93,6 +95,10 @@ class Beam:
     def survivors(self) -> int:
         """Places that a pool competes for."""
         return self.n // self.continuations
+
+    @property
+    def grouping(self) -> Grouping:
+        return grouping_of(self.text, self.n)
 
     def forecast(self, typical: int, most: int) -> Forecast:
         """Of each `every` steps after the first all but one are drawn by survivors alone."""

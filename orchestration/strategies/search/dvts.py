@@ -22,12 +22,14 @@ from dataclasses import dataclass
 
 from actors.strategy import (
     Forecast,
+    Grouping,
     Models,
     Prompt,
     Sampling,
     Solution,
 )
 from orchestration.strategies import forecasting
+from orchestration.strategies.call import grouping_of
 from orchestration.strategies.search.rounds import Rules, search
 from orchestration.strategies.selection import AGGREGATIONS, Aggregation
 from orchestration.strategies.settings import (
@@ -77,6 +79,10 @@ class Dvts:
     @property
     def sequences(self) -> int:
         return self.n
+
+    @property
+    def grouping(self) -> Grouping:
+        return grouping_of(self.text, self.n)
 
     def forecast(self, typical: int, most: int) -> Forecast:
         return forecasting.search(self.n, self.rounds, Sampling(self.temperature, self.top_p), typical, most)

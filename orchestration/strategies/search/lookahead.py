@@ -19,12 +19,14 @@ from dataclasses import dataclass, replace
 
 from actors.strategy import (
     Forecast,
+    Grouping,
     Models,
     Prompt,
     Sampling,
     Solution,
 )
 from orchestration.strategies import forecasting
+from orchestration.strategies.call import grouping_of
 from orchestration.strategies.search.rounds import Rules, search
 from orchestration.strategies.selection import AGGREGATIONS, Aggregation
 from orchestration.strategies.settings import (
@@ -81,6 +83,10 @@ class Lookahead:
     def generations(self) -> int:
         """The paper's cost of the whole search."""
         return self.n * (self.k + 1) if self.n > 1 else 1
+
+    @property
+    def grouping(self) -> Grouping:
+        return grouping_of(self.text, self.generations)
 
     def forecast(self, typical: int, most: int) -> Forecast:
         """A rollout ends with the solution; at worst all k steps follow each one that is drawn."""

@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from actors.strategy import Described, PurseEmpty, Solution
 from actors.work import Cost
 from orchestration.api import Run
 from orchestration.commands.main import main
+from orchestration.strategies.choice import Chooser
 from orchestration.strategies.parse import parse
 from orchestration.strategies.registry import STRATEGIES
 from orchestration.strategies.selection import AGGREGATIONS, best, majority, weighted
@@ -127,7 +128,7 @@ async def test_it_costs_what_its_docstring_says_and_never_takes_more_than_it_res
     one = table(unit=unit)
     [solution] = await one.solve(strategy)
     assert solution.generations == generations_of(strategy, solution)
-    assert solution.generations <= getattr(strategy, "generations", getattr(strategy, "n", 1 << 30))
+    assert solution.generations <= (strategy.grouping.n or 1 << 30)
     # Before each request its worst case was set aside, in the budget's accounting.
     for asked, reserved in zip(one.engine.requests, one.engine.reserved, strict=True):
         context, most = len(asked.token_ids), asked.max_tokens
@@ -200,10 +201,39 @@ def test_a_forecast_grows_with_the_solution_and_stays_below_its_bound(strategy: 
     assert [one.tokens for one in told] == sorted(one.tokens for one in told)
     assert len({one.bound for one in told}) == 1, "it depends on the limit alone"
     for one in told:
-        assert one.generations >= 1
+        assert 1 <= one.generations <= (strategy.grouping.n or one.generations)
         assert one.bound is not None
         assert one.sequences <= one.bound
         assert 1 <= one.tokens <= one.bound * 200
+
+
+@every_strategy
+def test_a_report_groups_it_by_its_name_and_by_its_text_without_n(strategy: Any) -> None:
+    assert strategy.grouping.family == name_of(strategy)
+    n = getattr(strategy, "n", None)
+    assert strategy.grouping.series == strategy.text.replace(f"(n={n})", "").replace(f"n={n},", "")
+    assert (strategy.grouping.n is None) == (name_of(strategy) == "monte_carlo")
+
+
+@pytest.mark.parametrize(
+    "strategy", [one for one in ALL if isinstance(one, Chooser)], ids=lambda strategy: strategy.text
+)
+async def test_a_choice_tells_the_answer_for_any_number_of_its_samples(
+    table: MakeTable, strategy: Chooser
+) -> None:
+    rules: dict[str, Callable[..., str | None]] = {"weighted": weighted, "best": best}
+    choice = strategy.choice
+    for seed in range(3):
+        one = table(seed=seed)
+        [whole] = await one.solve(strategy)
+        for n in range(1, len(whole.candidates) + 1):
+            fewer = strategy.at(n)
+            assert fewer.grouping == replace(strategy.grouping, n=n)
+            [solution] = await one.solve(fewer)
+            some = whole.candidates[:n]
+            expected = rules[choice.rule](some, choice.aggregation) if choice.scored else majority(some)
+            assert solution.answer == expected
+        assert strategy.forecast(MAX_TOKENS, MAX_TOKENS).shared == choice.sampling
 
 
 # Draws
@@ -344,8 +374,7 @@ def test_every_strategy_runs_by_its_name_on_the_bundled_models(
         strategy = by_text[result.outcome["strategy"]]
         scored = {bool(candidate["scores"]) for candidate in result.candidates}
         assert scored == {strategy.uses_verifier}, strategy.text
-        most = getattr(strategy, "generations", getattr(strategy, "n", 1 << 30))
-        assert 1 <= result.outcome["generations"] <= most
+        assert 1 <= result.outcome["generations"] <= (strategy.grouping.n or 1 << 30)
     shown = (folder / "report" / "report.md").read_text()
     for strategy in ALL:
         assert re.search(rf"^\| {re.escape(strategy.text)} \|", shown, re.MULTILINE), strategy.text

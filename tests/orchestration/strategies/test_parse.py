@@ -18,7 +18,8 @@ from actors.strategy import (
     Solution,
     Strategy,
 )
-from orchestration.strategies.parse import parse
+from orchestration.strategies import parse as parsing
+from orchestration.strategies.parse import parse, registered
 from orchestration.strategies.registry import STRATEGIES
 from orchestration.strategies.sampling.adaptive_consistency import AdaptiveConsistency
 from orchestration.strategies.sampling.best_of_n import BestOfN
@@ -231,6 +232,19 @@ def test_what_a_class_lacks_is_named() -> None:
         f"strategy = '{__name__}.Boom': {__name__}.Boom gives no strategy: it lacks sequences; it needs text, uses_verifier, "
         "sequences and async solve"
     )
+
+
+@given(ANY)
+def test_a_text_is_known_where_the_registry_has_it(strategy: Strategy) -> None:
+    assert registered(strategy.text) == strategy
+
+
+@pytest.mark.parametrize(
+    "text", [f"{__name__}.Mine(n=3)", "no_module.Mine", "pass(n=4)", "beam(m=4)", "?", ""]
+)
+def test_no_other_text_is_known_and_nothing_is_imported(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parsing, "imported", None)
+    assert registered(text) is None
 
 
 def test_a_mapping_in_hydras_form_is_the_same_as_a_text() -> None:

@@ -1,7 +1,9 @@
-"""What a strategy is, what it is handed, and what it answers.
+"""What a strategy is, what it is handed, what it answers, and what else it may say of itself.
 
-A `Strategy` is handed a `Prompt` and `Models`, and gives a `Solution`. Nothing here knows a label: what a strategy sees is a
-prompt. Invariant: all that crosses processes is immutable and picklable.
+A `Strategy` is handed a `Prompt` and `Models`, and gives a `Solution`. To have its four members is enough. One that is
+`Forecasting` also tells a dry run what it needs, one that is `Grouped` tells a report where it belongs; either goes without
+the other. Nothing here knows a label: what a strategy sees is a prompt. Invariant: all that crosses processes is immutable
+and picklable.
 """
 
 from __future__ import annotations
@@ -161,3 +163,52 @@ class Strategy(Protocol):
         """How many sequences it runs at once, at most: what a replica plans its load by."""
 
     async def solve(self, prompt: Prompt, models: Models) -> Solution: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a strategy takes for one problem, told beforehand; where it may stop early, as if it did not.
+
+    It costs `generations` of the paper's budget, draws `tokens` tokens, which are `sequences` continuations of the prompt
+    (the steps of a search put together), and leaves `candidates`, those that it dropped included. No run draws more than
+    `bound` continuations of the token limit each (None: nothing is known). Where `shared` is given, it draws nothing but the
+    whole samples 0 to `sequences` - 1 with that sampling, which strategies of one problem have in common.
+    """
+
+    generations: int
+    sequences: int
+    tokens: int
+    candidates: int
+    bound: int | None = None
+    shared: Sampling | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """Where a report puts a strategy.
+
+    `family` is the short name by which strategies are ordered; `series` names all budgets of one setting, which make one
+    curve; `n` is its budget in generations (None: it has none beforehand, so its place is what it took on average).
+    """
+
+    family: str
+    series: str
+    n: int | None
+
+
+class Forecasting(Protocol):
+    """What can tell its needs beforehand."""
+
+    def forecast(self, typical: int, most: int) -> Forecast:
+        """The need for one problem whose solutions have `typical` tokens, and `most` at the most."""
+
+
+class Grouped(Protocol):
+    """What can tell where a report puts it."""
+
+    @property
+    def grouping(self) -> Grouping: ...
+
+
+class Described(Strategy, Forecasting, Grouped, Protocol):
+    """A strategy that says all of it, as each with a short name does."""

@@ -1,17 +1,17 @@
 """From a run's tables to arrays over its problems: how each strategy did, what it took, and the samples it
 drew.
 
-It knows columns and strategies' texts, nothing of statistics. Invariant: every array has one row a problem and,
-where it has a second axis, one column a run seed, in the same order of problems and seeds, NaN where nothing is
-known.
+It knows columns and what strategies say of themselves, nothing of statistics. Invariant: every array has one row a
+problem and, where it has a second axis, one column a run seed, in the same order of problems and seeds, NaN where
+nothing is known.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from actors.errors import UserError
+from actors.strategy import Grouping, Sampling
 from orchestration.analysis.subsets import SampleSet, pass_at
-from orchestration.strategies.parse import parse
-from orchestration.strategies.sampling.best_of_n import BestOfN
-from orchestration.strategies.sampling.majority import Majority
-from orchestration.strategies.search.lookahead import Lookahead
+from orchestration.strategies.call import grouping_in
+from orchestration.strategies.choice import Choice, Chooser, chooser_of
+from orchestration.strategies.parse import registered
 from orchestration.strategies.selection import Aggregation, aggregate, likelihood_weight
 
 Array = NDArray[np.float64]
@@ -34,41 +33,33 @@ COSTS = ("attributed_tokens", "kept_tokens", "attributed_flops", "attributed_flo
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A strategy as its text names it: its budget `n` in generations (`told`: the text says it), and the `series` of all
-    budgets that it belongs to."""
+    """A strategy as a report knows it, by its text: the `family` that orders it, its budget `n` in generations (`told`: it is
+    known beforehand), the `series` of all budgets that it belongs to, and itself where it chooses among samples."""
 
     text: str
+    family: str
     series: str
     n: int
-    independent: Majority | BestOfN | None
     told: bool = True
+    chooser: Chooser | None = None
 
     @classmethod
-    def of(cls, text: str) -> Named:
-        """Read a canonical text; a strategy of the user's own is named by its text alone, never imported."""
-        series = re.sub(r"\bn=\d+,?", "", text).replace(",)", ")").removesuffix("()")
-        match = re.search(r"\bn=(\d+)", text)
-        n = int(match[1]) if match else 1
-        strategy = None
-        if "." not in text.split("(")[0]:
-            try:
-                strategy = parse(text)
-            except UserError:  # a name that a newer version knows
-                strategy = None
-        iid = strategy if isinstance(strategy, Majority | BestOfN) else None
-        return cls(
-            text,
-            series,
-            strategy.generations if isinstance(strategy, Lookahead) else n,
-            iid,
-            match is not None,
-        )
+    def of(cls, text: str, declared: Grouping | None = None) -> Named:
+        """Ask the strategy, where the registry has it; one of the user's own is never imported: what it `declared` counts, or
+        else what its text says."""
+        strategy = registered(text)
+        found = strategy.grouping if strategy is not None else declared or grouping_in(text)
+        return cls(text, found.family, found.series, found.n or 1, found.n is not None, chooser_of(strategy))
+
+    @property
+    def choice(self) -> Choice | None:
+        """How its answer follows from independent samples; None where it does not."""
+        return None if self.chooser is None else self.chooser.choice
 
     @property
     def plain(self) -> bool:
         """Whether it chooses among independent samples as the policy draws them: at temperature 1, from all tokens."""
-        one = self.independent
-        return one is not None and (one.temperature, one.top_p) == (1.0, 1.0)
+        return self.choice is not None and self.choice.sampling == Sampling()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +150,14 @@ class Collected:
     samples: Samples | None
 
 
-def collect(outcomes: pa.Table, candidates_of: Callable[[str], pa.Table], problems: pa.Table) -> Collected:
-    """Read a run's tables; `candidates_of` gives those of one strategy, which are read of one only.
+def collect(
+    outcomes: pa.Table,
+    candidates_of: Callable[[str], pa.Table],
+    problems: pa.Table,
+    declared: Mapping[str, Grouping] = MappingProxyType({}),
+) -> Collected:
+    """Read a run's tables; `candidates_of` gives those of one strategy, which are read of one only. `declared` is by text
+    what strategies of the user's own said of themselves when they ran.
 
     A problem that has a label counts as wrong where a strategy gave no answer at all (the budget ended, or it
     was quarantined): leaving it out would flatter the strategy.
@@ -177,7 +174,7 @@ def collect(outcomes: pa.Table, candidates_of: Callable[[str], pa.Table], proble
     strategies = []
     for text in pc.unique(outcomes["strategy"]).to_pylist():
         rows = outcomes.filter(pc.equal(outcomes["strategy"], text))
-        strategies.append(_measured(Named.of(text), rows, place, seeds, labelled))
+        strategies.append(_measured(Named.of(text, declared.get(text)), rows, place, seeds, labelled))
     samples = _samples(strategies, place, seeds, labelled, candidates_of)
     return Collected(ids, seeds, metadata, labelled, strategies, samples)
 
@@ -227,7 +224,7 @@ def _samples(
     drawn = [one for one in strategies if one.name.plain]
     if not drawn:
         return None
-    most = max(drawn, key=lambda one: (one.name.n, isinstance(one.name.independent, BestOfN)))
+    most = max(drawn, key=lambda one: (one.name.n, one.name.choice is not None and one.name.choice.scored))
     best = most.name
     rows = candidates_of(best.text)
     # A run that goes on may have candidates by now whose outcomes were not there yet.

@@ -37,23 +37,7 @@ from orchestration.analysis.statistics import (
     seed_means,
 )
 from orchestration.analysis.subsets import Rule, accuracy_at
-from orchestration.strategies.sampling.best_of_n import BestOfN
-from orchestration.strategies.sampling.majority import Majority
-
-# Plain strategies first, in every table and figure.
-ORDER = (
-    "greedy",
-    "majority",
-    "early_stopping",
-    "adaptive_consistency",
-    "best_of_n",
-    "beam",
-    "lookahead",
-    "dvts",
-    "rebase",
-    "particle_filtering",
-    "mcts",
-)
+from orchestration.strategies.registry import STRATEGIES
 
 _MOST_LENGTHS = 12
 _LEAST_FOR_QUINTILES = 25
@@ -71,6 +55,7 @@ class Row:
     """
 
     strategy: str
+    family: str
     series: str
     n: int
     problems: int
@@ -174,7 +159,7 @@ def measure(
     chosen = [one for one in run.strategies if not (samples and _estimable(run, one, samples))]
     rows = [_row(one.name, one.correct, 0, one, intervals) for one in chosen]
     rows += _estimated(run, samples, intervals, token_price) if samples else []
-    rows.sort(key=lambda row: (_rank(row.series), row.series, row.n))
+    rows.sort(key=lambda row: (_rank(row.family), row.series, row.n))
     baselines = _baselines(run, samples, rows, intervals) if samples else []
     shown = {row.strategy for row in [*rows, *baselines]}
     untold = [pair for pair in pairs if labelled and not shown.issuperset(read_pair(pair))]
@@ -198,7 +183,7 @@ def measure(
 def _notes(run: Collected, samples: Samples | None, labelled: bool) -> list[str]:
     if not labelled:
         return ["The problems have no answers: no accuracy can be told."]
-    independent = [one for one in run.strategies if one.name.independent]
+    independent = [one for one in run.strategies if one.name.choice]
     if samples:
         told = [one.name.series for one in independent if _estimable(run, one, samples)]
         notes = (
@@ -262,22 +247,23 @@ def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def _rank(series: str) -> int:
-    """The order of strategies in every table and figure: plain ones first."""
-    name = series.split("(")[0]
-    return ORDER.index(name) if name in ORDER else len(ORDER)
+def _rank(family: str) -> int:
+    """The order of strategies in every table and figure: the registry's, in which plain ones are first; then all others."""
+    order = list(STRATEGIES)
+    return order.index(family) if family in order else len(order)
 
 
 def _estimable(run: Collected, one: Measured, samples: Samples) -> bool:
     """Whether a strategy's answers are a function of subsets of these samples, on every problem and with every seed
     that it ran on.
     """
-    if not one.name.plain or one.name.n > samples.size:
+    choice = one.name.choice
+    if choice is None or not one.name.plain or one.name.n > samples.size:
         return False
     covered = ~np.isnan(_aligned(run, samples, np.ones(len(samples.ids))))
     if np.any(one.ran & run.labelled[:, None] & ~covered):
         return False
-    return isinstance(one.name.independent, Majority) or samples.scored
+    return samples.scored or not choice.scored
 
 
 def _row(name: Named, correct: Array, samples: int, costs: Measured | None, intervals: Intervals) -> Row:
@@ -288,6 +274,7 @@ def _row(name: Named, correct: Array, samples: int, costs: Measured | None, inte
     ran = costs.ran if costs else known
     return Row(
         strategy=name.text,
+        family=name.family,
         series=name.series,
         n=name.n,
         problems=int(ran.any(axis=1).sum()),
@@ -337,20 +324,19 @@ def _estimated(run: Collected, samples: Samples, intervals: Intervals, token_pri
     for members in by_series.values():
         known = {one.name.n: one for one in members}
         largest = known[max(known)]
-        strategy = largest.name.independent
+        chooser = largest.name.chooser
+        assert chooser is not None
+        choice = chooser.choice
+        values = samples.scores(choice.aggregation) if choice.scored else None
         ns = ladder(largest.name.n, list(known))
-        if isinstance(strategy, BestOfN):
-            rule: Rule = "weighted" if strategy.weighted else "best"
-            table = accuracy_at(samples.sets(samples.scores(strategy.aggregation)), rule, ns, seed=0)
-        else:
-            table = accuracy_at(samples.sets(), "majority", ns, seed=0)
+        table = accuracy_at(samples.sets(values), choice.rule, ns, seed=0)
         for column, n in enumerate(ns):
-            name = replace(largest.name, text=largest.name.text.replace(f"n={max(known)}", f"n={n}"), n=n)
+            name = Named.of(chooser.at(n).text)
             correct = _aligned(run, samples, table[:, column])
             row = _row(name, correct, samples.size, known.get(n), intervals)
             if n not in known:
                 top = _row(largest.name, correct, samples.size, largest, intervals)
-                row = _told(row, top, samples, isinstance(strategy, BestOfN), token_price)
+                row = _told(row, top, samples, choice.scored, token_price)
             rows.append(row)
     return rows
 
@@ -374,7 +360,7 @@ def _baselines(run: Collected, samples: Samples, rows: list[Row], intervals: Int
     for series, rule in rules:
         table = accuracy_at(samples.sets(samples.likelihoods), rule, ns, seed=0)
         for column, n in enumerate(ns):
-            name = Named(f"{series}(n={n})", series, n, None)
+            name = Named(f"{series}(n={n})", series, series, n)
             correct = _aligned(run, samples, table[:, column])
             found.append(_row(name, correct, samples.size, None, intervals))
     return found

@@ -1,6 +1,6 @@
 """Comparisons that are asked for as "A vs B": how they are read, and which of them a run can show.
 
-It knows strategies' texts, nothing of results. Invariant: both sides are compared in canonical form, so a pair may be
+It knows names of strategies, nothing of results. Invariant: both sides are compared in canonical form, so a pair may be
 written with or without what is a default.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from actors.errors import UserError, nearest
 from orchestration.analysis.collect import Named
-from orchestration.strategies.parse import parse
+from orchestration.strategies.parse import registered
 
 PASS = "pass"
 LIKELIHOOD = "likelihood"
@@ -35,7 +35,7 @@ def comparable(strategies: Sequence[str]) -> list[str]:
     named = [Named.of(text) for text in strategies]
     independent = [one for one in named if one.plain]
     names = list(strategies)
-    names += [one.text.replace(f"n={one.n}", f"n={n}", 1) for one in independent for n in ladder(one.n)]
+    names += [one.chooser.at(n).text for one in independent if one.chooser for n in ladder(one.n)]
     size = max((one.n for one in independent), default=0)
     if size:
         votes = any(one.series == "majority" for one in named)
@@ -58,9 +58,5 @@ def check_pairs(pairs: Sequence[str], strategies: Sequence[str]) -> None:
 
 def _canonical(text: str) -> str:
     """A strategy's full text; what is none (a baseline), or is one of the user's own, as it stands."""
-    if "." in text.split("(")[0]:
-        return text
-    try:
-        return parse(text).text
-    except UserError:
-        return text
+    strategy = registered(text)
+    return text if strategy is None else strategy.text

@@ -91,7 +91,10 @@ def make_report(run: Run, settings: ReportSettings) -> Report:
     if not len(outcomes):
         raise UserError.of("run", str(run.folder), "it has no outcome yet")
     collected = collect(
-        outcomes, lambda text: run.candidates(strategy=text, columns=list(_COLUMNS)), run.problems()
+        outcomes,
+        lambda text: run.candidates(strategy=text, columns=list(_COLUMNS)),
+        run.problems(),
+        run.groupings(),
     )
     intervals = Intervals(settings.level, settings.resamples, settings.seed)
     policy = run.info.get("models", {}).get("policy", {}).get("cost", {})

@@ -11,7 +11,7 @@ import platform
 import socket
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import yaml
 from actors.errors import UserError
 from actors.store.log import read_books
 from actors.store.schema import RUN_FORMAT
+from actors.strategy import Grouping, Strategy
 from actors.work import Progress
 from orchestration.analysis.pairs import check_pairs
 from orchestration.problems import Generated
@@ -28,6 +29,7 @@ from orchestration.runs.folder import shortened, write_atomically, writing
 from orchestration.runs.identity import Identity
 from orchestration.setup.prepare import Prepared
 from orchestration.setup.settings import effect_of, flatten
+from orchestration.strategies.parse import registered
 
 
 def run_record(prepared: Prepared, identity: Identity, known: dict[str, Any] | None) -> dict[str, Any]:
@@ -35,7 +37,8 @@ def run_record(prepared: Prepared, identity: Identity, known: dict[str, Any] | N
 
     Raises UserError with the differences where the folder holds results of another set-up. A verifier may
     join later, for strategies that ask none do not change with it. `budget_flops` is the smallest budget that
-    any outcome which it cut short was offered.
+    any outcome which it cut short was offered; `grouping` what strategies of the user's own say of where a report puts
+    them, for a report does not import them.
     """
     settings = prepared.settings
     flat = flatten(asdict(settings))
@@ -81,9 +84,17 @@ def run_record(prepared: Prepared, identity: Identity, known: dict[str, Any] | N
         "dataset": prepared.dataset.description,
         "seeds": sorted({*known["seeds"], *settings.seeds}),
         "strategies": list(dict.fromkeys([*known["strategies"], *(one.text for one in prepared.strategies)])),
+        "grouping": known.get("grouping", {}) | _groupings(prepared.strategies),
     }
     check_pairs(settings.report.pairs, known["strategies"])
     return known
+
+
+def _groupings(strategies: Iterable[Strategy]) -> dict[str, dict[str, Any]]:
+    """By text, as JSON, what strategies say that the registry does not have."""
+    own = {one.text: getattr(one, "grouping", None) for one in strategies if registered(one.text) is None}
+    # Something else may have this name in a class of the user's own.
+    return {text: asdict(grouping) for text, grouping in own.items() if isinstance(grouping, Grouping)}
 
 
 def smaller(one: int | None, other: int | None) -> int | None:

@@ -31,6 +31,7 @@ from actors.store.log import (
     reading,
 )
 from actors.store.schema import CANDIDATES, OUTCOMES
+from actors.strategy import Grouping
 from orchestration.problems import Problem
 from orchestration.runs.folder import read_record
 from orchestration.runs.problem_store import PROBLEMS, problem_parts
@@ -80,6 +81,11 @@ class Run:
         """The settings it was last given."""
         config: dict[str, Any] = yaml.safe_load((self.folder / "config.yaml").read_text())
         return config
+
+    def groupings(self) -> dict[str, Grouping]:
+        """Where strategies of the user's own said, by their texts, that a report puts them; earlier versions kept none."""
+        kept = self.info.get("grouping", {})
+        return {text: Grouping(one["family"], one["series"], one["n"]) for text, one in kept.items()}
 
     def outcomes(self) -> pa.Table:
         """All outcomes, a row each. Where a later budget paid for what had been unaffordable, the later row

@@ -1,11 +1,13 @@
 """The strategies that have a short name in texts such as `beam(n=16,width=4)`.
 
-It knows nothing of how texts are read. Invariant: a strategy's text begins with its name here.
+A new one is a file of its own and a line here: what it needs, and where a report puts it, it says itself. Reports show
+families in the order that stands here. It knows nothing of how texts are read. Invariant: a strategy's text begins with its
+name here.
 """
 
 from __future__ import annotations
 
-from actors.strategy import Strategy
+from actors.strategy import Described
 from orchestration.strategies.sampling.adaptive_consistency import AdaptiveConsistency
 from orchestration.strategies.sampling.best_of_n import BestOfN
 from orchestration.strategies.sampling.early_stopping import EarlyStopping
@@ -19,7 +21,7 @@ from orchestration.strategies.search.mcts import Mcts
 from orchestration.strategies.search.particle_filtering import ParticleFiltering
 from orchestration.strategies.search.rebase import Rebase
 
-STRATEGIES: dict[str, type[Strategy]] = {
+STRATEGIES: dict[str, type[Described]] = {
     "greedy": Greedy,
     "majority": Majority,
     "early_stopping": EarlyStopping,

@@ -21,12 +21,16 @@ from functools import cache
 from actors.errors import UserError
 from actors.strategy import (
     Candidate,
+    Forecast,
+    Grouping,
     Models,
     Prompt,
     PurseEmpty,
     Sampling,
     Solution,
 )
+from orchestration.strategies import forecasting
+from orchestration.strategies.call import grouping_of
 from orchestration.strategies.drawing import solution_of, together, whole_sample
 from orchestration.strategies.selection import majority
 from orchestration.strategies.settings import (
@@ -75,6 +79,14 @@ class AdaptiveConsistency:
     def sequences(self) -> int:
         """No more are drawn at once than where two answers are level, as far as `n` allows."""
         return most_at_once(self.n, self.threshold)
+
+    @property
+    def grouping(self) -> Grouping:
+        return grouping_of(self.text, self.n)
+
+    def forecast(self, typical: int, most: int) -> Forecast:
+        """As if it never stopped before n."""
+        return forecasting.samples(self.n, Sampling(self.temperature, self.top_p), typical)
 
     async def solve(self, prompt: Prompt, models: Models) -> Solution:
         """Costs as many generations as samples were drawn. Raises PurseEmpty where not one could be.

@@ -17,12 +17,16 @@ from dataclasses import dataclass
 from actors.errors import UserError
 from actors.strategy import (
     Candidate,
+    Forecast,
+    Grouping,
     Models,
     Prompt,
     PurseEmpty,
     Sampling,
     Solution,
 )
+from orchestration.strategies import forecasting
+from orchestration.strategies.call import grouping_of
 from orchestration.strategies.drawing import solution_of, together, whole_sample
 from orchestration.strategies.selection import majority
 from orchestration.strategies.settings import canonical, check_count, check_temperature, check_top_p
@@ -65,6 +69,14 @@ class EarlyStopping:
     @property
     def sequences(self) -> int:
         return min(self.window, self.n)
+
+    @property
+    def grouping(self) -> Grouping:
+        return grouping_of(self.text, self.n)
+
+    def forecast(self, typical: int, most: int) -> Forecast:
+        """As if it never stopped before n."""
+        return forecasting.samples(self.n, Sampling(self.temperature, self.top_p), typical)
 
     async def solve(self, prompt: Prompt, models: Models) -> Solution:
         """Costs as many generations as samples were drawn. Raises PurseEmpty where not one could be.

@@ -8,11 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from actors.strategy import (
+    Forecast,
+    Grouping,
     Models,
     Prompt,
     Sampling,
     Solution,
 )
+from orchestration.strategies import forecasting
+from orchestration.strategies.call import grouping_of
 from orchestration.strategies.drawing import solution_of, whole_samples
 from orchestration.strategies.selection import majority
 from orchestration.strategies.settings import canonical
@@ -33,6 +37,13 @@ class Greedy:
     @property
     def sequences(self) -> int:
         return 1
+
+    @property
+    def grouping(self) -> Grouping:
+        return grouping_of(self.text, 1)
+
+    def forecast(self, typical: int, most: int) -> Forecast:
+        return forecasting.samples(1, Sampling(temperature=0.0), typical)
 
     async def solve(self, prompt: Prompt, models: Models) -> Solution:
         """Raises PurseEmpty where the sample could not be drawn."""

@@ -5,14 +5,19 @@ Invariant: it costs n generations and no verifier.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from actors.strategy import (
+    Forecast,
+    Grouping,
     Models,
     Prompt,
     Sampling,
     Solution,
 )
+from orchestration.strategies import forecasting
+from orchestration.strategies.call import grouping_of
+from orchestration.strategies.choice import Choice
 from orchestration.strategies.drawing import solution_of, whole_samples
 from orchestration.strategies.selection import majority
 from orchestration.strategies.settings import canonical, check_count, check_temperature, check_top_p
@@ -42,6 +47,20 @@ class Majority:
     @property
     def sequences(self) -> int:
         return self.n
+
+    @property
+    def grouping(self) -> Grouping:
+        return grouping_of(self.text, self.n)
+
+    def forecast(self, typical: int, most: int) -> Forecast:
+        return forecasting.samples(self.n, Sampling(self.temperature, self.top_p), typical)
+
+    @property
+    def choice(self) -> Choice:
+        return Choice("majority", Sampling(self.temperature, self.top_p))
+
+    def at(self, n: int) -> Majority:
+        return replace(self, n=n)
 
     async def solve(self, prompt: Prompt, models: Models) -> Solution:
         """Raises PurseEmpty where not one sample could be drawn."""

@@ -14,11 +14,15 @@ from dataclasses import dataclass
 
 from actors.strategy import (
     Candidate,
+    Forecast,
+    Grouping,
     Models,
     Prompt,
     Sampling,
     Solution,
 )
+from orchestration.strategies import forecasting
+from orchestration.strategies.call import grouping_of
 from orchestration.strategies.drawing import draw, step_logprobs, together, whole_samples
 from orchestration.strategies.selection import majority
 from orchestration.strategies.settings import canonical, check_count, check_temperature, check_top_p
@@ -71,6 +75,17 @@ class MonteCarlo:
     @property
     def sequences(self) -> int:
         return self.samples * self.rollouts
+
+    @property
+    def grouping(self) -> Grouping:
+        return grouping_of(self.text, None)
+
+    def forecast(self, typical: int, most: int) -> Forecast:
+        """Samples that have an answer; a rollout is half a solution on average, and at worst begins at every token."""
+        rollouts = self.samples * (forecasting.steps_of(typical) - 1) * self.rollouts
+        drawn = self.samples + rollouts
+        tokens = self.samples * typical + rollouts * typical // 2
+        return Forecast(drawn, drawn, tokens, drawn, bound=self.samples * (1 + (most - 1) * self.rollouts))
 
     async def solve(self, prompt: Prompt, models: Models) -> Solution:
         """The answer is the majority of the samples; each sample and each rollout is one generation.

@@ -18,14 +18,18 @@ finished beams are merged too, and nothing is ever copied to fill up a pool: a v
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from actors.strategy import (
+    Forecast,
+    Grouping,
     Models,
     Prompt,
     Sampling,
     Solution,
 )
+from orchestration.strategies import forecasting
+from orchestration.strategies.call import grouping_of
 from orchestration.strategies.search.rounds import Rules, search
 from orchestration.strategies.selection import AGGREGATIONS, Aggregation
 from orchestration.strategies.settings import (
@@ -91,6 +95,25 @@ class Beam:
     def survivors(self) -> int:
         """Places that a pool competes for."""
         return self.n // self.continuations
+
+    @property
+    def grouping(self) -> Grouping:
+        return grouping_of(self.text, self.n)
+
+    def forecast(self, typical: int, most: int) -> Forecast:
+        """Of each `every` steps after the first all but one are drawn by survivors alone."""
+        plain = forecasting.search(self.n, self.rounds, Sampling(self.temperature, self.top_p), typical, most)
+        if self.n == 1 or self.every == 1:
+            return plain
+        steps, alone = forecasting.steps_of(typical), self.survivors * (self.every - 1)
+        again = (steps - 1) / self.every
+        rounds = min(self.rounds, most)
+        return replace(
+            plain,
+            tokens=int((self.n + again * (self.n + alone)) * typical / steps),
+            candidates=int(self.n * (1 + again)),
+            bound=self.n * rounds + alone * (rounds - 1),
+        )
 
     async def solve(self, prompt: Prompt, models: Models) -> Solution:
         """Costs n generations, dropped beams included; where the purse ran empty early, the first steps

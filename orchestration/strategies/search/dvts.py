@@ -21,11 +21,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from actors.strategy import (
+    Forecast,
+    Grouping,
     Models,
     Prompt,
     Sampling,
     Solution,
 )
+from orchestration.strategies import forecasting
+from orchestration.strategies.call import grouping_of
 from orchestration.strategies.search.rounds import Rules, search
 from orchestration.strategies.selection import AGGREGATIONS, Aggregation
 from orchestration.strategies.settings import (
@@ -75,6 +79,13 @@ class Dvts:
     @property
     def sequences(self) -> int:
         return self.n
+
+    @property
+    def grouping(self) -> Grouping:
+        return grouping_of(self.text, self.n)
+
+    def forecast(self, typical: int, most: int) -> Forecast:
+        return forecasting.search(self.n, self.rounds, Sampling(self.temperature, self.top_p), typical, most)
 
     async def solve(self, prompt: Prompt, models: Models) -> Solution:
         """Costs n generations, dropped nodes included; where the purse ran empty early, the first steps drawn.

@@ -15,14 +15,18 @@ drawn but not scored, so that its k has no effect; here, as in the paper, it dec
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from actors.strategy import (
+    Forecast,
+    Grouping,
     Models,
     Prompt,
     Sampling,
     Solution,
 )
+from orchestration.strategies import forecasting
+from orchestration.strategies.call import grouping_of
 from orchestration.strategies.search.rounds import Rules, search
 from orchestration.strategies.selection import AGGREGATIONS, Aggregation
 from orchestration.strategies.settings import (
@@ -79,6 +83,25 @@ class Lookahead:
     def generations(self) -> int:
         """The paper's cost of the whole search."""
         return self.n * (self.k + 1) if self.n > 1 else 1
+
+    @property
+    def grouping(self) -> Grouping:
+        return grouping_of(self.text, self.generations)
+
+    def forecast(self, typical: int, most: int) -> Forecast:
+        """A rollout ends with the solution; at worst all k steps follow each one that is drawn."""
+        plain = forecasting.search(self.n, self.rounds, Sampling(self.temperature, self.top_p), typical, most)
+        if self.n == 1:
+            return plain
+        steps = forecasting.steps_of(typical)
+        ahead = sum(min(self.k, steps - step) for step in range(1, steps + 1))
+        return replace(
+            plain,
+            generations=self.generations,
+            sequences=self.generations,
+            tokens=self.n * (typical + typical * ahead // steps),
+            bound=self.n * min(self.rounds, most) * (1 + self.k),
+        )
 
     async def solve(self, prompt: Prompt, models: Models) -> Solution:
         """Costs `generations`; where the purse ran empty early, k + 1 for each first step drawn.

@@ -28,11 +28,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from actors.strategy import (
+    Forecast,
+    Grouping,
     Models,
     Prompt,
     Sampling,
     Solution,
 )
+from orchestration.strategies import forecasting
+from orchestration.strategies.call import grouping_of
 from orchestration.strategies.drawing import solution_of, together, whole_samples
 from orchestration.strategies.search.growth import Growth
 from orchestration.strategies.search.tree import Node
@@ -98,6 +102,13 @@ class Mcts:
     @property
     def sequences(self) -> int:
         return min(self.parallel * self.continuations, self.n)
+
+    @property
+    def grouping(self) -> Grouping:
+        return grouping_of(self.text, self.n)
+
+    def forecast(self, typical: int, most: int) -> Forecast:
+        return forecasting.search(self.n, self.rounds, Sampling(self.temperature, self.top_p), typical, most)
 
     async def solve(self, prompt: Prompt, models: Models) -> Solution:
         """Costs as many generations as steps were drawn at the depth where most were: n, or less where the whole tree ended

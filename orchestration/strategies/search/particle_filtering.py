@@ -26,11 +26,15 @@ from itertools import accumulate
 
 from actors.seeds import derive
 from actors.strategy import (
+    Forecast,
+    Grouping,
     Models,
     Prompt,
     Sampling,
     Solution,
 )
+from orchestration.strategies import forecasting
+from orchestration.strategies.call import grouping_of
 from orchestration.strategies.drawing import solution_of, together, whole_samples
 from orchestration.strategies.search.growth import Growth
 from orchestration.strategies.search.tree import Node
@@ -94,6 +98,13 @@ class ParticleFiltering:
     @property
     def sequences(self) -> int:
         return self.n
+
+    @property
+    def grouping(self) -> Grouping:
+        return grouping_of(self.text, self.n)
+
+    def forecast(self, typical: int, most: int) -> Forecast:
+        return forecasting.search(self.n, self.rounds, Sampling(self.temperature, self.top_p), typical, most)
 
     async def solve(self, prompt: Prompt, models: Models) -> Solution:
         """Costs n generations; where the purse ran empty early, the first steps drawn.

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from actors.errors import UserError
 from actors.store.schema import LEDGER
+from actors.strategy import Grouping
 from orchestration.analysis.collect import Collected, Named, collect
 from orchestration.analysis.measure import Intervals, Measures, measure
 from orchestration.report.figures import _by_difficulty, _over_generations, looks_of
@@ -62,7 +63,37 @@ def test_names_are_read_from_texts() -> None:
     assert Named.of("majority(n=4)").series == "majority"
     assert Named.of("greedy").n == 1
     assert Named.of("best_of_n(n=8,temperature=0.5)").series == "best_of_n(temperature=0.5)"
-    assert Named.of("their.module.Search(n=4)").independent is None
+    assert Named.of("majority(n=4)").plain
+    assert not Named.of("best_of_n(n=8,temperature=0.5)").plain
+    assert not Named.of("beam(n=4)").plain
+
+
+@pytest.mark.parametrize(
+    ("text", "family", "series", "n"),
+    [
+        ("no_module.Search(n=4)", "no_module.Search", "no_module.Search", 4),
+        ("no_module.Search(n=4, mood='n=3')", "no_module.Search", "no_module.Search(mood='n=3')", 4),
+        ("no_module.Search(width=2,n=4)", "no_module.Search", "no_module.Search(width=2)", 4),
+        ("no_module.Search(n=many)", "no_module.Search", "no_module.Search", None),
+        ("no_module.Search(n=0)", "no_module.Search", "no_module.Search", None),
+        ("no_module.Search(down=4)", "no_module.Search", "no_module.Search(down=4)", None),
+        ("my search, n=4", "my search, n=4", "my search, n=4", None),
+        ("beam(n=4,parameter_of_tomorrow=2)", "beam", "beam(parameter_of_tomorrow=2)", 4),
+        ("strategy_of_tomorrow(n=4)", "strategy_of_tomorrow", "strategy_of_tomorrow", 4),
+    ],
+)
+def test_what_the_registry_does_not_have_is_named_by_its_text_or_by_what_it_declared(
+    text: str, family: str, series: str, n: int | None
+) -> None:
+    told = Named.of(text)
+    assert (told.family, told.series, told.n, told.told) == (family, series, n or 1, n is not None)
+    assert told.choice is None
+    declared = Named.of(text, Grouping("mine", "mine(fast)", 6))
+    assert (declared.text, declared.family, declared.series, declared.n) == (text, "mine", "mine(fast)", 6)
+
+
+def test_what_the_registry_has_needs_no_declaration() -> None:
+    assert Named.of("beam(n=4,width=2)", Grouping("mine", "mine", 6)) == Named.of("beam(n=4,width=2)")
 
 
 def test_where_no_n_is_named_it_is_the_mean_of_what_was_drawn(folder: Path) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,11 @@ import pytest
 
 from actors.engines.base import ScoreRequest, Scores
 from actors.seeds import derive
-from actors.strategy import PurseEmpty, Solution, Strategy
+from actors.strategy import Described, PurseEmpty, Solution
 from actors.work import Cost, Unit
 from orchestration.api import Run
 from orchestration.commands.main import main
-from orchestration.runs.estimate import _bound
+from orchestration.strategies.choice import chooser_of
 from orchestration.strategies.parse import parse
 from orchestration.strategies.registry import STRATEGIES
 from orchestration.strategies.selection import AGGREGATIONS, best, majority, weighted
@@ -90,7 +90,7 @@ async def table(folders: tuple[Path, Path]) -> AsyncIterator[MakeTable]:
         await one.close()
 
 
-def name_of(strategy: Strategy) -> str:
+def name_of(strategy: Described) -> str:
     return strategy.text.partition("(")[0]
 
 
@@ -132,12 +132,12 @@ def generations_of(strategy: Any, solution: Solution) -> int:
 @every_strategy
 @pytest.mark.parametrize("unit", ["paper", "exact"])
 async def test_it_costs_what_its_docstring_says_and_never_takes_more_than_it_reserved(
-    table: MakeTable, strategy: Strategy, unit: Unit
+    table: MakeTable, strategy: Described, unit: Unit
 ) -> None:
     one = table(unit=unit)
     [solution] = await one.solve(strategy)
     assert solution.generations == generations_of(strategy, solution)
-    assert solution.generations <= getattr(strategy, "generations", getattr(strategy, "n", 1 << 30))
+    assert solution.generations <= (strategy.grouping.n or 1 << 30)
     # Before each request its worst case was set aside, in the budget's accounting.
     for asked, reserved in zip(one.engine.requests, one.engine.reserved, strict=True):
         context, most = len(asked.token_ids), asked.max_tokens
@@ -154,14 +154,15 @@ async def test_it_costs_what_its_docstring_says_and_never_takes_more_than_it_res
     # Of siblings that are scored at once each computes the steps that they share, if nobody had before.
     assert meter.attributed.of("verifier") <= meter.spent.of("verifier")
     assert meter.attributed.exact <= meter.spent.exact
-    sequences, tokens = _bound(strategy, MAX_TOKENS) or (0, 0)
-    assert len(one.engine.requests) <= sequences
-    assert meter.spent.of("policy") <= sequences * tokens
+    bound = strategy.forecast(MAX_TOKENS, MAX_TOKENS).bound
+    assert bound is not None
+    assert len(one.engine.requests) <= bound
+    assert meter.spent.of("policy") <= bound * MAX_TOKENS
     assert 0 < solution.kept_tokens <= meter.spent.of("policy")
 
 
 @every_strategy
-async def test_whatever_the_purse_holds_it_is_not_overdrawn(table: MakeTable, strategy: Strategy) -> None:
+async def test_whatever_the_purse_holds_it_is_not_overdrawn(table: MakeTable, strategy: Described) -> None:
     """A purse of every tenth of what the strategy takes, refused at once where it does not fit."""
     free = table()
     [whole] = await free.solve(strategy)
@@ -182,12 +183,74 @@ async def test_whatever_the_purse_holds_it_is_not_overdrawn(table: MakeTable, st
     assert shorter or name_of(strategy) == "greedy"
 
 
+# What it says of itself
+
+WITH_N = [name for name, kind in STRATEGIES.items() if "n" in {field.name for field in fields(kind)}]  # type: ignore[arg-type]
+ONES = [parse(f"{name}(n=1)") for name in WITH_N]
+
+
+@pytest.mark.parametrize("strategy", [*ALL, *ONES], ids=lambda strategy: strategy.text)
+async def test_what_it_says_to_share_with_others_is_all_that_it_draws(
+    table: MakeTable, strategy: Described
+) -> None:
+    one = table()
+    await one.solve(strategy)
+    told = strategy.forecast(MAX_TOKENS, MAX_TOKENS)
+    if told.shared is None:
+        assert any(prefix or one_step for prefix, _, one_step, _ in one.bench.draws)
+    else:
+        assert set(one.bench.draws) <= {((), (place,), False, told.shared) for place in range(told.sequences)}
+        assert told.tokens == told.sequences * MAX_TOKENS
+        assert told.bound == told.candidates == told.generations == told.sequences
+
+
+@pytest.mark.parametrize("strategy", [*ALL, *ONES], ids=lambda strategy: strategy.text)
+def test_a_forecast_grows_with_the_solution_and_stays_below_its_bound(strategy: Described) -> None:
+    told = [strategy.forecast(typical, 200) for typical in (1, 11, 12, 40, 200)]
+    assert [one.tokens for one in told] == sorted(one.tokens for one in told)
+    assert len({one.bound for one in told}) == 1, "it depends on the limit alone"
+    for one in told:
+        assert 1 <= one.generations <= (strategy.grouping.n or one.generations)
+        assert one.bound is not None
+        assert one.sequences <= one.bound
+        assert 1 <= one.tokens <= one.bound * 200
+
+
+@every_strategy
+def test_a_report_groups_it_by_its_name_and_by_its_text_without_n(strategy: Any) -> None:
+    assert strategy.grouping.family == name_of(strategy)
+    n = getattr(strategy, "n", None)
+    assert strategy.grouping.series == strategy.text.replace(f"(n={n})", "").replace(f"n={n},", "")
+    assert (strategy.grouping.n is None) == (name_of(strategy) == "monte_carlo")
+
+
+@pytest.mark.parametrize(
+    "strategy", [one for one in ALL if chooser_of(one)], ids=lambda strategy: strategy.text
+)
+async def test_a_choice_tells_the_answer_for_any_number_of_its_samples(
+    table: MakeTable, strategy: Chooser
+) -> None:
+    rules: dict[str, Callable[..., str | None]] = {"weighted": weighted, "best": best}
+    choice = strategy.choice
+    for seed in range(3):
+        one = table(seed=seed)
+        [whole] = await one.solve(strategy)
+        for n in range(1, len(whole.candidates) + 1):
+            fewer = strategy.at(n)
+            assert fewer.grouping == replace(strategy.grouping, n=n)
+            [solution] = await one.solve(fewer)
+            some = whole.candidates[:n]
+            expected = rules[choice.rule](some, choice.aggregation) if choice.scored else majority(some)
+            assert solution.answer == expected
+        assert strategy.forecast(MAX_TOKENS, MAX_TOKENS).shared == choice.sampling
+
+
 # Draws
 
 
 @every_strategy
 async def test_nothing_finished_is_extended_and_no_solution_exceeds_its_limit(
-    table: MakeTable, strategy: Strategy
+    table: MakeTable, strategy: Described
 ) -> None:
     finished = 0
     for seed in range(3):
@@ -205,7 +268,7 @@ async def test_nothing_finished_is_extended_and_no_solution_exceeds_its_limit(
 
 
 @every_strategy
-async def test_a_vote_belongs_to_one_draw_and_never_to_a_copy(table: MakeTable, strategy: Strategy) -> None:
+async def test_a_vote_belongs_to_one_draw_and_never_to_a_copy(table: MakeTable, strategy: Described) -> None:
     """As many candidates of the same tokens as draws that ended in them, and one alone where equal ones are merged."""
     for seed in range(3):
         one = table(seed=seed)
@@ -261,7 +324,7 @@ class Slow:
 
 @every_strategy
 async def test_a_seed_gives_the_same_tree_and_the_same_price_in_whatever_order_answers_come(
-    table: MakeTable, strategy: Strategy
+    table: MakeTable, strategy: Described
 ) -> None:
     [expected] = await (first := table()).solve(strategy)
     for slots, delays in ((1, 0), (3, 1), (8, 2)):
@@ -276,7 +339,7 @@ async def test_a_seed_gives_the_same_tree_and_the_same_price_in_whatever_order_a
 
 
 @every_strategy
-async def test_without_likelihoods_it_finds_the_same(table: MakeTable, strategy: Strategy) -> None:
+async def test_without_likelihoods_it_finds_the_same(table: MakeTable, strategy: Described) -> None:
     with_them, without = table(), table(likelihoods=False)
     [told], [bare] = await with_them.solve(strategy), await without.solve(strategy)
     assert said(told) == said(bare)
@@ -320,8 +383,7 @@ def test_every_strategy_runs_by_its_name_on_the_bundled_models(
         strategy = by_text[result.outcome["strategy"]]
         scored = {bool(candidate["scores"]) for candidate in result.candidates}
         assert scored == {strategy.uses_verifier}, strategy.text
-        most = getattr(strategy, "generations", getattr(strategy, "n", 1 << 30))
-        assert 1 <= result.outcome["generations"] <= most
+        assert 1 <= result.outcome["generations"] <= (strategy.grouping.n or 1 << 30)
     shown = (folder / "report" / "report.md").read_text()
     for strategy in ALL:
         assert re.search(rf"^\| {re.escape(strategy.text)} \|", shown, re.MULTILINE), strategy.text

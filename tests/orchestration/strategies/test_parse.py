@@ -18,7 +18,8 @@ from actors.strategy import (
     Solution,
     Strategy,
 )
-from orchestration.strategies.parse import parse
+from orchestration.strategies import parse as parsing
+from orchestration.strategies.parse import parse, registered
 from orchestration.strategies.registry import STRATEGIES
 from orchestration.strategies.sampling.adaptive_consistency import AdaptiveConsistency
 from orchestration.strategies.sampling.best_of_n import BestOfN
@@ -213,6 +214,37 @@ def test_a_users_own_class() -> None:
     assert parse(strategy.text) == strategy
     with pytest.raises(UserError, match=r"did you mean 'mood'"):
         parse(f"{__name__}.Mine(n=3,mod=wild)")
+
+
+class Boom:
+    """A strategy that is not finished."""
+
+    text, uses_verifier = "boom", False
+
+    async def solve(self, prompt: Prompt, models: Models) -> Solution:
+        return Solution(None, (), 0, 0)
+
+
+def test_what_a_class_lacks_is_named() -> None:
+    with pytest.raises(UserError) as error:
+        parse(f"{__name__}.Boom")
+    assert str(error.value) == (
+        f"strategy = '{__name__}.Boom': {__name__}.Boom gives no strategy: it lacks sequences; it needs text, uses_verifier, "
+        "sequences and async solve"
+    )
+
+
+@given(ANY)
+def test_a_text_is_known_where_the_registry_has_it(strategy: Strategy) -> None:
+    assert registered(strategy.text) == strategy
+
+
+@pytest.mark.parametrize(
+    "text", [f"{__name__}.Mine(n=3)", "no_module.Mine", "pass(n=4)", "beam(m=4)", "?", ""]
+)
+def test_no_other_text_is_known_and_nothing_is_imported(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parsing, "imported", None)
+    assert registered(text) is None
 
 
 def test_a_mapping_in_hydras_form_is_the_same_as_a_text() -> None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 import pytest
 
 from actors.strategy import PurseEmpty, Sampling, Solution
-from orchestration.runs.estimate import _bound
 from orchestration.strategies.search.beam import Beam
 from orchestration.strategies.search.dvts import Dvts
 from orchestration.strategies.search.lookahead import Lookahead
@@ -182,12 +181,13 @@ async def test_cost_in_generations(strategy: Search) -> None:
 async def test_no_search_exceeds_the_worst_case_it_is_estimated_at(strategy: Search) -> None:
     for seed in range(10):
         given = models(seed, end_rate=0.0, max_tokens=16)
-        bound = _bound(strategy, given.policy.max_tokens)
+        most = given.policy.max_tokens
+        bound = strategy.forecast(most, most).bound
         assert bound is not None
         await solve(strategy, given)
-        assert len(given.policy.requests) <= bound[0]
+        assert len(given.policy.requests) <= bound
         tokens = sum(len(given.policy.drawn(*r[:3]).token_ids) for r in given.policy.requests)
-        assert tokens <= bound[0] * bound[1]
+        assert tokens <= bound * most
 
 
 @every_search

@@ -22,7 +22,7 @@ from actors.strategy import Described, PurseEmpty, Solution
 from actors.work import Cost, Unit
 from orchestration.api import Run
 from orchestration.commands.main import main
-from orchestration.strategies.choice import chooser_of
+from orchestration.strategies.choice import Chooser, chooser_of
 from orchestration.strategies.parse import parse
 from orchestration.strategies.registry import STRATEGIES
 from orchestration.strategies.selection import AGGREGATIONS, best, majority, weighted

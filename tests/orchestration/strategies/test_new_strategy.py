@@ -156,23 +156,23 @@ def test_a_dry_run_tells_what_a_new_strategy_says(words: list[str]) -> None:
     texts = "strategies=[longest(n=8),majority(n=4),longest(n=2,more=3)]"
     needs = estimate(prepare(settings_of([*words, texts])), 10)
     whole, votes, drafts = needs.each
-    assert (whole.generations, whole.candidates, whole.expected.policy_tokens) == (8, 8, 8 * 30)
+    assert (whole.generations, whole.candidates, whole.expected.of("policy")) == (8, 8, 8 * 30)
     assert (drafts.generations, drafts.candidates) == (2, 2)
     # A typical solution of 30 tokens has two steps.
-    assert drafts.expected.policy_tokens == 5 * ((2 * 30 + 3 * 15) // 5)
-    assert [one.worst.policy_tokens for one in needs.each if one.worst] == [8 * 40, 4 * 40, 5 * 40]
+    assert drafts.expected.of("policy") == 5 * ((2 * 30 + 3 * 15) // 5)
+    assert [one.worst.of("policy") for one in needs.each if one.worst] == [8 * 40, 4 * 40, 5 * 40]
     # It shares what it says to share, and nothing else.
-    assert needs.expected.policy_tokens == 10 * (8 * 30 + drafts.expected.policy_tokens)
-    assert votes.expected.policy_tokens == 4 * 30
+    assert needs.expected.of("policy") == 10 * (8 * 30 + drafts.expected.of("policy"))
+    assert votes.expected.of("policy") == 4 * 30
 
 
 def test_a_dry_run_takes_a_users_own_to_draw_its_n(words: list[str]) -> None:
     needs = estimate(prepare(settings_of([*words, f"strategies=[{FIRST}(n=3),majority(n=4)]"])), 10)
     own, votes = needs.each
-    assert (own.generations, own.candidates, own.expected.policy_tokens) == (3, 3, 3 * 30)
+    assert (own.generations, own.candidates, own.expected.of("policy")) == (3, 3, 3 * 30)
     assert own.worst is None
     assert needs.worst is None
-    assert needs.expected.policy_tokens == 10 * (own.expected + votes.expected).policy_tokens
+    assert needs.expected.of("policy") == 10 * (own.expected + votes.expected).of("policy")
 
 
 def test_each_is_reported_in_its_series_and_its_place(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

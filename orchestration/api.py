@@ -1,12 +1,4 @@
-"""Flopwise from Python: evaluate, report and read runs in a few lines, with the command's own settings and
-checks.
-
-    from orchestration.api import evaluate, report
-
-    run = evaluate(["greedy", "majority(n=16)"], dataset="arithmetic", count=50, folder="runs/mine")
-    print(report(run).measures.rows)
-    for result in run.results():
-        print(result.answer, result.correct)
+"""What `flopwise` offers to start and read runs in a few lines, with the command's own settings and checks.
 
 It knows nothing that the command does not. Invariant: the same settings give the same run from here and from
 the command.
@@ -15,20 +7,53 @@ the command.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from actors.errors import UserError
+from actors.ledger import Entry
 from actors.work import Progress
 from orchestration.report.write import Report, make_report
 from orchestration.runs.evaluation import evaluate as evaluate_prepared
 from orchestration.runs.run import Result, Run
+from orchestration.runs.status import Standing, Status, read_status, standing
 from orchestration.setup.compose import compose
 from orchestration.setup.prepare import prepare
 from orchestration.setup.settings import EvaluateSettings, ReportSettings
 
-__all__ = ["Report", "ReportSettings", "Result", "Run", "UserError", "evaluate", "report", "settings_of"]
+__all__ = [
+    "Report",
+    "ReportSettings",
+    "Result",
+    "Run",
+    "RunStatus",
+    "UserError",
+    "evaluate",
+    "load",
+    "report",
+    "settings_of",
+    "status",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """How a run stood when it was asked, by its folder.
+
+    `state` is one of running, finished, stopped, failed, killed, and silent: it said more than a minute ago that it runs, and
+    nothing since. `reason` is one line, of a failed run. `outcomes` counts those in its folder by how they ended. `books` are
+    the FLOPs settled so far, in the budget's accounting, by purpose and kind. `last_word` is what its driver wrote last:
+    what was asked for, the time left, the command that goes on with it; None where it wrote nothing.
+    """
+
+    state: Standing
+    reason: str
+    outcomes: Mapping[str, int]
+    books: tuple[Entry, ...]
+    last_word: Status | None
 
 
 def evaluate(
@@ -77,6 +102,21 @@ def settings_of(words: Sequence[str] = ()) -> EvaluateSettings:
 def report(run: Run | str | Path, settings: ReportSettings | None = None) -> Report:
     """Measure a run, write its report into its folder, and return it."""
     return make_report(run if isinstance(run, Run) else Run(run), settings or ReportSettings())
+
+
+def load(folder: str | Path) -> Run:
+    """The run of a folder, finished or not. Raises UserError where there is none."""
+    return Run(folder)
+
+
+def status(run: Run | str | Path) -> RunStatus:
+    """How a run stands now; asking does not disturb it. Raises UserError where there is none."""
+    found = run if isinstance(run, Run) else Run(run)
+    last_word = read_status(found.folder)
+    # Before the tables: a run that had finished by then has all of them.
+    state = standing(found.folder, last_word, time.time())
+    reason = last_word.reason if last_word is not None and state == "failed" else ""
+    return RunStatus(state, reason, found.states(), found.books(), last_word)
 
 
 def _is_file(dataset: str) -> bool:

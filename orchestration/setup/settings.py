@@ -144,6 +144,9 @@ class ClusterSettings:
 
 @dataclass
 class ReportSettings:
+    """How a report is made: the level of its intervals and the resamples behind them, further pairs of strategies to compare,
+    the formats of its figures."""
+
     level: float = 0.95
     resamples: int = 2000
     seed: int = 0

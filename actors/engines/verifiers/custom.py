@@ -95,7 +95,8 @@ class Target:
 
 
 class Scorer(Protocol):
-    """What a target gives. It may have `counters` and `close` too, as `VerifierEngine` describes them."""
+    """A verifier of a user's own: what a target gives. It may have `counters() -> EngineCounters` and `async close()` too, as
+    `VerifierEngine` describes them."""
 
     async def score(self, request: ScoreRequest) -> Scores: ...
 

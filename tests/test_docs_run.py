@@ -27,17 +27,7 @@ from actors.cluster.ray_start import start_ray
 from orchestration.analysis.pairs import read_pair
 from orchestration.api import Run
 from orchestration.commands.main import main
-from tests.support.documents import (
-    PAGES,
-    ROOT,
-    Block,
-    blocks,
-    commands,
-    examples,
-    file_of,
-    helps,
-    name_of,
-)
+from tests.support.documents import PAGES, ROOT, Block, blocks, commands, examples, file_of, helps, name_of
 from tests.support.handmade import write_run
 from tests.support.smaller import SMALLER, smaller
 

@@ -22,13 +22,7 @@ import pytest
 import flopwise
 from tests.orchestration.runs.test_run import ledger_part
 from tests.orchestration.runs.test_status import writer
-from tests.support.documents import (
-    PAGES,
-    ROOT,
-    blocks,
-    file_of,
-    spans,
-)
+from tests.support.documents import PAGES, ROOT, blocks, file_of, spans
 from tests.support.handmade import write_run
 from tests.support.imports import loaded_by
 

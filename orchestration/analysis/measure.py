@@ -12,20 +12,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from orchestration.analysis.collect import (
-    Array,
-    Collected,
-    Measured,
-    Named,
-    Samples,
-)
-from orchestration.analysis.pairs import (
-    LIKELIHOOD,
-    PASS,
-    check_pairs,
-    ladder,
-    read_pair,
-)
+from orchestration.analysis.collect import Array, Collected, Measured, Named, Samples
+from orchestration.analysis.pairs import LIKELIHOOD, PASS, check_pairs, ladder, read_pair
 from orchestration.analysis.statistics import (
     Estimate,
     auroc,

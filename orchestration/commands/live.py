@@ -14,12 +14,7 @@ from typing import TYPE_CHECKING, Any
 from actors.strategy import ROLES, Role
 from actors.work import Progress
 from orchestration.report.tables import scientific
-from orchestration.runs.gauge import (
-    STALL,
-    Gauge,
-    Reading,
-    Totals,
-)
+from orchestration.runs.gauge import STALL, Gauge, Reading, Totals
 
 if TYPE_CHECKING:
     from rich.console import Console, Group

@@ -20,12 +20,7 @@ from orchestration.runs.quarantine import write_rows
 from orchestration.runs.record import books, now, session_record, write_record
 from orchestration.runs.run import Run
 from orchestration.runs.run_plan import run_plan
-from orchestration.runs.session import (
-    Session,
-    opened,
-    survey,
-    tasks,
-)
+from orchestration.runs.session import Session, opened, survey, tasks
 from orchestration.runs.status import StatusWriter, says_finished
 from orchestration.setup.prepare import Prepared
 

@@ -14,11 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.errors import UserError
-from actors.store.log import (
-    number_of,
-    numbered,
-    reading,
-)
+from actors.store.log import number_of, numbered, reading
 from actors.store.writer import write_part
 from orchestration.problems import Problem
 from orchestration.runs.folder import shortened, writing

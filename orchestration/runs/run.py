@@ -22,14 +22,7 @@ import yaml
 from actors.errors import UserError, nearest
 from actors.ledger import Entry
 from actors.messages import Hold
-from actors.store.log import (
-    live_records,
-    live_segments,
-    parts,
-    read_holds,
-    read_ledger,
-    reading,
-)
+from actors.store.log import live_records, live_segments, parts, read_holds, read_ledger, reading
 from actors.store.schema import CANDIDATES, OUTCOMES
 from actors.strategy import Grouping
 from orchestration.problems import Problem

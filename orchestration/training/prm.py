@@ -25,12 +25,7 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, EarlyStoppingCallback, TrainingArguments
 
 from actors.engines.identity import model_hash
-from actors.engines.verifiers.value_head import (
-    STATE,
-    ValueHead,
-    ValueHeadConfig,
-    likelihood_features,
-)
+from actors.engines.verifiers.value_head import STATE, ValueHead, ValueHeadConfig, likelihood_features
 from actors.errors import UserError
 from actors.memory import keep_freed_memory
 from actors.seeds import derive

@@ -15,12 +15,7 @@ from actors.engines.verifiers.value_head import ValueHead, ValueHeadConfig
 from actors.errors import UserError
 from actors.strategy import Role
 from actors.work import CostModel
-from orchestration.flops import (
-    ModelCost,
-    flops_of_generations,
-    flops_of_tokens,
-    generation_flops,
-)
+from orchestration.flops import ModelCost, flops_of_generations, flops_of_tokens, generation_flops
 
 TINY = {
     "hidden_size": 32,

@@ -9,9 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from actors.store.log import read_books
-from actors.strategy import (
-    Strategy,
-)
+from actors.strategy import Strategy
 from actors.work import Task
 from orchestration.strategies.sampling.best_of_n import BestOfN
 from orchestration.strategies.sampling.greedy import Greedy

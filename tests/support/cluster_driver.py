@@ -16,14 +16,7 @@ from actors.work import Task
 from orchestration.strategies.sampling.greedy import Greedy
 from orchestration.strategies.sampling.majority import Majority
 from orchestration.strategies.search.beam import Beam
-from tests.support.tiny import (
-    Gated,
-    LastDigit,
-    first_come,
-    make_bench,
-    make_plan,
-    make_task,
-)
+from tests.support.tiny import Gated, LastDigit, first_come, make_bench, make_plan, make_task
 
 COUNT = 16
 STRATEGIES: tuple[Strategy, ...] = (Greedy(), Majority(3), Beam(4, 2))

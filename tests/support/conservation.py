@@ -12,34 +12,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    precondition,
-    rule,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from actors.ledger import Kind, Purpose
 from actors.messages import Lease, Record
 from actors.scheduling.scheduler import EXCHANGE_TIMEOUT_S
-from actors.store.log import (
-    read_books,
-    read_done,
-    read_holds,
-)
+from actors.store.log import read_books, read_done, read_holds
 from actors.store.writer import RunWriter
 from actors.strategy import Prompt
 from actors.work import Task
 from orchestration.allocation.first_come import FirstCome
-from tests.support.puppets import (
-    Clockwork,
-    Dead,
-    Disk,
-    Named,
-    Replica,
-    Watched,
-    outcomes,
-)
+from tests.support.puppets import Clockwork, Dead, Disk, Named, Replica, Watched, outcomes
 
 T = TypeVar("T")
 

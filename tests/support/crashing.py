@@ -23,13 +23,7 @@ import actors.store.writer
 from actors.messages import Commit, GivenUp
 from actors.store.schema import RUN_FORMAT
 from actors.store.writer import RunWriter
-from tests.support.folders import (
-    hold,
-    lost,
-    outcome,
-    settled,
-    stage,
-)
+from tests.support.folders import hold, lost, outcome, settled, stage
 
 SEGMENT_BYTES = 3_500
 """Less than two tasks' records."""

@@ -12,12 +12,7 @@ import random
 from dataclasses import dataclass, field
 
 from actors.seeds import derive
-from actors.strategy import (
-    Prompt,
-    PurseEmpty,
-    Sample,
-    Sampling,
-)
+from actors.strategy import Prompt, PurseEmpty, Sample, Sampling
 
 EOS, NEWLINE = 0, 1
 PROMPT = Prompt("p", (7, 7))

@@ -6,14 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    GPTNeoXConfig,
-    LlamaConfig,
-    Qwen2Config,
-    Qwen3Config,
-    set_seed,
-)
+from transformers import AutoModelForCausalLM, GPTNeoXConfig, LlamaConfig, Qwen2Config, Qwen3Config, set_seed
 
 SIZES: dict[str, Any] = {
     "vocab_size": 97,

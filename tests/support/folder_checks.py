@@ -13,15 +13,7 @@ import pyarrow.parquet as pq
 from actors.ledger import Entry
 from actors.messages import Commit, Hold
 from actors.store.library import SampleLibrary
-from actors.store.log import (
-    live_records,
-    number_of,
-    parts,
-    read_books,
-    read_done,
-    read_holds,
-    read_ledger,
-)
+from actors.store.log import live_records, number_of, parts, read_books, read_done, read_holds, read_ledger
 from actors.store.schema import TABLES
 from actors.store.writer import RunWriter
 from orchestration.runs.run import Run

@@ -12,20 +12,10 @@ import pyarrow.parquet as pq
 
 from actors.ledger import Entry
 from actors.messages import Commit, Hold, Loss, Record, Row, Settlement
-from actors.store.library import (
-    sample_key,
-    sample_row,
-    score_key,
-    score_row,
-)
+from actors.store.library import sample_key, sample_row, score_key, score_row
 from actors.store.writer import RunWriter
 from actors.strategy import Sample
-from actors.work import (
-    Cost,
-    Judge,
-    Outcome,
-    State,
-)
+from actors.work import Cost, Judge, Outcome, State
 
 
 def outcome(

@@ -20,12 +20,7 @@ from actors.scheduling.scheduler import EXCHANGE_TIMEOUT_S, Scheduler
 from actors.store.library import Prior, SampleLibrary
 from actors.store.writer import RunWriter
 from actors.work import Allocator, Progress, Task
-from tests.support.tiny import (
-    LastDigit,
-    first_come,
-    make_bench,
-    make_plan,
-)
+from tests.support.tiny import LastDigit, first_come, make_bench, make_plan
 
 
 class Dead(Exception):

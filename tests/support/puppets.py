@@ -14,12 +14,7 @@ from actors.ledger import Kind, Purpose, Purse
 from actors.messages import Account, Books, Commit, Finished, Lease, Orders, Report
 from actors.scheduling.scheduler import Scheduler
 from actors.store.writer import RunWriter
-from actors.strategy import (
-    Models,
-    Prompt,
-    PurseEmpty,
-    Solution,
-)
+from actors.strategy import Models, Prompt, PurseEmpty, Solution
 from actors.work import Cost, Outcome, Task
 
 ROOM = 3

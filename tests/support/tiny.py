@@ -19,13 +19,7 @@ from actors.engines.plan import ModelPlan, ReplicaShare
 from actors.engines.verifiers.value_head import ValueHead, ValueHeadConfig
 from actors.replicas.bench import Bench
 from actors.replicas.reader import ReaderPlan
-from actors.strategy import (
-    Models,
-    Prompt,
-    Role,
-    Solution,
-    Strategy,
-)
+from actors.strategy import Models, Prompt, Role, Solution, Strategy
 from actors.work import Task
 from orchestration.allocation.first_come import FirstCome
 from orchestration.flops import ModelCost

@@ -27,12 +27,7 @@ from actors.engines.busy import Busy
 from actors.engines.model_config import engine_info, eos_ids, read_config
 from actors.engines.plan import ModelPlan
 from actors.engines.vllm.admission import Admission
-from actors.engines.vllm.start import (
-    import_vllm,
-    prepare_process,
-    start,
-    stop,
-)
+from actors.engines.vllm.start import import_vllm, prepare_process, start, stop
 
 STEPS_AHEAD = 4
 """Steps that the engine may be ahead of what it tells at that moment."""

@@ -18,14 +18,7 @@ from vllm.model_executor.models.llama import LlamaForCausalLM
 from vllm.model_executor.models.qwen2 import Qwen2ForCausalLM
 from vllm.model_executor.models.qwen3 import Qwen3ForCausalLM
 
-from actors.engines.vllm.tails import (
-    LOGITS,
-    TASK,
-    WANTED,
-    Tail,
-    pack,
-    register,
-)
+from actors.engines.vllm.tails import LOGITS, TASK, WANTED, Tail, pack, register
 
 LOGIT_BYTES = 256 << 20
 """Most bytes of float32 logits at once: those of a whole pass over a large vocabulary would not fit a GPU."""

@@ -15,40 +15,14 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from actors.engines.base import (
-    EngineCounters,
-    EngineError,
-    EngineInfo,
-    ScoreRequest,
-    Scores,
-)
+from actors.engines.base import EngineCounters, EngineError, EngineInfo, ScoreRequest, Scores
 from actors.engines.busy import Busy
 from actors.engines.model_config import engine_info, read_config
 from actors.engines.plan import ModelPlan
 from actors.engines.verifiers.value_head import ValueHead, likelihood_features
-from actors.engines.vllm.start import (
-    import_vllm,
-    prepare_process,
-    start,
-    stop,
-)
-from actors.engines.vllm.step_points import (
-    Key,
-    Point,
-    Points,
-    keys,
-    start_of,
-)
-from actors.engines.vllm.tails import (
-    LOGITS,
-    MODELS,
-    TASK,
-    WANTED,
-    Tail,
-    architecture,
-    register,
-    unpack,
-)
+from actors.engines.vllm.start import import_vllm, prepare_process, start, stop
+from actors.engines.vllm.step_points import Key, Point, Points, keys, start_of
+from actors.engines.vllm.tails import LOGITS, MODELS, TASK, WANTED, Tail, architecture, register, unpack
 from actors.engines.weights import weight_files
 from actors.errors import UserError
 

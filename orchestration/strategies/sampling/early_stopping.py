@@ -15,16 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from actors.errors import UserError
-from actors.strategy import (
-    Candidate,
-    Forecast,
-    Grouping,
-    Models,
-    Prompt,
-    PurseEmpty,
-    Sampling,
-    Solution,
-)
+from actors.strategy import Candidate, Forecast, Grouping, Models, Prompt, PurseEmpty, Sampling, Solution
 from orchestration.strategies import forecasting
 from orchestration.strategies.call import grouping_of
 from orchestration.strategies.drawing import solution_of, together, whole_sample

@@ -7,14 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from actors.strategy import (
-    Forecast,
-    Grouping,
-    Models,
-    Prompt,
-    Sampling,
-    Solution,
-)
+from actors.strategy import Forecast, Grouping, Models, Prompt, Sampling, Solution
 from orchestration.strategies import forecasting
 from orchestration.strategies.call import grouping_of
 from orchestration.strategies.drawing import solution_of, whole_samples

@@ -11,13 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from actors.strategy import (
-    Candidate,
-    Models,
-    PurseEmpty,
-    Sampling,
-    Solution,
-)
+from actors.strategy import Candidate, Models, PurseEmpty, Sampling, Solution
 from orchestration.strategies.drawing import check_count_of_scores, draw, score, together
 from orchestration.strategies.search.tree import Node, candidates_of, tokens_under
 from orchestration.strategies.selection import Aggregation, aggregate, voters

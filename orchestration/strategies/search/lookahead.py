@@ -17,14 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from actors.strategy import (
-    Forecast,
-    Grouping,
-    Models,
-    Prompt,
-    Sampling,
-    Solution,
-)
+from actors.strategy import Forecast, Grouping, Models, Prompt, Sampling, Solution
 from orchestration.strategies import forecasting
 from orchestration.strategies.call import grouping_of
 from orchestration.strategies.search.rounds import Rules, search

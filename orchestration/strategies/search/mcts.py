@@ -27,14 +27,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from actors.strategy import (
-    Forecast,
-    Grouping,
-    Models,
-    Prompt,
-    Sampling,
-    Solution,
-)
+from actors.strategy import Forecast, Grouping, Models, Prompt, Sampling, Solution
 from orchestration.strategies import forecasting
 from orchestration.strategies.call import grouping_of
 from orchestration.strategies.drawing import solution_of, together, whole_samples

@@ -25,14 +25,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from actors.seeds import derive
-from actors.strategy import (
-    Forecast,
-    Grouping,
-    Models,
-    Prompt,
-    Sampling,
-    Solution,
-)
+from actors.strategy import Forecast, Grouping, Models, Prompt, Sampling, Solution
 from orchestration.strategies import forecasting
 from orchestration.strategies.call import grouping_of
 from orchestration.strategies.drawing import solution_of, together, whole_samples

@@ -20,14 +20,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from actors.strategy import (
-    Forecast,
-    Grouping,
-    Models,
-    Prompt,
-    Sampling,
-    Solution,
-)
+from actors.strategy import Forecast, Grouping, Models, Prompt, Sampling, Solution
 from orchestration.strategies import forecasting
 from orchestration.strategies.call import grouping_of
 from orchestration.strategies.drawing import solution_of, together, whole_samples

@@ -34,12 +34,7 @@ from actors.store.log import read_books, read_done
 from actors.store.writer import RunWriter
 from actors.work import Progress
 from tests.support import cluster_driver
-from tests.support.cluster_driver import (
-    COUNT,
-    GATED,
-    run_plan,
-    tasks,
-)
+from tests.support.cluster_driver import COUNT, GATED, run_plan, tasks
 from tests.support.inprocess import Cell
 from tests.support.places import ROOT
 from tests.support.processes import actors

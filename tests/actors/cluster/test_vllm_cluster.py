@@ -18,12 +18,7 @@ from actors.cluster.ray_start import start_ray
 from actors.store.log import read_books
 from actors.work import Progress
 from tests.actors.cluster.test_cluster import read, said
-from tests.support.cluster_driver import (
-    COUNT,
-    GATED,
-    run_plan,
-    tasks,
-)
+from tests.support.cluster_driver import COUNT, GATED, run_plan, tasks
 from tests.support.processes import descendants
 from tests.support.tiny import save_policy
 

@@ -8,15 +8,9 @@ from typing import Any
 
 import pytest
 
-from actors.strategy import (
-    Prompt,
-)
+from actors.strategy import Prompt
 from actors.work import Unit
-from tests.support.table import (
-    PLENTY,
-    PROMPT,
-    Table,
-)
+from tests.support.table import PLENTY, PROMPT, Table
 
 
 @pytest.fixture

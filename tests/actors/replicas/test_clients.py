@@ -9,11 +9,7 @@ from typing import Any
 import pytest
 from transformers import AutoModelForCausalLM
 
-from actors.strategy import (
-    Prompt,
-    Sample,
-    Sampling,
-)
+from actors.strategy import Prompt, Sample, Sampling
 from actors.work import Cost, Unit
 from orchestration.strategies.sampling.best_of_n import BestOfN
 from orchestration.strategies.sampling.greedy import Greedy
@@ -23,9 +19,7 @@ from orchestration.strategies.search.lookahead import Lookahead
 from orchestration.strategies.search.mcts import Mcts
 from orchestration.strategies.search.particle_filtering import ParticleFiltering
 from orchestration.strategies.search.rebase import Rebase
-from tests.support.table import (
-    PROMPT,
-)
+from tests.support.table import PROMPT
 from tests.support.tiny import MAX_TOKENS
 
 # Places

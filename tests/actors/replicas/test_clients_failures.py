@@ -10,10 +10,7 @@ import pytest
 from actors.engines.base import ScoreRequest, Scores
 from actors.replicas.clients import Meter, TaskModels
 from actors.replicas.remote_scorer import CallLost
-from actors.strategy import (
-    PurseEmpty,
-    Strategy,
-)
+from actors.strategy import PurseEmpty, Strategy
 from actors.work import Unit
 from orchestration.strategies.sampling.adaptive_consistency import AdaptiveConsistency
 from orchestration.strategies.sampling.best_of_n import BestOfN
@@ -26,11 +23,7 @@ from orchestration.strategies.search.lookahead import Lookahead
 from orchestration.strategies.search.mcts import Mcts
 from orchestration.strategies.search.particle_filtering import ParticleFiltering
 from orchestration.strategies.search.rebase import Rebase
-from tests.support.table import (
-    PLENTY,
-    PROMPT,
-    said,
-)
+from tests.support.table import PLENTY, PROMPT, said
 from tests.support.tiny import MAX_TOKENS
 
 

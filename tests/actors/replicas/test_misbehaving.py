@@ -16,12 +16,7 @@ from actors.errors import ServiceLost, UserError
 from actors.messages import Orders, Report
 from actors.scheduling.scheduler import MAX_UNSERVED
 from actors.store.log import parts, read_books
-from actors.strategy import (
-    Models,
-    Prompt,
-    Solution,
-    Strategy,
-)
+from actors.strategy import Models, Prompt, Solution, Strategy
 from actors.work import Task
 from orchestration.strategies.sampling.best_of_n import BestOfN
 from orchestration.strategies.sampling.greedy import Greedy

@@ -12,12 +12,7 @@ import pytest
 from actors.engines.base import GenerateRequest, Generation
 from actors.ledger import Entry
 from actors.messages import Commit, Record
-from actors.store.library import (
-    NOTHING,
-    Prior,
-    SampleLibrary,
-    score_key,
-)
+from actors.store.library import NOTHING, Prior, SampleLibrary, score_key
 from actors.store.writer import RunWriter
 from actors.strategy import Solution
 from actors.work import Cost, Unit
@@ -26,12 +21,7 @@ from orchestration.strategies.sampling.greedy import Greedy
 from orchestration.strategies.sampling.majority import Majority
 from orchestration.strategies.search.beam import Beam
 from tests.support.folders import outcome, settled
-from tests.support.table import (
-    PLENTY,
-    PROMPT,
-    Table,
-    Watched,
-)
+from tests.support.table import PLENTY, PROMPT, Table, Watched
 
 STRATEGIES = (Greedy(), Majority(n=4), BestOfN(n=3), Beam(n=4, width=2))
 

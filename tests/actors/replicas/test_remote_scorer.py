@@ -9,12 +9,7 @@ import pytest
 
 from actors.engines.base import EngineCounters, ScoreRequest, Scores
 from actors.errors import ServiceLost
-from actors.replicas.remote_scorer import (
-    TOGETHER,
-    CallLost,
-    RemoteScorer,
-    VerifierGone,
-)
+from actors.replicas.remote_scorer import TOGETHER, CallLost, RemoteScorer, VerifierGone
 from tests.support.inprocess import Dead
 
 

@@ -18,22 +18,12 @@ from actors.engines.identity import model_hash, tokenizer_hash
 from actors.errors import UserError
 from actors.messages import Grant, Lease, Orders, Report
 from actors.replicas.solver import SolverReplica
-from actors.strategy import (
-    Models,
-    Prompt,
-    Solution,
-    Strategy,
-)
+from actors.strategy import Models, Prompt, Solution, Strategy
 from orchestration.strategies.sampling.greedy import Greedy
 from orchestration.strategies.sampling.majority import Majority
 from orchestration.strategies.search.beam import Beam
 from tests.support.inprocess import Verifier, Writer
-from tests.support.tiny import (
-    candidate_cost,
-    make_bench,
-    make_plan,
-    make_task,
-)
+from tests.support.tiny import candidate_cost, make_bench, make_plan, make_task
 
 PLENTY = 1 << 60
 

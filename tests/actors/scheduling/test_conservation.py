@@ -18,21 +18,12 @@ from contextlib import contextmanager
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import (
-    invariant,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import invariant, run_state_machine_as_test
 
 import actors.scheduling.scheduler
 import actors.store.writer
 from actors.messages import STOPPED
-from actors.store.log import (
-    live_records,
-    parts,
-    read_books,
-    read_done,
-    read_holds,
-)
+from actors.store.log import live_records, parts, read_books, read_done, read_holds
 from tests.support.conservation import Life
 
 

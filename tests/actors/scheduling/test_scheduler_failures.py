@@ -16,12 +16,7 @@ import actors.scheduling.scheduler
 from actors.errors import UserError
 from actors.messages import Orders, Report
 from actors.scheduling.leases import MAX_ATTEMPTS
-from actors.strategy import (
-    Models,
-    Prompt,
-    Solution,
-    Strategy,
-)
+from actors.strategy import Models, Prompt, Solution, Strategy
 from orchestration.strategies.sampling.greedy import Greedy
 from orchestration.strategies.sampling.majority import Majority
 from tests.support.cells import MakeCell, books, read, said, tasks

@@ -19,12 +19,7 @@ from orchestration.strategies.sampling.greedy import Greedy
 from orchestration.strategies.sampling.majority import Majority
 from orchestration.strategies.search.beam import Beam
 from tests.support.inprocess import Cell
-from tests.support.tiny import (
-    Gated,
-    candidate_cost,
-    first_come,
-    make_task,
-)
+from tests.support.tiny import Gated, candidate_cost, first_come, make_task
 
 STRATEGIES: tuple[Strategy, ...] = (Greedy(), Majority(3), Beam(4, 2))
 

@@ -16,27 +16,9 @@ from actors.errors import UserError
 from actors.messages import Commit
 from actors.store.log import FolderLock, read_done
 from actors.store.writer import RunWriter
-from tests.support.crashing import (
-    LIFE,
-    SEGMENT_BYTES,
-    Step,
-    WeakDisk,
-    make_folder,
-    take,
-)
-from tests.support.folder_checks import (
-    State,
-    after,
-    check_between,
-    go_on,
-    read,
-)
-from tests.support.folders import (
-    column,
-    hold,
-    opened,
-    settle,
-)
+from tests.support.crashing import LIFE, SEGMENT_BYTES, Step, WeakDisk, make_folder, take
+from tests.support.folder_checks import State, after, check_between, go_on, read
+from tests.support.folders import column, hold, opened, settle
 
 GO_ON = "the same command goes on where it stopped"
 

@@ -15,14 +15,7 @@ import actors.store.library
 import actors.store.writer
 from actors.engines.base import Finish
 from actors.messages import Commit, Record
-from actors.store.library import (
-    Prior,
-    SampleLibrary,
-    sample_key,
-    sample_row,
-    score_key,
-    score_row,
-)
+from actors.store.library import Prior, SampleLibrary, sample_key, sample_row, score_key, score_row
 from actors.store.writer import RunWriter
 from actors.strategy import Sample
 from tests.support.folders import outcome, settled

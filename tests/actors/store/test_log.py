@@ -15,23 +15,13 @@ import pytest
 
 from actors.errors import UserError
 from actors.store.library import SampleLibrary
-from actors.store.log import (
-    FolderLock,
-    read_books,
-    read_done,
-    read_segment,
-)
+from actors.store.log import FolderLock, read_books, read_done, read_segment
 from actors.store.schema import RUN_FORMAT
 from actors.store.writer import RunWriter
 from orchestration.problems import Problem
 from orchestration.runs.problem_store import ProblemStore
 from orchestration.runs.run import Run
-from tests.support.folders import (
-    column,
-    die,
-    opened,
-    settle,
-)
+from tests.support.folders import column, die, opened, settle
 
 
 def logged(folder: Path, tasks: str) -> Path:

@@ -14,12 +14,7 @@ import actors.store.writer
 from actors.errors import UserError
 from actors.ledger import Entry
 from actors.messages import Commit, GivenUp, Record, Settlement
-from actors.store.log import (
-    read_books,
-    read_done,
-    read_holds,
-    read_ledger,
-)
+from actors.store.log import read_books, read_done, read_holds, read_ledger
 from actors.store.schema import TABLES
 from actors.store.writer import RunWriter
 from actors.work import State

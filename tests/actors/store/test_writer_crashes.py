@@ -18,19 +18,8 @@ from typing import get_args
 import pytest
 
 from tests.support import crashing
-from tests.support.crashing import (
-    LIFE,
-    Loss,
-    Step,
-    make_folder,
-)
-from tests.support.folder_checks import (
-    State,
-    after,
-    check_between,
-    go_on,
-    read,
-)
+from tests.support.crashing import LIFE, Loss, Step, make_folder
+from tests.support.folder_checks import State, after, check_between, go_on, read
 
 
 class Mortals:

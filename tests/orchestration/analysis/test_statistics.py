@@ -6,13 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from orchestration.analysis.statistics import (
-    auroc,
-    auroc_within,
-    mean_interval,
-    paired_difference,
-    quintiles,
-)
+from orchestration.analysis.statistics import auroc, auroc_within, mean_interval, paired_difference, quintiles
 
 
 def test_interval_is_scipys_percentile_bootstrap() -> None:

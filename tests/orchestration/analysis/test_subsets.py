@@ -13,12 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.strategy import Candidate
-from orchestration.analysis.subsets import (
-    Rule,
-    SampleSet,
-    accuracy_at,
-    pass_at,
-)
+from orchestration.analysis.subsets import Rule, SampleSet, accuracy_at, pass_at
 from orchestration.strategies.selection import best, majority, weighted
 
 RULES: tuple[Rule, ...] = ("pass", "majority", "weighted", "best")

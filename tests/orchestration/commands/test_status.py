@@ -14,12 +14,7 @@ from orchestration.commands import status as command
 from orchestration.commands.main import main
 from orchestration.runs.gauge import Gauge, Pass
 from orchestration.runs.run import Run
-from orchestration.runs.status import (
-    STATUS_FORMAT,
-    Status,
-    process_mark,
-    read_status,
-)
+from orchestration.runs.status import STATUS_FORMAT, Status, process_mark, read_status
 from tests.orchestration.runs.test_gauge import at
 from tests.orchestration.runs.test_run import ledger_part, logged
 from tests.orchestration.runs.test_status import TOTALS, read, writer

@@ -14,29 +14,13 @@ from rich.console import Console
 
 from actors.store.schema import CANDIDATES
 from orchestration.analysis.collect import Collected, collect
-from orchestration.analysis.measure import (
-    Intervals,
-    Measures,
-    Row,
-    measure,
-)
-from orchestration.analysis.statistics import (
-    mean_interval,
-    paired_difference,
-    problem_means,
-    seed_means,
-)
+from orchestration.analysis.measure import Intervals, Measures, Row, measure
+from orchestration.analysis.statistics import mean_interval, paired_difference, problem_means, seed_means
 from orchestration.report.write import Report, make_report
 from orchestration.runs.problem_store import PROBLEMS
 from orchestration.runs.run import Run
 from orchestration.setup.settings import ReportSettings
-from tests.support.handmade import (
-    _row,
-    add_seed,
-    answers_table,
-    candidate,
-    write_run,
-)
+from tests.support.handmade import _row, add_seed, answers_table, candidate, write_run
 
 NAN = math.nan
 GREEDY, BEAM = "greedy", "beam(n=4,width=4)"

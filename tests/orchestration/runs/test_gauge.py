@@ -3,12 +3,7 @@
 import pytest
 
 from actors.work import Load, Progress
-from orchestration.runs.gauge import (
-    STALL,
-    Gauge,
-    Pass,
-    Totals,
-)
+from orchestration.runs.gauge import STALL, Gauge, Pass, Totals
 
 
 def at(seconds: float, outcomes: int = 0, **more: object) -> Progress:

@@ -8,13 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from orchestration.problems import Quarantined
-from orchestration.runs.quarantine import (
-    ROWS_FILE,
-    LeftOut,
-    left_out,
-    read_rows,
-    write_rows,
-)
+from orchestration.runs.quarantine import ROWS_FILE, LeftOut, left_out, read_rows, write_rows
 
 
 def outcomes(*reasons: tuple[str, str | None]) -> pa.Table:

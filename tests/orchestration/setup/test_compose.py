@@ -10,20 +10,8 @@ import yaml
 from actors.errors import UserError
 from orchestration.commands.helptext import entries, group_entries, help_of
 from orchestration.commands.report import _Settings
-from orchestration.setup.compose import (
-    CONF,
-    compose,
-    groups,
-    list_of_texts,
-    options,
-)
-from orchestration.setup.settings import (
-    EvaluateSettings,
-    ReportSettings,
-    ShowSettings,
-    check,
-    flatten,
-)
+from orchestration.setup.compose import CONF, compose, groups, list_of_texts, options
+from orchestration.setup.settings import EvaluateSettings, ReportSettings, ShowSettings, check, flatten
 from orchestration.strategies.parse import parse
 
 

@@ -17,12 +17,7 @@ from orchestration.runs.record import run_record
 from orchestration.runs.run_plan import run_plan
 from orchestration.setup.compose import CONF, groups, options
 from orchestration.setup.prepare import prepare
-from orchestration.setup.settings import (
-    EvaluateSettings,
-    check,
-    effect_of,
-    flatten,
-)
+from orchestration.setup.settings import EvaluateSettings, check, effect_of, flatten
 from tests.support import own_targets
 from tests.support.places import ROOT
 

@@ -26,18 +26,8 @@ from orchestration.strategies.choice import Chooser, chooser_of
 from orchestration.strategies.parse import parse
 from orchestration.strategies.registry import STRATEGIES
 from orchestration.strategies.selection import AGGREGATIONS, best, majority, weighted
-from tests.support.table import (
-    PLENTY,
-    PROMPT,
-    Table,
-    said,
-)
-from tests.support.tiny import (
-    EOS_IDS,
-    MAX_TOKENS,
-    save_policy,
-    save_verifier,
-)
+from tests.support.table import PLENTY, PROMPT, Table, said
+from tests.support.tiny import EOS_IDS, MAX_TOKENS, save_policy, save_verifier
 
 SETTINGS: dict[str, tuple[str, ...]] = {
     "greedy": ("greedy",),

@@ -12,12 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.errors import UserError
-from actors.strategy import (
-    Models,
-    Prompt,
-    Solution,
-    Strategy,
-)
+from actors.strategy import Models, Prompt, Solution, Strategy
 from orchestration.strategies import parse as parsing
 from orchestration.strategies.parse import parse, registered
 from orchestration.strategies.registry import STRATEGIES

@@ -24,12 +24,7 @@ from orchestration.training import job as prm_job
 from orchestration.training import prm
 from orchestration.training.batches import Labelled, StepBatches
 from orchestration.training.checkpoints import claim
-from orchestration.training.job import (
-    PrmJob,
-    Sampled,
-    make_prm,
-    sampling_settings,
-)
+from orchestration.training.job import PrmJob, Sampled, make_prm, sampling_settings
 from orchestration.training.policy import PolicyShape, PolicyTraining, train_policy
 from orchestration.training.prm import PrmTraining, train_prm
 from orchestration.training.step_data import held_out, labelled_solutions

@@ -11,14 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.errors import UserError
-from orchestration.problems import (
-    Grader,
-    GymSource,
-    MathGrader,
-    NumberGrader,
-    TextGrader,
-    make_grader,
-)
+from orchestration.problems import Grader, GymSource, MathGrader, NumberGrader, TextGrader, make_grader
 from orchestration.problems.datasets.gym_reference import reference
 
 NUMBER = NumberGrader()

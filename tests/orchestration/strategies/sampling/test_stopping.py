@@ -11,13 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.errors import UserError
-from actors.strategy import (
-    PurseEmpty,
-    Sample,
-    Sampling,
-    Solution,
-    Strategy,
-)
+from actors.strategy import PurseEmpty, Sample, Sampling, Solution, Strategy
 from orchestration.strategies.sampling.adaptive_consistency import (
     AdaptiveConsistency,
     lead_needed,
@@ -27,12 +21,7 @@ from orchestration.strategies.sampling.adaptive_consistency import (
 from orchestration.strategies.sampling.early_stopping import EarlyStopping
 from orchestration.strategies.sampling.majority import Majority
 from orchestration.strategies.selection import majority
-from tests.support.fakes import (
-    PROMPT,
-    FakeModels,
-    models,
-    step,
-)
+from tests.support.fakes import PROMPT, FakeModels, models, step
 
 ALL: list[EarlyStopping | AdaptiveConsistency] = [
     EarlyStopping(16),

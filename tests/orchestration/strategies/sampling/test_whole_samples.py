@@ -7,25 +7,13 @@ from dataclasses import replace
 import pytest
 
 from actors.errors import UserError
-from actors.strategy import (
-    PurseEmpty,
-    Sampling,
-    Solution,
-    Strategy,
-)
+from actors.strategy import PurseEmpty, Sampling, Solution, Strategy
 from orchestration.strategies.drawing import together
 from orchestration.strategies.sampling.best_of_n import BestOfN
 from orchestration.strategies.sampling.greedy import Greedy
 from orchestration.strategies.sampling.majority import Majority
 from orchestration.strategies.selection import best, majority, weighted
-from tests.support.fakes import (
-    PROMPT,
-    FakeModels,
-    answer_of,
-    models,
-    step,
-    step_ends,
-)
+from tests.support.fakes import PROMPT, FakeModels, answer_of, models, step, step_ends
 
 ALL = [Greedy(), Majority(8), BestOfN(8), BestOfN(8, weighted=False), BestOfN(8, aggregation="min")]
 

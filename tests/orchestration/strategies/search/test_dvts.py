@@ -11,15 +11,7 @@ from actors.strategy import PurseEmpty, Sampling
 from orchestration.strategies.sampling.best_of_n import BestOfN
 from orchestration.strategies.search.beam import Beam
 from orchestration.strategies.search.dvts import Dvts
-from tests.support.fakes import (
-    EOS,
-    PROMPT,
-    FakeModels,
-    answer_of,
-    models,
-    step,
-    step_ends,
-)
+from tests.support.fakes import EOS, PROMPT, FakeModels, answer_of, models, step, step_ends
 
 Request = tuple[tuple[int, ...], tuple[int, ...], bool, Sampling]
 

@@ -14,14 +14,7 @@ from orchestration.strategies.search.mcts import Mcts
 from orchestration.strategies.search.particle_filtering import ParticleFiltering
 from orchestration.strategies.search.rebase import Rebase
 from orchestration.strategies.selection import weighted
-from tests.support.fakes import (
-    EOS,
-    PROMPT,
-    FakeModels,
-    answer_of,
-    models,
-    step,
-)
+from tests.support.fakes import EOS, PROMPT, FakeModels, answer_of, models, step
 
 SEARCHES: list[Strategy] = [
     Rebase(4),

@@ -11,13 +11,7 @@ from actors.strategy import PurseEmpty, Sampling
 from orchestration.strategies.sampling.best_of_n import BestOfN
 from orchestration.strategies.search.beam import Beam
 from orchestration.strategies.search.lookahead import Lookahead
-from tests.support.fakes import (
-    EOS,
-    PROMPT,
-    answer_of,
-    models,
-    step,
-)
+from tests.support.fakes import EOS, PROMPT, answer_of, models, step
 
 FIRST = {(0,): step(2, 1), (1,): step(3, 1)}
 OWN = {(2, 1): 0.25, (3, 1): 0.75}

@@ -17,15 +17,7 @@ from actors.seeds import derive
 from actors.strategy import Solution
 from orchestration.strategies.search.particle_filtering import ParticleFiltering, systematic
 from orchestration.strategies.selection import aggregate, best, weighted
-from tests.support.fakes import (
-    EOS,
-    PROMPT,
-    FakeModels,
-    answer_of,
-    models,
-    step,
-    step_ends,
-)
+from tests.support.fakes import EOS, PROMPT, FakeModels, answer_of, models, step, step_ends
 
 
 async def solve(strategy: ParticleFiltering, given: FakeModels) -> Solution:

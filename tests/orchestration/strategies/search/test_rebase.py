@@ -13,14 +13,7 @@ from hypothesis import strategies as st
 from actors.errors import UserError
 from orchestration.strategies.search.rebase import Rebase, widths_of
 from orchestration.strategies.selection import aggregate, weighted
-from tests.support.fakes import (
-    PROMPT,
-    FakeModels,
-    answer_of,
-    models,
-    step,
-    step_ends,
-)
+from tests.support.fakes import PROMPT, FakeModels, answer_of, models, step, step_ends
 
 LN2 = math.log(2)
 

@@ -195,6 +195,12 @@ class Grouping:
     series: str
     n: int | None
 
+    @property
+    def sound(self) -> bool:
+        """Whether its values are of these types, and `n` is positive: a class of the user's own may say anything."""
+        texts = isinstance(self.family, str) and isinstance(self.series, str)
+        return texts and (self.n is None or (type(self.n) is int and self.n > 0))
+
 
 class Forecasting(Protocol):
     """What can tell its needs beforehand."""

@@ -1,7 +1,7 @@
 """What travels between driver, scheduler and replicas, and what the runtime asks of the science, as protocols.
 
 A `Task` is one problem's prompt with every strategy it is to be solved by; an `Outcome` says how one of them ended. Nothing
-here knows a label. Invariant: all of it is immutable and picklable.
+here knows a label. Invariant: nothing changes any of it once it is made, and all of it is picklable.
 """
 
 from __future__ import annotations

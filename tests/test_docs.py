@@ -1,7 +1,7 @@
 """What README, docs and CONTRIBUTING.md name exists: links, anchors, settings, options, strategies, files, commands, targets.
 
 That their commands and scripts run is tests/test_docs_run.py's, the rows of docs/errors.md are
-tests/orchestration/test_bad_input.py's.
+tests/orchestration/setup/test_bad_input.py's.
 """
 
 from __future__ import annotations

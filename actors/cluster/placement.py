@@ -231,7 +231,10 @@ class Cluster:
             get(self._writer.close.remote())
         finally:
             helpers = [self._scheduler, self._writer, *([] if self._library is None else [self._library])]
-            for handle in [*helpers, *(one for names in self.replicas.values() for one in names.values())]:
+            # Who asks goes before who is asked: no policy replica sees its verifiers die.
+            asking_first = sorted(self.replicas, key=lambda role: role != "policy")
+            replicas = [one for role in asking_first for one in self.replicas[role].values()]
+            for handle in [*helpers, *replicas]:
                 ray.kill(handle)
 
     def _helper(self, kind: type, name: str, **options: Any) -> Any:

@@ -59,7 +59,6 @@ class TaskBench:
     """What the strategies of one task share: the run's bench, engines, purse, draws and scores that exist already."""
 
     run: Bench
-
     prompt: Prompt
     seed: int
     engine: PolicyEngine

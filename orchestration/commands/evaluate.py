@@ -100,7 +100,7 @@ def _ended_early(error: BaseException, folder: Path, totals: Totals, latest: Pro
     """Say what stopped a run that was under way, what of it is lost, what is done and which command goes on; return the
     exit code."""
     from actors.store.log import read_holds
-    from orchestration.commands.status import owed
+    from orchestration.commands.phrases import owed
     from orchestration.runs.run import InHand
     from orchestration.runs.status import line_of
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from actors.strategy import ROLES, Role
 from actors.work import Progress
+from orchestration.commands.phrases import clock, why_it_waits
 from orchestration.report.tables import scientific
-from orchestration.runs.gauge import STALL, Gauge, Reading, Totals
+from orchestration.runs.gauge import Gauge, Reading, Totals
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -206,20 +207,3 @@ class Lines:
 def at_work(progress: Progress) -> list[Role]:
     """The policy, and the other roles that have replicas up."""
     return ["policy", *(role for role in ROLES if role != "policy" and progress.of(role).replicas)]
-
-
-def why_it_waits(reading: Reading) -> list[str]:
-    """What a run waits for, where it does: replicas that are not up, and, where nothing ends, the tasks longest in hand."""
-    progress = reading.progress
-    found = [f"waiting for {progress.waiting_for}"] if progress.waiting_for else []
-    if reading.stalled and progress.oldest:
-        named = ", ".join(f"{name} ({clock(age)})" for name, age in progress.oldest)
-        found.append(f"nothing ended for {STALL:.0f} s; oldest tasks: {named}")
-    return found
-
-
-def clock(seconds: float) -> str:
-    """Seconds as 00:42, 12:05 or 3:07:00."""
-    minutes, second = divmod(int(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute:02}:{second:02}"

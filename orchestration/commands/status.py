@@ -156,7 +156,7 @@ def block(look: Look) -> Group:
     from rich.table import Table
     from rich.text import Text
 
-    from orchestration.commands.live import why_it_waits
+    from orchestration.commands.phrases import why_it_waits
 
     style = {"killed": "red", "failed": "red", "silent": "yellow", "stopped": "yellow"}.get(
         look.standing, "green"
@@ -178,7 +178,7 @@ def block(look: Look) -> Group:
 
 def about(look: Look) -> str:
     """What is to be said of the state: who runs it and how that is known, or how it ended."""
-    from orchestration.commands.live import clock
+    from orchestration.commands.phrases import clock
     from orchestration.runs.status import is_here
 
     if look.standing == "killed":
@@ -217,7 +217,7 @@ def way_on(look: Look) -> str:
 
 def facts(look: Look) -> list[tuple[str, str]]:
     """What was counted, as (name, text)."""
-    from orchestration.commands.live import clock
+    from orchestration.commands.phrases import clock, owed
 
     found: list[tuple[str, str]] = []
     status, reading = look.status, None if look.status is None else look.status.reading
@@ -277,15 +277,6 @@ def budget(look: Look, progress: Progress, unit: str) -> str:
     return text + (
         f"; {scientific(float(progress.reserved))} more reserved" if goes_on(look.standing) else ""
     )
-
-
-def owed(lost: InHand) -> str:
-    """What a run that does not go on had in hand."""
-    from orchestration.report.tables import scientific
-
-    what = f"{lost.tasks:,} tasks in hand were" if lost.tasks > 1 else "a task in hand was"
-    it = "them" if lost.tasks > 1 else "it"
-    return f"{what} lost; the next start charges {it} at most {scientific(float(lost.flops))} FLOPs"
 
 
 def _books(books: tuple[Entry, ...]) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from actors.errors import UserError
 from actors.strategy import Forecast, Sampling, Strategy
 from actors.work import Cost, CostModel
 from orchestration.setup.prepare import Prepared
@@ -77,8 +78,13 @@ def estimate(prepared: Prepared, problems: int) -> Needs:
 def _forecast(strategy: Strategy, typical: int, most: int) -> Forecast:
     """What a strategy says, or else n whole solutions that nothing bounds, n being what it runs at once unless it has one."""
     tell: Callable[[int, int], Forecast] | None = getattr(strategy, "forecast", None)
-    if tell is not None:
-        return tell(typical, most)
+    # Something else may have this name in a class of the user's own.
+    if callable(tell):
+        told = tell(typical, most)
+        if not isinstance(told, Forecast):
+            mend = f"its forecast gives {type(told).__name__}: let it give a Forecast, or leave it out"
+            raise UserError.of("strategy", strategy.text, mend)
+        return told
     n = int(getattr(strategy, "n", strategy.sequences))
     return Forecast(n, n, n * typical, n)
 

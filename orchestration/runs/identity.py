@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from actors.engines.identity import model_hash, tokenizer_hash
@@ -65,13 +65,8 @@ class Identity:
             if role != "policy":
                 one = NO_MODEL if role in without else self.models.get(role, NO_MODEL)
                 named |= {role: one.files, f"{role}_dtype": one.dtype, f"{role}_engine": one.engine}
-        others = {
-            "grader": self.grader,
-            "prompt": self.prompt,
-            "delimiter": self.delimiter,
-            "max_tokens": self.max_tokens,
-        }
-        return named | others
+        # Every field there is: one that is added later is part of the key by itself.
+        return named | {one.name: getattr(self, one.name) for one in fields(self) if one.name != "models"}
 
 
 def problem_hash(problem: Problem) -> str:

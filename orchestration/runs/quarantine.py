@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestration.problems import Quarantined
-from orchestration.runs.folder import writing
+from orchestration.runs.folder import write_atomically, writing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,8 +35,6 @@ class LeftOut:
 
 def write_rows(folder: Path, rows: Iterable[Quarantined]) -> None:
     """Replace the folder's list of rows that were skipped (JSON lines: row, reason, detail); none, no file."""
-    from orchestration.runs.folder import write_atomically
-
     lines = [
         json.dumps({"row": one.row, "reason": one.reason, "detail": one.detail}, ensure_ascii=False)
         for one in rows

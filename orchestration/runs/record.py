@@ -47,54 +47,66 @@ def run_record(prepared: Prepared, identity: Identity, known: dict[str, Any] | N
         # The shipped mixture may differ between versions under one name.
         same["dataset.source"] = prepared.dataset.source.description
     mine = identity.flat()
-    if known is None:
-        known = {
+    # A dict of its own: `known` stays what the folder said.
+    record: dict[str, Any] = (
+        dict(known)
+        if known is not None
+        else {
             "format": RUN_FORMAT,
             "id": uuid.uuid4().hex[:12],
             "created": now(),
             "seeds": [],
             "strategies": [],
             "budget_flops": prepared.budget,
+            "identity": mine,
+            "settings": same,
         }
-        known |= {"identity": mine, "settings": same}
-    old = known["identity"]
+    )
+    old = record["identity"]
     if not (old["verifier"] and mine["verifier"]):
         joined = {
             name: old.get(name) or mine[name] for name in ("verifier", "verifier_dtype", "verifier_engine")
         }
         old, mine = old | joined, mine | joined
-    models = known.get("models", {})
+    models = record.get("models", {})
     names = {role: model.name for role, model in prepared.models.items()}
-    before, after = {**old, **known["settings"]}, {**mine, **same}
+    before, after = {**old, **record["settings"]}, {**mine, **same}
     for role in names:
         if role in models and old[role] != mine[role]:
             # Paths tell a reader more than hashes do; but it is the hash that counts.
             before[role] = f"{models[role]['path']} (files {old[role][:8]})"
             after[role] = f"{names[role]} (files {mine[role][:8]})"
     check_same(Path(settings.folder), before, after)
-    known |= {
+    record |= {
         "identity": mine,
         "state": "running",
         "updated": now(),
         # A larger one stands here once it has paid what a smaller one had not: see `evaluate`.
-        "budget_flops": smaller(prepared.budget, known["budget_flops"]),
+        "budget_flops": smaller(prepared.budget, record["budget_flops"]),
         "versions": _versions(),
         "models": models
         | {role: {"path": names[role], "cost": asdict(cost)} for role, cost in prepared.costs.items()},
         "dataset": prepared.dataset.description,
-        "seeds": sorted({*known["seeds"], *settings.seeds}),
-        "strategies": list(dict.fromkeys([*known["strategies"], *(one.text for one in prepared.strategies)])),
-        "grouping": known.get("grouping", {}) | _groupings(prepared.strategies),
+        "seeds": sorted({*record["seeds"], *settings.seeds}),
+        "strategies": list(
+            dict.fromkeys([*record["strategies"], *(one.text for one in prepared.strategies)])
+        ),
+        "grouping": record.get("grouping", {}) | _groupings(prepared.strategies),
     }
-    check_pairs(settings.report.pairs, known["strategies"])
-    return known
+    check_pairs(settings.report.pairs, record["strategies"])
+    return record
 
 
 def _groupings(strategies: Iterable[Strategy]) -> dict[str, dict[str, Any]]:
     """By text, as JSON, what strategies say that the registry does not have."""
     own = {one.text: getattr(one, "grouping", None) for one in strategies if registered(one.text) is None}
     # Something else may have this name in a class of the user's own.
-    return {text: asdict(grouping) for text, grouping in own.items() if isinstance(grouping, Grouping)}
+    said = {text: grouping for text, grouping in own.items() if isinstance(grouping, Grouping)}
+    for text, grouping in said.items():
+        if not grouping.sound:
+            mend = f"it says {grouping}: family and series are texts, n a positive whole number or None"
+            raise UserError.of("strategy", text, mend)
+    return {text: asdict(grouping) for text, grouping in said.items()}
 
 
 def smaller(one: int | None, other: int | None) -> int | None:

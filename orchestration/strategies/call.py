@@ -15,19 +15,16 @@ from actors.strategy import Grouping
 # Longer than any sensible text, and short enough for Python's parser.
 _LONGEST = 2_000
 
+# Digits of the largest budget that a text is believed to name.
+_LONGEST_NUMBER = 18
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a text says: the `name` and the `values` of its parameters; `written` has each of these as it stands there."""
+    """What a text says: the `name` and the `values` of its parameters."""
 
     name: str
     values: dict[str, object]
-    written: dict[str, str]
-
-    def without(self, parameter: str) -> str:
-        """The text without one of its parameters."""
-        rest = ",".join(text for name, text in self.written.items() if name != parameter)
-        return f"{self.name}({rest})" if rest else self.name
 
 
 def read_call(text: object) -> Call:
@@ -44,32 +41,52 @@ def read_call(text: object) -> Call:
     if call.args:
         raise UserError.of("strategy", text, "name each parameter, as in beam(n=16,width=4)")
     values: dict[str, object] = {}
-    written: dict[str, str] = {}
     for keyword in call.keywords:
         if keyword.arg is None or keyword.arg in values:
             raise UserError.of("strategy", text, "name each parameter, each of them once")
         values[keyword.arg] = _value(text, keyword.arg, keyword.value)
-        written[keyword.arg] = ast.get_source_segment(source, keyword) or ""
-    return Call(_dotted(text, call.func), values, written)
+    return Call(_dotted(text, call.func), values)
 
 
 def grouping_of(text: str, n: int | None) -> Grouping:
     """The grouping of a strategy with a budget of `n` generations: its family is the name that its text begins with, its
     series the text without the parameter `n`."""
-    try:
-        call = read_call(text)
-    except UserError:  # a user's own class may have any text
-        return Grouping(text, text, n)
-    return Grouping(call.name, call.without("n"), n)
+    name, parameters = _parted(text)
+    rest = ",".join(one for one in parameters if not _says_n(one))
+    return Grouping(name, f"{name}({rest})" if rest else name, n)
 
 
 def grouping_in(text: str) -> Grouping:
     """The grouping that a text alone tells: its budget is the parameter `n`, where that is a whole number."""
-    try:
-        n = read_call(text).values.get("n")
-    except UserError:
-        n = None
-    return grouping_of(text, n if isinstance(n, int) and not isinstance(n, bool) and n > 0 else None)
+    said = next((one.partition("=")[2].strip() for one in _parted(text)[1] if _says_n(one)), "")
+    n = int(said) if said.isdecimal() and len(said) <= _LONGEST_NUMBER else 0
+    return grouping_of(text, n or None)
+
+
+def _parted(text: str) -> tuple[str, list[str]]:
+    """The name that a text begins with and its parameters as they stand there. A user's own class may have any text, so this
+    reads more than `read_call` does: it parts at the commas that are in no inner bracket and in no quotes.
+    """
+    name, opened, rest = text.partition("(")
+    if not (opened and rest.endswith(")")):
+        return text, []
+    parameters, depth, quote = [""], 0, ""
+    for sign in rest[:-1]:
+        if quote:
+            quote = "" if sign == quote else quote
+        elif sign in "'\"":
+            quote = sign
+        else:
+            depth += (sign in "([{") - (sign in ")]}")
+        if sign == "," and not quote and depth == 0:
+            parameters.append("")
+        else:
+            parameters[-1] += sign
+    return name, [one.strip() for one in parameters if one.strip()]
+
+
+def _says_n(parameter: str) -> bool:
+    return parameter.partition("=")[0].strip() == "n"
 
 
 def _dotted(text: str, node: ast.expr) -> str:

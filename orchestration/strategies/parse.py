@@ -33,7 +33,10 @@ def parse(given: str | Mapping[str, object]) -> Strategy:
     shown = dict(given) if isinstance(given, Mapping) else given
     factory = imported("strategy", shown, name) if "." in name else _factory(shown, name)
     strategy = _made(shown, name, factory, arguments)
-    if missing := [member for member in _MEMBERS if not hasattr(strategy, member)]:
+    missing = [member for member in _MEMBERS if not hasattr(strategy, member)]
+    if not missing and not callable(getattr(strategy, "solve", None)):
+        missing = ["a solve that can be called"]
+    if missing:
         mend = (
             f"{name} gives no strategy: it lacks {', '.join(missing)}; it needs text, uses_verifier, sequences and "
             "async solve"

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from orchestration.commands.live import Display, Lines, clock
+from orchestration.commands.live import Display, Lines
+from orchestration.commands.phrases import clock
 from orchestration.runs.gauge import Gauge, Pass, Totals
 from tests.orchestration.runs.test_gauge import at
 

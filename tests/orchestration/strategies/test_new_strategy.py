@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.errors import UserError
 from actors.strategy import Described, Forecast, Grouping, Models, Prompt, Sampling, Solution
 from orchestration.analysis.measure import Row
 from orchestration.api import Run, evaluate, report, settings_of
@@ -108,9 +109,22 @@ class Misnamed(First):
 
     name = "Misnamed"
     grouping = "by twos"
+    forecast = 3
 
 
-FIRST, GROUPED, MISNAMED = (f"{__name__}.{one.name}" for one in (First, Grouped, Misnamed))
+class Mistaken(First):
+    """One that says what is none."""
+
+    name = "Mistaken"
+    grouping = Grouping("mistaken", "mistaken", 0)
+
+    def forecast(self, typical: int, most: int) -> int:
+        return self.n * typical
+
+
+FIRST, GROUPED, MISNAMED, MISTAKEN = (
+    f"{__name__}.{one.name}" for one in (First, Grouped, Misnamed, Mistaken)
+)
 STRATEGIES_OF_THE_RUN = [
     "longest(n=4)",
     f"{FIRST}(n=2)",
@@ -173,6 +187,17 @@ def test_a_dry_run_takes_a_users_own_to_draw_its_n(words: list[str]) -> None:
     assert own.worst is None
     assert needs.worst is None
     assert needs.expected.of("policy") == 10 * (own.expected + votes.expected).of("policy")
+
+
+def test_what_a_users_own_says_wrongly_is_refused_before_it_runs(words: list[str], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="its forecast gives int: let it give a Forecast"):
+        estimate(prepare(settings_of([*words, f"strategies=[{MISTAKEN}(n=3)]"])), 10)
+    with pytest.raises(UserError, match="n a positive whole number or None"):
+        evaluate([f"{MISTAKEN}(n=3)"], folder=tmp_path / "run", settings=words)
+    assert not (tmp_path / "run").exists()
+    # What only has the name of it is no word of a strategy.
+    own = estimate(prepare(settings_of([*words, f"strategies=[{MISNAMED}(n=3)]"])), 10).each[0]
+    assert (own.generations, own.worst) == (3, None)
 
 
 def test_each_is_reported_in_its_series_and_its_place(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -229,6 +229,17 @@ def test_what_a_class_lacks_is_named() -> None:
     )
 
 
+class Unsolved(Boom):
+    """A strategy that has the members and nothing to call."""
+
+    sequences, solve = 1, None  # type: ignore[assignment]
+
+
+def test_a_solve_that_cannot_be_called_is_none() -> None:
+    with pytest.raises(UserError, match="gives no strategy: it lacks a solve that can be called"):
+        parse(f"{__name__}.Unsolved")
+
+
 @given(ANY)
 def test_a_text_is_known_where_the_registry_has_it(strategy: Strategy) -> None:
     assert registered(strategy.text) == strategy

@@ -20,11 +20,11 @@ from pathlib import Path
 import pytest
 
 import flopwise
-from tests.orchestration.runs.test_run import ledger_part
-from tests.orchestration.runs.test_status import writer
 from tests.support.documents import PAGES, ROOT, blocks, file_of, spans
 from tests.support.handmade import write_run
 from tests.support.imports import loaded_by
+from tests.support.log_files import ledger_part
+from tests.support.standing import writer
 
 NAMES = [
     "Candidate",

@@ -20,14 +20,14 @@ from actors.engines.base import EngineCounters
 from actors.errors import UserError
 from actors.work import Progress, Task
 
-WINDOW = 2_000
+WAITING_TASKS = 2_000
 """Tasks that wait in the scheduler at once, or twice as many as the replicas' sequences where that is more; the data set is
 streamed behind it."""
 
-TICK = 0.25
+LOOK_S = 0.25
 """Seconds between two looks at the run's progress."""
 
-RETURN = 60.0
+SCHEDULER_RETURN_S = 60.0
 """Seconds that a scheduler which died may take to be back."""
 
 SUCCESSOR = "a scheduler to take over: the last one's process died"
@@ -52,7 +52,7 @@ class Driver:
     ) -> None:
         self._scheduler, self._writer, self._verifiers = scheduler, writer, verifiers
         self._grace, self._why = grace, why
-        self._window = max(WINDOW, 2 * sequences)
+        self._window = max(WAITING_TASKS, 2 * sequences)
         self._stream: Iterator[tuple[Task, str | None]] = iter(())
         self._open: dict[str, Task] = {}
         self._asked: dict[str, Any] = {}
@@ -107,7 +107,7 @@ class Driver:
             if name not in self._asked:
                 self._asked[name] = handle.counters.remote()
         asked = list(self._asked.values())
-        ready, _ = ray.wait(asked, num_returns=len(asked), timeout=TICK) if asked else ([], [])
+        ready, _ = ray.wait(asked, num_returns=len(asked), timeout=LOOK_S) if asked else ([], [])
         for name in [name for name, reference in self._asked.items() if reference in ready]:
             try:
                 counters: EngineCounters = ray.get(self._asked.pop(name))
@@ -132,12 +132,12 @@ class Driver:
                 break
             except ActorUnavailableError:
                 waited = time.monotonic() - began
-                if waited > RETURN:
+                if waited > SCHEDULER_RETURN_S:
                     raise
                 if self._latest is not None:
                     seconds = self._latest.seconds + waited
                     on_progress(replace(self._latest, seconds=seconds, waiting_for=SUCCESSOR))
-                time.sleep(TICK)
+                time.sleep(LOOK_S)
         if life != self._told:
             self._forget_ended()
             self._send(list(self._open.values()))
@@ -159,7 +159,7 @@ class Driver:
         if self._stop_at is not None:
             self._drain()
         while True:
-            done, _ = ray.wait([self._running], timeout=TICK)
+            done, _ = ray.wait([self._running], timeout=LOOK_S)
             progress = self._latest = self.progress()
             on_progress(progress)
             if done:

@@ -39,13 +39,13 @@ from actors.store.writer import Retention, RunWriter
 from actors.strategy import Role
 from actors.work import Allocator, Judge, Progress, Task
 
-NEWS = 5.0
+START_NEWS_S = 5.0
 """Seconds between two words on what a start waits for."""
 
-AGAIN = 0.5
+ASK_AGAIN_S = 0.5
 """Seconds before a replica whose process died is asked again."""
 
-GRACE = 30.0
+GRACE_S = 30.0
 """Seconds that what is in hand may take to end after the first Ctrl-C."""
 
 
@@ -68,7 +68,7 @@ class RunPlan:
     retention: Retention = "all"
     address: str | None = None
     reuse: tuple[Path, ...] = ()
-    grace: float = GRACE
+    grace: float = GRACE_S
     packages: tuple[Path, ...] = ()
 
 
@@ -112,7 +112,7 @@ def _building() -> Iterator[None]:
         if not ray.get_runtime_context().was_current_actor_reconstructed:
             raise
         traceback.print_exc()
-        time.sleep(AGAIN)
+        time.sleep(ASK_AGAIN_S)
         os._exit(1)
 
 
@@ -183,7 +183,7 @@ class Cluster:
             wanted = len(infos) + (min(1, len(asked)) if first else len(asked))
             began = told = time.monotonic()
             while len(infos) < wanted:
-                ready, _ = ray.wait(list(asked), timeout=NEWS)
+                ready, _ = ray.wait(list(asked), timeout=START_NEWS_S)
                 for reference in ready:
                     handle = asked.pop(reference)
                     try:
@@ -192,12 +192,12 @@ class Cluster:
                         # Its process died while it loaded, and another takes its place.
                         if time.monotonic() - began > START_TIMEOUT_S:
                             raise
-                        time.sleep(AGAIN)
+                        time.sleep(ASK_AGAIN_S)
                         asked[handle.info.remote()] = handle
                     except RayActorError:
                         if not first or not asked:
                             raise
-                if time.monotonic() - told >= NEWS:
+                if time.monotonic() - told >= START_NEWS_S:
                     told = time.monotonic()
                     self._tell_start(role, handles, on_progress)
         return infos

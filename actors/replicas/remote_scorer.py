@@ -12,7 +12,7 @@ from typing import Protocol
 from actors.engines.base import EngineCounters, ScoreRequest, Scores
 from actors.errors import ServiceLost
 
-GATHER_SECONDS = 0.003
+SCORES_GATHER_S = 0.003
 """How long a request waits for others to travel with."""
 
 TOGETHER = 16
@@ -100,7 +100,7 @@ class RemoteScorer:
             self.outstanding -= 1
 
     async def _send_soon(self) -> None:
-        await asyncio.sleep(GATHER_SECONDS)
+        await asyncio.sleep(SCORES_GATHER_S)
         batch, self._waiting = [item for item in self._waiting if not item[1].done()], []
         try:
             await self._send_all(batch)

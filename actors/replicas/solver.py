@@ -29,16 +29,16 @@ from actors.strategy import PurseEmpty, Solution, Strategy
 from actors.targets import check_here
 from actors.work import NO_CANDIDATE, NOT_ALL, Cost, Outcome, Task
 
-EXCHANGE_SECONDS = 2.0
+EXCHANGE_S = 2.0
 """An exchange returns after this long at the latest: it is the heartbeat."""
 
-STAND_SECONDS = 0.25
+STAND_S = 0.25
 """The same where every task waits for its purse: a grant may have been made meanwhile, and nothing runs until it is here."""
 
-LOOK_SECONDS = 0.1
+LOOK_S = 0.1
 """How often a waiting exchange looks at the engine's load, which tells nobody when it falls."""
 
-GATHER_SECONDS = 0.05
+REQUESTS_GATHER_S = 0.05
 """After the first finish, how long an exchange waits for more to send along."""
 
 LOAD = 2.0
@@ -120,11 +120,11 @@ class SolverReplica:
         # Without work there will be no news, and the scheduler may have some at any moment.
         while self._work and not self._has_news():
             stands = self._stuck() == len(self._work)
-            if time.monotonic() - started > (STAND_SECONDS if stands else EXCHANGE_SECONDS):
+            if time.monotonic() - started > (STAND_S if stands else EXCHANGE_S):
                 break
             try:
-                await asyncio.wait_for(self._news.wait(), LOOK_SECONDS)
-                await asyncio.sleep(GATHER_SECONDS)
+                await asyncio.wait_for(self._news.wait(), LOOK_S)
+                await asyncio.sleep(REQUESTS_GATHER_S)
             except TimeoutError:
                 continue
         self._news.clear()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestration.report.tables import scientific
-from orchestration.runs.gauge import STALL
+from orchestration.runs.gauge import STALL_S
 
 if TYPE_CHECKING:
     from orchestration.runs.gauge import Reading
@@ -28,7 +28,7 @@ def why_it_waits(reading: Reading) -> list[str]:
     found = [f"waiting for {progress.waiting_for}"] if progress.waiting_for else []
     if reading.stalled and progress.oldest:
         named = ", ".join(f"{name} ({clock(age)})" for name, age in progress.oldest)
-        found.append(f"nothing ended for {STALL:.0f} s; oldest tasks: {named}")
+        found.append(f"nothing ended for {STALL_S:.0f} s; oldest tasks: {named}")
     return found
 
 

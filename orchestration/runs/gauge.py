@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from actors.strategy import Role
 from actors.work import IDLE, Load, Progress
 
-WINDOW = 10.0
+RATE_WINDOW_S = 10.0
 """Seconds that rates are taken over: long enough to be steady, short enough to show a stall."""
 
-STALL = 30.0
+STALL_S = 30.0
 """Seconds without a finished outcome, with tasks in hand for as long, after which the oldest of them are named."""
 
 
@@ -69,7 +69,7 @@ class Speed:
     share: float = 0.0
 
 
-STANDING = Speed()
+STILL = Speed()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Reading:
 
     def of(self, role: Role) -> Speed:
         """The speed of one role, all zero where it has none."""
-        return self.speed.get(role, STANDING)
+        return self.speed.get(role, STILL)
 
 
 class Gauge:
@@ -100,7 +100,7 @@ class Gauge:
         if self._seen:
             progress = replace(progress, load=_never_less(progress.load, self._seen[-1].load))
         self._seen.append(progress)
-        while len(self._seen) > 2 and progress.seconds - self._seen[1].seconds >= WINDOW:
+        while len(self._seen) > 2 and progress.seconds - self._seen[1].seconds >= RATE_WINDOW_S:
             self._seen.popleft()
         if progress.outcomes > self._last_finish[0]:
             self._last_finish = (progress.outcomes, progress.seconds)
@@ -120,7 +120,7 @@ class Gauge:
         """Whether nothing ended for long although it is long in hand: not while models load."""
         waited = progress.seconds - self._last_finish[1]
         in_hand = progress.oldest[0][1] if progress.oldest else 0.0
-        return min(waited, in_hand) >= STALL and progress.outcomes < self._outcomes
+        return min(waited, in_hand) >= STALL_S and progress.outcomes < self._outcomes
 
     def _left(self, progress: Progress, old: Progress, seconds: float) -> float | None:
         """By the outcomes still to make, or by the budget where that ends sooner; from the rate over the

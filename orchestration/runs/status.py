@@ -28,10 +28,10 @@ STATUS_FORMAT = 2
 _OLDER = (1,)
 """Formats whose word counts for nothing: how the run stands is told from the rest of its folder."""
 
-INTERVAL = 1.0
+WRITE_INTERVAL_S = 1.0
 """Seconds between two writes, at least."""
 
-QUIET = 60.0
+SILENT_AFTER_S = 60.0
 """Seconds without a write after which a run that cannot be looked at more closely is held to be silent."""
 
 State = Literal["running", "finished", "stopped", "failed"]
@@ -111,7 +111,7 @@ class StatusWriter:
         self._write()
 
     def _write(self) -> None:
-        self._next = time.monotonic() + INTERVAL
+        self._next = time.monotonic() + WRITE_INTERVAL_S
         self._status = replace(self._status, written=time.time())
         text = json.dumps({"format": STATUS_FORMAT} | asdict(self._status), indent=2, ensure_ascii=False)
         try:
@@ -179,11 +179,11 @@ def standing(folder: Path, status: Status | None, now: float) -> Standing:
     if status.state != "running":
         return status.state
     if lock_of(folder) == "held":
-        return "running" if alive(status) or now - status.written < QUIET else "silent"
+        return "running" if alive(status) or now - status.written < SILENT_AFTER_S else "silent"
     if is_here(status):
         # No lock yet while Ray starts, none any more while the last word is written.
         return "running" if alive(status) else "killed"
-    return "running" if now - status.written < QUIET else "silent"
+    return "running" if now - status.written < SILENT_AFTER_S else "silent"
 
 
 def _recorded(folder: Path) -> Standing:

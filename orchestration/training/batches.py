@@ -16,7 +16,8 @@ from torch.utils.data import Dataset
 from actors.errors import UserError
 from orchestration.training.step_data import Solved
 
-_IGNORED = -100
+IGNORED_LABEL = -100
+"""What a token is labelled with that has no part in the loss: the value that torch leaves out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class StepBatches(Dataset[dict[str, Tensor]]):
         rows = self.members(index)
         width, steps = max(len(r.ids) for r in rows), max(len(r.ends) for r in rows)
         ids = torch.full((len(rows), width), self._pad, dtype=torch.long)
-        language = torch.full((len(rows), width), _IGNORED, dtype=torch.long)
+        language = torch.full((len(rows), width), IGNORED_LABEL, dtype=torch.long)
         step_of = torch.full((len(rows), width), -1, dtype=torch.long)
         ends = torch.zeros((len(rows), steps), dtype=torch.long)
         targets = torch.full((len(rows), steps), float("nan"))

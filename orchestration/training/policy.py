@@ -28,11 +28,10 @@ from orchestration.problems.datasets.arithmetic import ArithmeticSource
 from orchestration.problems.datasets.generated import Generated
 from orchestration.problems.problem import Problem, Split
 from orchestration.problems.prompting import PromptFormat, solution_ids
+from orchestration.training.batches import IGNORED_LABEL
 from orchestration.training.checkpoints import claim, last_checkpoint
 from orchestration.training.muon import MuonAdamW
 from orchestration.training.tokenizer import train_tokenizer
-
-_IGNORED = -100
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +119,7 @@ class BatchedRows(Dataset[dict[str, Tensor]]):
         rows = [self._rows[i] for i in self._batches[index]]
         width = max(len(row.ids) for row in rows)
         ids = np.full((len(rows), width), self._pad, dtype=np.int64)
-        labels = np.full((len(rows), width), _IGNORED, dtype=np.int64)
+        labels = np.full((len(rows), width), IGNORED_LABEL, dtype=np.int64)
         for place, row in enumerate(rows):
             ids[place, : len(row.ids)] = row.ids
             labels[place, row.prompt : len(row.ids)] = row.ids[row.prompt :]

@@ -30,7 +30,7 @@ from actors.errors import UserError
 from actors.memory import keep_freed_memory
 from actors.seeds import derive
 from orchestration.analysis.statistics import auroc, auroc_within
-from orchestration.training.batches import _IGNORED, Labelled, StepBatches, training_rows
+from orchestration.training.batches import IGNORED_LABEL, Labelled, StepBatches, training_rows
 from orchestration.training.checkpoints import claim, last_checkpoint
 from orchestration.training.muon import MuonAdamW
 from orchestration.training.policy import BatchTrainer, linear_schedule
@@ -126,8 +126,8 @@ class _ValueTrainer(BatchTrainer):
         values, logits = step_logits(model, inputs)
         loss = value_loss(values, inputs["targets"])
         targets = inputs["language"][:, 1:]
-        if model.training and self.language_weight and bool((targets != _IGNORED).any()):
-            language = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=_IGNORED)
+        if model.training and self.language_weight and bool((targets != IGNORED_LABEL).any()):
+            language = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED_LABEL)
             loss = loss + self.language_weight * language
         return (loss, {"loss": loss}) if return_outputs else loss
 

@@ -29,7 +29,7 @@ import ray
 from rich.console import Console
 from rich.table import Table
 
-from actors.cluster.driver import WINDOW, Driver, get
+from actors.cluster.driver import WAITING_TASKS, Driver, get
 from actors.cluster.links import PolicyLink, WriterLink
 from actors.cluster.ray_start import start_ray
 from actors.cluster.shells import SchedulerActor
@@ -327,8 +327,8 @@ async def stream(count: int, replicas: int = 4) -> None:
     left = tasks(count, 0)
     while not running.done():
         there = scheduler.progress().tasks_open
-        if there < WINDOW // 2:
-            batch = list(itertools.islice(left, WINDOW - there))
+        if there < WAITING_TASKS // 2:
+            batch = list(itertools.islice(left, WAITING_TASKS - there))
             await (scheduler.submit(batch) if batch else scheduler.close())
         await asyncio.sleep(0)
     await running

@@ -25,18 +25,19 @@ def tasks(count: int, *strategies: Strategy) -> list[Task]:
     return [make_task(number, strategies or STRATEGIES) for number in range(count)]
 
 
-def read(folder: Path, name: str) -> list[dict[str, Any]]:
+def rows_of(folder: Path, name: str) -> list[dict[str, Any]]:
     return [row for part in sorted((folder / name).iterdir()) for row in pq.read_table(part).to_pylist()]
 
 
-def said(folder: Path) -> dict[str, Any]:
-    """By key: the state, the answer and the tokens of each candidate. Fails where a key ended twice."""
-    outcomes = read(folder, "outcomes")
+def outcomes_by_key(folder: Path) -> dict[str, Any]:
+    """By key: how it ended, and the tokens of each candidate. Fails where a key ended twice."""
+    outcomes = rows_of(folder, "outcomes")
     assert len({row["key"] for row in outcomes}) == len(outcomes), "an outcome stands there twice"
     drawn: dict[str, list[Any]] = {row["key"]: [] for row in outcomes}
-    for row in read(folder, "candidates"):
-        drawn[row["key"]].append((row["index"], row["token_ids"], row["kept"], row["parent"], row["depth"]))
-    return {row["key"]: (row["state"], row["answer"], sorted(drawn[row["key"]])) for row in outcomes}
+    for row in rows_of(folder, "candidates"):
+        tree = (row["kept"], row["parent"], row["depth"])
+        drawn[row["key"]].append((row["index"], row["token_ids"], *tree, row["answer"]))
+    return {r["key"]: (r["state"], r["answer"], r["correct"], sorted(drawn[r["key"]])) for r in outcomes}
 
 
 def keys(work: list[Task]) -> set[str]:

@@ -12,7 +12,7 @@ import random
 from dataclasses import dataclass, field
 
 from actors.seeds import derive
-from actors.strategy import Prompt, PurseEmpty, Sample, Sampling
+from actors.strategy import Prompt, PurseEmpty, Sample, Sampling, Solution, Strategy
 
 EOS, NEWLINE = 0, 1
 PROMPT = Prompt("p", (7, 7))
@@ -159,3 +159,7 @@ def step(*tokens: int, finish: str = "") -> Sample:
     """A drawn step; the reason follows from its last token unless given."""
     reason = finish or ("eos" if tokens[-1] == EOS else "stop" if tokens[-1] == NEWLINE else "length")
     return Sample(tokens, tuple(-1.0 for _ in tokens), reason)  # type: ignore[arg-type]
+
+
+async def solve(strategy: Strategy, given: FakeModels) -> Solution:
+    return await strategy.solve(PROMPT, given)

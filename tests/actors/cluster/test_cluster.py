@@ -34,6 +34,7 @@ from actors.store.log import read_books, read_done
 from actors.store.writer import RunWriter
 from actors.work import Progress
 from tests.support import cluster_driver
+from tests.support.cells import outcomes_by_key, rows_of
 from tests.support.cluster_driver import COUNT, GATED, run_plan, tasks
 from tests.support.inprocess import Cell
 from tests.support.places import ROOT
@@ -45,20 +46,6 @@ def cluster_of_this_machine() -> Iterator[None]:
     start_ray(cpus=2)
     yield
     ray.shutdown()
-
-
-def read(folder: Path, name: str) -> list[dict[str, Any]]:
-    return [row for part in sorted((folder / name).iterdir()) for row in pq.read_table(part).to_pylist()]
-
-
-def said(folder: Path) -> dict[str, Any]:
-    """By key: the outcome and the tokens of its candidates. Fails where a key ended twice."""
-    outcomes = read(folder, "outcomes")
-    assert len({row["key"] for row in outcomes}) == len(outcomes), "an outcome stands there twice"
-    drawn: dict[str, list[Any]] = {row["key"]: [] for row in outcomes}
-    for row in read(folder, "candidates"):
-        drawn[row["key"]].append((row["index"], row["token_ids"], row["kept"], row["parent"], row["answer"]))
-    return {r["key"]: (r["state"], r["answer"], r["correct"], sorted(drawn[r["key"]])) for r in outcomes}
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = 90) -> None:
@@ -77,7 +64,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, policy: Path, verifier
             await cell.run(tasks(folder, frozenset()))
 
     asyncio.run(run())
-    return said(folder)
+    return outcomes_by_key(folder)
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +133,7 @@ def disturbed(
 def test_every_outcome_of_a_disturbed_run_is_there_once(
     disturbed: Disturbed, undisturbed: dict[str, Any]
 ) -> None:
-    assert said(disturbed.folder) == undisturbed
+    assert outcomes_by_key(disturbed.folder) == undisturbed
     assert len(undisturbed) == 3 * COUNT
     assert not list((disturbed.folder / "log").iterdir())
     progress = disturbed.progress
@@ -165,7 +152,7 @@ def test_replicas_say_who_they_are(disturbed: Disturbed, policy: Path, verifier:
 
 def test_a_killed_policy_replica_costs_its_leases_and_no_problem(disturbed: Disturbed) -> None:
     assert "policy-1" in disturbed.killed
-    ledger = read(disturbed.folder, "ledger")
+    ledger = rows_of(disturbed.folder, "ledger")
     losses = [row for row in ledger if row["kind"] == "lost" and row["purpose"] == "unknown"]
     lost = {row["task_id"] for row in losses}
     assert lost, "it held tasks when it died"
@@ -180,7 +167,7 @@ def test_a_killed_policy_replica_costs_its_leases_and_no_problem(disturbed: Dist
 def test_a_killed_verifier_costs_no_tree(disturbed: Disturbed) -> None:
     """No task failed for want of a verifier: but for its calls, all that was lost was lost with the policy replica."""
     assert "verifier" in disturbed.killed
-    ledger = read(disturbed.folder, "ledger")
+    ledger = rows_of(disturbed.folder, "ledger")
     assert len({row["reason"] for row in ledger if row["purpose"] == "unknown"}) == 1
     assert not [row for row in ledger if row["kind"] == "failed"]
 
@@ -221,7 +208,7 @@ def test_a_killed_scheduler_is_followed_by_another_and_nothing_is_lost(
 
         progress = cluster.run(((task, "4") for task in tasks(gate)), disturb)
     assert killed
-    assert said(tmp_path / "run") == undisturbed
+    assert outcomes_by_key(tmp_path / "run") == undisturbed
     assert (progress.outcomes, progress.tasks_open) == (3 * COUNT, 0), "those of both schedulers"
     assert (progress.spent, progress.wasted) == read_books(tmp_path / "run")
     assert progress.wasted == 0, "the trees in hand went on"
@@ -265,18 +252,18 @@ def test_a_killed_driver_goes_on_where_it_stopped(
     finally:
         second.kill()
         second.wait()
-    assert said(folder) == undisturbed
+    assert outcomes_by_key(folder) == undisturbed
     parts = sorted((folder / "outcomes").iterdir())
     before = {key for key in pq.read_table(parts[0])["key"].to_pylist()}
     assert done <= before, "what was committed stands in the part made of the first driver's log"
     rest = [key for part in parts[1:] for key in pq.read_table(part)["key"].to_pylist()]
     assert not before & set(rest), "and was not generated again"
-    ledger = read(folder, "ledger")
+    ledger = rows_of(folder, "ledger")
     kept = [row["task_id"] for row in ledger if row["kind"] == "kept" and row["purpose"] == "policy"]
     assert sorted(kept) == sorted(task.id for task in tasks(gate))
     lost = {row["task_id"] for row in ledger if row["kind"] == "lost"}
     assert lost <= {f"task-{number[1:]}" for number in GATED}, "what waited at the gate was in hand"
-    assert read_books(folder)[0] == sum(row["spent_flops"] for row in read(folder, "outcomes"))
+    assert read_books(folder)[0] == sum(row["spent_flops"] for row in rows_of(folder, "outcomes"))
 
 
 # Mistakes
@@ -340,7 +327,7 @@ def test_a_start_waits_for_one_replica_of_each_kind_and_says_so(
     plan = run_plan(tmp_path / "run", policy, None, replicas=2)
     model = plan.models["policy"]
     plan = replace(plan, models={"policy": replace(model, share=replace(model.share, cpus=1.0))})
-    monkeypatch.setattr("actors.cluster.placement.NEWS", 0.2)
+    monkeypatch.setattr("actors.cluster.placement.START_NEWS_S", 0.2)
     said: list[str] = []
 
     def leave(progress: Progress) -> None:

@@ -17,7 +17,7 @@ from actors.cluster.placement import Cluster, RunPlan
 from actors.cluster.ray_start import start_ray
 from actors.store.log import read_books
 from actors.work import Progress
-from tests.actors.cluster.test_cluster import read, said
+from tests.support.cells import outcomes_by_key, rows_of
 from tests.support.cluster_driver import COUNT, GATED, run_plan, tasks
 from tests.support.processes import descendants
 from tests.support.tiny import save_policy
@@ -65,7 +65,7 @@ def undisturbed(
     with Cluster(on_vllm(run_plan(folder, wide, verifier, replicas=1))) as cluster:
         cluster.run((task, "4") for task in tasks(gate))
     nothing_left()
-    return said(folder)
+    return outcomes_by_key(folder)
 
 
 def test_a_core_and_a_replica_that_are_killed_come_back_and_two_say_what_one_says(
@@ -93,9 +93,9 @@ def test_a_core_and_a_replica_that_are_killed_come_back_and_two_say_what_one_say
     # The one whose core died has made way by itself.
     assert not set(after.values()) & {pids["policy-0"], pids["policy-1"]}
     assert (progress.answered, progress.quarantined, progress.tasks_open) == (3 * COUNT, 0, 0)
-    assert said(tmp_path / "run") == undisturbed
+    assert outcomes_by_key(tmp_path / "run") == undisturbed
     assert (progress.spent, progress.wasted) == read_books(tmp_path / "run")
-    lost = [row for row in read(tmp_path / "run", "ledger") if row["kind"] == "lost"]
+    lost = [row for row in rows_of(tmp_path / "run", "ledger") if row["kind"] == "lost"]
     assert lost
     assert all("Actor" in row["reason"] for row in lost)
     nothing_left()

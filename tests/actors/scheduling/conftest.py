@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.cells import MakeCell, said, tasks
+from tests.support.cells import MakeCell, outcomes_by_key, tasks
 from tests.support.inprocess import Cell
 
 
@@ -27,4 +27,4 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, policy: Path, verifier
             await one.run(tasks(12))
 
     asyncio.run(run())
-    return said(folder)
+    return outcomes_by_key(folder)

@@ -18,7 +18,7 @@ from actors.store.log import read_books
 from orchestration.allocation.first_come import FirstCome
 from orchestration.strategies.sampling.greedy import Greedy
 from orchestration.strategies.sampling.majority import Majority
-from tests.support.cells import STRATEGIES, MakeCell, books, keys, read, said, tasks
+from tests.support.cells import STRATEGIES, MakeCell, books, keys, outcomes_by_key, rows_of, tasks
 from tests.support.tiny import candidate_cost, make_task
 
 # The usual course
@@ -30,12 +30,12 @@ async def test_every_task_ends_once_and_the_books_agree(
     async with cell(replicas=2) as one:
         progress = await one.run(tasks(12))
         busy = [replica.exchanges for replica in one.replicas.values()]
-    assert said(tmp_path / "run") == undisturbed
+    assert outcomes_by_key(tmp_path / "run") == undisturbed
     assert set(undisturbed) == keys(tasks(12))
     assert {state for state, _, _ in undisturbed.values()} == {"answered"}
     assert (progress.tasks_open, progress.outcomes, progress.answered) == (0, 48, 48)
     assert (progress.unaffordable, progress.quarantined, progress.reserved, progress.wasted) == (0, 0, 0, 0)
-    rows = read(tmp_path / "run", "outcomes")
+    rows = rows_of(tmp_path / "run", "outcomes")
     assert progress.spent == books(tmp_path / "run")["spent"] == sum(row["spent_flops"] for row in rows)
     assert progress.of("policy").tokens == sum(row["policy_tokens"] for row in rows)
     assert progress.of("verifier").tokens == sum(row["verifier_tokens"] for row in rows)
@@ -48,7 +48,7 @@ async def test_one_replica_or_three_draw_the_same(
 ) -> None:
     async with cell(replicas=3, max_sequences=3) as one:
         await one.run(list(reversed(tasks(12))))
-    assert said(tmp_path / "run") == undisturbed
+    assert outcomes_by_key(tmp_path / "run") == undisturbed
 
 
 async def test_no_tasks_is_no_work(cell: MakeCell) -> None:
@@ -102,7 +102,7 @@ async def test_draining_ends_what_is_in_hand_and_starts_nothing(cell: MakeCell, 
         await one.scheduler.drain()
         await asyncio.wait_for(running, 20)
         progress = one.scheduler.progress()
-    ended = said(tmp_path / "run")
+    ended = outcomes_by_key(tmp_path / "run")
     assert 0 < len(ended) < 40
     assert progress.outcomes == len(ended)
     assert progress.tasks_open == 40 - len(ended)
@@ -121,12 +121,12 @@ async def test_a_budget_is_never_exceeded_and_everybody_ends(
     async with cell("budget", replicas=2, budget=budget) as one:
         progress = await one.run(tasks(12))
     folder = tmp_path / "budget"
-    ended = said(folder)
+    ended = outcomes_by_key(folder)
     totals = books(folder)
     assert set(ended) == keys(tasks(12))
     assert (progress.spent, progress.wasted, progress.reserved) == (totals["spent"], totals["wasted"], 0)
     assert totals["spent"] + totals["wasted"] <= budget
-    assert totals["wasted"] == 0, [r for r in read(folder, "ledger") if r["kind"] == "lost"]
+    assert totals["wasted"] == 0, [r for r in rows_of(folder, "ledger") if r["kind"] == "lost"]
     states = {key: state for key, (state, _, _) in ended.items()}
     assert set(states.values()) <= {"answered", "unaffordable"}
     for key, (state, answer, drawn) in ended.items():

@@ -19,7 +19,7 @@ from actors.scheduling.leases import MAX_ATTEMPTS
 from actors.strategy import Models, Prompt, Solution, Strategy
 from orchestration.strategies.sampling.greedy import Greedy
 from orchestration.strategies.sampling.majority import Majority
-from tests.support.cells import MakeCell, books, read, said, tasks
+from tests.support.cells import MakeCell, books, outcomes_by_key, rows_of, tasks
 from tests.support.inprocess import Dead, Replica
 from tests.support.tiny import candidate_cost
 
@@ -67,12 +67,12 @@ async def test_an_exchange_that_fails_loses_nothing(
         progress = await one.run(tasks(12))
         assert first.starts + second.starts == 2 + (fault is dies_at_once)
         lost = {(loss.task_id, loss.attempt) for loss in one.writer.losses}
-    assert said(tmp_path / "run") == undisturbed
+    assert outcomes_by_key(tmp_path / "run") == undisturbed
     assert lost
     assert all(attempt == 1 for _, attempt in lost)
     assert progress.outcomes == progress.answered == 48
     assert progress.reserved == 0
-    ledger = read(tmp_path / "run", "ledger")
+    ledger = rows_of(tmp_path / "run", "ledger")
     assert {(r["task_id"], r["attempt"]) for r in ledger if r["kind"] == "lost"} == lost
     assert {(r["task_id"], r["attempt"]) for r in ledger if r["kind"] in ("kept", "pruned")} == {
         (task.id, 1 + ((task.id, 1) in lost)) for task in tasks(12)
@@ -92,7 +92,7 @@ async def test_a_lost_lease_is_charged_its_grant_under_a_budget(cell: MakeCell, 
 
 @pytest.fixture
 def quick_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actors.replicas.solver, "EXCHANGE_SECONDS", 0.2)
+    monkeypatch.setattr(actors.replicas.solver, "EXCHANGE_S", 0.2)
 
 
 @pytest.mark.usefixtures("quick_heartbeat")
@@ -110,7 +110,7 @@ async def test_a_replica_that_hangs_is_restarted(
         assert (only.restarts, only.starts) == (1, 2)
         assert one.writer.losses
         assert all(loss.reason.startswith("TimeoutError") for loss in one.writer.losses)
-    assert said(tmp_path / "run") == undisturbed
+    assert outcomes_by_key(tmp_path / "run") == undisturbed
     assert progress.answered == 48
 
 
@@ -140,7 +140,7 @@ async def test_an_engine_that_stands_still_is_restarted(
         progress = await one.run(tasks(12))
         assert (only.restarts, only.starts) == (1, 2)
         assert all("no new token" in loss.reason for loss in one.writer.losses)
-    assert said(tmp_path / "run") == undisturbed
+    assert outcomes_by_key(tmp_path / "run") == undisturbed
     assert progress.answered == 48
 
 
@@ -168,11 +168,11 @@ async def test_late_results_are_acknowledged_and_count_once(
         assert inner is not None
     assert late
     assert {lease for lease, _ in late} <= set(acknowledged)
-    assert said(tmp_path / "run") == undisturbed
+    assert outcomes_by_key(tmp_path / "run") == undisturbed
     assert progress.outcomes == 48
     spent = [
         row["task_id"]
-        for row in read(tmp_path / "run", "ledger")
+        for row in rows_of(tmp_path / "run", "ledger")
         if row["kind"] == "kept" and row["purpose"] == "policy"
     ]
     assert sorted(spent) == sorted(task.id for task in tasks(12))
@@ -195,7 +195,7 @@ async def test_what_a_writer_forgot_is_done_again(
             ("task-5", 1, "the run writer lost its record")
         ]
         assert one.writer.losses[0].flops > 0
-    assert said(tmp_path / "run") == undisturbed
+    assert outcomes_by_key(tmp_path / "run") == undisturbed
     assert progress.answered == 48
 
 
@@ -226,7 +226,7 @@ async def test_a_task_that_fails_is_quarantined_after_its_attempts(cell: MakeCel
         assert all(w.flops > 0 for w in one.writer.losses), "what the failed attempts spent is on the books"
     assert (progress.answered, progress.quarantined, progress.outcomes) == (18, 2, 20)
     assert progress.wasted == books(tmp_path / "run")["wasted"]
-    for row in read(tmp_path / "run", "outcomes"):
+    for row in rows_of(tmp_path / "run", "outcomes"):
         assert (row["state"] == "quarantined") == (row["problem_id"] == "p4")
         if row["state"] == "quarantined":
             assert "lost 3 times" in row["reason"]
@@ -245,7 +245,7 @@ async def test_what_kills_its_replica_is_quarantined_and_its_neighbours_live(
         for replica in one.replicas.values():
             replica.fault = poisoned
         progress = await one.run(tasks(30, Greedy()))
-    states = {row["problem_id"]: row["state"] for row in read(tmp_path / "run", "outcomes")}
+    states = {row["problem_id"]: row["state"] for row in rows_of(tmp_path / "run", "outcomes")}
     assert len(states) == 30
     assert {name for name, state in states.items() if state != "answered"} == {"p4"}
     assert states["p4"] == "quarantined"

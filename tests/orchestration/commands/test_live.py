@@ -10,7 +10,7 @@ from rich.console import Console
 from orchestration.commands.live import Display, Lines
 from orchestration.commands.phrases import clock
 from orchestration.runs.gauge import Gauge, Pass, Totals
-from tests.orchestration.runs.test_gauge import at
+from tests.support.standing import at
 
 HALF = Totals(problems=20, problems_done=10, outcomes=40, outcomes_done=20, passes=(Pass(0, 10, 20),))
 NONE = Totals(problems=2, problems_done=0, outcomes=4, outcomes_done=0, passes=(Pass(0, 0, 4),))

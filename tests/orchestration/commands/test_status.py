@@ -15,11 +15,10 @@ from orchestration.commands.main import main
 from orchestration.runs.gauge import Gauge, Pass
 from orchestration.runs.run import Run
 from orchestration.runs.status import STATUS_FORMAT, Status, process_mark, read_status
-from tests.orchestration.runs.test_gauge import at
-from tests.orchestration.runs.test_run import ledger_part, logged
-from tests.orchestration.runs.test_status import TOTALS, read, writer
 from tests.support.handmade import write_run
 from tests.support.imports import loaded_by
+from tests.support.log_files import ledger_part, logged
+from tests.support.standing import TOTALS, at, read, writer
 
 
 @pytest.fixture

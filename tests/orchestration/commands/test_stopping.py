@@ -18,9 +18,9 @@ from orchestration.runs.gauge import Pass
 from orchestration.runs.run import Run
 from orchestration.runs.session import Session
 from orchestration.runs.status import read_status, standing
-from tests.orchestration.runs.test_gauge import at
-from tests.orchestration.runs.test_run import logged
+from tests.support.log_files import logged
 from tests.support.places import ROOT
+from tests.support.standing import at
 
 
 def wait_until(child: subprocess.Popen[str], condition: Callable[[], bool], seconds: float = 120) -> None:

@@ -2,29 +2,9 @@
 
 import pytest
 
-from actors.work import Load, Progress
-from orchestration.runs.gauge import STALL, Gauge, Pass, Totals
-
-
-def at(seconds: float, outcomes: int = 0, **more: object) -> Progress:
-    values: dict[str, object] = {
-        "tasks_open": 5,
-        "outcomes": outcomes,
-        "answered": outcomes,
-        "unaffordable": 0,
-        "quarantined": 0,
-        "spent": int(1e6 * seconds),
-        "reserved": 0,
-        "wasted": 0,
-        "budget": None,
-        "seconds": seconds,
-        "load": {
-            "policy": Load(int(1000 * seconds), 0.8 * seconds * 2, 2),
-            "verifier": Load(int(500 * seconds), 0.25 * seconds, 1),
-        },
-        "oldest": (("p1", 41.0), ("p2", 12.0)),
-    }
-    return Progress(**(values | more))  # type: ignore[arg-type]
+from actors.work import Load
+from orchestration.runs.gauge import STALL_S, Gauge, Pass, Totals
+from tests.support.standing import at
 
 
 def test_rates_are_those_of_the_last_seconds() -> None:
@@ -59,9 +39,9 @@ def test_loading_the_models_is_no_part_of_the_rate() -> None:
 def test_a_stall_is_noticed_and_ends() -> None:
     gauge = Gauge(100)
     gauge.observe(at(1, 1))
-    assert not gauge.observe(at(STALL, 1)).stalled
-    assert gauge.observe(at(STALL + 1, 1)).stalled
-    assert not gauge.observe(at(STALL + 2, 2)).stalled
+    assert not gauge.observe(at(STALL_S, 1)).stalled
+    assert gauge.observe(at(STALL_S + 1, 1)).stalled
+    assert not gauge.observe(at(STALL_S + 2, 2)).stalled
     done = Gauge(5)
     done.observe(at(1, 5))
     assert not done.observe(at(100, 5)).stalled
@@ -70,9 +50,9 @@ def test_a_stall_is_noticed_and_ends() -> None:
 def test_what_is_not_long_in_hand_is_no_stall() -> None:
     """The models were loaded for as long."""
     gauge = Gauge(100)
-    assert not gauge.observe(at(STALL + 5, 0, oldest=())).stalled
-    assert not gauge.observe(at(STALL + 10, 0, oldest=(("p1", 5.0),))).stalled
-    assert gauge.observe(at(2 * STALL + 5, 0, oldest=(("p1", STALL),))).stalled
+    assert not gauge.observe(at(STALL_S + 5, 0, oldest=())).stalled
+    assert not gauge.observe(at(STALL_S + 10, 0, oldest=(("p1", 5.0),))).stalled
+    assert gauge.observe(at(2 * STALL_S + 5, 0, oldest=(("p1", STALL_S),))).stalled
 
 
 def test_a_scheduler_that_follows_another_and_knows_nothing_yet_changes_no_rate() -> None:

@@ -23,6 +23,7 @@ from orchestration.runs.problem_store import ProblemStore
 from orchestration.runs.record import check_same
 from orchestration.runs.run import Run
 from tests.support.handmade import write_run
+from tests.support.log_files import ledger_part, logged
 
 IDENTITY = Identity(
     models={
@@ -186,19 +187,6 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(OSError, match="No space"):
         write_atomically(path, "new")
     assert path.read_text() == "old"
-
-
-def logged(folder: Path, number: int, *records: dict[str, object]) -> Path:
-    """A segment of the log, as the run writer writes it."""
-    path = folder / "log" / f"segment-{number:06d}.jsonl"
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(b"".join(log.line(log.text_of(record)) for record in records))
-    return path
-
-
-def ledger_part(folder: Path, number: int, rows: list[dict[str, object]]) -> None:
-    (folder / "ledger").mkdir(exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows), folder / "ledger" / f"part-{number:06d}.parquet")
 
 
 def test_books_are_those_of_parts_and_log_once(tmp_path: Path) -> None:

@@ -15,11 +15,8 @@ import pytest
 from actors.errors import UserError
 from actors.store.log import FolderLock
 from actors.store.schema import RUN_FORMAT
-from orchestration.runs.gauge import Pass, Totals
 from orchestration.runs.status import (
-    QUIET,
-    Status,
-    StatusWriter,
+    SILENT_AFTER_S,
     line_of,
     lock_of,
     process_mark,
@@ -27,20 +24,8 @@ from orchestration.runs.status import (
     says_finished,
     standing,
 )
-from tests.orchestration.runs.test_gauge import at
 from tests.support.places import ROOT
-
-TOTALS = Totals(problems=20, problems_done=10, outcomes=40, outcomes_done=20, passes=(Pass(0, 10, 20),))
-
-
-def writer(folder: Path) -> StatusWriter:
-    return StatusWriter(folder, TOTALS, "paper", {"policy": 2, "verifier": 1}, "flopwise evaluate 'a b'")
-
-
-def read(folder: Path) -> Status:
-    status = read_status(folder)
-    assert status is not None
-    return status
+from tests.support.standing import TOTALS, at, read, writer
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
@@ -161,9 +146,9 @@ def test_a_run_of_this_machine_is_running_while_its_process_lives(tmp_path: Path
     with writer(tmp_path) as run:
         status = read(tmp_path)
         # Without a lock while Ray starts, then with it; however long ago its last word is.
-        assert standing(tmp_path, status, time.time() + 10 * QUIET) == "running"
+        assert standing(tmp_path, status, time.time() + 10 * SILENT_AFTER_S) == "running"
         lock = FolderLock(tmp_path)
-        assert standing(tmp_path, status, time.time() + 10 * QUIET) == "running"
+        assert standing(tmp_path, status, time.time() + 10 * SILENT_AFTER_S) == "running"
         lock.release()
         run.update(at(1))
     assert standing(tmp_path, read(tmp_path), time.time()) == "finished"
@@ -204,14 +189,14 @@ def test_another_machine_is_told_by_the_age_of_its_last_word(tmp_path: Path) -> 
     with writer(tmp_path):
         status = replace(read(tmp_path), host="elsewhere")
     now = status.written
-    assert standing(tmp_path, status, now + QUIET / 2) == "running"
+    assert standing(tmp_path, status, now + SILENT_AFTER_S / 2) == "running"
     # Its pid may be anything here.
-    assert standing(tmp_path, status, now + QUIET * 2) == "silent"
+    assert standing(tmp_path, status, now + SILENT_AFTER_S * 2) == "silent"
     lock = FolderLock(tmp_path)
-    assert standing(tmp_path, status, now + QUIET / 2) == "running"
-    assert standing(tmp_path, status, now + QUIET * 2) == "silent"
+    assert standing(tmp_path, status, now + SILENT_AFTER_S / 2) == "running"
+    assert standing(tmp_path, status, now + SILENT_AFTER_S * 2) == "silent"
     lock.release()
-    assert standing(tmp_path, replace(status, state="finished"), now + QUIET * 2) == "finished"
+    assert standing(tmp_path, replace(status, state="finished"), now + SILENT_AFTER_S * 2) == "finished"
 
 
 def test_looking_at_the_lock_disturbs_nobody(tmp_path: Path) -> None:

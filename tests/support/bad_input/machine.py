@@ -12,9 +12,9 @@ from orchestration.api import settings_of
 from orchestration.runs.identity import identify
 from orchestration.runs.record import run_record, write_record
 from orchestration.setup.prepare import prepare
-from tests.orchestration.runs.test_run import logged
 from tests.support.bad_input.cases import HELD, Words, case, evaluate
 from tests.support.handmade import write_run
+from tests.support.log_files import logged
 
 
 @case

@@ -11,18 +11,17 @@ from dataclasses import dataclass, field
 import pytest
 
 from actors.errors import UserError
-from actors.strategy import Solution
 from orchestration.strategies.sampling.best_of_n import BestOfN
 from orchestration.strategies.search.beam import Beam
 from orchestration.strategies.selection import aggregate
 from tests.support.fakes import (
     EOS,
     PROMPT,
-    FakeModels,
     FakePolicy,
     FakeVerifier,
     answer_of,
     models,
+    solve,
     step,
     step_ends,
 )
@@ -38,10 +37,6 @@ SETTINGS = [
     Beam(16, width=4, rounds=3),
     Beam(16, width="sqrt", aggregation="product"),
 ]
-
-
-async def solve(strategy: Beam, given: FakeModels) -> Solution:
-    return await strategy.solve(PROMPT, given)
 
 
 @dataclass

@@ -7,8 +7,7 @@ import pytest
 from actors.strategy import PurseEmpty
 from orchestration.strategies.search.beam import Beam
 from orchestration.strategies.selection import weighted
-from tests.orchestration.strategies.search.test_beam import solve
-from tests.support.fakes import EOS, FakeModels, answer_of, models, step
+from tests.support.fakes import EOS, FakeModels, answer_of, models, solve, step
 
 
 @pytest.mark.parametrize("strategy", [Beam(4), Beam(8, width=2), Beam(9, width=3)], ids=lambda s: s.text)

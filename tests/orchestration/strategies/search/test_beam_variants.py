@@ -6,8 +6,7 @@ import asyncio
 
 from actors.strategy import PurseEmpty
 from orchestration.strategies.search.beam import Beam
-from tests.orchestration.strategies.search.test_beam import solve
-from tests.support.fakes import answer_of, models, step
+from tests.support.fakes import answer_of, models, solve, step
 
 
 async def test_survivors_are_drawn_on_alone_and_branch_at_the_last_of_every_g_steps() -> None:

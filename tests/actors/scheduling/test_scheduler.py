@@ -32,7 +32,7 @@ async def test_every_task_ends_once_and_the_books_agree(
         busy = [replica.exchanges for replica in one.replicas.values()]
     assert outcomes_by_key(tmp_path / "run") == undisturbed
     assert set(undisturbed) == keys(tasks(12))
-    assert {state for state, _, _ in undisturbed.values()} == {"answered"}
+    assert {state for state, *_ in undisturbed.values()} == {"answered"}
     assert (progress.tasks_open, progress.outcomes, progress.answered) == (0, 48, 48)
     assert (progress.unaffordable, progress.quarantined, progress.reserved, progress.wasted) == (0, 0, 0, 0)
     rows = rows_of(tmp_path / "run", "outcomes")
@@ -127,10 +127,10 @@ async def test_a_budget_is_never_exceeded_and_everybody_ends(
     assert (progress.spent, progress.wasted, progress.reserved) == (totals["spent"], totals["wasted"], 0)
     assert totals["spent"] + totals["wasted"] <= budget
     assert totals["wasted"] == 0, [r for r in rows_of(folder, "ledger") if r["kind"] == "lost"]
-    states = {key: state for key, (state, _, _) in ended.items()}
+    states = {key: state for key, (state, *_) in ended.items()}
     assert set(states.values()) <= {"answered", "unaffordable"}
-    for key, (state, answer, drawn) in ended.items():
-        whole = undisturbed[key][2]
+    for key, (state, answer, _, drawn) in ended.items():
+        whole = undisturbed[key][3]
         assert (state == "answered") == bool(drawn)
         if state == "unaffordable":
             assert answer is None

@@ -18,6 +18,7 @@ from actors.work import Progress, Task
 from orchestration.strategies.sampling.greedy import Greedy
 from orchestration.strategies.sampling.majority import Majority
 from orchestration.strategies.search.beam import Beam
+from tests.support.cells import outcomes_by_key
 from tests.support.inprocess import Cell
 from tests.support.tiny import Gated, candidate_cost, first_come, make_task
 
@@ -33,15 +34,6 @@ def work(count: int, gate: Path | None = None) -> list[Task]:
 
 def rows(folder: Path, table: str) -> list[dict[str, Any]]:
     return [row for part in parts(folder, table) for row in pq.read_table(part).to_pylist()]
-
-
-def said(folder: Path) -> dict[str, Any]:
-    outcomes = rows(folder, "outcomes")
-    assert len({row["key"] for row in outcomes}) == len(outcomes), "an outcome stands there twice"
-    tokens: dict[str, list[Any]] = {row["key"]: [] for row in outcomes}
-    for row in rows(folder, "candidates"):
-        tokens[row["key"]].append(row["token_ids"])
-    return {row["key"]: (row["state"], row["answer"], tokens[row["key"]]) for row in outcomes}
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -111,7 +103,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, policy: Path, verifier
             await one.run(work(8))
 
     asyncio.run(run())
-    return said(folder)
+    return outcomes_by_key(folder)
 
 
 @pytest.mark.parametrize("generous", [None, 10_000])
@@ -132,7 +124,7 @@ async def test_trees_in_hand_go_on_under_the_next_scheduler(
         progress = await one.end(running)
         assert not one.cell.writer.losses
         assert all(replica.starts == 1 for replica in one.cell.replicas.values())
-    assert said(tmp_path / "run") == undisturbed
+    assert outcomes_by_key(tmp_path / "run") == undisturbed
     assert (progress.outcomes, progress.wasted, progress.reserved) == (24, 0, 0)
     outcomes = rows(tmp_path / "run", "outcomes")
     assert progress.spent == sum(row["spent_flops"] for row in outcomes)
@@ -164,7 +156,7 @@ async def test_what_was_settled_and_not_acknowledged_counts_once(
         assert settled_before
         assert len(one.cell.writer.settled) == 8
         assert not one.cell.writer.losses
-    assert said(tmp_path / "run") == undisturbed
+    assert outcomes_by_key(tmp_path / "run") == undisturbed
     assert progress.outcomes == 24, "the outcomes of both schedulers are counted"
 
 
@@ -186,7 +178,7 @@ async def test_what_a_replica_lost_meanwhile_is_waste_and_done_again(
         gate.touch()
         progress = await one.end(running)
         assert {loss.lease for loss in one.cell.writer.losses} == set(held)
-    assert said(tmp_path / "run") == undisturbed
+    assert outcomes_by_key(tmp_path / "run") == undisturbed
     assert progress.outcomes == 24
     wasted = read_books(tmp_path / "run")[1]
     assert progress.wasted == wasted == (0 if budget is None else len(held) * price)
@@ -215,7 +207,7 @@ async def test_grants_that_were_made_and_not_told_are_told_again(
         await one.kill(running)
         progress = await one.end(await one.start())
         assert not one.cell.writer.losses
-    assert said(tmp_path / "run") == undisturbed
+    assert outcomes_by_key(tmp_path / "run") == undisturbed
     assert progress.wasted == 0
 
 
@@ -281,7 +273,7 @@ async def test_what_does_not_end_in_time_is_stopped_and_charged_what_it_took(
         assert (progress.outcomes, progress.tasks_open) == (12, 4)
         gate.touch()
         progress = await one.end(await one.start())
-    assert said(tmp_path / "run") == undisturbed
+    assert outcomes_by_key(tmp_path / "run") == undisturbed
     assert (progress.outcomes, progress.tasks_open) == (24, 0)
 
 

@@ -57,7 +57,7 @@ class RunStatus:
 
 
 def evaluate(
-    strategies: Sequence[str | Mapping[str, Any]],
+    strategies: str | Sequence[str | Mapping[str, Any]],
     *,
     folder: str | Path,
     dataset: str | None = None,
@@ -69,7 +69,7 @@ def evaluate(
     settings: Sequence[str] = (),
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Run:
-    """Solve problems by each strategy and return the run; what its folder holds already is not done again.
+    """Solve problems by each strategy (one, or several) and return the run; what its folder holds already is not done again.
 
     Each problem is solved once for each of `seeds` ([0] by default), which all draws derive from.
     `dataset` is a data set's name in the config (arithmetic, gsm_symbolic, ...) or a .jsonl or .parquet file;
@@ -78,7 +78,8 @@ def evaluate(
     `settings` are further `key=value` words as the command takes them. Raises UserError for whatever the
     command would refuse.
     """
-    texts = [one if isinstance(one, str) else json.dumps(dict(one)) for one in strategies]
+    given = [strategies] if isinstance(strategies, str) else strategies
+    texts = [one if isinstance(one, str) else json.dumps(dict(one)) for one in given]
     words = [f"strategies=[{','.join(texts)}]", f"folder={folder}"]
     if dataset is not None:
         words += ["dataset=table", f"dataset.path={dataset}"] if _is_file(dataset) else [f"dataset={dataset}"]

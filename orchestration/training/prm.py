@@ -3,7 +3,7 @@
 Two stages, each a switch. The language stage continues the policy's own objective on samples that were verified correct
 (Cobbe et al. 2021 keep it beside the verifier's), so that labelled problems become knowledge the policy lacks. The value
 stage fits the value head, by binary cross-entropy against soft labels at step ends, stopping at the lowest loss on held-out
-problems (paper section 4). The plain recipe of the paper is `language_weight=0, likelihood=False, width=0,
+problems (paper section 5.1). The plain recipe of the paper is `language_weight=0, likelihood=False, width=0,
 train_backbone=True`. It knows nothing of how samples were drawn. Invariant: held-out problems are never trained on.
 """
 

@@ -1,7 +1,7 @@
 """From a finished run of sampled solutions to labelled steps: what a process reward model is trained on.
 
 It reads the run's tables alone and knows nothing of models. Invariant: a solution without a readable answer, or cut off,
-labels nothing (paper section 4), and no problem is in both parts of a split.
+labels nothing (paper section 5.1), and no problem is in both parts of a split.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Best-of-N against the verifier, weighted by default (paper section 5.1, appendix G; Li et al. 2023).
+"""Best-of-N against the verifier, weighted by default (paper section 5.1, appendix G; Li et al. 2022).
 
 Invariant: it costs n generations, each scored once; it draws the very samples that `majority` draws.
 """

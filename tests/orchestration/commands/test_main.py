@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from orchestration.commands.main import main
@@ -240,6 +242,16 @@ def test_show_lists_problems_and_reads_one(tmp_path: Path, capsys: pytest.Captur
     assert "0.80" in out
     assert main(["show", str(folder), "p0003", "strategy=baem"]) == 2
     assert main(["show", str(folder), "p9999"]) == 2
+
+
+def test_show_parts_a_state_from_its_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_run(tmp_path / "run", problems=2)
+    part = folder / "outcomes" / "part-000001.parquet"
+    table = pq.read_table(part)
+    changed = {"state": "quarantined", "answer": None, "correct": False, "reason": "no"}
+    pq.write_table(pa.Table.from_pylist([row | changed for row in table.to_pylist()], table.schema), part)
+    assert main(["show", str(folder), "p0001", "strategy=greedy"]) == 0
+    assert "quarantined wrong" in said(capsys)[0]
 
 
 def test_show_has_a_mark_and_a_block_for_each_seed(

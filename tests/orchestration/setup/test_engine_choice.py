@@ -51,7 +51,8 @@ def test_an_engine_is_chosen(asked: str, gpus: float, device: str, chosen: str) 
 @pytest.mark.usefixtures("vllm")
 def test_vllm_that_is_missing_is_said_with_its_field_and_on_a_machine_that_lacks_it() -> None:
     with pytest.raises(
-        UserError, match=r"^verifier.engine = 'vllm': vLLM is not installed here: pip install"
+        UserError,
+        match=r"^verifier.engine = 'vllm': vLLM is not installed here: in a checkout of flopwise, pip install",
     ):
         choose_engine("vllm", "verifier.engine", gpus=1.0, device="cuda")
     with pytest.raises(

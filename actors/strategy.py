@@ -165,6 +165,14 @@ class Strategy(Protocol):
     async def solve(self, prompt: Prompt, models: Models) -> Solution: ...
 
 
+def asked_by(strategy: Strategy) -> frozenset[Role]:
+    """The roles whose models a strategy asks."""
+    asked: set[Role] = {"policy"}
+    if strategy.uses_verifier:
+        asked.add("verifier")
+    return frozenset(asked)
+
+
 @dataclass(frozen=True, slots=True)
 class Forecast:
     """What a strategy takes for one problem, told beforehand; where it may stop early, as if it did not.

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from actors.engines.identity import model_hash, tokenizer_hash
-from actors.strategy import Role
+from actors.strategy import ROLES, Role
 from orchestration.problems import Problem
 from orchestration.setup.engine_choice import engine_identity
 from orchestration.setup.models import ModelSetup
@@ -61,10 +61,12 @@ class Identity:
             "dtype": policy.dtype,
             "engine": policy.engine,
         }
-        for role in dict.fromkeys(("verifier", *self.models)):
-            if role != "policy":
-                one = NO_MODEL if role in without else self.models.get(role, NO_MODEL)
-                named |= {role: one.files, f"{role}_dtype": one.dtype, f"{role}_engine": one.engine}
+        others = {role: model for role, model in self.models.items() if role not in ("policy", *without)}
+        # Keys of today name a verifier even where there is none, and no other role that there is not.
+        for role, one in ({"verifier": NO_MODEL} | others).items():
+            named |= {role: one.files, f"{role}_dtype": one.dtype, f"{role}_engine": one.engine}
+            # As in `salt`: what draws ends and parts where its tokenizer says.
+            named |= {} if role == "verifier" else {f"{role}_tokenizer": one.tokenizer}
         # Every field there is: one that is added later is part of the key by itself.
         return named | {one.name: getattr(self, one.name) for one in fields(self) if one.name != "models"}
 
@@ -74,13 +76,12 @@ def problem_hash(problem: Problem) -> str:
     return _digest(problem.id, problem.question, problem.answer)
 
 
-def outcome_key(problem: str, strategy: str, uses_verifier: bool, seed: int, identity: Identity) -> str:
+def outcome_key(problem: str, strategy: str, asked: Collection[Role], seed: int, identity: Identity) -> str:
     """Hash of all that decides an outcome: problem (its hash), strategy's full text, seed and set-up, in hex.
 
-    A strategy that asks no verifier has the same key whatever the verifier is.
+    Models of roles that the strategy has not `asked` are no part of it.
     """
-    unasked: tuple[Role, ...] = () if uses_verifier else ("verifier",)
-    setup = identity.flat(without=unasked)
+    setup = identity.flat(without=[role for role in ROLES if role not in asked])
     return _digest(problem, strategy, seed, sorted(setup.items()))
 
 

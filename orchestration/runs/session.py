@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.store.log import read_books, read_done, read_holds
-from actors.strategy import Prompt, Strategy
+from actors.strategy import Prompt, Strategy, asked_by
 from actors.work import UNPAID, Task
 from orchestration.problems import Problem, Quarantined, Table
 from orchestration.runs.folder import known_record, read_record
@@ -189,8 +189,7 @@ def _missing(
 ) -> list[tuple[Strategy, str]]:
     content = problem_hash(problem)
     keyed = (
-        (one, outcome_key(content, one.text, one.uses_verifier, seed, identity))
-        for one in prepared.strategies
+        (one, outcome_key(content, one.text, asked_by(one), seed, identity)) for one in prepared.strategies
     )
     return [(strategy, key) for strategy, key in keyed if key not in done]
 

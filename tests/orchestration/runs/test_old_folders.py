@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from actors.strategy import asked_by
 from orchestration.commands.main import main
 from orchestration.problems import Problem
 from orchestration.report.write import make_report
@@ -76,9 +77,7 @@ def test_its_outcomes_have_the_keys_that_they_would_have_today(old: Path) -> Non
     for row in outcomes:
         strategy = parse(row["strategy"])
         content = problems[row["problem_id"]]
-        assert row["key"] == outcome_key(
-            content, strategy.text, strategy.uses_verifier, row["seed"], identity
-        )
+        assert row["key"] == outcome_key(content, strategy.text, asked_by(strategy), row["seed"], identity)
 
 
 def test_how_it_stands_is_told_from_its_tables(old: Path, capsys: pytest.CaptureFixture[str]) -> None:

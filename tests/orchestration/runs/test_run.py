@@ -14,7 +14,7 @@ from actors.errors import UserError
 from actors.ledger import Entry
 from actors.store import log
 from actors.store.schema import CANDIDATES, OUTCOMES
-from actors.strategy import Role
+from actors.strategy import ROLES, Role
 from orchestration.problems import Problem
 from orchestration.runs import run as run_module
 from orchestration.runs.folder import write_atomically
@@ -36,10 +36,11 @@ IDENTITY = Identity(
     max_tokens=256,
 )
 PROBLEM = Problem("p1", "1 + 1 = ?", "2")
+BOTH: tuple[Role, ...] = ("policy", "verifier")
 
 
 def key(identity: Identity = IDENTITY, strategy: str = "beam(n=4,width=4)", *, asks: bool = True) -> str:
-    return outcome_key(problem_hash(PROBLEM), strategy, asks, 0, identity)
+    return outcome_key(problem_hash(PROBLEM), strategy, BOTH if asks else ["policy"], 0, identity)
 
 
 def with_model(role: Role, name: str) -> Identity:
@@ -68,7 +69,13 @@ def test_every_part_of_a_model_changes_the_key(name: str) -> None:
 
 def test_another_role_adds_its_part_to_the_key() -> None:
     reviser = ModelIdentity("d4", "b2", "float32", "local")
-    assert key(replace(IDENTITY, models={**IDENTITY.models, "reviser": reviser})) != key()
+    joined = replace(IDENTITY, models={**IDENTITY.models, "reviser": reviser})
+    other = replace(joined, models={**joined.models, "reviser": replace(reviser, tokenizer="e5")})
+    keys = {outcome_key(problem_hash(PROBLEM), "beam(n=4,width=4)", ROLES, 0, one) for one in (joined, other)}
+    assert len(keys | {key()}) == 3
+    # What does not ask it stays what it was.
+    assert key(joined) == key()
+    assert key(joined, asks=False) == key(asks=False)
 
 
 def test_problem_strategy_and_seed_change_the_key() -> None:
@@ -79,9 +86,9 @@ def test_problem_strategy_and_seed_change_the_key() -> None:
         replace(PROBLEM, answer="3"),
         replace(PROBLEM, answer=None),
     ):
-        known.add(outcome_key(problem_hash(problem), "beam(n=4,width=4)", True, 0, IDENTITY))
-    known.add(outcome_key(problem_hash(PROBLEM), "beam(n=8,width=4)", True, 0, IDENTITY))
-    known.add(outcome_key(problem_hash(PROBLEM), "beam(n=4,width=4)", True, 1, IDENTITY))
+        known.add(outcome_key(problem_hash(problem), "beam(n=4,width=4)", BOTH, 0, IDENTITY))
+    known.add(outcome_key(problem_hash(PROBLEM), "beam(n=8,width=4)", BOTH, 0, IDENTITY))
+    known.add(outcome_key(problem_hash(PROBLEM), "beam(n=4,width=4)", BOTH, 1, IDENTITY))
     assert len(known) == 7
     # What is not content does not.
     assert problem_hash(replace(PROBLEM, metadata={"length": 2})) == problem_hash(PROBLEM)

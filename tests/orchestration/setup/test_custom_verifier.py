@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from actors.errors import UserError
+from actors.strategy import ROLES
 from orchestration.api import settings_of
 from orchestration.commands.dry_run import show_plan
 from orchestration.flops import ModelCost
@@ -66,10 +67,12 @@ def test_other_options_have_other_keys_and_the_folder_is_refused(common: list[st
         other = own(common, f"folder={tmp_path / 'run'}", **{"weight": 1, "path": str(rules), **change})
         changed = identify(other)
         assert changed.salt("verifier") != identity.salt("verifier")
-        assert outcome_key("p", "best_of_n(n=2)", True, 0, changed) != outcome_key(
-            "p", "best_of_n(n=2)", True, 0, identity
+        assert outcome_key("p", "best_of_n(n=2)", ROLES, 0, changed) != outcome_key(
+            "p", "best_of_n(n=2)", ROLES, 0, identity
         )
-        assert outcome_key("p", "greedy", False, 0, changed) == outcome_key("p", "greedy", False, 0, identity)
+        assert outcome_key("p", "greedy", ["policy"], 0, changed) == outcome_key(
+            "p", "greedy", ["policy"], 0, identity
+        )
         with pytest.raises(UserError, match="it holds results of another set-up") as error:
             run_record(other, changed, known)
         assert all(part in str(error.value) for part in says.split(".*"))

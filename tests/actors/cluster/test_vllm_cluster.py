@@ -38,7 +38,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def on_vllm(plan: RunPlan) -> RunPlan:
-    return replace(plan, models={"policy": replace(plan.models["policy"], engine="vllm")})
+    return replace(plan, models={**plan.models, "policy": replace(plan.models["policy"], engine="vllm")})
 
 
 def cores(root: int | None = None) -> list[int]:

@@ -6,7 +6,7 @@ and what only another engine heeds is refused by name.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,11 @@ class ModelSetup:
     def name(self) -> str:
         """What a reader knows the model by."""
         return self.target.text if self.target else str(self.path)
+
+
+def costs_of(models: Mapping[Role, ModelSetup]) -> dict[Role, ModelCost]:
+    """What a token costs, by role."""
+    return {role: model.cost for role, model in models.items()}
 
 
 def read_policy(settings: EvaluateSettings, strategies: Sequence[Strategy]) -> ModelFolder:

@@ -31,7 +31,7 @@ from orchestration.problems import (
 )
 from orchestration.setup.budget import budget_flops, check_budget
 from orchestration.setup.contexts import Contexts, check_contexts
-from orchestration.setup.models import ModelSetup, check_engines, read_models, read_policy
+from orchestration.setup.models import ModelSetup, check_engines, costs_of, read_models, read_policy
 from orchestration.setup.packages import importable
 from orchestration.setup.settings import ClusterSettings, DatasetSettings, EvaluateSettings, check
 from orchestration.strategies.parse import parse
@@ -67,7 +67,7 @@ class Prepared:
     @property
     def costs(self) -> dict[Role, ModelCost]:
         """What a token costs, by role."""
-        return {role: model.cost for role, model in self.models.items()}
+        return costs_of(self.models)
 
     def described(self, problems: int) -> str:
         """What is solved, for people."""
@@ -94,7 +94,7 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     check_contexts(lengths, contexts, {"policy": given.path, "verifier": settings.verifier.path})
     fitting = [length for length in lengths if not contexts.policy_refuses(length)]
     mean, longest = round(sum(fitting) / len(fitting)), max(fitting)
-    costs = {role: model.cost for role, model in models.items()}
+    costs = costs_of(models)
     unit: Unit = "paper" if settings.budget.unit == "paper" else "exact"
     budget, first = budget_flops(settings, costs, mean, unit), None
     if budget is not None:

@@ -7,18 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
 from actors.messages import Orders
 from actors.scheduling.scheduler import Scheduler
-from actors.store.log import parts, read_books
+from actors.store.log import read_books
 from actors.strategy import Strategy
 from actors.work import Progress, Task
 from orchestration.strategies.sampling.greedy import Greedy
 from orchestration.strategies.sampling.majority import Majority
 from orchestration.strategies.search.beam import Beam
-from tests.support.cells import outcomes_by_key
+from tests.support.cells import outcomes_by_key, rows_of
 from tests.support.inprocess import Cell
 from tests.support.tiny import Gated, candidate_cost, first_come, make_task
 
@@ -30,10 +29,6 @@ def work(count: int, gate: Path | None = None) -> list[Task]:
     problems = frozenset(f"p{number}" for number in range(count))
     gated = STRATEGIES if gate is None else tuple(Gated(one, gate, problems) for one in STRATEGIES)
     return [make_task(number, gated) for number in range(count)]
-
-
-def rows(folder: Path, table: str) -> list[dict[str, Any]]:
-    return [row for part in parts(folder, table) for row in pq.read_table(part).to_pylist()]
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -126,7 +121,7 @@ async def test_trees_in_hand_go_on_under_the_next_scheduler(
         assert all(replica.starts == 1 for replica in one.cell.replicas.values())
     assert outcomes_by_key(tmp_path / "run") == undisturbed
     assert (progress.outcomes, progress.wasted, progress.reserved) == (24, 0, 0)
-    outcomes = rows(tmp_path / "run", "outcomes")
+    outcomes = rows_of(tmp_path / "run", "outcomes")
     assert progress.spent == sum(row["spent_flops"] for row in outcomes)
     assert progress.of("verifier").tokens == sum(row["verifier_tokens"] for row in outcomes)
 
@@ -300,5 +295,5 @@ async def test_a_refused_task_ends_as_quarantined_with_its_reason(house: Make, t
     async with one.cell:
         progress = await one.end(await one.begin([work(1)[0], refused]))
     assert (progress.answered, progress.quarantined) == (3, 3)
-    ended = [row for row in rows(tmp_path / "run", "outcomes") if row["problem_id"] == "p1"]
+    ended = [row for row in rows_of(tmp_path / "run", "outcomes") if row["problem_id"] == "p1"]
     assert {(row["state"], row["reason"]) for row in ended} == {("quarantined", "prompt too long")}

@@ -1,12 +1,15 @@
 """Scores from verifiers elsewhere: calls gathered, sent home, lost with dead verifiers, and never turned into numbers.
 
-It knows verifiers by a small protocol and nothing of Ray or of budgets. Invariant: every request ends with scores, with
-`CallLost` (the call may have cost all of its worst case; ask again) or with an error of its own.
+Each task has an order of its own in which it asks the verifiers: the first that is up is its home, where its prefixes are
+cached. It knows verifiers by a small protocol and nothing of Ray or of budgets. Invariant: every request ends with scores,
+with `CallLost` (the call may have cost all of its worst case; ask again) or with an error of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+from dataclasses import dataclass
 from typing import Protocol
 
 from actors.engines.base import EngineCounters, ScoreRequest, Scores
@@ -52,76 +55,107 @@ class VerifierLink(Protocol):
         """Kill the process, so that a fresh one takes its place."""
 
 
+def rendezvous(key: str, verifiers: int) -> tuple[int, ...]:
+    """The order in which what is known by `key` asks the verifiers 0 to `verifiers` - 1: by their hashes with it.
+
+    Each is first for an equal share of keys. Where one is down, its keys go to all others alike, and no other key moves.
+    """
+    of_key = hashlib.blake2b(key.encode(), digest_size=8)
+
+    def weight(verifier: int) -> bytes:
+        both = of_key.copy()
+        both.update(b"/%d" % verifier)
+        return both.digest()
+
+    return tuple(sorted(range(verifiers), key=weight))
+
+
+class _Moved(Exception):
+    """The verifier went down before the request was sent: another is asked, and nothing was lost."""
+
+
 _Waiting = tuple[ScoreRequest, asyncio.Future[Scores]]
 
 
 class RemoteScorer:
-    """Scores for many tasks whose problems are at home at one verifier, where their prefixes are cached.
-
-    Where that one is down another is asked. Requests of a few milliseconds travel as one call.
-    """
+    """Scores for all tasks of a replica. Requests of a few milliseconds to the same verifier travel as one call."""
 
     def __init__(
         self,
         links: tuple[VerifierLink, ...],
-        home: int,
         *,
         deadline: float = VERIFIER_TIMEOUT_S,
         patience: float = VERIFIER_PATIENCE_S,
     ) -> None:
-        self._links = links[home:] + links[:home]
+        self._links = links
         self._deadline, self._patience = deadline, patience
         # Who is down, with the task that waits until it is up again (or never will be).
         self._down: dict[int, asyncio.Task[None]] = {}
         self._gone: set[int] = set()
         self._losses: dict[ScoreRequest, int] = {}
-        self._waiting: list[_Waiting] = []
+        # verifier -> what travels there next
+        self._waiting: dict[int, list[_Waiting]] = {}
         self._begun = False
         self.outstanding = 0
         self._senders: set[asyncio.Task[None]] = set()
 
-    async def score(self, request: ScoreRequest) -> Scores:
-        """Raises CallLost, ServiceLost where no verifier is left, and RuntimeError for a request that cannot be scored."""
+    def of(self, key: str) -> TaskScorer:
+        """The scorer of one task. Tasks of one key have one home: what they share is computed once."""
+        return TaskScorer(self, rendezvous(key, len(self._links)))
+
+    async def score(self, request: ScoreRequest, order: tuple[int, ...]) -> Scores:
+        """Ask the first verifier of `order` that is up. Raises CallLost, ServiceLost where none is left, and RuntimeError for
+        a request that cannot be scored."""
         if not self._begun:
             # One is up that has said so: others may still load, or wait for a machine.
             self._begun = True
             for number in range(len(self._links)):
                 self._watch(number)
-        future: asyncio.Future[Scores] = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, future))
-        if len(self._waiting) == 1:
-            sender = asyncio.create_task(self._send_soon())
-            self._senders.add(sender)
-            sender.add_done_callback(self._senders.discard)
         self.outstanding += 1
         try:
-            return await future
+            while True:
+                try:
+                    return await self._gathered(await self._up(order), request)
+                except _Moved:
+                    continue
         finally:
             self.outstanding -= 1
 
-    async def _send_soon(self) -> None:
+    def _gathered(self, number: int, request: ScoreRequest) -> asyncio.Future[Scores]:
+        """What a verifier will answer to a request, which travels with others of the next milliseconds."""
+        future: asyncio.Future[Scores] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(number, [])
+        waiting.append((request, future))
+        if len(waiting) == 1:
+            sender = asyncio.create_task(self._send_soon(number))
+            self._senders.add(sender)
+            sender.add_done_callback(self._senders.discard)
+        return future
+
+    async def _send_soon(self, number: int) -> None:
         await asyncio.sleep(SCORES_GATHER_S)
-        batch, self._waiting = [item for item in self._waiting if not item[1].done()], []
+        batch = [item for item in self._waiting.pop(number) if not item[1].done()]
         try:
-            await self._send_all(batch)
+            await self._send_all(number, batch)
         except Exception as error:
             # Nobody may wait for ever, whatever failed here.
             self._lose(batch, error)
 
-    async def _send_all(self, batch: list[_Waiting]) -> None:
-        suspects = [item for item in batch if self._losses.get(item[0], 0) >= SUSPECT]
-        others = [item for item in batch if self._losses.get(item[0], 0) < SUSPECT]
+    async def _send_all(self, number: int, batch: list[_Waiting]) -> None:
+        suspects, others = [], batch
+        if self._losses:
+            suspects = [item for item in batch if self._losses.get(item[0], 0) >= SUSPECT]
+            others = [item for item in batch if self._losses.get(item[0], 0) < SUSPECT]
         parts = [others[first : first + TOGETHER] for first in range(0, len(others), TOGETHER)]
-        await asyncio.gather(*(self._send(part) for part in parts))
+        await asyncio.gather(*(self._send(number, part) for part in parts))
         for one in suspects:
-            await self._send([one])
+            await self._send(number, [one])
 
-    async def _send(self, batch: list[_Waiting]) -> None:
-        number = await self._up()
-        if number is None:
+    async def _send(self, number: int, batch: list[_Waiting]) -> None:
+        if number in self._down or number in self._gone:
             for _, future in batch:
                 if not future.done():
-                    future.set_exception(ServiceLost("no verifier answers"))
+                    future.set_exception(_Moved())
             return
         link = self._links[number]
         try:
@@ -150,16 +184,16 @@ class RemoteScorer:
         finally:
             calling.cancel()
 
-    async def _up(self) -> int | None:
-        """The nearest verifier that is up; waits until one is. None: there is none, and nobody comes in time."""
+    async def _up(self, order: tuple[int, ...]) -> int:
+        """The first verifier of an order that is up; waits until one is. Raises ServiceLost where nobody comes in time."""
         deadline = asyncio.get_running_loop().time() + self._patience
         while True:
-            for number in range(len(self._links)):
+            for number in order:
                 if number not in self._down and number not in self._gone:
                     return number
             left = deadline - asyncio.get_running_loop().time()
             if not self._down or left <= 0:
-                return None
+                raise ServiceLost("no verifier answers")
             await asyncio.wait(self._down.values(), timeout=left, return_when=asyncio.FIRST_COMPLETED)
 
     def _watch(self, number: int) -> None:
@@ -197,10 +231,22 @@ class RemoteScorer:
 
     def _answer(self, batch: list[_Waiting], answers: list[Scores | str] | list[str]) -> None:
         for (request, future), answer in zip(batch, answers, strict=True):
-            self._losses.pop(request, None)
+            if self._losses:
+                self._losses.pop(request, None)
             if future.done():
                 continue
             if isinstance(answer, Scores):
                 future.set_result(answer)
             else:
                 future.set_exception(RuntimeError(answer))
+
+
+@dataclass(frozen=True, slots=True)
+class TaskScorer:
+    """The scorer of one task, which asks the verifiers in the task's `order`."""
+
+    remote: RemoteScorer
+    order: tuple[int, ...]
+
+    async def score(self, request: ScoreRequest) -> Scores:
+        return await self.remote.score(request, self.order)

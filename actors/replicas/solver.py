@@ -78,7 +78,7 @@ class SolverReplica:
         self._engine = load_policy(plan)
         plan.check(self._engine.info)
         self._reader = TokenReader(bench.reader, self._engine.info.eos_ids)
-        self._scorers = [RemoteScorer(verifiers, key) for key in range(len(verifiers))]
+        self._scorer = RemoteScorer(verifiers) if verifiers else None
         self._work: dict[int, asyncio.Task[None]] = {}
         self._purses: dict[int, Purse] = {}
         self._leases: dict[int, Lease] = {}
@@ -138,7 +138,7 @@ class SolverReplica:
             ),
             sequences_wanted=self._told,
             counters=self._engine.counters(),
-            scoring=sum(scorer.outstanding for scorer in self._scorers),
+            scoring=self._scorer.outstanding if self._scorer is not None else 0,
         )
 
     def _has_news(self) -> bool:
@@ -187,8 +187,10 @@ class SolverReplica:
 
     async def _solve(self, lease: Lease, purse: Purse) -> None:
         task = lease.task
-        home = task.seed + sum(task.prompt.id.encode())
-        scorer: Scorer | None = self._scorers[home % len(self._scorers)] if self._scorers else None
+        scorer: Scorer | None = None
+        if self._scorer is not None:
+            # Seeds of a problem share nothing but its prompt: apart they spread the load of few problems.
+            scorer = self._scorer.of(f"{task.seed}/{task.prompt.id}")
         bench = TaskBench(
             run=self._bench,
             prompt=task.prompt,

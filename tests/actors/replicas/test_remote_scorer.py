@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
 
 from actors.engines.base import EngineCounters, ScoreRequest, Scores
 from actors.errors import ServiceLost
-from actors.replicas.remote_scorer import TOGETHER, CallLost, RemoteScorer, VerifierGone
+from actors.replicas.remote_scorer import (
+    TOGETHER,
+    CallLost,
+    RemoteScorer,
+    TaskScorer,
+    VerifierGone,
+    rendezvous,
+)
 from tests.support.inprocess import Dead
 
 
@@ -60,7 +68,12 @@ class Link:
         self.restarts += 1
 
 
-async def insist(scorer: RemoteScorer, length: int) -> Scores:
+def scorer_of(links: tuple[Link, ...], deadline: float = 5, patience: float = 5) -> TaskScorer:
+    """The scorer of a task that asks these verifiers in this order."""
+    return TaskScorer(RemoteScorer(links, deadline=deadline, patience=patience), tuple(range(len(links))))
+
+
+async def insist(scorer: TaskScorer, length: int) -> Scores:
     """Ask again until the call is not lost, as a task does."""
     while True:
         try:
@@ -71,7 +84,7 @@ async def insist(scorer: RemoteScorer, length: int) -> Scores:
 
 async def test_requests_of_a_moment_travel_as_one_call() -> None:
     link = Link()
-    scorer = RemoteScorer((link,), 0)
+    scorer = scorer_of((link,))
     answers = await asyncio.gather(*(scorer.score(request(6 + i)) for i in range(5)))
     assert link.calls == [[6, 7, 8, 9, 10]]
     assert [answer.computed for answer in answers] == [6, 7, 8, 9, 10]
@@ -89,7 +102,7 @@ async def test_who_was_scored_does_not_wait_for_all_that_were_asked_with_it() ->
                 self.waits = asyncio.Event()
             return await super().score(requests)
 
-    scorer = RemoteScorer((Slow(),), 0)
+    scorer = scorer_of((Slow(),))
     asked = [asyncio.create_task(scorer.score(request(6 + i % 30))) for i in range(3 * TOGETHER)]
     done, waiting = await asyncio.wait(asked, timeout=0.5)
     assert (len(done), len(waiting)) == (TOGETHER, 2 * TOGETHER)
@@ -100,7 +113,7 @@ async def test_who_was_scored_does_not_wait_for_all_that_were_asked_with_it() ->
 
 async def test_a_call_in_flight_does_not_hold_the_next_one_up() -> None:
     link = Link(waits=asyncio.Event())
-    scorer = RemoteScorer((link,), 0)
+    scorer = scorer_of((link,))
     first = asyncio.create_task(scorer.score(request(6)))
     while not link.calls:  # noqa: ASYNC110
         await asyncio.sleep(0.001)
@@ -113,7 +126,7 @@ async def test_a_call_in_flight_does_not_hold_the_next_one_up() -> None:
 
 
 async def test_a_request_at_fault_fails_alone() -> None:
-    scorer = RemoteScorer((Link(),), 0)
+    scorer = scorer_of((Link(),))
     good, bad = await asyncio.gather(
         scorer.score(request(7)), scorer.score(request(60)), return_exceptions=True
     )
@@ -124,7 +137,7 @@ async def test_a_request_at_fault_fails_alone() -> None:
 
 async def test_a_lost_call_is_told_and_another_verifier_is_asked() -> None:
     first, second = Link([Dead("killed")], back=asyncio.Event()), Link()
-    scorer = RemoteScorer((first, second), 0)
+    scorer = scorer_of((first, second))
     with pytest.raises(CallLost, match="killed"):
         await scorer.score(request(8))
     assert (await scorer.score(request(8))).computed == 8
@@ -134,13 +147,13 @@ async def test_a_lost_call_is_told_and_another_verifier_is_asked() -> None:
 async def test_a_verifier_that_is_back_is_asked_again() -> None:
     """Its problems' prefixes belong there, and without it all would be the others' to carry to the end of the run."""
     first, second = Link([Dead("killed")], back=asyncio.Event()), Link()
-    scorer = RemoteScorer((first, second), 0)
+    scorer = scorer_of((first, second))
     await insist(scorer, 8)
     await insist(scorer, 9)
     assert (first.calls, second.calls) == ([[8]], [[8], [9]])
     assert first.back is not None
     first.back.set()
-    while scorer._down:  # noqa: ASYNC110
+    while scorer.remote._down:  # noqa: ASYNC110
         await asyncio.sleep(0.001)
     await insist(scorer, 10)
     assert (first.calls, second.calls) == ([[8], [10]], [[8], [9]])
@@ -150,9 +163,9 @@ async def test_the_only_verifier_is_waited_for() -> None:
     """Trap: a verifier that restarts fails each call at once, and a handful of tries is over before it is back."""
     back = asyncio.Event()
     link = Link([Dead("killed")], back=back)
-    scorer = RemoteScorer((link,), 0)
+    scorer = scorer_of((link,))
     waiting = asyncio.create_task(insist(scorer, 8))
-    while not scorer._down:  # noqa: ASYNC110
+    while not scorer.remote._down:  # noqa: ASYNC110
         await asyncio.sleep(0.001)
     await asyncio.sleep(0.02)
     assert link.calls == [[8]], "nothing is sent to a verifier that is not up: it would be charged"
@@ -162,14 +175,14 @@ async def test_the_only_verifier_is_waited_for() -> None:
 
 async def test_patience_ends() -> None:
     link = Link([Dead("killed")], back=asyncio.Event())
-    scorer = RemoteScorer((link,), 0, patience=0.05)
+    scorer = scorer_of((link,), patience=0.05)
     with pytest.raises(ServiceLost, match="no verifier answers"):
         await asyncio.wait_for(insist(scorer, 8), 5)
 
 
 async def test_verifiers_that_are_dead_for_good_are_not_waited_for() -> None:
     links = (Link(gone=True), Link(gone=True))
-    scorer = RemoteScorer(links, 1)
+    scorer = scorer_of(links)
     with pytest.raises(ServiceLost, match="no verifier answers"):
         await asyncio.wait_for(insist(scorer, 8), 5)
     assert [len(link.calls) for link in links] == [0, 0]
@@ -177,14 +190,14 @@ async def test_verifiers_that_are_dead_for_good_are_not_waited_for() -> None:
 
 async def test_a_verifier_that_hangs_is_started_anew_and_left_for_another() -> None:
     first, second = Link(waits=asyncio.Event(), back=asyncio.Event()), Link()
-    scorer = RemoteScorer((first, second), 0, deadline=0.05)
+    scorer = scorer_of((first, second), deadline=0.05)
     assert (await asyncio.wait_for(insist(scorer, 8), 5)).computed == 8
     assert first.restarts == 1
 
 
 async def test_calls_that_run_out_together_start_a_verifier_anew_once() -> None:
     link = Link(waits=asyncio.Event(), back=asyncio.Event())
-    scorer = RemoteScorer((link,), 0, deadline=0.1)
+    scorer = scorer_of((link,), deadline=0.1)
     asked = []
     for number in range(3):
         asked.append(asyncio.create_task(scorer.score(request(8 + number))))
@@ -198,7 +211,7 @@ async def test_calls_that_run_out_together_start_a_verifier_anew_once() -> None:
 
 async def test_a_request_that_kills_verifiers_fails_and_takes_nobody_along() -> None:
     link = Link(poison=13)
-    scorer = RemoteScorer((link,), 0)
+    scorer = scorer_of((link,))
     results = await asyncio.wait_for(
         asyncio.gather(*(insist(scorer, n) for n in (11, 12, 13, 14)), return_exceptions=True), 10
     )
@@ -209,7 +222,7 @@ async def test_a_request_that_kills_verifiers_fails_and_takes_nobody_along() -> 
 
 async def test_who_is_cancelled_is_not_asked_for_again() -> None:
     link = Link([Dead("killed")])
-    scorer = RemoteScorer((link,), 0)
+    scorer = scorer_of((link,))
     one, two = (asyncio.create_task(insist(scorer, 6 + i)) for i in range(2))
     while not link.calls:  # noqa: ASYNC110
         await asyncio.sleep(0.001)
@@ -222,7 +235,7 @@ async def test_a_verifier_that_is_busy_is_waited_for() -> None:
     """It does not answer for many deadlines, but computes."""
     done = asyncio.Event()
     link = Link(waits=done, works=True)
-    scorer = RemoteScorer((link,), 0, deadline=0.02)
+    scorer = scorer_of((link,), deadline=0.02)
     asking = asyncio.create_task(scorer.score(request(9)))
     await asyncio.sleep(0.2)
     assert not asking.done()
@@ -237,9 +250,67 @@ async def test_whatever_fails_nobody_waits_for_ever() -> None:
         async def score(self, requests: list[ScoreRequest]) -> list[Scores | str]:
             return (await super().score(requests))[:1]
 
-    scorer = RemoteScorer((Short(),), 0)
+    scorer = scorer_of((Short(),))
     answers = await asyncio.wait_for(
         asyncio.gather(*(scorer.score(request(9 + i)) for i in range(2)), return_exceptions=True), 5
     )
     assert isinstance(answers[0], Scores)
     assert isinstance(answers[1], CallLost)
+
+
+@pytest.mark.parametrize("name", ["arithmetic-{}", "math500/test/algebra/{}.json", "{:064x}"])
+def test_problems_spread_evenly_over_many_verifiers(name: str) -> None:
+    """Trap: ids that differ in a digit are neighbours under a sum of bytes."""
+    tasks, verifiers = 3200, 64
+    load = Counter(rendezvous(f"0/{name.format(i)}", verifiers)[0] for i in range(tasks))
+    assert len(load) == verifiers
+    assert max(load.values()) < 1.6 * tasks / verifiers, "chance alone gives 1.35"
+
+
+def test_a_lost_verifier_moves_its_own_problems_and_to_all_others() -> None:
+    verifiers, lost = 16, 5
+    orders = [rendezvous(f"0/arithmetic-{i}", verifiers) for i in range(1600)]
+    moved = Counter(order[1] for order in orders if order[0] == lost)
+    assert set(moved) == set(range(verifiers)) - {lost}
+    assert max(moved.values()) < 4 * sum(moved.values()) / (verifiers - 1)
+    fewer = [rendezvous(f"0/arithmetic-{i}", verifiers - 1) for i in range(1600)]
+    assert all(
+        tuple(n for n in old if n < verifiers - 1) == new for old, new in zip(orders, fewer, strict=True)
+    )
+
+
+async def test_tasks_of_one_home_travel_together_and_of_two_apart() -> None:
+    links = (Link(), Link(), Link())
+    remote = RemoteScorer(links)
+    homes = [TaskScorer(remote, order) for order in ((0, 1, 2), (0, 2, 1), (1, 0, 2))]
+    await homes[2].score(request(6))
+    for link in links:
+        link.calls.clear()
+    await asyncio.gather(*(home.score(request(7 + i)) for i, home in enumerate(homes)))
+    assert [link.calls for link in links] == [[[7, 8]], [[9]], []]
+
+
+async def test_tasks_of_a_dead_verifier_go_each_its_own_way_and_come_home() -> None:
+    back = asyncio.Event()
+    links = (Link([Dead("killed")], back=back), Link(), Link())
+    remote = RemoteScorer(links)
+    one, two = TaskScorer(remote, (0, 1, 2)), TaskScorer(remote, (0, 2, 1))
+    await asyncio.gather(insist(one, 7), insist(two, 8))
+    assert [link.calls for link in links] == [[[7, 8]], [[7]], [[8]]]
+    back.set()
+    while remote._down:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    await asyncio.gather(insist(one, 9), insist(two, 10))
+    assert links[0].calls[1:] == [[9, 10]]
+
+
+async def test_what_waits_to_travel_to_a_verifier_that_goes_down_is_asked_of_another_at_no_cost() -> None:
+    first, second = Link(back=asyncio.Event()), Link()
+    scorer = scorer_of((first, second))
+    await scorer.score(request(6))
+    asking = asyncio.create_task(scorer.score(request(7)))
+    while not scorer.remote._waiting:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    scorer.remote._watch(0)
+    assert (await asking).computed == 7
+    assert (first.calls, second.calls) == ([[6]], [[7]])

@@ -15,6 +15,7 @@ from actors.engines.base import PolicyEngine, ScoreRequest, Scores
 from actors.ledger import Purse
 from actors.messages import Row
 from actors.replicas.reader import ReaderPlan, TokenReader
+from actors.replicas.steps import Step, StepTree
 from actors.store.library import NOTHING, Prior
 from actors.strategy import Prompt, Role, Sample, Sampling
 from actors.work import Cost, CostModel, Unit
@@ -67,12 +68,22 @@ class TaskBench:
     purse: Purse
     prior: Prior = NOTHING
     draws: dict[DrawKey, asyncio.Future[Sample]] = field(default_factory=dict)
-    scores: dict[tuple[int, ...], asyncio.Future[tuple[float, ...]]] = field(default_factory=dict)
-    scored: set[tuple[int, ...]] = field(default_factory=set)
-    paid: dict[tuple[int, ...], int] = field(default_factory=dict)
+    # the last step of a solution -> the scores of its steps
+    scores: dict[Step, asyncio.Future[tuple[float, ...]]] = field(default_factory=dict)
+    # solutions up to the end of a draw, with what it cost
+    paid: list[tuple[tuple[int, ...], int]] = field(default_factory=list)
     samples: list[Row] = field(default_factory=list)
     score_rows: list[Row] = field(default_factory=list)
     ended: bool = False
+    _steps: StepTree | None = None
+
+    @property
+    def steps(self) -> StepTree:
+        """All steps of the task's solutions; made when it is first asked for, when the prior is here."""
+        if self._steps is None:
+            salt = self.run.salt("verifier")
+            self._steps = StepTree(self.reader, self.prompt.token_ids, salt, self.prior)
+        return self._steps
 
     @property
     def room(self) -> int:
@@ -94,7 +105,7 @@ class TaskBench:
             place = bisect_left(whole, ids)
             return place < len(whole) and whole[place][: len(ids)] == ids
 
-        self.purse.move("policy", "kept", "pruned", sum(f for ids, f in self.paid.items() if not stands(ids)))
+        self.purse.move("policy", "kept", "pruned", sum(flops for ids, flops in self.paid if not stands(ids)))
 
     def cancel(self) -> None:
         """Stop whatever still runs for this task, and whatever would start; its requests are aborted."""

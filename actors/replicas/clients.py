@@ -8,6 +8,7 @@ its worst case is reserved, and every request sent is settled, also when it fail
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -15,10 +16,10 @@ from typing import TypeVar
 from actors.engines.base import Aborted, GenerateRequest, ScoreRequest
 from actors.ledger import Kind
 from actors.replicas.bench import DrawKey, TaskBench
-from actors.replicas.reader import TokenReader
 from actors.replicas.remote_scorer import CallLost
+from actors.replicas.steps import Step, TaskReader
 from actors.seeds import derive
-from actors.store.library import sample_key, sample_row, score_key, score_row
+from actors.store.library import sample_key, sample_row, score_row
 from actors.strategy import PurseEmpty, Sample, Sampling
 from actors.work import Cost, CostModel
 
@@ -42,22 +43,17 @@ class Meter:
     refused: bool = False
 
 
-def _new_length(solution: tuple[int, ...], ends: tuple[int, ...], scored: set[tuple[int, ...]]) -> int:
-    """Tokens from the longest prefix of steps that is scored to the end of the last step."""
-    for end in reversed(ends):
-        if solution[:end] in scored:
-            return ends[-1] - end
-    return ends[-1]
-
-
 def _pass(cost: CostModel, tokens: int, solution: int, computed: int) -> int:
     """Exact FLOPs of one pass over the last `computed` of a text's tokens, the last `solution` of which are scored."""
     computed = min(computed, tokens)
     return cost.exact(tokens - computed, computed, min(computed, solution))
 
 
-async def once(book: dict[K, asyncio.Future[V]], key: K, make: Callable[[], Coroutine[None, None, V]]) -> V:
-    """Await what `make` gives, made by the first who asks for `key`; one that failed may be asked for again."""
+def once(
+    book: dict[K, asyncio.Future[V]], key: K, make: Callable[[], Coroutine[None, None, V]]
+) -> asyncio.Future[V]:
+    """What `make` gives, made by the first who asks for `key`; one that failed may be asked for again. Who awaits it shields
+    it: others may wait for it too."""
     future = book.get(key)
     if future is None:
         future = book[key] = asyncio.ensure_future(make())
@@ -67,7 +63,7 @@ async def once(book: dict[K, asyncio.Future[V]], key: K, make: Callable[[], Coro
                 book.pop(key, None)
 
         future.add_done_callback(forget)
-    return await asyncio.shield(future)
+    return future
 
 
 class TaskPolicy:
@@ -76,7 +72,7 @@ class TaskPolicy:
     def __init__(self, bench: TaskBench, meter: Meter) -> None:
         self._bench, self._meter = bench, meter
         self._prefilled = False
-        self._drawn: set[DrawKey] = set()
+        self._drawn: set[asyncio.Future[Sample]] = set()
 
     @property
     def max_tokens(self) -> int:
@@ -94,9 +90,10 @@ class TaskPolicy:
         bench.check_open()
         if len(prefix) >= bench.room:
             return Sample((), (), "length")
-        draw = (prefix, place, one_step, sampling)
+        key: DrawKey = (prefix, place, one_step, sampling)
+        draw = once(bench.draws, key, lambda: self._draw(*key))
         try:
-            sample = await once(bench.draws, draw, lambda: self._draw(*draw))
+            sample = await asyncio.shield(draw)
         except PurseEmpty:
             self._meter.refused = True
             raise
@@ -170,8 +167,7 @@ class TaskPolicy:
         finally:
             bench.purse.settle(worst, took, "policy", kind)
         sample = Sample(result.token_ids, result.logprobs, result.finish)
-        drawn = prefix + sample.token_ids
-        bench.paid[drawn] = bench.paid.get(drawn, 0) + took
+        bench.paid.append((prefix + sample.token_ids, took))
         bench.samples.append(sample_row(key, bench.prompt.id, bench.seed, place, len(prefix), sample))
         return sample
 
@@ -181,55 +177,57 @@ class TaskVerifier:
 
     def __init__(self, bench: TaskBench, meter: Meter) -> None:
         self._bench, self._meter = bench, meter
-        self._scored: set[tuple[int, ...]] = set()
+        self._scored: set[Step] = set()
 
     async def score(self, solution: tuple[int, ...]) -> tuple[float, ...]:
         bench, cost = self._bench, self._bench.run.costs.get("verifier")
         if bench.scorer is None or cost is None:
             raise ValueError("this run has no verifier")
         bench.check_open()
-        ends = bench.reader.step_ends(solution)
-        if not ends:
+        last = bench.steps.keyed(solution)
+        if not last.ends:
             return ()
-        steps = solution[: ends[-1]]
         try:
-            values = await once(bench.scores, steps, lambda: self._ask(steps, ends))
+            values = await asyncio.shield(
+                once(bench.scores, last, lambda: self._ask(solution[: last.end], last))
+            )
         except PurseEmpty:
             self._meter.refused = True
             raise
-        new = _new_length(steps, ends, self._scored)
-        context = len(bench.prompt.token_ids) + len(steps)
-        exact = cost.exact(context - new, new, new)
-        if not self._scored:
-            exact += cost.exact(0, len(bench.prompt.token_ids), 0)
-        self._scored.update(steps[:end] for end in ends)
+        context = len(bench.prompt.token_ids) + last.end
+        exact = cost.exact(0, len(bench.prompt.token_ids), 0) if not self._scored else 0
+        fresh = list(itertools.takewhile(lambda step: step not in self._scored, last.path()))
+        new = last.end - fresh[-1].start if fresh else 0
+        exact += cost.exact(context - new, new, new)
+        self._scored.update(fresh)
         self._meter.attributed += Cost(tokens={"verifier": new}, paper=cost.paper(new), exact=exact)
         return values
 
-    async def _ask(self, solution: tuple[int, ...], ends: tuple[int, ...]) -> tuple[float, ...]:
+    async def _ask(self, solution: tuple[int, ...], last: Step) -> tuple[float, ...]:
         bench, cost = self._bench, self._bench.run.costs.get("verifier")
         assert bench.scorer is not None
         assert cost is not None
         start = len(bench.prompt.token_ids)
         ids = bench.prompt.token_ids + solution
-        keys = [score_key(bench.run.salt("verifier"), ids[: start + end]) for end in ends]
-        known = [bench.prior.scores.get(key) for key in keys]
+        steps = list(last.path())[::-1]
+        known = [step.known for step in steps]
         if all(value is not None for value in known):
             return tuple(value for value in known if value is not None)
-        bench.scored.update(
-            solution[:end] for end, value in zip(ends, known, strict=True) if value is not None
-        )
-        new = _new_length(solution, ends, bench.scored)
+        for step in steps:
+            step.scored = step.scored or step.known is not None
+        new = last.end - next((step.end for step in reversed(steps) if step.scored), 0)
         worst = bench.run.price(Cost(paper=cost.paper(new), exact=cost.exact(0, len(ids), len(solution))))
-        request = ScoreRequest(ids, start, tuple(start + end for end in ends))
+        request = ScoreRequest(ids, start, tuple(start + end for end in last.ends))
         while True:
             await bench.purse.reserve(worst)
             held = worst
             took, kind = worst, _FAILED
             try:
                 scores = await bench.scorer.score(request)
-                if len(scores.values) != len(ends):
-                    raise RuntimeError(f"the verifier gave {len(scores.values)} scores for {len(ends)} steps")
+                if len(scores.values) != len(steps):
+                    raise RuntimeError(
+                        f"the verifier gave {len(scores.values)} scores for {len(steps)} steps"
+                    )
                 spent = Cost(
                     tokens={"verifier": new},
                     paper=cost.paper(new),
@@ -243,10 +241,10 @@ class TaskVerifier:
                 await bench.purse.reserve(beyond)
                 held += beyond
                 took, kind = min(bench.run.price(spent), held), _KEPT
-                for end, key, value in zip(ends, keys, scores.values, strict=True):
-                    if solution[:end] not in bench.scored:
-                        bench.score_rows.append(score_row(key, bench.prompt.id, value))
-                        bench.scored.add(solution[:end])
+                for step, value in zip(steps, scores.values, strict=True):
+                    if not step.scored:
+                        bench.score_rows.append(score_row(step.key, bench.prompt.id, value))
+                        step.scored = True
                 return tuple(v if k is None else k for k, v in zip(known, scores.values, strict=True))
             except CallLost:
                 # It may have been computed to the end before it was lost: paid in full, and asked again.
@@ -261,9 +259,14 @@ class TaskModels:
 
     policy: TaskPolicy
     verifier: TaskVerifier
-    reader: TokenReader
+    reader: TaskReader
     seed: int
 
     @classmethod
     def of(cls, bench: TaskBench, meter: Meter) -> TaskModels:
-        return cls(TaskPolicy(bench, meter), TaskVerifier(bench, meter), bench.reader, bench.seed)
+        return cls(
+            TaskPolicy(bench, meter),
+            TaskVerifier(bench, meter),
+            TaskReader(bench.steps, bench.reader),
+            bench.seed,
+        )

@@ -7,6 +7,7 @@ again; ids are the truth.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,20 @@ class TokenReader:
         if filled:
             ends.append(len(solution))
         return tuple(ends)
+
+    def ends_from_last(self, solution: tuple[int, ...]) -> Iterator[int]:
+        """The same offsets, the last first, reading no further than is asked for: whether a step ends at a delimiter depends
+        on the tokens since the delimiter before it alone."""
+        end, filled = len(solution), False
+        for position in range(len(solution), 0, -1):
+            token = solution[position - 1]
+            if token in self._stops and position < end:
+                if filled:
+                    yield end
+                end, filled = position, False
+            filled = filled or token not in self._blank
+        if filled:
+            yield end
 
     def text(self, ids: tuple[int, ...]) -> str:
         """Decode ids, without the end token."""

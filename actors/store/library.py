@@ -30,19 +30,29 @@ GROUPS = 64
 def sample_key(salt: str, seed: int, context: Sequence[int], most: int) -> bytes:
     """Key of a draw of at most `most` tokens after `context` (token ids, prompt included). `seed` is the draw's own, which
     place, sampling parameters and kind go into; `salt` stands for the policy and whatever else decides its tokens."""
-    return _digest(f"{salt}/{seed}/{most}", context)
+    return _hash(f"{salt}/{seed}/{most}", context).digest()
 
 
 def score_key(salt: str, context: Sequence[int]) -> bytes:
     """Key of the score of the step that ends `context` (token ids, prompt included)."""
-    return _digest(salt, context)
+    return score_hash(salt, context).digest()
 
 
-def _digest(text: str, ids: Sequence[int]) -> bytes:
+def score_hash(salt: str, context: Sequence[int]) -> hashlib.blake2b:
+    """The hash whose digest is `score_key`; a copy may be fed with the tokens that follow."""
+    return _hash(salt, context)
+
+
+def feed(running: hashlib.blake2b, ids: Sequence[int]) -> None:
+    """Go on with a hash of tokens."""
+    running.update(array("i", ids).tobytes())
+
+
+def _hash(text: str, ids: Sequence[int]) -> hashlib.blake2b:
     # The text has an end of its own: else its last characters could be taken for the first token's bytes.
-    digest = hashlib.blake2b(f"{text}\n".encode(), digest_size=16)
-    digest.update(array("i", ids).tobytes())
-    return digest.digest()
+    running = hashlib.blake2b(f"{text}\n".encode(), digest_size=16)
+    feed(running, ids)
+    return running
 
 
 @dataclass(frozen=True, slots=True)

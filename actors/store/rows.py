@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -41,6 +42,8 @@ def candidate_rows(
 ) -> list[dict[str, Any]]:
     """The rows of `candidates` of one outcome; `correct` is the writer's to fill. `text` reads token ids."""
     rows = []
+    # Branches of a tree share most of their steps.
+    step_text = functools.cache(text)
     for candidate in solution.candidates:
         rows.append(
             {
@@ -52,7 +55,8 @@ def candidate_rows(
                 "parent": candidate.parent,
                 "depth": candidate.depth,
                 "steps": [
-                    text(candidate.token_ids[a:b]) for a, b in itertools.pairwise((0, *candidate.step_ends))
+                    step_text(candidate.token_ids[a:b])
+                    for a, b in itertools.pairwise((0, *candidate.step_ends))
                 ],
                 "step_tokens": list(candidate.step_ends),
                 "token_ids": list(candidate.token_ids),

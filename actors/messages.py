@@ -60,7 +60,8 @@ class Orders:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A lease that came to its end: an outcome per strategy, or `error` where the task itself failed, and what it took.
+    """A lease that came to its end: an outcome per strategy, also of those that failed, or `error` where the task itself did,
+    and what it took.
 
     `blameless` says that it ended for no fault of its own: it was stopped by order, or lacked a service.
     """
@@ -116,13 +117,28 @@ class ReplicaInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """What a strategy failed of, as text: one line, its traceback, and the place in the code, which is the same for all
+    problems that meet the same mistake."""
+
+    reason: str
+    trace: str
+    place: str
+    problem_id: str = ""
+    strategy: str = ""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
-    """What a finished attempt leaves on disk: outcomes, and rows of the other tables by column name."""
+    """What a finished attempt leaves on disk: outcomes, rows of the other tables by column name, and what strategies failed
+    of."""
 
     outcomes: tuple[Outcome, ...]
     candidates: list[Row] = field(default_factory=list)
     samples: list[Row] = field(default_factory=list)
     scores: list[Row] = field(default_factory=list)
+    failures: tuple[Failure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

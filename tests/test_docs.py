@@ -56,6 +56,7 @@ OF_RUNS = {
     "run.json",
     "status.json",
     "quarantined.jsonl",
+    "failures.log",
     "runs",
 }
 OF_MODELS = {"config.json", "value_head.json", "pytorch_model.bin", "model.safetensors", "training.json"}

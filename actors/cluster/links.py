@@ -54,9 +54,10 @@ class WriterLink:
         """Raises ServiceLost where the writer does not answer; what is wrong with the record itself is its task's fault."""
         try:
             await asyncio.wait_for(self._handle.stage.remote(task_id, attempt, record), COMMIT_TIMEOUT_S)
+        except RayTaskError as error:
+            # Its own last line is what a reader looks for; where it was raised stands in what it came from.
+            raise error.cause from error
         except (RayActorError, TimeoutError) as error:
-            if isinstance(error, RayTaskError):
-                raise
             raise ServiceLost(
                 f"the run writer does not answer: {type(error).__name__}: {error}"[:300]
             ) from None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -55,9 +55,21 @@ class Scorer(Protocol):
     async def score(self, request: ScoreRequest) -> Scores: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What a request was charged for something that may be kept; `ids` are the tokens up to the end of what was drawn."""
+
+    purpose: Role
+    flops: int
+    ids: tuple[int, ...] = ()
+
+
 @dataclass(slots=True)
 class TaskBench:
-    """What the strategies of one task share: the run's bench, engines, purse, draws and scores that exist already."""
+    """What the strategies of one task share: the run's bench, engines, purse, draws and scores that exist already.
+
+    `running` has each request that has not ended, with how many wait for it; `bills` what those that ended well were charged.
+    """
 
     run: Bench
     prompt: Prompt
@@ -70,8 +82,8 @@ class TaskBench:
     draws: dict[DrawKey, asyncio.Future[Sample]] = field(default_factory=dict)
     # the last step of a solution -> the scores of its steps
     scores: dict[Step, asyncio.Future[tuple[float, ...]]] = field(default_factory=dict)
-    # solutions up to the end of a draw, with what it cost
-    paid: list[tuple[tuple[int, ...], int]] = field(default_factory=list)
+    running: dict[asyncio.Future[Any], int] = field(default_factory=dict)
+    bills: dict[asyncio.Future[Any] | None, Bill] = field(default_factory=dict)
     samples: list[Row] = field(default_factory=list)
     score_rows: list[Row] = field(default_factory=list)
     ended: bool = False
@@ -95,6 +107,16 @@ class TaskBench:
         if self.ended:
             raise RuntimeError("this task has ended")
 
+    def bill(self, bill: Bill) -> None:
+        """Note what the request that is running here was charged."""
+        self.bills[asyncio.current_task()] = bill
+
+    def book_failed(self, used: Set[asyncio.Future[Any]]) -> None:
+        """Book as failed what was paid for requests that are not `used`: those of strategies that failed alone."""
+        for request in [one for one in self.bills if one not in used]:
+            bill = self.bills.pop(request)
+            self.purse.move(bill.purpose, "kept", "failed", bill.flops)
+
     def book_pruned(self, kept: Iterable[tuple[int, ...]]) -> None:
         """Book the draws that stand in none of the `kept` solutions as pruned. (Token ids name a draw: of two that are equal
         both are kept or none.)"""
@@ -105,19 +127,17 @@ class TaskBench:
             place = bisect_left(whole, ids)
             return place < len(whole) and whole[place][: len(ids)] == ids
 
-        self.purse.move("policy", "kept", "pruned", sum(flops for ids, flops in self.paid if not stands(ids)))
+        drawn = [bill for bill in self.bills.values() if bill.purpose == "policy"]
+        self.purse.move("policy", "kept", "pruned", sum(b.flops for b in drawn if not stands(b.ids)))
 
     def cancel(self) -> None:
         """Stop whatever still runs for this task, and whatever would start; its requests are aborted."""
         self.ended = True
-        for future in self._asked():
-            future.cancel()
+        for request in self.running:
+            request.cancel()
 
     async def end(self) -> None:
         """The same, and return when what was stopped is on the purse's books."""
-        asked = self._asked()
+        running = list(self.running)
         self.cancel()
-        await asyncio.gather(*asked, return_exceptions=True)
-
-    def _asked(self) -> list[asyncio.Future[Any]]:
-        return [*self.draws.values(), *self.scores.values()]
+        await asyncio.gather(*running, return_exceptions=True)

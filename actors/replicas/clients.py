@@ -2,7 +2,8 @@
 
 All strategies of a task share its draws and scores: who asks first pays (spent), whoever uses one is attributed it, and what
 an earlier run has made (the prior) nobody pays. It knows no strategy, only what is asked. Invariant: nothing is sent before
-its worst case is reserved, and every request sent is settled, also when it fails.
+its worst case is reserved, every request sent is settled, also when it fails, and no strategy's end takes an answer from
+another.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import asyncio
 import itertools
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from actors.engines.base import Aborted, GenerateRequest, ScoreRequest
 from actors.ledger import Kind
-from actors.replicas.bench import DrawKey, TaskBench
-from actors.replicas.remote_scorer import CallLost
+from actors.replicas.bench import Bill, DrawKey, TaskBench
+from actors.replicas.remote_scorer import CallLost, ScoreError
+from actors.replicas.sound import check_draw, check_ids, check_values
 from actors.replicas.steps import Step, TaskReader
 from actors.seeds import derive
 from actors.store.library import sample_key, sample_row, score_row
@@ -25,6 +27,9 @@ from actors.work import Cost, CostModel
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+SCORE_TRIES = 3
+"""Times that a score is asked for which the verifier does not give, or gives no number for, before its strategies fail."""
 
 _KEPT: Kind = "kept"
 _FAILED: Kind = "failed"
@@ -35,12 +40,22 @@ _LOST: Kind = "lost"
 class Meter:
     """What one strategy took: `spent` for real, `attributed` alone with an ideal cache of its own prefixes.
 
-    `refused` says that the purse could not pay one of its requests: it answers with less than it wanted.
+    `refused` says that the purse could not pay one of its requests: it answers with less than it wanted. `used` are the
+    requests that it had an answer of, `waits` those it waits for.
     """
 
     spent: Cost = field(default_factory=Cost)
     attributed: Cost = field(default_factory=Cost)
     refused: bool = False
+    used: set[asyncio.Future[Any]] = field(default_factory=set)
+    waits: set[asyncio.Future[Any]] = field(default_factory=set)
+    ended: bool = False
+
+    def end(self) -> None:
+        """Let the strategy wait for nothing more, and ask nothing more: what it left running would be drawn for nobody."""
+        self.ended = True
+        for wait in self.waits:
+            wait.cancel()
 
 
 def _pass(cost: CostModel, tokens: int, solution: int, computed: int) -> int:
@@ -49,21 +64,51 @@ def _pass(cost: CostModel, tokens: int, solution: int, computed: int) -> int:
     return cost.exact(tokens - computed, computed, min(computed, solution))
 
 
-def once(
-    book: dict[K, asyncio.Future[V]], key: K, make: Callable[[], Coroutine[None, None, V]]
-) -> asyncio.Future[V]:
-    """What `make` gives, made by the first who asks for `key`; one that failed may be asked for again. Who awaits it shields
-    it: others may wait for it too."""
-    future = book.get(key)
-    if future is None:
-        future = book[key] = asyncio.ensure_future(make())
+async def once(
+    bench: TaskBench,
+    meter: Meter,
+    book: dict[K, asyncio.Future[V]],
+    key: K,
+    make: Callable[[], Coroutine[None, None, V]],
+) -> tuple[V, bool]:
+    """Await what `make` gives, made by the first who asks for `key`; says too whether this strategy has it for the first
+    time. One that failed may be asked for again; one that nobody waits for any more is stopped, whoever asked first."""
+    bench.check_open()
+    if meter.ended:
+        raise RuntimeError("this strategy has ended")
+    request = book.get(key)
+    if request is None:
+        request = book[key] = asyncio.ensure_future(make())
+        bench.running[request] = 0
 
         def forget(done: asyncio.Future[V]) -> None:
+            del bench.running[done]
             if done.cancelled() or done.exception() is not None:
-                book.pop(key, None)
+                _drop(book, key, done)
 
-        future.add_done_callback(forget)
-    return future
+        request.add_done_callback(forget)
+    wait = asyncio.shield(request)
+    meter.waits.add(wait)
+    if not request.done():
+        bench.running[request] += 1
+    try:
+        value = await wait
+    finally:
+        meter.waits.discard(wait)
+        if not request.done():
+            bench.running[request] -= 1
+            if not bench.running[request]:
+                # At once: whoever asks before it has ended is to have one of its own.
+                _drop(book, key, request)
+                request.cancel()
+    first = request not in meter.used
+    meter.used.add(request)
+    return value, first
+
+
+def _drop(book: dict[K, asyncio.Future[V]], key: K, request: asyncio.Future[V]) -> None:
+    if book.get(key) is request:
+        del book[key]
 
 
 class TaskPolicy:
@@ -72,7 +117,6 @@ class TaskPolicy:
     def __init__(self, bench: TaskBench, meter: Meter) -> None:
         self._bench, self._meter = bench, meter
         self._prefilled = False
-        self._drawn: set[asyncio.Future[Sample]] = set()
 
     @property
     def max_tokens(self) -> int:
@@ -87,19 +131,16 @@ class TaskPolicy:
         sampling: Sampling = Sampling(),  # noqa: B008  (frozen)
     ) -> Sample:
         bench = self._bench
-        bench.check_open()
         if len(prefix) >= bench.room:
             return Sample((), (), "length")
         key: DrawKey = (prefix, place, one_step, sampling)
-        draw = once(bench.draws, key, lambda: self._draw(*key))
         try:
-            sample = await asyncio.shield(draw)
+            sample, first = await once(bench, self._meter, bench.draws, key, lambda: self._draw(*key))
         except PurseEmpty:
             self._meter.refused = True
             raise
-        if draw in self._drawn:
+        if not first:
             return sample
-        self._drawn.add(draw)
         context = len(bench.prompt.token_ids) + len(prefix)
         count = len(sample.token_ids)
         cost = bench.run.costs["policy"]
@@ -114,6 +155,7 @@ class TaskPolicy:
         self, prefix: tuple[int, ...], place: tuple[int, ...], one_step: bool, sampling: Sampling
     ) -> Sample:
         bench, cost = self._bench, self._bench.run.costs["policy"]
+        check_draw(prefix, place, sampling, bench.engine.info.vocabulary)
         context = bench.prompt.token_ids + prefix
         most = bench.room - len(prefix)
         worst = bench.run.price(
@@ -167,7 +209,7 @@ class TaskPolicy:
         finally:
             bench.purse.settle(worst, took, "policy", kind)
         sample = Sample(result.token_ids, result.logprobs, result.finish)
-        bench.paid.append((prefix + sample.token_ids, took))
+        bench.bill(Bill("policy", took, prefix + sample.token_ids))
         bench.samples.append(sample_row(key, bench.prompt.id, bench.seed, place, len(prefix), sample))
         return sample
 
@@ -183,13 +225,12 @@ class TaskVerifier:
         bench, cost = self._bench, self._bench.run.costs.get("verifier")
         if bench.scorer is None or cost is None:
             raise ValueError("this run has no verifier")
-        bench.check_open()
         last = bench.steps.keyed(solution)
         if not last.ends:
             return ()
         try:
-            values = await asyncio.shield(
-                once(bench.scores, last, lambda: self._ask(solution[: last.end], last))
+            values, _ = await once(
+                bench, self._meter, bench.scores, last, lambda: self._ask(solution[: last.end], last)
             )
         except PurseEmpty:
             self._meter.refused = True
@@ -207,6 +248,7 @@ class TaskVerifier:
         bench, cost = self._bench, self._bench.run.costs.get("verifier")
         assert bench.scorer is not None
         assert cost is not None
+        check_ids("solution", solution, bench.engine.info.vocabulary)
         start = len(bench.prompt.token_ids)
         ids = bench.prompt.token_ids + solution
         steps = list(last.path())[::-1]
@@ -218,16 +260,14 @@ class TaskVerifier:
         new = last.end - next((step.end for step in reversed(steps) if step.scored), 0)
         worst = bench.run.price(Cost(paper=cost.paper(new), exact=cost.exact(0, len(ids), len(solution))))
         request = ScoreRequest(ids, start, tuple(start + end for end in last.ends))
+        tries = 0
         while True:
             await bench.purse.reserve(worst)
             held = worst
             took, kind = worst, _FAILED
             try:
                 scores = await bench.scorer.score(request)
-                if len(scores.values) != len(steps):
-                    raise RuntimeError(
-                        f"the verifier gave {len(scores.values)} scores for {len(steps)} steps"
-                    )
+                check_values(scores.values, len(steps))
                 spent = Cost(
                     tokens={"verifier": new},
                     paper=cost.paper(new),
@@ -245,7 +285,13 @@ class TaskVerifier:
                     if not step.scored:
                         bench.score_rows.append(score_row(step.key, bench.prompt.id, value))
                         step.scored = True
+                bench.bill(Bill("verifier", took))
                 return tuple(v if k is None else k for k, v in zip(known, scores.values, strict=True))
+            except ScoreError:
+                # Maybe it passes. Asked again here, it costs this request alone, and nobody who waits for others.
+                tries += 1
+                if tries == SCORE_TRIES:
+                    raise
             except CallLost:
                 # It may have been computed to the end before it was lost: paid in full, and asked again.
                 kind = _LOST

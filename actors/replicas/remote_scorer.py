@@ -35,6 +35,10 @@ class CallLost(Exception):
     """The verifier died or hung during this request's call."""
 
 
+class ScoreError(RuntimeError):
+    """The verifier answered that it has no score for this request, or what it gave is none."""
+
+
 class VerifierGone(Exception):
     """This verifier will never answer again."""
 
@@ -104,8 +108,8 @@ class RemoteScorer:
         return TaskScorer(self, rendezvous(key, len(self._links)))
 
     async def score(self, request: ScoreRequest, order: tuple[int, ...]) -> Scores:
-        """Ask the first verifier of `order` that is up. Raises CallLost, ServiceLost where none is left, and RuntimeError for
-        a request that cannot be scored."""
+        """Ask the first verifier of `order` that is up. Raises CallLost, ServiceLost where none is left, ScoreError for a
+        request that the verifier cannot score, and RuntimeError for one that verifiers were lost with again and again."""
         if not self._begun:
             # One is up that has said so: others may still load, or wait for a machine.
             self._begun = True
@@ -238,7 +242,7 @@ class RemoteScorer:
             if isinstance(answer, Scores):
                 future.set_result(answer)
             else:
-                future.set_exception(RuntimeError(answer))
+                future.set_exception(ScoreError(answer))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """A policy engine in a process of its own, and the strategies of the tasks it holds, run next to it.
 
-It knows nothing of Ray; `actors.cluster.placement` makes an actor of it. Invariant: a finished task is staged with the run
-writer before it is reported, and reported until acknowledged.
+It knows nothing of Ray; `actors.cluster.placement` makes an actor of it. Invariants: a finished task is staged with the run
+writer before it is reported, and reported until acknowledged; each strategy of a task ends on its own
+(`actors.replicas.solving`), and a task is tried again only for what concerns all of them.
 """
 
 from __future__ import annotations
@@ -17,17 +18,15 @@ from actors.engines.plan import ModelPlan
 from actors.errors import ServiceLost
 from actors.ledger import Purse
 from actors.memory import keep_freed_memory
-from actors.messages import STOPPED, Account, Finished, Lease, Orders, Record, ReplicaInfo, Report, Row
+from actors.messages import STOPPED, Account, Finished, Lease, Orders, Record, ReplicaInfo, Report
 from actors.replicas.bench import Bench, Scorer, TaskBench
-from actors.replicas.clients import Meter, TaskModels
 from actors.replicas.leaving import leave
 from actors.replicas.reader import TokenReader
 from actors.replicas.remote_scorer import RemoteScorer, VerifierLink
+from actors.replicas.solving import Ended, failed, failure_of, run
 from actors.store.library import Prior
-from actors.store.rows import candidate_rows
-from actors.strategy import PurseEmpty, Solution, Strategy
 from actors.targets import check_here
-from actors.work import NO_CANDIDATE, NOT_ALL, Cost, Outcome, Task
+from actors.work import Outcome
 
 EXCHANGE_S = 2.0
 """An exchange returns after this long at the latest: it is the heartbeat."""
@@ -40,6 +39,9 @@ LOOK_S = 0.1
 
 REQUESTS_GATHER_S = 0.05
 """After the first finish, how long an exchange waits for more to send along."""
+
+HEED_S = 1.0
+"""How long the strategies of a task that is over may take to end."""
 
 LOAD = 2.0
 """Sequences in hand per slot: trees that wait for their verifier leave slots to others."""
@@ -200,53 +202,68 @@ class SolverReplica:
             reader=self._reader,
             purse=purse,
         )
-        runs: list[asyncio.Task[tuple[Outcome, Solution | None]]] = []
+        runs: list[asyncio.Task[Ended]] = []
         try:
             if self._library is not None:
                 bench.prior = await self._library.prior(task.prompt.id)
             runs += [
-                asyncio.create_task(self._run(key, strategy, task, bench))
+                asyncio.create_task(run(key, strategy, task, bench))
                 for key, strategy in zip(task.keys, task.strategies, strict=True)
             ]
-            results = await asyncio.gather(*runs)
+            # What one of them raises here concerns the task: what it failed of itself is among the results.
+            await asyncio.wait(runs, return_when=asyncio.FIRST_EXCEPTION)
+            for one in runs:
+                if one.done():
+                    one.result()
             # What a strategy left running would be spent on no book.
             await bench.end()
-            solutions = [solution for _, solution in results if solution is not None]
+            results = await self._staged(lease, [one.result() for one in runs], bench)
+            bench.book_failed(set().union(*(one.meter.used for one in results if one.failure is None)))
+            solutions = [one.solution for one in results if one.solution is not None]
             bench.book_pruned(c.token_ids for s in solutions for c in s.candidates if c.kept)
-            outcomes = tuple(outcome for outcome, _ in results)
-            candidates: list[Row] = []
-            for outcome, solution in results:
-                if solution is not None:
-                    candidates += candidate_rows(outcome, solution, bench.reader.text)
-            record = Record(outcomes, candidates, bench.samples, bench.score_rows)
-            await self._writer.stage(lease.task.id, lease.attempt, record)
-            self._finish(lease, purse, outcomes, "")
+            self._finish(lease, purse, tuple(one.outcome for one in results), "")
         except asyncio.CancelledError:
-            # Nobody else ends the lease of a strategy that cancelled itself.
-            await bench.end()
+            # Nobody else ends the lease of a task that was cancelled from within.
+            await _abandon(runs, bench)
             self._finish(lease, purse, (), "the task was cancelled from within")
             raise
         except Exception as error:
             if isinstance(error, EngineError):
                 leave(error)
-            # Beside the strategy that failed others go on, and would spend what is on no book any more.
-            for run in runs:
-                run.cancel()
-            await bench.end()
+            # Beside what failed others go on, and would spend what is on no book any more.
+            await _abandon(runs, bench)
             blameless = isinstance(error, ServiceLost)
-            self._finish(lease, purse, (), f"{type(error).__name__}: {error}"[:500], blameless=blameless)
+            self._finish(lease, purse, (), failure_of(error).reason, blameless=blameless)
 
-    async def _run(
-        self, key: str, strategy: Strategy, task: Task, bench: TaskBench
-    ) -> tuple[Outcome, Solution | None]:
-        started = time.perf_counter()
-        meter = Meter()
+    async def _staged(self, lease: Lease, results: list[Ended], bench: TaskBench) -> list[Ended]:
+        """Stage what came of a task. Where the writer refuses it, each strategy's part is offered alone, and the strategy
+        has failed whose part cannot be written, or graded."""
+
+        async def stage(*some: Ended) -> None:
+            rows = [row for one in some for row in one.rows]
+            failures = tuple(one.failure for one in some if one.failure is not None)
+            record = Record(
+                tuple(one.outcome for one in some), rows, bench.samples, bench.score_rows, failures
+            )
+            await self._writer.stage(lease.task.id, lease.attempt, record)
+
         try:
-            solution = await strategy.solve(bench.prompt, TaskModels.of(bench, meter))
-        except PurseEmpty:
-            solution = None
-        outcome = _outcome(key, strategy, task, solution, meter, time.perf_counter() - started)
-        return outcome, solution
+            await stage(*results)
+        except ServiceLost:
+            raise
+        except Exception:
+            sound: list[Ended] = []
+            for one in results:
+                try:
+                    await stage(one)
+                except ServiceLost:
+                    raise
+                except Exception as error:
+                    one = failed(one, failure_of(error))
+                sound.append(one)
+            await stage(*sound)
+            return sound
+        return results
 
     def _finish(
         self,
@@ -280,24 +297,11 @@ def _width(lease: Lease) -> int:
     return sum(strategy.sequences for strategy in lease.task.strategies)
 
 
-def _outcome(
-    key: str, strategy: Strategy, task: Task, solution: Solution | None, meter: Meter, seconds: float
-) -> Outcome:
-    reason = NO_CANDIDATE if solution is None else ""
-    if solution is not None and meter.refused:
-        reason = NOT_ALL
-    return Outcome(
-        key=key,
-        problem_id=task.prompt.id,
-        strategy=strategy.text,
-        seed=task.seed,
-        state="unaffordable" if solution is None else "answered",
-        reason=reason,
-        answer=None if solution is None else solution.answer,
-        generations=0 if solution is None else solution.generations,
-        truncated=0 if solution is None else sum(c.finish == "length" for c in solution.candidates),
-        kept_tokens=0 if solution is None else solution.kept_tokens,
-        spent=meter.spent,
-        attributed=meter.attributed if solution is not None else Cost(),
-        wall_seconds=seconds,
-    )
+async def _abandon(runs: list[asyncio.Task[Ended]], bench: TaskBench) -> None:
+    """End the strategies of a task that is over; one that does not heed it is left alone, for it can ask nothing any more."""
+    bench.cancel()
+    for one in runs:
+        one.cancel()
+    await bench.end()
+    if runs:
+        await asyncio.wait(runs, timeout=HEED_S)

@@ -25,7 +25,8 @@ import pyarrow.parquet as pq
 
 from actors.errors import UserError
 from actors.ledger import Entry, totals
-from actors.messages import Books, Commit, Hold, Loss, Record, Row
+from actors.messages import Books, Commit, Failure, Hold, Loss, Record, Row
+from actors.store.failures import FailureLog
 from actors.store.log import (
     FolderLock,
     line,
@@ -55,10 +56,11 @@ ROW_GROUP = 4096
 
 @dataclass(frozen=True, slots=True)
 class _Staged:
-    """A finished attempt: its outcomes, and its record as the log will have it."""
+    """A finished attempt: its outcomes, its record as the log will have it, and what strategies failed of."""
 
     outcomes: tuple[Outcome, ...]
     logged: str
+    failures: tuple[Failure, ...] = ()
 
 
 class RunWriter:
@@ -81,6 +83,7 @@ class RunWriter:
         except BaseException:
             self._lock.release()
             raise
+        self._failures = FailureLog(folder)
         self._open_leases: dict[int, Hold] = {}
         self._labels: dict[str, str | None] = {}
         self._attempts: Counter[str] = Counter()
@@ -126,7 +129,7 @@ class RunWriter:
 
         Raises what is wrong with the record: nothing that could not be written is ever committed.
         """
-        staged = _Staged(record.outcomes, text_of(self._record(task_id, record)))
+        staged = _Staged(record.outcomes, text_of(self._record(task_id, record)), record.failures)
         self._staged.setdefault(task_id, {})[attempt] = staged
 
     def commit(self, commit: Commit) -> list[str]:
@@ -227,7 +230,9 @@ class RunWriter:
                 continue
             self._open_leases.pop(one.lease, None)
             self._book(one.entries)
-            self._end(one.task_id, self._staged[one.task_id][one.attempt].outcomes)
+            staged = self._staged[one.task_id][one.attempt]
+            self._failures.note(staged.failures)
+            self._end(one.task_id, staged.outcomes)
         for loss in commit.losses:
             self._staged.get(loss.task_id, {}).pop(loss.attempt, None)
             self._open_leases.pop(loss.lease, None)

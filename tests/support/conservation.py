@@ -196,20 +196,22 @@ class Life(RuleBasedStateMachine):
             one.serve(lease, share, purpose, kind)
 
     @precondition(lambda self: self.leases())
-    @rule(at=PLACE, well=st.booleans(), heard=HEARD)
-    def end(self, at: int, well: bool, heard: int) -> None:
+    @rule(at=PLACE, well=st.booleans(), failed=st.integers(0, 2), heard=HEARD)
+    def end(self, at: int, well: bool, failed: int, heard: int) -> None:
+        """It ends, maybe with strategies that failed; or fails itself."""
         one, lease = pick(self.leases(), at)
         if well:
             while one.held[lease].running:
-                one.serve(lease, 0.5, "policy", "kept")
-            self.stage(one.held[lease].lease)
-            one.finish(lease)
+                one.serve(lease, 0.5, "policy", "failed" if failed else "kept")
+            failed = min(failed, len(one.held[lease].lease.task.keys))
+            self.stage(one.held[lease].lease, failed)
+            one.finish(lease, failed=failed)
         else:
             one.finish(lease, "ValueError: no")
         self.all_exchange(heard)
 
-    def stage(self, lease: Lease) -> None:
-        self.disk.writer.stage(lease.task.id, lease.attempt, Record(outcomes(lease.task)))
+    def stage(self, lease: Lease, failed: int = 0) -> None:
+        self.disk.writer.stage(lease.task.id, lease.attempt, Record(outcomes(lease.task, failed)))
 
     # What goes wrong
 

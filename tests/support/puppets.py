@@ -15,7 +15,7 @@ from actors.messages import Account, Books, Commit, Finished, Lease, Orders, Rep
 from actors.scheduling.scheduler import Scheduler
 from actors.store.writer import RunWriter
 from actors.strategy import Models, Prompt, PurseEmpty, Solution
-from actors.work import Cost, Outcome, Task
+from actors.work import Cost, Outcome, State, Task
 
 ROOM = 3
 """Tasks that a replica takes on at once."""
@@ -184,14 +184,14 @@ class Replica:
         self.burnt += sum(held.running)
         return held
 
-    def finish(self, number: int, error: str = "", *, blameless: bool = False) -> None:
+    def finish(self, number: int, error: str = "", *, blameless: bool = False, failed: int = 0) -> None:
         held = self.drop(number)
         lease = held.lease
         self.finished[number] = Finished(
             lease=number,
             attempt=lease.attempt,
             task_id=lease.task.id,
-            outcomes=() if error else outcomes(lease.task),
+            outcomes=() if error else outcomes(lease.task, failed),
             entries=held.purse.entries,
             error=error,
             blameless=blameless,
@@ -208,10 +208,13 @@ class Replica:
             self.call.answer.set_exception(Dead("it died"))
 
 
-def outcomes(task: Task) -> tuple[Outcome, ...]:
+def outcomes(task: Task, failed: int = 0) -> tuple[Outcome, ...]:
+    """Those of a task whose first `failed` strategies failed."""
+    ends: list[tuple[State, str, str | None]] = [("quarantined", "ValueError: no", None)] * failed
+    ends += [("answered", "", "4")] * (len(task.keys) - failed)
     return tuple(
-        Outcome(key, task.prompt.id, "any", 0, "answered", "", "4", 1, 0, 0, Cost(), Cost(), 0.0)
-        for key in task.keys
+        Outcome(key, task.prompt.id, "any", 0, state, reason, answer, 1, 0, 0, Cost(), Cost(), 0.0)
+        for key, (state, reason, answer) in zip(task.keys, ends, strict=True)
     )
 
 

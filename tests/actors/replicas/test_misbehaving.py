@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.dataset as ds
 import pytest
 
@@ -47,21 +46,6 @@ class Racing:
         return Solution(None, (), 1, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelling:
-    """Awaits a child that it has cancelled."""
-
-    text: str = "cancelling"
-    uses_verifier: bool = False
-    sequences: int = 1
-
-    async def solve(self, prompt: Prompt, models: Models) -> Solution:
-        child = asyncio.create_task(asyncio.sleep(9))
-        child.cancel()
-        await child
-        raise AssertionError
-
-
 async def test_what_a_strategy_leaves_running_is_stopped_and_on_the_books(
     tmp_path: Path, policy: Path, verifier: Path
 ) -> None:
@@ -75,16 +59,6 @@ async def test_what_a_strategy_leaves_running_is_stopped_and_on_the_books(
     spent, wasted = read_books(tmp_path / "run")
     assert drawn * price <= spent + wasted
     assert wasted, "what was aborted may have been drawn, and came to nothing"
-
-
-async def test_a_task_that_cancels_itself_is_tried_again_and_given_up(
-    tmp_path: Path, policy: Path, verifier: Path
-) -> None:
-    async with Cell(tmp_path / "run", policy, verifier, replicas=1) as cell:
-        progress = await cell.run([*work(3), make_task(9, (Cancelling(),))])
-    assert (progress.answered, progress.quarantined) == (3, 1)
-    [bad] = [row for row in outcomes(tmp_path / "run") if row["state"] == "quarantined"]
-    assert "cancelled from within" in bad["reason"]
 
 
 async def test_without_a_verifier_the_run_ends_and_no_problem_is_to_blame(
@@ -140,25 +114,3 @@ async def test_what_is_said_twice_counts_once(tmp_path: Path, policy: Path, veri
         await asyncio.wait_for(asyncio.gather(cell.scheduler.run(), cell.scheduler.run()), 30)
     rows = outcomes(tmp_path / "run")
     assert len(rows) == len({row["key"] for row in rows}) == 5
-
-
-@dataclass(frozen=True, slots=True)
-class Unwritable:
-    """Counts in a number that no log can write."""
-
-    text: str = "unwritable"
-    uses_verifier: bool = False
-    sequences: int = 1
-
-    async def solve(self, prompt: Prompt, models: Models) -> Solution:
-        return Solution(None, (), np.int64(1), 0)  # type: ignore[arg-type]
-
-
-async def test_a_record_that_cannot_be_written_is_its_tasks_fault_alone(
-    tmp_path: Path, policy: Path, verifier: Path
-) -> None:
-    async with Cell(tmp_path / "run", policy, verifier, replicas=1) as cell:
-        progress = await cell.run([*work(3), make_task(9, (Unwritable(),))])
-    assert (progress.answered, progress.quarantined) == (3, 1)
-    [bad] = [row for row in outcomes(tmp_path / "run") if row["state"] == "quarantined"]
-    assert "int64 is not JSON serializable" in bad["reason"]

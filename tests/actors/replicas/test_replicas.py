@@ -232,6 +232,7 @@ async def test_a_strategy_that_fails_leaves_the_replica_alone(
     left: list[str] = []
     monkeypatch.setattr(actors.replicas.solver, "leave", lambda error: left.append(str(error)))
     report = await finish(replica, lease(1, Broken()))
-    assert report.finished[0].error == "RuntimeError: scores outside [0, 1]"
+    [outcome] = report.finished[0].outcomes
+    assert (outcome.state, outcome.reason) == ("quarantined", "RuntimeError: scores outside [0, 1]")
     assert not left
     assert (await finish(replica, lease(2, Greedy()))).finished[-1].error == ""

@@ -13,9 +13,8 @@ import pytest
 
 import actors.replicas.solver
 import actors.scheduling.scheduler
-from actors.errors import UserError
+from actors.errors import ServiceLost, UserError
 from actors.messages import Orders, Report
-from actors.scheduling.leases import MAX_ATTEMPTS
 from actors.strategy import Models, Prompt, Solution, Strategy
 from orchestration.strategies.sampling.greedy import Greedy
 from orchestration.strategies.sampling.majority import Majority
@@ -217,20 +216,16 @@ class Poison:
         return solution
 
 
-async def test_a_task_that_fails_is_quarantined_after_its_attempts(cell: MakeCell, tmp_path: Path) -> None:
+async def test_a_strategy_that_fails_costs_itself_alone(cell: MakeCell, tmp_path: Path) -> None:
     async with cell(replicas=2) as one:
         progress = await one.run(tasks(10, Poison("p4"), Majority(2)))
-        losses = [(w.task_id, w.attempt) for w in one.writer.losses]
-        assert losses == [("task-4", attempt) for attempt in range(1, MAX_ATTEMPTS + 1)]
-        assert all("ValueError: this one is poisonous" in w.reason for w in one.writer.losses)
-        assert all(w.flops > 0 for w in one.writer.losses), "what the failed attempts spent is on the books"
-    assert (progress.answered, progress.quarantined, progress.outcomes) == (18, 2, 20)
-    assert progress.wasted == books(tmp_path / "run")["wasted"]
+        assert one.writer.losses == [], "nobody's work is done again for it"
+    assert (progress.answered, progress.quarantined, progress.outcomes) == (19, 1, 20)
+    assert progress.wasted == books(tmp_path / "run")["wasted"] > 0, "what it spent came to nothing"
     for row in rows_of(tmp_path / "run", "outcomes"):
-        assert (row["state"] == "quarantined") == (row["problem_id"] == "p4")
-        if row["state"] == "quarantined":
-            assert "lost 3 times" in row["reason"]
-            assert "poisonous" in row["reason"]
+        failed = (row["problem_id"], row["strategy"]) == ("p4", "poison")
+        assert (row["state"] == "quarantined") == failed
+        assert row["reason"] == ("ValueError: this one is poisonous" if failed else "")
 
 
 async def test_what_kills_its_replica_is_quarantined_and_its_neighbours_live(
@@ -252,9 +247,21 @@ async def test_what_kills_its_replica_is_quarantined_and_its_neighbours_live(
     assert progress.quarantined == 1
 
 
-async def test_strategies_beside_the_one_that_fails_spend_nothing_more(cell: MakeCell) -> None:
-    """A failed task is off the books: whatever it still ran would be spent behind them."""
+async def test_strategies_beside_one_that_lacks_a_service_spend_nothing_more(cell: MakeCell) -> None:
+    """Their task is tried again: whatever it still ran would be spent behind the books."""
     gone_on = asyncio.Event()
+    lacks = [True, False]
+
+    @dataclass(frozen=True, slots=True)
+    class Lacking:
+        text = "lacking"
+        uses_verifier = False
+        sequences = 1
+
+        async def solve(self, prompt: Prompt, models: Models) -> Solution:
+            if lacks.pop(0):
+                raise ServiceLost("no verifier answers")
+            return await Greedy().solve(prompt, models)
 
     @dataclass(frozen=True, slots=True)
     class Slow:
@@ -263,18 +270,21 @@ async def test_strategies_beside_the_one_that_fails_spend_nothing_more(cell: Mak
         sequences = 1
 
         async def solve(self, prompt: Prompt, models: Models) -> Solution:
-            await asyncio.sleep(0.3)
-            gone_on.set()
+            if len(lacks) == 2:
+                await asyncio.sleep(0.3)
+                gone_on.set()
             return await Greedy().solve(prompt, models)
 
     async with cell(replicas=1) as one:
-        progress = await one.run(tasks(1, Poison("p0"), Slow()))
+        progress = await one.run(tasks(1, Slow(), Lacking()))
         await asyncio.sleep(0.5)
         inner = one.replicas["policy-0"].inner
         assert inner is not None
         assert inner._engine.counters().tokens_out == progress.of("policy").tokens
+        assert [loss.reason for loss in one.writer.losses] == ["ServiceLost: no verifier answers"]
+        assert not one.writer.losses[0].blamed
     assert not gone_on.is_set()
-    assert progress.quarantined == 2
+    assert progress.answered == 2
 
 
 async def test_a_replica_that_never_comes_up_holds_nobody_up(cell: MakeCell) -> None:

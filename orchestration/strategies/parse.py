@@ -7,6 +7,7 @@ Invariant: for the strategies of the registry, `parse(strategy.text) == strategy
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import TypeVar, cast
 
@@ -20,6 +21,8 @@ T = TypeVar("T")
 
 # What a strategy cannot do without.
 _MEMBERS = ("text", "uses_verifier", "sequences", "solve")
+
+_SOLVE = "write async def solve(self, prompt, models)"
 
 
 def parse(given: str | Mapping[str, object]) -> Strategy:
@@ -42,7 +45,30 @@ def parse(given: str | Mapping[str, object]) -> Strategy:
             "async solve"
         )
         raise UserError.of("strategy", shown, mend)
-    return cast(Strategy, strategy)
+    found = cast(Strategy, strategy)
+    if (mend := _unfit(found)) is not None:
+        raise UserError.of("strategy", shown, f"{name} {mend}")
+    return found
+
+
+def _unfit(strategy: Strategy) -> str | None:
+    """What of a strategy's members would fail every problem, or the scheduler; None: nothing."""
+    if not inspect.iscoroutinefunction(strategy.solve):
+        return f"has a solve that is no coroutine function: {_SOLVE}"
+    try:
+        inspect.signature(strategy.solve).bind(None, None)
+    except TypeError as error:
+        return f"has a solve that cannot be called with a prompt and models ({error}): {_SOLVE}"
+    text: object = strategy.text
+    if not isinstance(text, str) or not text.strip():
+        return f"has text = {text!r}: it must be a text that names all that can change the result"
+    scored: object = strategy.uses_verifier
+    if not isinstance(scored, bool):
+        return f"has uses_verifier = {scored!r}: it must be True or False (a method needs @property)"
+    sequences: object = strategy.sequences
+    if type(sequences) is not int or not 0 < sequences < 1 << 31:
+        return f"has sequences = {sequences!r}: it must be a whole number, 1 or larger"
+    return None
 
 
 def registered(text: str) -> Described | None:

@@ -17,6 +17,24 @@ class Named:
 
     async def solve(self, prompt, models): ...
 
+class Plain(Named):
+    def solve(self, prompt, models):
+        return "42"
+
+class Bare(Named):
+    async def solve(self): ...
+
+class Called(Named):
+    def text(self):
+        return "called"
+
+class Unsure(Named):
+    def uses_verifier(self):
+        return True
+
+class Endless(Named):
+    sequences = 0
+
 class Sums:
     def __init__(self, wrong=0.1): ...
 
@@ -58,6 +76,36 @@ def no_such_parameter() -> Words:
 def no_strategy() -> Words:
     """a class that is no strategy"""
     return mine("strategies=[{_target_: mine.Sums}]")
+
+
+@case
+def no_coroutine() -> Words:
+    """a `solve` that is not `async`"""
+    return mine("strategies=[greedy,mine.Plain(n=2)]")
+
+
+@case
+def other_arguments() -> Words:
+    """a `solve` that takes something else"""
+    return mine("strategies=[greedy,mine.Bare(n=2)]")
+
+
+@case
+def text_that_is_none() -> Words:
+    """a `text` that is no text"""
+    return mine("strategies=[mine.Called(n=2)]")
+
+
+@case
+def neither_true_nor_false() -> Words:
+    """a `uses_verifier` that is neither true nor false"""
+    return mine("strategies=[mine.Unsure(n=2)]")
+
+
+@case
+def no_sequences() -> Words:
+    """a strategy that runs no sequence"""
+    return mine("strategies=[mine.Endless(n=2)]")
 
 
 @case

@@ -10,7 +10,7 @@ from orchestration.problems.datasets.generated import Generated, Source
 from orchestration.problems.datasets.gym import GsmSymbolicSource, GymSource
 from orchestration.problems.datasets.load import load
 from orchestration.problems.datasets.tables import Columns, Quarantined, Table
-from orchestration.problems.graders.choose import make_grader
+from orchestration.problems.graders.choose import judge_of, make_grader
 from orchestration.problems.graders.grader import Grader
 from orchestration.problems.graders.gym import GymGrader
 from orchestration.problems.graders.math import MathGrader
@@ -38,6 +38,7 @@ __all__ = [
     "Source",
     "Table",
     "TextGrader",
+    "judge_of",
     "load",
     "make_grader",
     "solution_ids",

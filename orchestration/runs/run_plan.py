@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from actors.engines.plan import ModelPlan
 from orchestration.allocation.first_come import FirstCome
+from orchestration.problems import judge_of
 from orchestration.runs.identity import Identity
 from orchestration.runs.run import Run
 from orchestration.setup.prepare import Prepared
@@ -52,7 +53,7 @@ def run_plan(prepared: Prepared, identity: Identity) -> RunPlan:
             strategies=tuple((one.text, cloudpickle.dumps(one)) for one in prepared.strategies),
         ),
         allocator=FirstCome(prepared.first_grant),
-        judge=prepared.grader,
+        judge=judge_of(prepared.grader),
         budget=prepared.budget,
         retention=cast("Retention", settings.keep),
         address=settings.cluster.address,

@@ -1,6 +1,7 @@
 """Answers to reasoning-gym's data sets, judged by their own scoring in a process that can be killed.
 
-It does not know what an answer should look like. Invariant: right is a full score; whatever fails or takes too long is wrong.
+It does not know what an answer should look like. Invariant: right is a full score; what raises or takes too long is wrong,
+and what the machine is to blame for is no verdict.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 
 from orchestration.problems.graders.grader import MARKER
 from orchestration.problems.problem import Problem
-from orchestration.problems.workers.deadline import shared_pool
+from orchestration.problems.workers.deadline import NoAnswer, shared_pool, warn
 
 _GYM = "orchestration.problems.workers.gym"
 
@@ -19,16 +20,18 @@ class GymGrader:
     """reasoning-gym's own scoring of what stands behind `####`: right is a full score. For its data sets alone.
 
     The canonical form is the text as it is written, for only the data set knows what of it matters. Scoring runs in
-    a process of its own; a call that takes longer than `deadline` seconds, or fails, finds the answer wrong.
+    `workers` processes of its own; a call that raises, or uses more than `deadline` seconds of the processor, which the log
+    says, finds the answer wrong. Where a process gets no time to find out in, `Stalled` is raised.
     """
 
+    workers: int = 1
     deadline: float = 5.0
 
     @property
     def version(self) -> str:
         from importlib.metadata import version
 
-        return f"gym-1 reasoning-gym-{version('reasoning-gym')} deadline-{self.deadline:g}"
+        return f"gym-2 reasoning-gym-{version('reasoning-gym')} deadline-{self.deadline:g}"
 
     def extract(self, text: str) -> str | None:
         _, marker, tail = text.rpartition(MARKER)
@@ -37,7 +40,11 @@ class GymGrader:
     def correct(self, answer: str | None, reference: str) -> bool:
         if answer is None:
             return False
-        score = shared_pool(_GYM, 1, self.deadline).call("score", answer, reference)
+        try:
+            score = shared_pool(_GYM, self.workers, self.deadline).call("score", answer, reference)
+        except NoAnswer as error:
+            warn(f"counts as wrong, for {error}", answer)
+            return False
         return isinstance(score, float) and score >= 1.0
 
     def reference_of(self, problem: Problem) -> str | None:

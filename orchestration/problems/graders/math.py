@@ -1,7 +1,7 @@
 """Answers that are mathematics, read and compared by math-verify in processes that can be killed.
 
 It knows nothing of problems; `workers.math` parses what it finds in a text. Invariant: a text that cannot be parsed in time
-is unreadable, and never raises.
+is unreadable, and never raises; what the machine is to blame for is no verdict, and no failure is remembered.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from actors.errors import UserError
 from orchestration.problems.graders.grader import MARKER, JudgedByAnswer
-from orchestration.problems.workers.deadline import DeadlinePool, shared_pool
+from orchestration.problems.workers.deadline import DeadlinePool, NoAnswer, shared_pool, warn
 
 _PHRASE = re.compile(r"(?:final answer|answer)\s*(?:is|:|=)\s*(.+)", re.IGNORECASE)
 
@@ -28,8 +28,9 @@ class MathGrader(JudgedByAnswer):
     The canonical form is the LaTeX of the simplified expression with decimals as fractions, without the name that
     it is given (`x = 5` is `5`); two answers that math-verify finds equal have one, but for sets and tuples, see
     `orchestration.problems.workers.math`. All parsing runs in `workers` processes of its own, each killed and replaced when
-    a call takes longer than `deadline` seconds: such an answer is unreadable (extract) or wrong (correct). Safe to call from
-    any thread; a call blocks its thread only.
+    a call uses more than `deadline` seconds of the processor: such an answer is unreadable (extract) or wrong (correct), and
+    the log says so. Where a process gets no time to find out in, `Stalled` is raised. Safe to call from any thread; a call
+    blocks its thread only.
     """
 
     workers: int = 1
@@ -45,7 +46,7 @@ class MathGrader(JudgedByAnswer):
     def version(self) -> str:
         from importlib.metadata import version
 
-        return f"math-2 math-verify-{version('math-verify')} deadline-{self.deadline:g}"
+        return f"math-3 math-verify-{version('math-verify')} deadline-{self.deadline:g}"
 
     def extract(self, text: str) -> str | None:
         content = _final_math(text)
@@ -59,11 +60,21 @@ class MathGrader(JudgedByAnswer):
         expected = self._canonical(_final_math(reference) or reference.strip().strip("$"))
         if expected is None:
             return False
-        return answer == expected or self._pool().call("equal", answer, expected) is True
+        if answer == expected:
+            return True
+        try:
+            return self._pool().call("equal", answer, expected) is True
+        except NoAnswer as error:
+            warn(f"counts as wrong, for {error}", answer)
+            return False
 
     def _canonical(self, content: str) -> str | None:
-        # The same few answers come again and again: references, and votes for one problem.
-        return _canonical_math(self.workers, self.deadline, content)
+        try:
+            # The same few answers come again and again: references, and votes for one problem.
+            return _canonical_math(self.workers, self.deadline, content)
+        except NoAnswer as error:
+            warn(f"cannot be read, for {error}", content)
+            return None
 
     def _pool(self) -> DeadlinePool:
         return shared_pool(_MATH, self.workers, self.deadline)

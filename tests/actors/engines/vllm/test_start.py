@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from actors.engines.plan import ModelPlan, ReplicaShare
+from actors.engines.troubles import kind_of
 from actors.engines.vllm import start as vllm_start
 from actors.engines.vllm.start import engine_args, turn
+from actors.errors import UserError
 
 CPU = ModelPlan(Path("model"), ReplicaShare(device="cpu", max_sequences=64), engine="vllm")
 
@@ -75,3 +78,52 @@ def test_on_a_processor_the_cache_takes_its_share_of_the_machine(
     monkeypatch.setattr(vllm_start, "machine_memory", lambda: 64 << 30)
     args = engine_args(replace(CPU, share=replace(CPU.share, memory=memory)), context=256)
     assert args["kv_cache_memory_bytes"] == cache
+
+
+CORE_FAILED = RuntimeError(
+    "Engine core initialization failed. See root cause above. Failed core proc(s): {'EngineCore': 1}"
+)
+SAID = """\
+(EngineCore pid=7) ERROR 11-28 17:02:11 [core.py:1510] EngineCore failed to start.
+(EngineCore pid=7) ERROR 11-28 17:02:11 [core.py:1510] Traceback (most recent call last):
+(EngineCore pid=7) ERROR 11-28 17:02:11 [core.py:1510]   File "worker.py", line 96, in init_device
+(EngineCore pid=7) ERROR 11-28 17:02:11 [core.py:1510] {}
+Exception: WorkerProc initialization failed due to an exception.
+"""
+
+
+@pytest.mark.parametrize(
+    ("why", "kind"),
+    [
+        (
+            "ValueError: Free memory on device cuda:0 (1/79 GiB) on startup is less than desired GPU memory",
+            "trouble",
+        ),
+        ("ValueError: Unknown quantization method: awqq. Must be one of ['awq', 'fp8'].", "mistake"),
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.", "trouble"),
+        ("KeyError: 'layers.0.mlp'", "unknown"),
+    ],
+)
+def test_what_its_core_said_decides_whether_a_start_is_tried_again(
+    why: str, kind: str, tmp_path: Path
+) -> None:
+    """The front end is told no more than that the core has ended."""
+    with (tmp_path / "out").open("w+") as out:
+        out.write("ValueError: of an earlier start\n")
+        out.flush()
+        number = out.fileno()
+        before = {number: os.fstat(number).st_size}
+        out.write(SAID.format(why))
+        out.flush()
+        said = vllm_start.errors_since(before)
+    assert said == [why, "Exception: WorkerProc initialization failed due to an exception."]
+    refusal = vllm_start.refusal(Path("model"), CORE_FAILED, said)
+    assert isinstance(refusal, UserError) is (kind == "mistake")
+    assert why in str(refusal)
+    assert kind_of(refusal) == kind
+
+
+def test_a_core_that_ended_without_a_word_may_come_up_the_next_time() -> None:
+    refusal = vllm_start.refusal(Path("model"), CORE_FAILED, [])
+    assert "Engine core initialization failed" in str(refusal)
+    assert kind_of(refusal) == "trouble"

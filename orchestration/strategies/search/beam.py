@@ -2,15 +2,16 @@
 survivor.
 
 Draw N first steps; score each as soon as it is there; keep the N/M best; draw M next steps from each; and so
-on until no survivor can go on, or for 40 rounds. Best-of-N weighted over the finished candidates of the last
-pool decides. `rounds` has the search itself, and what it does where the paper is silent.
+on until no survivor can go on, or for 40 rounds. Best-of-N weighted over the finished candidates decides: those
+of the last pool, or (`finished` = "vote") all. `rounds` has the search itself, and what it does where the paper is
+silent.
 
-It costs N generations by the paper's accounting. In tokens every round draws and scores N steps, most of which
+It costs N generations by the paper's accounting. In tokens every round draws and scores up to N steps, most of which
 are dropped; with `every` = g only the last of each g steps is drawn N times, the others N/M times.
 
 `every` is the granularity g of VG-Search (Chen et al. 2025, section 3): a survivor is first drawn on by g - 1
 steps, alone and unscored, then branches. As there, first steps are scored after one. Unlike there, one that ends
-on the way keeps a place as any finished beam does, instead of adding to the number of beams. `merge` drops
+on the way is a finished beam like any other, instead of adding to the number of beams. `merge` drops
 duplicates, as `filter_duplicates` of search-and-learn (Hugging Face) does: of the beams of a round with equal
 tokens the first competes, and if that leaves fewer than N/M, these share the N continuations. Unlike there,
 finished beams are merged too, and nothing is ever copied to fill up a pool: a vote belongs to one draw.
@@ -23,7 +24,7 @@ from dataclasses import dataclass, replace
 from actors.strategy import Forecast, Grouping, Models, Prompt, Sampling, Solution
 from orchestration.strategies import forecasting
 from orchestration.strategies.call import grouping_of
-from orchestration.strategies.search.rounds import Rules, search
+from orchestration.strategies.search.rounds import FINISHED, Finished, Rules, search
 from orchestration.strategies.selection import AGGREGATIONS, Aggregation
 from orchestration.strategies.settings import (
     canonical,
@@ -45,7 +46,8 @@ class Beam:
     of `n` nearest to its square root by ratio, the smaller of two. `n` = 1 is one whole sample. `rounds`
     counts rounds of scoring, that of the first steps included. `aggregation` makes a node's value of its step
     scores. From one scoring to the next a beam grows by `every` steps, and branches at the last of them.
-    `merge` makes one node of the continuations of a round that have equal tokens.
+    `merge` makes one node of the continuations of a round that have equal tokens. A beam that has `finished` before the
+    others goes on to "compete" for a place, or leaves them to "vote".
     """
 
     n: int
@@ -56,6 +58,7 @@ class Beam:
     top_p: float = 1.0
     every: int = 1
     merge: bool = False
+    finished: Finished = "compete"
 
     def __post_init__(self) -> None:
         check_count("beam.n", self.n)
@@ -66,6 +69,7 @@ class Beam:
         object.__setattr__(self, "top_p", check_top_p("beam.top_p", self.top_p))
         check_count("beam.every", self.every)
         check_flag("beam.merge", self.merge)
+        check_choice("beam.finished", self.finished, FINISHED)
 
     @property
     def text(self) -> str:
@@ -124,5 +128,6 @@ class Beam:
             sampling=Sampling(self.temperature, self.top_p),
             every=self.every,
             merge=self.merge,
+            finished=self.finished,
         )
         return await search(models, rules, [range(self.n)])

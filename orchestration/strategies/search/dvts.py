@@ -2,11 +2,12 @@
 
 N/M independent subtrees, each a greedy search against the verifier: draw M first steps, keep the best one, draw M next
 steps from it, and so on until the best one ends. No subtree can push out another, so a verifier that errs early costs
-one of them. Best-of-N weighted over the finished candidates of all subtrees decides. A subtree is a beam search with
-one survivor; `rounds` has the search itself, and what it does where the source is silent.
+one of them. Best-of-N weighted over the finished candidates of all subtrees decides: those of their last rounds, or
+(`finished` = "vote") all. A subtree is a beam search with one survivor; `rounds` has the search itself, and what it does
+where the source is silent.
 
-It costs N generations by the paper's accounting. In tokens every round draws and scores M steps for each subtree that
-has not ended, and keeps one.
+It costs N generations by the paper's accounting. In tokens every round draws and scores up to M steps for each subtree
+that has not ended, and keeps one.
 
 Where this departs from the authors' code (search-and-learn):
 - All M nodes of a subtree's last round are candidates there, unfinished text too; here only those that finished vote.
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from actors.strategy import Forecast, Grouping, Models, Prompt, Sampling, Solution
 from orchestration.strategies import forecasting
 from orchestration.strategies.call import grouping_of
-from orchestration.strategies.search.rounds import Rules, search
+from orchestration.strategies.search.rounds import FINISHED, Finished, Rules, search
 from orchestration.strategies.selection import AGGREGATIONS, Aggregation
 from orchestration.strategies.settings import (
     canonical,
@@ -43,7 +44,8 @@ class Dvts:
     `width` is a divisor of `n`, anything above `n` (one subtree), or "sqrt" as in `beam`. Subtree i has the first steps
     i * width to (i + 1) * width - 1, which are those of `beam`, so `dvts` with n = width is `beam` with n = width.
     `n` = 1 is one whole sample. `rounds` counts drawings, the first steps included. `aggregation` makes a node's value
-    of its step scores.
+    of its step scores. A solution that has `finished` before the others of its subtree goes on to "compete" with them, or
+    leaves them to "vote".
     """
 
     n: int
@@ -52,6 +54,7 @@ class Dvts:
     aggregation: Aggregation = "last"
     temperature: float = 1.0
     top_p: float = 1.0
+    finished: Finished = "compete"
 
     def __post_init__(self) -> None:
         check_count("dvts.n", self.n)
@@ -60,6 +63,7 @@ class Dvts:
         check_choice("dvts.aggregation", self.aggregation, AGGREGATIONS)
         object.__setattr__(self, "temperature", check_temperature("dvts.temperature", self.temperature))
         object.__setattr__(self, "top_p", check_top_p("dvts.top_p", self.top_p))
+        check_choice("dvts.finished", self.finished, FINISHED)
 
     @property
     def text(self) -> str:
@@ -93,5 +97,6 @@ class Dvts:
             rounds=self.rounds,
             aggregation=self.aggregation,
             sampling=Sampling(self.temperature, self.top_p),
+            finished=self.finished,
         )
         return await search(models, rules, [range(start, start + width) for start in range(0, self.n, width)])

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from actors.strategy import Forecast, Grouping, Models, Prompt, Sampling, Solution
 from orchestration.strategies import forecasting
 from orchestration.strategies.call import grouping_of
-from orchestration.strategies.search.rounds import Rules, search
+from orchestration.strategies.search.rounds import FINISHED, Finished, Rules, search
 from orchestration.strategies.selection import AGGREGATIONS, Aggregation
 from orchestration.strategies.settings import (
     canonical,
@@ -38,9 +38,9 @@ from orchestration.strategies.settings import (
 class Lookahead:
     """`n` beams, `width` continuations of each survivor, valued `k` steps ahead.
 
-    `n`, `width`, `rounds`, `temperature` and `top_p` are those of `beam`; `temperature` is that of the steps, never of
-    the rollouts. `aggregation` makes a step's value of all step scores up to the end of its rollout; the vote counts a
-    candidate's own scores. `n` = 1 is one whole sample, for there is nothing to choose.
+    `n`, `width`, `rounds`, `temperature`, `top_p` and `finished` are those of `beam`; `temperature` is that of the steps,
+    never of the rollouts. `aggregation` makes a step's value of all step scores up to the end of its rollout; the vote
+    counts a candidate's own scores. `n` = 1 is one whole sample, for there is nothing to choose.
     """
 
     n: int
@@ -50,6 +50,7 @@ class Lookahead:
     aggregation: Aggregation = "last"
     temperature: float = 1.0
     top_p: float = 1.0
+    finished: Finished = "compete"
 
     def __post_init__(self) -> None:
         check_count("lookahead.n", self.n)
@@ -59,6 +60,7 @@ class Lookahead:
         check_choice("lookahead.aggregation", self.aggregation, AGGREGATIONS)
         object.__setattr__(self, "temperature", check_temperature("lookahead.temperature", self.temperature))
         object.__setattr__(self, "top_p", check_top_p("lookahead.top_p", self.top_p))
+        check_choice("lookahead.finished", self.finished, FINISHED)
 
     @property
     def text(self) -> str:
@@ -110,5 +112,6 @@ class Lookahead:
             aggregation=self.aggregation,
             sampling=Sampling(self.temperature, self.top_p),
             ahead=self.k,
+            finished=self.finished,
         )
         return await search(models, rules, [range(self.n)])

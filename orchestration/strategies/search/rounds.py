@@ -7,10 +7,14 @@ three methods but their `Rules`. Invariant: a place is drawn at most once; a fin
 and a vote always belongs to one draw.
 
 Where the paper is silent, in all three:
-- A finished node keeps its place and its value: it competes for the places, and when it gets one, its continuations are
-  not drawn. Equal values rank by place.
-- A node cut off by the token limit ranks behind all others, whatever its value.
-- When no survivor can go on, the search is over: all finished nodes of that pool vote, those without a place too.
+- What becomes of a solution that finishes before the others is a choice. With `finished` = "vote" it leaves the
+  competition and votes in the end, and its share of the N generations is spent: of N continuations a round there are left
+  as many as solutions have not ended, and of N/M places so many that each has M continuations, the last of them what is
+  left; these are shared as evenly as can be, the better ones first. A solution that was cut off has ended, too: it was one
+  of N. With "compete" it keeps its place and its value: it competes for the places of every round; where it gets one, the
+  M continuations of that place are not drawn; where it gets none, it loses its vote. When no survivor can go on, all
+  finished nodes of that pool vote, those without a place too.
+- Equal values rank by place. A node cut off by the token limit ranks behind all others, whatever its value.
 - If nothing of the last pools can vote, finished nodes that were dropped on the way are taken back; if there are none,
   unfinished ones vote where an answer can be read.
 - When the purse runs empty, no further round begins; if nothing is finished by then, the best node is completed by one
@@ -21,12 +25,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from actors.strategy import Models, Sampling, Solution
 from orchestration.strategies.drawing import solution_of, together, whole_samples
 from orchestration.strategies.search.growth import Growth
 from orchestration.strategies.search.tree import Node
 from orchestration.strategies.selection import Aggregation, weighted
+
+Finished = Literal["compete", "vote"]
+"""What becomes of a solution that finishes before the others."""
+
+FINISHED: tuple[Finished, ...] = get_args(Finished)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +45,8 @@ class Rules:
 
     `rounds` counts rounds of scoring, that of the first steps included. Each survivor is drawn on by `every` - 1 steps
     before it branches; of the nodes of a round with equal tokens only one goes on if `merge`; a node is valued by what
-    follows it in up to `ahead` further steps at temperature 0.
+    follows it in up to `ahead` further steps at temperature 0; what ends early goes on competing, or votes, as `finished`
+    says.
     """
 
     places: int
@@ -46,6 +57,7 @@ class Rules:
     every: int = 1
     merge: bool = False
     ahead: int = 0
+    finished: Finished = "compete"
 
 
 async def search(models: Models, rules: Rules, roots: Sequence[range]) -> Solution:
@@ -81,7 +93,7 @@ async def search(models: Models, rules: Rules, roots: Sequence[range]) -> Soluti
 
 @dataclass(slots=True)
 class _Search:
-    """Where one search stands: `pool` competes, `dropped` lost a round, `copies` are equal to another node of their
+    """Where one search stands: `pool` has its leaves, `dropped` lost a round, `copies` are equal to another node of their
     round.
     """
 
@@ -117,22 +129,33 @@ class _Search:
     def _select(self) -> list[Node]:
         """Drop what loses this round from the pool; take out and return the survivors that go on, best first."""
         ranked = sorted(self.pool, key=self.growth.rank)
-        survivors, losers = ranked[: self.rules.places], ranked[self.rules.places :]
-        parents = [node for node in survivors if node.live]
-        if not parents:
-            # Nothing more is drawn, so being finished is enough to vote.
-            losers = [node for node in ranked if node.live]
-            survivors = [node for node in ranked if not node.live]
-        self.dropped += losers
-        self.pool = [node for node in survivors if not node.live]
+        live = [node for node in ranked if node.live]
+        ended = [node for node in ranked if not node.live]
+        if self.rules.finished == "vote":
+            places = -(-self._left(ended) // self.rules.width)
+            parents = live[:places]
+        else:
+            best = ranked[: self.rules.places]
+            parents = [node for node in best if node.live]
+            # Where nothing more is drawn, being finished is enough to vote.
+            if parents:
+                self.dropped += [node for node in ranked[self.rules.places :] if not node.live]
+                ended = [node for node in best if not node.live]
+        self.dropped += live[len(parents) :]
+        self.pool = ended
         return parents
 
-    def _shares(self, parents: Sequence[Node]) -> list[tuple[Node, int]]:
-        """Share the continuations of all places that no ended node holds; what is left over goes to the best.
+    def _left(self, ended: Sequence[Node]) -> int:
+        """How many continuations are left to those that go on, where these have ended and are not dropped."""
+        worth = 1 if self.rules.finished == "vote" else self.rules.width
+        return self.rules.width * self.rules.places - worth * len(ended)
 
-        That is `width` for each parent, or more where copies left fewer nodes than places.
+    def _shares(self, parents: Sequence[Node]) -> list[tuple[Node, int]]:
+        """Share the continuations that are left as evenly as can be; the better ones get one more.
+
+        That is `width` for each parent or less, or more where copies left fewer nodes than places.
         """
-        each, more = divmod(self.rules.width * (self.rules.places - len(self.pool)), len(parents))
+        each, more = divmod(self._left(self.pool), len(parents))
         return [(node, each + (rank < more)) for rank, node in enumerate(parents)]
 
     async def _branch(self, parent: Node, width: int) -> list[Node]:

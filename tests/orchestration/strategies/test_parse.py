@@ -28,6 +28,7 @@ from orchestration.strategies.search.lookahead import Lookahead
 from orchestration.strategies.search.mcts import Mcts
 from orchestration.strategies.search.particle_filtering import ParticleFiltering
 from orchestration.strategies.search.rebase import Rebase
+from orchestration.strategies.search.rounds import FINISHED
 from orchestration.strategies.selection import AGGREGATIONS
 
 COUNTS = st.integers(1, 512)
@@ -46,6 +47,7 @@ def searches(draw: st.DrawFn) -> Strategy:
     kind = draw(st.sampled_from([Beam, Lookahead, Dvts, Mcts]))
     if kind is Mcts:
         return Mcts(n, width, draw(st.floats(0, 1e9)), draw(COUNTS), **how)
+    how["finished"] = draw(st.sampled_from(FINISHED))
     if kind is Beam:
         return Beam(n, width, **how, every=draw(st.integers(1, 4)), merge=draw(st.booleans()))
     return Lookahead(n, width, draw(st.integers(0, 4)), **how) if kind is Lookahead else Dvts(n, width, **how)

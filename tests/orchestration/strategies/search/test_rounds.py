@@ -5,6 +5,7 @@ other implementations. What each adds is in its own file.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -42,6 +43,10 @@ SETTINGS: list[Search] = [
     Dvts(9, width=3, aggregation="product"),
     Dvts(3, width=1),
     Dvts(16, width=4, rounds=3),
+    Beam(8, finished="vote"),
+    Beam(9, width=3, every=2, merge=True, rounds=4, finished="vote"),
+    Lookahead(8, width=2, k=1, finished="vote"),
+    Dvts(8, finished="vote"),
 ]
 # Few words and many ends of steps: most continuations are drawn more than once.
 REPEATING = {"max_tokens": 10, "words": (2, 3)}
@@ -101,16 +106,23 @@ class Reading:
         return list(kept.values())
 
     def subtree(self, pool: list[Place], survivors: int, width: int) -> set[Place]:
-        """Return the finished places of the last pool."""
+        """Return the finished places that vote: those of the last pool, or all."""
         merge = getattr(self.strategy, "merge", False)
         pool = self.distinct(pool) if merge else pool
+        voted: list[Place] = []
         for _ in range(self.strategy.rounds - 1):
-            best = self.order(pool)[:survivors]
-            parents = [p for p in best if self.finish[p] == "stop"]
+            if self.strategy.finished == "vote":
+                voted += [p for p in pool if self.finish[p] != "stop"]
+                budget = width * survivors - len(voted)
+                going = self.order([p for p in pool if self.finish[p] == "stop"])
+                parents, ended = going[: math.ceil(budget / width)], []
+            else:
+                best = self.order(pool)[:survivors]
+                parents = [p for p in best if self.finish[p] == "stop"]
+                ended = [p for p in best if self.finish[p] != "stop"]
+                budget = width * (survivors - len(ended))
             if not parents:
                 break
-            ended = [p for p in best if self.finish[p] != "stop"]
-            budget = width * (survivors - len(ended))
             grown: list[Place] = []
             for rank, parent in enumerate(parents):
                 place = parent
@@ -123,7 +135,7 @@ class Reading:
                 share = len(range(rank, budget, len(parents)))
                 grown += [self.draw((*place, i)) for i in range(share)]
             pool = ended + (self.distinct(grown) if merge else grown)
-        return {p for p in pool if self.finish[p] == "eos"}
+        return {p for p in [*voted, *pool] if self.finish[p] == "eos"}
 
     def run(self) -> set[Place]:
         n, width = self.strategy.n, width_of(self.strategy.n, self.strategy.width)
@@ -274,7 +286,13 @@ async def test_tree_can_be_drawn_again_from_the_candidates(strategy: Search) -> 
 
 @pytest.mark.parametrize(
     "strategy",
-    [Beam(4, width=2, every=2), Beam(4, merge=True), Lookahead(4, width=2, k=2), Dvts(4, width=2)],
+    [
+        Beam(4, width=2, every=2),
+        Beam(4, merge=True),
+        Lookahead(4, width=2, k=2),
+        Dvts(4, width=2),
+        Beam(4, width=2, finished="vote"),
+    ],
     ids=lambda s: s.text,
 )
 @pytest.mark.parametrize("delays", [None, 1])

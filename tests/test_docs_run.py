@@ -249,7 +249,7 @@ def check_strategies(said: str) -> None:
     """Every row and every pair that the page shows is one that its command makes; no strategy or pair of it is left out."""
     page = (ROOT / "docs" / "strategies.md").read_text()
     report = Path("runs/strategies/report/report.md").read_text()
-    head = "| strategy | N | accuracy | interval | tokens | FLOPs | FLOPs exact | wasted |"
+    head = "| strategy | N | accuracy | interval | tokens | FLOPs | FLOPs exact | dropped |"
     shown, made = rows_below(page, head), rows_below(report, head.removesuffix("|"))
     assert [row[:2] for row in shown] == [row[:2] for row in made if not row[0].startswith("~")]
     assert len(shown) == 40

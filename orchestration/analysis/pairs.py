@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from actors.errors import UserError, nearest
+from actors.strategy import Sampling
 from orchestration.analysis.collect import Named
+from orchestration.strategies.call import grouping_of
 from orchestration.strategies.parse import registered
+from orchestration.strategies.sampling.majority import Majority
 
+MAJORITY = "majority"
 PASS = "pass"
 LIKELIHOOD = "likelihood"
 
@@ -19,6 +23,13 @@ LIKELIHOOD = "likelihood"
 def ladder(size: int, also: Sequence[int] = ()) -> list[int]:
     """Powers of two up to `size`, `size` itself, and others that were asked for."""
     return sorted({2**power for power in range(size.bit_length())} | {size} | set(also))
+
+
+def baseline(rule: str, n: int, sampling: Sampling) -> Named:
+    """What a rule makes of n independent samples at no cost: named like a vote over them, so with their sampling."""
+    vote = Majority(n, sampling.temperature, sampling.top_p).text
+    grouping = grouping_of(f"{rule}{vote.removeprefix(MAJORITY)}", n)
+    return Named(f"{rule}{vote.removeprefix(MAJORITY)}", grouping.family, grouping.series, n)
 
 
 def read_pair(text: str) -> tuple[str, str]:
@@ -33,14 +44,16 @@ def comparable(strategies: Sequence[str]) -> list[str]:
     """Names that a run of these strategies may show, by canonical text: what it ran, what subsets of its independent
     samples tell, and the baselines that they give at no cost."""
     named = [Named.of(text) for text in strategies]
-    independent = [one for one in named if one.plain]
     names = list(strategies)
-    names += [one.chooser.at(n).text for one in independent if one.chooser for n in ladder(one.n)]
-    size = max((one.n for one in independent), default=0)
-    if size:
-        votes = any(one.series == "majority" for one in named)
-        rules = (LIKELIHOOD, PASS) if votes else ("majority", LIKELIHOOD, PASS)
-        names += [f"{rule}(n={n})" for rule in rules for n in ladder(size)]
+    sizes: dict[Sampling, int] = {}
+    for one in named:
+        if one.chooser is not None:
+            names += [one.chooser.at(n).text for n in ladder(one.n)]
+            sampling = one.chooser.choice.sampling
+            sizes[sampling] = max(one.n, sizes.get(sampling, 0))
+    for sampling, size in sizes.items():
+        rules = (MAJORITY, LIKELIHOOD, PASS)
+        names += [baseline(rule, n, sampling).text for rule in rules for n in ladder(size)]
     return list(dict.fromkeys(names))
 
 

@@ -148,11 +148,14 @@ def _tell_left_out(report: Report, folder: Path, console: Console) -> None:
 
     places = {
         "row": f"of the data's rows: see {folder / ROWS_FILE}",
-        "outcome": f"of the outcomes: see {folder / 'outcomes'}",
+        "outcome": "of the outcomes, which count in no number: see the report",
     }
     for what, place in places.items():
-        count = sum(one.count for one in report.left_out if one.what == what)
+        mine = [one for one in report.left_out if one.what == what]
+        count = sum(one.count for one in mine)
         if count:
+            if what == "outcome":
+                place += f", and flopwise show {folder} {mine[0].place}"
             console.print(f"quarantined {count:,} {place}", style="yellow", highlight=False, soft_wrap=True)
 
 

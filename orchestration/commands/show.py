@@ -56,7 +56,9 @@ def _list(run: Run, count: int, console: Console) -> None:
     from rich.text import Text
 
     shown = max(count, _LEAST_LISTED)
-    outcomes = run.outcomes().select(["problem_id", "strategy", "seed", "correct", "answer"]).to_pylist()
+    outcomes = (
+        run.outcomes().select(["problem_id", "strategy", "seed", "state", "correct", "answer"]).to_pylist()
+    )
     strategies = list(dict.fromkeys(row["strategy"] for row in outcomes))
     seeds = sorted({row["seed"] for row in outcomes})
     by: dict[str, dict[tuple[str, int], Any]] = {}
@@ -85,6 +87,8 @@ def _list(run: Run, count: int, console: Console) -> None:
 def _mark(row: dict[str, Any] | None) -> str:
     if row is None:
         return " "
+    if row["state"] != "answered":
+        return "-"
     if row["correct"] is None:
         return "-" if row["answer"] is None else "."
     return "[green]+[/]" if row["correct"] else "[red]x[/]"
@@ -123,7 +127,9 @@ def _outcome(
     from rich.text import Text
 
     console.print()
-    verdict = {None: "", True: "right", False: "wrong"}[outcome["correct"]]
+    # What did not run is neither.
+    correct = outcome["correct"] if outcome["state"] == "answered" else None
+    verdict = {None: "", True: "right", False: "wrong"}[correct]
     head = Text(f"{outcome['strategy']}  ", style="bold")
     head.append(f"seed {outcome['seed']}  " if several_seeds else "")
     head.append(

@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestration.analysis.measure import Measures, Row
+from orchestration.analysis.measure import Measures
 from orchestration.analysis.pairs import LIKELIHOOD, PASS
+from orchestration.analysis.rows import Row
+from orchestration.report.tables import baseline_title
 
 # Okabe and Ito's palette, darkest contrasts first.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F")
@@ -99,18 +101,15 @@ def _over_generations(measures: Measures) -> Any:
     axes.set_xticks(ns if len(ns) <= 12 else [n for n in ns if n & (n - 1) == 0])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
-    for name, label, dashes in (
-        (PASS, "pass@N (perfect choice)", (1, 2)),
-        (LIKELIHOOD, "vote by likelihood", (5, 2)),
-    ):
-        line = [row for row in measures.baselines if row.series == name]
+    for name, dashes in ((PASS, (1, 2)), (LIKELIHOOD, (5, 2))):
+        line = [row for row in measures.baselines if row.family == name]
         axes.plot(
             [row.n for row in line],
             [row.accuracy.mean for row in line],
             color="#7F7F7F",
             dashes=dashes,
             linewidth=1.2,
-            label=label if line else None,
+            label=baseline_title(line[0]) if line else None,
             zorder=1,
         )
     return _finished(figure, axes, measures)
@@ -146,8 +145,9 @@ def _by_difficulty(measures: Measures) -> Any:
             xs_of_line = [p.x + shift for p in line]
             _line(axes, xs_of_line, [p.accuracy for p in line], looks[series[strategy]], strategy)
         axes.set_xticks(xs)
-        counts = {p.x: p.accuracy.problems for p in measures.difficulty if p.panel == panel}
-        axes.set_xticklabels([f"{x}\nn={counts[x]}" for x in xs])
+        mine = [p for p in measures.difficulty if p.panel == panel]
+        counts = {x: max(p.accuracy.problems for p in mine if p.x == x) for x in xs}
+        axes.set_xticklabels([f"{x}\nn={counts[x]:,}" for x in xs])
         axes.set_xlabel(measures.difficulty_axis)
         axes.set_title(panel, fontsize=10, loc="left")
     return _finished(figure, plots[0], measures, legend_of=plots[-1])
@@ -159,7 +159,8 @@ def _curves(axes: Any, measures: Measures, x: Callable[[Row], float], *, nudge: 
     ratio = min(1.025, 1.4 ** (1 / len(looks)))
     for place, (name, look) in enumerate(looks.items()):
         line = [row for row in measures.rows if row.series == name and math.isfinite(x(row))]
-        line = [row for row in line if x(row) > 0]
+        # One that ran on nothing has a place and no accuracy.
+        line = [row for row in line if x(row) > 0 and math.isfinite(row.accuracy.mean)]
         shift = ratio ** (place - (len(looks) - 1) / 2) if nudge else 1.0
         xs, estimates = [x(row) * shift for row in line], [row.accuracy for row in line]
         _line(axes, xs, estimates, look, name)

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestration.analysis.measure import Measures, Row
-from orchestration.analysis.pairs import PASS
+from orchestration.analysis.measure import Measures
+from orchestration.analysis.pairs import LIKELIHOOD, MAJORITY, PASS
+from orchestration.analysis.rows import Row
 from orchestration.analysis.statistics import Estimate
 
 if TYPE_CHECKING:
@@ -30,17 +31,17 @@ MAIN = (
     "tokens",
     "FLOPs",
     "FLOPs exact",
-    "wasted",
+    "dropped",
     "cut off",
     "seconds",
 )
 
 
 def main_cells(measures: Measures) -> tuple[list[str], Cells]:
-    """The main table's head and cells, costs per problem; where rows cover different problems, their number
-    too; where there are several run seeds, the smallest and largest accuracy of one.
+    """The main table's head and cells, costs per problem; where rows cover different problems, or not all that they were
+    asked, their number too; where there are several run seeds, the smallest and largest accuracy of one.
     """
-    uneven = len({row.problems for row in measures.rows}) > 1
+    uneven = len({row.problems for row in measures.rows}) > 1 or any(map(lacks, measures.rows))
     several = len(measures.seeds) > 1
     head = [MAIN[0], "problems", *MAIN[1:]] if uneven else list(MAIN)
     if several:
@@ -48,7 +49,7 @@ def main_cells(measures: Measures) -> tuple[list[str], Cells]:
     return head, [
         [
             row.strategy if row.ran else f"~ {row.strategy}",
-            *([f"{row.problems:,}"] if uneven else []),
+            *([problems_of(row)] if uneven else []),
             str(row.n),
             percent(row.accuracy.mean),
             interval(row.accuracy),
@@ -67,30 +68,57 @@ def main_cells(measures: Measures) -> tuple[list[str], Cells]:
 BY_SEED = "by seed"
 
 
-def baseline_cells(measures: Measures) -> tuple[list[str], Cells]:
-    """Head and cells of the baselines: a row a rule, a column an N."""
-    ns = sorted({row.n for row in measures.baselines})
-    names = list(dict.fromkeys(row.series for row in measures.baselines))
+def lacks(row: Row) -> bool:
+    """Whether a row has no number on some of the problems that its strategy was asked."""
+    return row.problems < row.asked
+
+
+def problems_of(row: Row) -> str:
+    """On how many problems a row has a number, and of how many where it lacks some."""
+    return f"{row.problems:,} of {row.asked:,}" if lacks(row) else f"{row.problems:,}"
+
+
+def baseline_title(row: Row) -> str:
+    """What a baseline is, in words, with the sampling of its samples where that is not the plain one."""
     titles = {
-        "majority": "majority (plain vote)",
-        "likelihood": "vote weighed by likelihood",
+        MAJORITY: "majority (plain vote)",
+        LIKELIHOOD: "vote weighed by likelihood",
         PASS: "pass@N (a perfect choice)",
     }
-    by = {(row.series, row.n): row for row in measures.baselines}
-    cells = [[titles[name], *(percent(by[name, n].accuracy.mean) for n in ns)] for name in names]
-    return ["baseline", *(f"N = {n}" for n in ns)], cells
+    sampling = row.series.removeprefix(row.family).strip("()")
+    return titles[row.family] + (f", {sampling.replace(',', ', ')}" if sampling else "")
 
 
-def difference_cells(measures: Measures) -> Cells:
-    """Strategy, what it is compared with, the difference in points, its interval, and a mark where that
-    excludes 0.
+def baseline_cells(measures: Measures) -> tuple[list[str], Cells]:
+    """Head and cells of the baselines: a row a rule, a column an N; where they lack problems, their number too."""
+    ns = sorted({row.n for row in measures.baselines})
+    uneven = any(map(lacks, measures.baselines))
+    lines: dict[str, list[Row]] = {}
+    for row in measures.baselines:
+        lines.setdefault(row.series, []).append(row)
+    cells = []
+    for line in lines.values():
+        by = {row.n: percent(row.accuracy.mean) for row in line}
+        count = [problems_of(line[0])] if uneven else []
+        cells.append([baseline_title(line[0]), *count, *(by.get(n, "-") for n in ns)])
+    return ["baseline", *(["problems"] if uneven else []), *(f"N = {n}" for n in ns)], cells
+
+
+def difference_cells(measures: Measures) -> tuple[list[str], Cells]:
+    """Head and cells of the differences: strategy, what it is compared with, the difference in points, its interval, and a
+    mark where that excludes 0; where not all are over all problems with an answer, on how many both have a number.
     """
-    return [
+    uneven = any(one.estimate.problems != measures.labelled for one in measures.differences)
+    head = ["strategy", "less", *(["problems"] if uneven else []), "points", "interval", ""]
+    return head, [
         [
             one.a,
             one.b,
+            *([f"{one.estimate.problems:,}"] if uneven else []),
             points(one.estimate.mean),
-            f"{points(one.estimate.low)} to {points(one.estimate.high)}",
+            "-"
+            if math.isnan(one.estimate.low)
+            else f"{points(one.estimate.low)} to {points(one.estimate.high)}",
             ("better" if one.estimate.mean > 0 else "worse") if one.estimate.excludes_zero() else "",
         ]
         for one in measures.differences
@@ -98,17 +126,20 @@ def difference_cells(measures: Measures) -> Cells:
 
 
 # What the main table does without on a narrow terminal, in this order.
-EXPENDABLE = ("seconds", "FLOPs exact", "N", "cut off", "wasted")
-
-DIFFERENCES = ("strategy", "less", "points", "interval", "")
+EXPENDABLE = ("seconds", "FLOPs exact", "N", "cut off", "dropped")
 
 
 LEFT_OUT = ("left out", "reason", "first", "count")
 
 
 def left_out_cells(left_out: Sequence[LeftOut]) -> Cells:
-    """Rows of the data and outcomes that were left out, by reason."""
-    return [[f"{one.what}s", one.reason, one.example, f"{one.count:,}"] for one in left_out]
+    """Rows of the data and outcomes that were left out, by reason, with the row or the problem of the first."""
+    cells = []
+    for one in left_out:
+        first = f"row {one.place}" if one.what == "row" else one.place
+        particular = f": {one.example}" if one.example != one.reason else ""
+        cells.append([f"{one.what}s", one.reason, f"{first}{particular}", f"{one.count:,}"])
+    return cells
 
 
 def verifier_lines(measures: Measures) -> list[str]:
@@ -125,7 +156,8 @@ def verifier_lines(measures: Measures) -> list[str]:
     return [
         f"AUROC within a question: {quality.within:.3f}{within}, "
         f"mean over {quality.questions:,} questions with right and wrong samples.",
-        f"AUROC over all {quality.samples:,} samples: {quality.overall:.3f}{overall}; "
+        f"AUROC over {'all ' if quality.samples == quality.drawn else ''}{quality.samples:,} samples"
+        f"{'' if quality.samples == quality.drawn else f' of {quality.drawn:,}'}: {quality.overall:.3f}{overall}; "
         "it also rewards knowing which questions are hard.",
     ]
 
@@ -193,9 +225,11 @@ def arrow_table(measures: Measures) -> pa.Table:
             "tokens": _known(row.tokens),
             "flops": _known(row.flops),
             "flops_exact": _known(row.flops_exact),
-            "wasted": row.wasted,
-            "truncated": row.truncated,
+            "wasted": _known(row.wasted),
+            "truncated": _known(row.truncated),
             "seconds": _known(row.seconds),
+            "asked": row.asked,
+            "accuracy_missing_wrong": _known(row.if_wrong),
         }
 
     rows = [record(row, "strategy") for row in measures.rows]
@@ -211,6 +245,8 @@ def arrow_table(measures: Measures) -> pa.Table:
             *((name, pa.float64()) for name in (*floats, "truncated", "seconds")),
             ("seeds", pa.int32()),
             *((name, pa.float64()) for name in ("seed_low", "seed_high", "seed_deviation")),
+            ("asked", pa.int64()),
+            ("accuracy_missing_wrong", pa.float64()),
         ]
     )
     return pa.Table.from_pylist(rows, schema=schema)

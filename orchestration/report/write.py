@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors.errors import UserError
 from actors.store.log import read_books
-from actors.work import UNPAID
-from orchestration.analysis.collect import collect
-from orchestration.analysis.measure import Intervals, Measures, measure
+from orchestration.analysis.collect import Collected, collect
+from orchestration.analysis.measure import Measures, measure
+from orchestration.analysis.rows import Intervals
 from orchestration.report.figures import draw_figures
 from orchestration.report.tables import (
-    DIFFERENCES,
     EXPENDABLE,
     LEFT_OUT,
     arrow_table,
@@ -39,23 +37,11 @@ from orchestration.report.tables import (
 from orchestration.runs.folder import write_atomically
 from orchestration.runs.quarantine import ROWS_FILE, LeftOut, left_out
 from orchestration.runs.run import Run
+from orchestration.runs.stored import Stored
 from orchestration.setup.settings import ReportSettings
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-_COLUMNS = (
-    "problem_id",
-    "seed",
-    "index",
-    "answer",
-    "correct",
-    "finish_reason",
-    "logprobs",
-    "scores",
-    "steps",
-    "step_tokens",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +64,7 @@ class Report:
         if measures.baselines:
             console.print(rich_table(*baseline_cells(measures)))
         if measures.differences:
-            console.print(rich_table(DIFFERENCES, difference_cells(measures), "Paired differences"))
+            console.print(rich_table(*difference_cells(measures), "Paired differences"))
         if self.left_out:
             console.print(rich_table(LEFT_OUT, left_out_cells(self.left_out), "Left out"))
         for line in [*verifier_lines(measures), *measures.notes, *self.totals]:
@@ -87,76 +73,74 @@ class Report:
 
 def make_report(run: Run, settings: ReportSettings) -> Report:
     """Measure a run and write `report/` inside its folder. Raises UserError where the run holds no outcome."""
-    outcomes = run.outcomes()
-    if not len(outcomes):
-        raise UserError.of("run", str(run.folder), "it has no outcome yet")
+    outcomes, candidates = run.stored("outcomes"), run.stored("candidates")
     collected = collect(
-        outcomes,
-        lambda text: run.candidates(strategy=text, columns=list(_COLUMNS)),
-        run.problems(),
+        outcomes.batches,
+        lambda text: lambda columns: candidates.batches(columns, pc.field("strategy") == text),
+        run.stored("problems").batches,
         run.groupings(),
     )
+    if not len(collected.newest):
+        raise UserError.of("run", str(run.folder), "it has no outcome yet")
     intervals = Intervals(settings.level, settings.resamples, settings.seed)
     policy = run.info.get("models", {}).get("policy", {}).get("cost", {})
     price = 2.0 * policy["parameters"] if policy else float("nan")
     measures = measure(collected, intervals, settings.pairs, price)
-    totals = _totals(run, outcomes)
+    totals = _totals(run, collected, outcomes)
     folder = run.folder / "report"
     folder.mkdir(exist_ok=True)
     figures = draw_figures(measures, folder, settings.figures, settings.level)
     tables = write_table(arrow_table(measures), folder / "table")
     tables += write_table(differences_table(measures), folder / "differences")
     text = folder / "report.md"
-    gone = left_out(run.folder, outcomes)
+    gone = left_out(run.folder, outcomes.batches(["problem_id", "state", "reason"]), collected.newest)
     write_atomically(text, _markdown(run, measures, totals, figures, settings.level, gone))
     return Report(measures, totals, [text, *figures, *tables], settings.level, gone)
 
 
-def _totals(run: Run, outcomes: pa.Table) -> list[str]:
+def _totals(run: Run, collected: Collected, outcomes: Stored) -> list[str]:
     """How the run's outcomes ended, and what it took: all that was paid, also for outcomes that were made again."""
-    states = {row["values"]: row["counts"] for row in pc.value_counts(outcomes["state"]).to_pylist()}
-    ended = ", ".join(f"{count:,} {state}" for state, count in sorted(states.items()))
-
-    paid = run.paid()
-
-    def total(name: str) -> Any:
-        return pc.sum(paid[name]).as_py() or 0
-
+    ended = ", ".join(f"{count:,} {state}" for state, count in sorted(collected.states.items()))
+    names = ("spent_flops", "spent_flops_exact", "policy_tokens", "verifier_tokens")
+    # Python's integers: a long run has more FLOPs than 64 bits hold.
+    total = dict.fromkeys(names, 0)
+    for batch in outcomes.batches(names):
+        for name in names:
+            total[name] += sum(int(value or 0) for value in batch[name].to_pylist())
     spent, wasted = read_books(run.folder)
     unit = run.info.get("settings", {}).get("budget.unit", "paper")
     # The books keep one accounting; the outcomes' rows have both.
-    flops = {"paper": total("spent_flops"), "exact": total("spent_flops_exact")} | {unit: spent}
-    again = len(paid) - len(outcomes)
+    flops = {"paper": total["spent_flops"], "exact": total["spent_flops_exact"]} | {unit: spent}
+    again = int((~collected.newest).sum())
     lines = [
-        f"{len(outcomes):,} outcomes: {ended}.",
-        f"Spent, with samples shared between strategies: {scientific(float(flops['paper']))} FLOPs "
-        f"({scientific(float(flops['exact']))} exact), {total('policy_tokens'):,} tokens drawn, "
-        f"{total('verifier_tokens'):,} scored"
-        + (f", also for outcomes that a larger budget made again ({again:,})." if again else "."),
-        _waste(spent, wasted, unit),
+        f"{sum(collected.states.values()):,} outcomes: {ended}.",
+        _charged(flops[unit], wasted, unit),
+        f"On outcomes, with samples shared between strategies: {scientific(float(flops['paper']))} FLOPs "
+        f"({scientific(float(flops['exact']))} exact), {total['policy_tokens']:,} tokens drawn, "
+        f"{total['verifier_tokens']:,} scored"
+        + (f", also for outcomes that were made again ({again:,})." if again else "."),
     ]
     reckoned = sum(one.get("policy_flops_by_engine", 0) for one in run.info.get("sessions", ()))
     if reckoned:
         lines.append(
             f"By the engine's own reckoning the policy computed {scientific(float(reckoned))} FLOPs."
         )
-    short = outcomes.filter(pc.starts_with(pc.fill_null(outcomes["reason"], ""), UNPAID))
-    if len(short):
-        none = states.get("unaffordable", 0)
+    if collected.short:
+        none = collected.states.get("unaffordable", 0)
         lines.append(
-            f"The budget cut {len(short):,} outcomes short, {none:,} of them before their first candidate, which "
-            "count as wrong; with a larger budget the same command goes on with them."
+            f"The budget cut {collected.short:,} outcomes short, {none:,} of them before their first candidate; with a "
+            "larger budget the same command goes on with them."
         )
     return lines
 
 
-def _waste(spent: int, wasted: int, unit: str) -> str:
-    """What was paid for nothing."""
+def _charged(spent: int, wasted: int, unit: str) -> str:
+    """All that the budget was charged, as `flopwise status` counts it, and what of it was paid for nothing."""
+    line = f"Spent: {scientific(float(spent + wasted))} FLOPs ({unit}), "
     if not wasted:
-        return "Nothing was wasted on calls or attempts that were lost."
-    return (
-        f"Wasted besides, on calls and attempts that were lost: {scientific(float(wasted))} FLOPs ({unit}), "
-        f"{wasted / (spent + wasted):.2%} of all that was charged."
+        return line + "none of them wasted on calls or attempts that were lost."
+    return line + (
+        f"{scientific(float(wasted))} of them wasted on calls and attempts that were lost ({wasted / (spent + wasted):.2%})."
     )
 
 
@@ -183,8 +167,8 @@ def _markdown(
         f"# {run.folder.name}",
         f"{measures.problems:,} problems, {measures.labelled:,} of them with an answer. Intervals ({level:.0%}) are "
         "bootstrapped over problems. Costs are a problem's, as if each strategy had run alone; FLOPs are 2 x parameters "
-        "a token, exact FLOPs are prefill, decode and attention. Wasted: tokens that stand in no kept candidate. "
-        "Cut off: candidates that met the token limit, for each generation.",
+        "a token, exact FLOPs are prefill, decode and attention. Dropped: the share of tokens that stand in no kept "
+        "candidate. Cut off: candidates that met the token limit, for each generation.",
         *_about_seeds(measures),
         markdown_table(*main_cells(measures)),
         *measures.notes,
@@ -194,10 +178,10 @@ def _markdown(
     if measures.differences:
         parts += [
             "## Paired differences",
-            "Accuracy of the first less that of the second over the same problems"
+            "Accuracy of the first less that of the second over the problems that both have"
             + (" and seeds" if len(measures.seeds) > 1 else "")
             + ", in points.",
-            markdown_table(DIFFERENCES, difference_cells(measures)),
+            markdown_table(*difference_cells(measures)),
         ]
     if measures.verifier:
         parts += ["## Verifier", *verifier_lines(measures)]
@@ -207,8 +191,8 @@ def _markdown(
     if gone:
         parts += [
             "## Left out",
-            f"Rows of the data that were skipped stand in `{ROWS_FILE}`, quarantined outcomes in `outcomes`; such an "
-            "outcome has no answer, and counts as wrong where its problem has one.",
+            f"Rows of the data that were skipped stand in `{ROWS_FILE}`. A quarantined outcome has no answer, and counts "
+            f"in no number; `flopwise show {run.folder} PROBLEM` says of each outcome of a problem how it ended.",
             markdown_table(LEFT_OUT, left_out_cells(gone)),
         ]
     parts += ["## The run", *totals]

@@ -11,13 +11,14 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from orchestration.problems import Quarantined
 from orchestration.runs.folder import write_atomically, writing
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 ROWS_FILE = "quarantined.jsonl"
 
@@ -25,12 +26,13 @@ ROWS_FILE = "quarantined.jsonl"
 @dataclass(frozen=True, slots=True)
 class LeftOut:
     """How many `what` ("row" or "outcome") were left out for one reason; `example` is what is particular to the
-    first of them."""
+    first of them, and `place` where it stands: the number of a row, the problem of an outcome."""
 
     what: str
     reason: str
     count: int
     example: str
+    place: str
 
 
 def write_rows(folder: Path, rows: Iterable[Quarantined]) -> None:
@@ -57,18 +59,45 @@ def read_rows(folder: Path) -> list[Quarantined]:
     return [Quarantined(row["row"], row["reason"], row["detail"]) for row in rows]
 
 
-def left_out(folder: Path, outcomes: pa.Table) -> list[LeftOut]:
-    """Everything that a run left out, by reason, most frequent first; reasons that differ in numbers alone are one."""
-    found: dict[tuple[str, str], list[str]] = {}
+def left_out(folder: Path, outcomes: Iterable[pa.RecordBatch], counts: NDArray[np.bool_]) -> list[LeftOut]:
+    """Everything that a run left out, by reason, most frequent first; reasons that differ in numbers alone are one.
+
+    `outcomes` are the rows of that table, with `problem_id`, `state` and `reason`; `counts` says of each whether it is the
+    newest of its outcome.
+    """
+    found: dict[tuple[str, str], _Reason] = {}
     for row in read_rows(folder):
-        found.setdefault(("row", row.reason), []).append(_in_a_line(row.detail))
-    reasons = outcomes.select(["state", "reason"]).to_pylist()
-    for outcome in reasons:
-        if outcome["state"] == "quarantined":
-            reason = _in_a_line(outcome["reason"] or "")
-            found.setdefault(("outcome", re.sub(r"\d[\d,]*", "#", reason)), []).append(reason)
-    counted = [LeftOut(what, reason, len(all_), all_[0]) for (what, reason), all_ in found.items()]
+        same = found.setdefault(("row", row.reason), _Reason(row.reason))
+        same.add(row.reason, _in_a_line(row.detail), str(row.row))
+    start = 0
+    for batch in outcomes:
+        newest = pa.array(counts[start : start + len(batch)], pa.bool_())
+        start += len(batch)
+        gone = batch.filter(pc.and_(newest, pc.equal(batch["state"], "quarantined")))
+        for problem, text in zip(gone["problem_id"].to_pylist(), gone["reason"].to_pylist(), strict=True):
+            reason = _in_a_line(text or "")
+            general = re.sub(r"\d[\d,]*", "#", reason)
+            found.setdefault(("outcome", general), _Reason(general)).add(reason, reason, problem)
+    counted = [LeftOut(what, one.text, one.count, one.example, one.place) for (what, _), one in found.items()]
     return sorted(counted, key=lambda one: (one.what != "row", -one.count, one.reason))
+
+
+@dataclass(slots=True)
+class _Reason:
+    """A reason by what its texts have in common: the text itself where they are all one."""
+
+    general: str
+    text: str = ""
+    example: str = ""
+    place: str = ""
+    count: int = 0
+
+    def add(self, text: str, example: str, place: str) -> None:
+        if not self.count:
+            self.text, self.example, self.place = text, example, place
+        elif self.text != text:
+            self.text = self.general
+        self.count += 1
 
 
 def _in_a_line(text: str) -> str:

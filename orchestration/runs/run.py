@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,11 +23,12 @@ from actors.errors import UserError, nearest
 from actors.ledger import Entry
 from actors.messages import Hold
 from actors.store.log import live_records, live_segments, parts, read_holds, read_ledger, reading
-from actors.store.schema import CANDIDATES, OUTCOMES
+from actors.store.schema import CANDIDATES, OUTCOMES, TABLES
 from actors.strategy import Grouping
 from orchestration.problems import Problem
 from orchestration.runs.folder import read_record
 from orchestration.runs.problem_store import PROBLEMS, problem_parts
+from orchestration.runs.stored import Stored
 
 T = TypeVar("T")
 
@@ -80,6 +81,19 @@ class Run:
         kept = self.info.get("grouping", {})
         return {text: Grouping(one["family"], one["series"], one["n"]) for text, one in kept.items()}
 
+    def stored(self, name: Literal["outcomes", "candidates", "problems"]) -> Stored:
+        """One of its tables as it stands now, for reading in batches; an outcome that was made again has every row that it
+        ever had, the newest last."""
+        if name == "problems":
+            return Stored(PROBLEMS, tuple(problem_parts(self.folder / name)), PROBLEMS.empty_table())
+        schema = TABLES[name]
+
+        def look(folder: Path) -> Stored:
+            logged = [row for record in live_records(folder) for row in record.get(name, ())]
+            return Stored(schema, tuple(parts(folder, name)), pa.Table.from_pylist(logged, schema=schema))
+
+        return self._steadily(look)
+
     def outcomes(self) -> pa.Table:
         """All outcomes, a row each. Where a later budget paid for what had been unaffordable, the later row
         counts.
@@ -90,11 +104,6 @@ class Run:
         # Rows come in the order of parts, and so of time.
         last = {key: row for row, key in enumerate(table["key"].to_pylist())}
         return table.take(sorted(last.values()))
-
-    def paid(self) -> pa.Table:
-        """What each outcome took, in tokens and FLOPs; of one that a larger budget made again, each time."""
-        columns = ["policy_tokens", "verifier_tokens", "spent_flops", "spent_flops_exact"]
-        return self._steadily(lambda _: self._table("outcomes", OUTCOMES, None, columns))
 
     def states(self) -> dict[str, int]:
         """How many outcomes ended in each state."""

@@ -6,12 +6,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
 from actors.store.schema import CANDIDATES, OUTCOMES, RUN_FORMAT
 from actors.strategy import Candidate
+from orchestration.analysis.cells import Batches
+from orchestration.analysis.collect import Collected, collect
 from orchestration.runs.problem_store import PROBLEMS
+from orchestration.runs.run import Run
 from orchestration.strategies.parse import parse
 from orchestration.strategies.selection import majority, weighted
 
@@ -174,7 +178,24 @@ def add_seed(folder: Path, other: Path, run_seed: int, problems: int) -> None:
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
 
 
-def answers_table(answers: dict[str, dict[str, list[bool | None]]]) -> pa.Table:
+def batches_of(table: pa.Table) -> Batches:
+    """A table as a run's are read, some rows at a time."""
+    return lambda columns: table.select(list(columns)).to_batches(max_chunksize=97)
+
+
+def collected(run: Run, *, outcomes: pa.Table | None = None, candidates: pa.Table | None = None) -> Collected:
+    """A run as arrays, with other tables in the place of its own where they are given."""
+    rows = run.outcomes() if outcomes is None else outcomes
+    samples = run.candidates() if candidates is None else candidates
+    return collect(
+        batches_of(rows),
+        lambda text: batches_of(samples.filter(pc.equal(samples["strategy"], text))),
+        batches_of(run.problems()),
+        run.groupings(),
+    )
+
+
+def answers_table(answers: dict[str, dict[str, list[bool | None]]], generations: int = 1) -> pa.Table:
     """Outcomes of `answers`, strategy by problem by run seed (None: the seed is not there)."""
     rows = []
     for text, by_problem in answers.items():
@@ -183,6 +204,6 @@ def answers_table(answers: dict[str, dict[str, list[bool | None]]]) -> pa.Table:
                 if right is None:
                     continue
                 chosen = "42" if right else "1"
-                row = _outcome(problem, text, chosen, 60, 1, dropped=0, verified=False, labels=True)
+                row = _outcome(problem, text, chosen, 60, generations, dropped=0, verified=False, labels=True)
                 rows.append(row | {"seed": seed, "key": f"{problem} {text} {seed}"})
     return pa.Table.from_pylist(rows, schema=OUTCOMES)

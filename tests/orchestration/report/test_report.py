@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -14,24 +15,18 @@ from rich.console import Console
 
 from actors.errors import UserError
 from actors.store.schema import LEDGER
-from actors.strategy import Grouping
-from orchestration.analysis.collect import Collected, Named, collect
-from orchestration.analysis.measure import Intervals, Measures, measure
+from actors.strategy import Grouping, Sampling
+from orchestration.analysis.collect import Named
+from orchestration.analysis.estimates import Vote, estimate
+from orchestration.analysis.measure import Measures, measure
+from orchestration.analysis.rows import Intervals
 from orchestration.report.figures import _by_difficulty, _over_generations, looks_of
-from orchestration.report.tables import scientific, verifier_lines
+from orchestration.report.tables import baseline_cells, scientific, verifier_lines
 from orchestration.report.write import Report, make_report
 from orchestration.runs.run import Run
 from orchestration.setup.settings import ReportSettings
-from tests.support.handmade import FLOPS_A_TOKEN, TOKENS, write_run
-
-
-def collected(run: Run, candidates: pa.Table | None = None) -> Collected:
-    table = run.candidates() if candidates is None else candidates
-
-    def of(text: str) -> pa.Table:
-        return table.filter(pc.equal(table["strategy"], text))
-
-    return collect(run.outcomes(), of, run.problems())
+from orchestration.strategies.choice import Choice
+from tests.support.handmade import FLOPS_A_TOKEN, TOKENS, collected, write_run
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +58,9 @@ def test_names_are_read_from_texts() -> None:
     assert Named.of("majority(n=4)").series == "majority"
     assert Named.of("greedy").n == 1
     assert Named.of("best_of_n(n=8,temperature=0.5)").series == "best_of_n(temperature=0.5)"
-    assert Named.of("majority(n=4)").plain
-    assert not Named.of("best_of_n(n=8,temperature=0.5)").plain
-    assert not Named.of("beam(n=4)").plain
+    assert Named.of("majority(n=4)").choice == Choice("majority", Sampling())
+    assert Named.of("best_of_n(n=8,temperature=0.5)").choice == Choice("weighted", Sampling(temperature=0.5))
+    assert Named.of("beam(n=4)").choice is None
 
 
 @pytest.mark.parametrize(
@@ -122,10 +117,7 @@ def test_where_no_n_is_named_it_is_the_mean_of_what_was_drawn(folder: Path) -> N
     column = rows.schema.get_field_index("generations")
     rows = rows.set_column(column, rows.schema.field(column), spread.cast(rows.schema.field(column).type))
     both = pa.concat_tables([outcomes, rows.cast(outcomes.schema)])
-    found = {
-        one.name.text: one.name.n
-        for one in collect(both, lambda _: run.candidates(), run.problems()).strategies
-    }
+    found = {one.name.text: one.name.n for one in collected(run, outcomes=both).strategies}
     assert (found[text], found["greedy"], found["majority(n=16)"]) == (21, 1, 16)
 
 
@@ -170,20 +162,20 @@ def test_costs_of_an_n_that_was_not_run(folder: Path) -> None:
     assert rows["majority(n=8)"].flops == pytest.approx(rows["majority(n=16)"].flops / 2)
     assert math.isnan(rows["majority(n=8)"].flops_exact)
     # Of its two steps the first is always the same, the second one of five: little is left to read.
-    samples = collected(run).samples
-    assert samples is not None
-    assert samples.distinct_tokens(1) == pytest.approx(TOKENS)
+    arrays = collected(run)
+    [source] = [one for one in arrays.strategies if one.name.text == "best_of_n(n=16)"]
+    read = estimate(arrays, source, {Vote("pass"): [1, 2, 16]}, {}).distinct
+    assert read[1] == pytest.approx(TOKENS)
     by_hand = []
     table = run.candidates(strategy="best_of_n(n=16)")
-    for problem in samples.ids:
+    for problem in pc.unique(table["problem_id"]).to_pylist():
         answers = table.filter(pc.equal(table["problem_id"], problem))["answer"].to_pylist()
         pairs = [len({a, b}) for i, a in enumerate(answers) for b in answers[i + 1 :]]
         by_hand.append(TOKENS / 2 + TOKENS / 2 * sum(pairs) / len(pairs))
-    assert samples.distinct_tokens(2) == pytest.approx(sum(by_hand) / len(by_hand))
+    assert read[2] == pytest.approx(sum(by_hand) / len(by_hand))
     two, all_of_them = rows["best_of_n(n=2)"], rows["best_of_n(n=16)"]
-    read = samples.distinct_tokens(2) / samples.distinct_tokens(16)
     drawn = all_of_them.tokens * price
-    assert two.flops == pytest.approx(drawn / 8 + (all_of_them.flops - drawn) * read)
+    assert two.flops == pytest.approx(drawn / 8 + (all_of_them.flops - drawn) * read[2] / read[16])
     assert two.flops > all_of_them.flops / 8
 
 
@@ -196,15 +188,19 @@ def test_baselines(measures: Measures) -> None:
     assert by["likelihood", 2] == pytest.approx(by["pass", 2])
 
 
-def test_tokens_behind_the_last_step_weigh_in_no_likelihood(folder: Path) -> None:
+def test_tokens_behind_the_last_step_weigh_in_no_likelihood(folder: Path, measures: Measures) -> None:
     run = Run(folder)
-    samples = collected(run).samples
     table = run.candidates()
     place = table.schema.get_field_index("tokens")
-    padded = collected(run, table.set_column(place, "tokens", pc.add(table["tokens"], 5))).samples
-    assert samples is not None
-    assert padded is not None
-    assert (samples.likelihoods == padded.likelihoods).all()
+    padded = table.set_column(place, "tokens", pc.add(table["tokens"], 5))
+    found = measure(collected(run, candidates=padded), Intervals(resamples=200))
+    assert [row.accuracy for row in found.baselines] == [row.accuracy for row in measures.baselines]
+
+
+def without_likelihoods(table: pa.Table, rows: range) -> pa.Table:
+    place = table.schema.get_field_index("logprobs")
+    told = [[] if row in rows else one for row, one in enumerate(table["logprobs"].to_pylist())]
+    return table.set_column(place, "logprobs", pa.array(told, table.schema.field(place).type))
 
 
 def test_a_run_without_likelihoods_lacks_what_reads_them_and_nothing_else(
@@ -213,33 +209,44 @@ def test_a_run_without_likelihoods_lacks_what_reads_them_and_nothing_else(
     """Trap: without them each vote weighs the same, and the plain vote passes for the one by likelihood."""
     run = Run(folder)
     table = run.candidates()
-    place = table.schema.get_field_index("logprobs")
-    # One sample that lacks them is enough: it may be from an earlier run.
-    told = table["logprobs"].to_pylist()
+    found = measure(
+        collected(run, candidates=without_likelihoods(table, range(len(table)))),
+        Intervals(resamples=200),
+        ["majority(n=16) vs likelihood(n=16)"],
+    )
+    assert {row.series for row in found.baselines} == {"pass"}
+    assert [(row.strategy, row.accuracy) for row in found.rows] == [
+        (row.strategy, row.accuracy) for row in measures.rows
+    ]
+    assert found.verifier is not None
+    assert measures.verifier is not None
+    assert found.verifier == replace(measures.verifier, likelihood_within=None, likelihood_overall=None)
+    assert "likelihood" not in " ".join(verifier_lines(found))
+    bare, untold = found.notes[-2:]
+    assert bare.startswith("960 of 960 samples were drawn without likelihoods")
+    assert untold == "majority(n=16) vs likelihood(n=16): cannot be told without the samples' likelihoods."
+
+
+def test_one_sample_without_likelihood_costs_its_own_problem_alone(folder: Path, measures: Measures) -> None:
+    """It may be from an earlier run."""
+    run = Run(folder)
+    table = run.candidates()
     rows = enumerate(zip(table["strategy"].to_pylist(), table["step_tokens"].to_pylist(), strict=True))
-    stepped = [row for row, (strategy, steps) in rows if strategy == "best_of_n(n=16)" and steps]
-    first = stepped[0]
-    for lacking in ([[]] * len(table), [*told[:first], [], *told[first + 1 :]]):
-        column = pa.array(lacking, table.schema.field(place).type)
-        found = measure(
-            collected(run, table.set_column(place, "logprobs", column)),
-            Intervals(resamples=200),
-            ["majority(n=16) vs likelihood(n=16)"],
-        )
-        assert {row.series for row in found.baselines} == {"pass"}
-        assert [(row.strategy, row.accuracy) for row in found.rows] == [
-            (row.strategy, row.accuracy) for row in measures.rows
-        ]
-        assert found.verifier is not None
-        assert measures.verifier is not None
-        assert found.verifier == replace(measures.verifier, likelihood_within=None, likelihood_overall=None)
-        assert "likelihood" not in " ".join(verifier_lines(found))
-        bare, untold = found.notes[-2:]
-        count = sum(not lacking[row] for row in stepped)
-        assert bare.startswith(f"{count:,} of 960 samples were drawn without likelihoods")
-        assert untold == (
-            "majority(n=16) vs likelihood(n=16): cannot be told without the likelihoods of all samples."
-        )
+    first = next(row for row, (strategy, steps) in rows if strategy == "best_of_n(n=16)" and steps)
+    found = measure(
+        collected(run, candidates=without_likelihoods(table, range(first, first + 1))),
+        Intervals(resamples=200),
+        ["majority(n=16) vs likelihood(n=16)"],
+    )
+    told = {row.strategy: row for row in found.baselines}
+    assert told["likelihood(n=16)"].accuracy.problems == 59
+    assert told["pass(n=16)"].accuracy.problems == 60
+    head, cells = baseline_cells(found)
+    assert head[1] == "problems"
+    assert [line[1] for line in cells] == ["59 of 60", "60"]
+    assert found.notes[-1].startswith("1 of 960 samples were drawn without likelihoods")
+    assert found.differences[-1].estimate.problems == 59
+    assert [row.accuracy for row in found.rows] == [row.accuracy for row in measures.rows]
 
 
 def test_differences_are_paired_and_named_pairs_come_last(folder: Path) -> None:
@@ -269,7 +276,7 @@ def test_a_pair_may_leave_defaults_out_and_name_what_subsets_tell(folder: Path) 
     # A pair that a complete run would show is no mistake where samples are missing.
     candidates = run.candidates()
     some = candidates.filter(pc.less(candidates["index"], 9))
-    measures = measure(collected(run, some), Intervals(resamples=100), pairs)
+    measures = measure(collected(run, candidates=some), Intervals(resamples=100), pairs)
     assert measures.notes[-1].startswith("best_of_n(n=8) vs pass(n=16): cannot be told")
     assert measures.differences[-1].a == "beam(n=16,width=4)"
 
@@ -314,7 +321,7 @@ def test_files_say_the_same(report: Report, folder: Path) -> None:
 
 
 def test_what_was_lost_stands_in_the_totals(report: Report, tmp_path: Path) -> None:
-    assert report.totals[-1] == "Nothing was wasted on calls or attempts that were lost."
+    assert report.totals[1].endswith("none of them wasted on calls or attempts that were lost.")
     folder = write_run(tmp_path / "lossy", problems=4)
     (folder / "ledger").mkdir()
     died = {"task_id": "p0", "attempt": 1, "lease": 1, "reason": "ActorDiedError"}
@@ -324,10 +331,10 @@ def test_what_was_lost_stands_in_the_totals(report: Report, tmp_path: Path) -> N
     ]
     pq.write_table(pa.Table.from_pylist(rows, schema=LEDGER), folder / "ledger" / "part-000001.parquet")
     made = make_report(Run(folder), ReportSettings(resamples=200, figures=[]))
-    assert made.totals[-1].startswith(
-        "Wasted besides, on calls and attempts that were lost: 1.00e4 FLOPs (paper), 1.00% of"
+    assert made.totals[1] == (
+        "Spent: 1.00e6 FLOPs (paper), 1.00e4 of them wasted on calls and attempts that were lost (1.00%)."
     )
-    assert made.totals[-1] in (folder / "report" / "report.md").read_text()
+    assert made.totals[1] in (folder / "report" / "report.md").read_text()
 
 
 def test_what_is_spent_is_what_was_charged_also_for_what_a_larger_budget_made_again(tmp_path: Path) -> None:
@@ -345,9 +352,9 @@ def test_what_is_spent_is_what_was_charged_also_for_what_a_larger_budget_made_ag
     )
     made = make_report(Run(folder), ReportSettings(resamples=200, figures=[]))
     assert made.totals[0] == f"{len(first):,} outcomes: {len(first)} answered."
-    assert made.totals[1] == (
-        f"Spent, with samples shared between strategies: 7.50e6 FLOPs ({scientific(exact)} exact), {drawn:,} tokens "
-        f"drawn, {scored:,} scored, also for outcomes that a larger budget made again (3)."
+    assert made.totals[2] == (
+        f"On outcomes, with samples shared between strategies: 7.50e6 FLOPs ({scientific(exact)} exact), {drawn:,} tokens "
+        f"drawn, {scored:,} scored, also for outcomes that were made again (3)."
     )
 
 
@@ -393,26 +400,30 @@ def test_without_labels_costs_are_shown_and_no_accuracy(tmp_path: Path) -> None:
     assert "| greedy | 1 | - | - | 60 |" in (tmp_path / "bare" / "report" / "report.md").read_text()
 
 
-def test_missing_samples_switch_the_estimates_off(folder: Path, tmp_path: Path) -> None:
+def test_a_set_that_lacks_samples_is_left_out_and_the_others_are_told(
+    folder: Path, measures: Measures
+) -> None:
+    """What is left of it would be no fair draw."""
     run = Run(folder)
     candidates = run.candidates()
     gone = pc.and_(pc.equal(candidates["problem_id"], "p0003"), pc.greater(candidates["index"], 9))
-    measures = measure(collected(run, candidates.filter(pc.invert(gone))), Intervals(resamples=100))
-    assert all(row.samples == 0 for row in measures.rows)
-    assert measures.baselines == []
-    assert "what its strategy answered" in measures.notes[0]
-
-
-def test_a_quarantined_problem_switches_the_estimates_off(folder: Path) -> None:
-    # It has no candidate at all; leaving it out would flatter what is told from the others' samples.
-    run = Run(folder)
-    candidates = run.candidates()
-    gone = pc.and_(
-        pc.equal(candidates["problem_id"], "p0003"), pc.equal(candidates["strategy"], "best_of_n(n=16)")
-    )
-    measures = measure(collected(run, candidates.filter(pc.invert(gone))), Intervals(resamples=100))
-    assert all(row.samples == 0 for row in measures.rows)
-    assert "some are missing" in measures.notes[0]
+    arrays = collected(run, candidates=candidates.filter(pc.invert(gone)))
+    found = measure(arrays, Intervals(resamples=100))
+    rows, before = ({row.strategy: row for row in one.rows} for one in (found, measures))
+    assert rows.keys() == before.keys()
+    # What was not run is told of 59 problems, and what was run counts as it answered on the sixtieth.
+    place = arrays.places.of(pa.array(["p0003"]))[0]
+    [own] = [one for one in arrays.strategies if one.name.text == "majority(n=4)"]
+    assert (rows["majority(n=8)"].problems, rows["majority(n=8)"].asked) == (59, 60)
+    assert math.isnan(rows["majority(n=8)"].correct[place, 0])
+    assert rows["majority(n=4)"].problems == 60
+    assert rows["majority(n=4)"].correct[place, 0] == own.correct[place, 0]
+    others = np.arange(60) != place
+    assert (rows["majority(n=4)"].correct[others] == before["majority(n=4)"].correct[others]).all()
+    assert {row.accuracy.problems for row in found.baselines} == {59}
+    assert found.verifier is not None
+    assert found.verifier.samples == 59 * 16
+    assert "(59 of 60 sets are whole" in found.notes[0]
 
 
 def test_the_note_names_what_is_estimated_and_what_is_not(folder: Path) -> None:
@@ -422,11 +433,7 @@ def test_the_note_names_what_is_estimated_and_what_is_not(folder: Path) -> None:
     hot = pc.if_else(
         pc.equal(outcomes["strategy"], "majority(n=4)"), "majority(n=4,temperature=0.5)", outcomes["strategy"]
     )
-    arrays = collect(
-        outcomes.set_column(place, "strategy", hot),
-        lambda text: run.candidates(strategy=text),
-        run.problems(),
-    )
+    arrays = collected(run, outcomes=outcomes.set_column(place, "strategy", hot))
     first, second = measure(arrays, Intervals(resamples=100)).notes
     assert first.startswith("Accuracies of majority and best_of_n are unbiased")
     assert second.startswith("Not so majority(n=4,temperature=0.5)")
@@ -438,11 +445,7 @@ def test_unanswered_problems_count_as_wrong(folder: Path) -> None:
     greedy = pc.equal(table["strategy"], "greedy")
     place = table.schema.get_field_index("correct")
     nothing = pc.if_else(greedy, pc.cast(None, "bool"), table["correct"])
-    arrays = collect(
-        table.set_column(place, "correct", nothing),
-        lambda text: run.candidates(strategy=text),
-        run.problems(),
-    )
+    arrays = collected(run, outcomes=table.set_column(place, "correct", nothing))
     measures = measure(arrays, Intervals())
     row = next(row for row in measures.rows if row.strategy == "greedy")
     assert (row.accuracy.mean, row.accuracy.problems) == (0.0, 60)

@@ -13,14 +13,24 @@ import pytest
 from rich.console import Console
 
 from actors.store.schema import CANDIDATES
-from orchestration.analysis.collect import Collected, collect
-from orchestration.analysis.measure import Intervals, Measures, Row, measure
+from orchestration.analysis.collect import collect
+from orchestration.analysis.measure import Measures, measure
+from orchestration.analysis.rows import Intervals, Row
+from orchestration.analysis.samples import blocks, largest_set
 from orchestration.analysis.statistics import mean_interval, paired_difference, problem_means, seed_means
 from orchestration.report.write import Report, make_report
 from orchestration.runs.problem_store import PROBLEMS
 from orchestration.runs.run import Run
 from orchestration.setup.settings import ReportSettings
-from tests.support.handmade import _row, add_seed, answers_table, candidate, write_run
+from tests.support.handmade import (
+    _row,
+    add_seed,
+    answers_table,
+    batches_of,
+    candidate,
+    collected,
+    write_run,
+)
 
 NAN = math.nan
 GREEDY, BEAM = "greedy", "beam(n=4,width=4)"
@@ -46,12 +56,11 @@ def measured(outcomes: pa.Table, candidates: pa.Table | None = None, pairs: tupl
         {"problem_id": one, "question": "?", "answer": "42", "metadata": "{}", "prompt_tokens": 9}
         for one in ids
     ]
+    samples = CANDIDATES.empty_table() if candidates is None else candidates
     arrays = collect(
-        outcomes,
-        lambda text: (
-            candidates.filter(pc.equal(candidates["strategy"], text)) if candidates else pa.table({})
-        ),
-        pa.Table.from_pylist(problems, schema=PROBLEMS),
+        batches_of(outcomes),
+        lambda text: batches_of(samples.filter(pc.equal(samples["strategy"], text))),
+        batches_of(pa.Table.from_pylist(problems, schema=PROBLEMS)),
     )
     return measure(arrays, Intervals(), pairs)
 
@@ -108,22 +117,24 @@ def test_a_seed_that_is_partly_done() -> None:
     assert "seed 0" not in note
 
 
-def test_what_a_seed_could_not_answer_is_wrong() -> None:
-    outcomes = answers_table({GREEDY: {"a": [True, True], "b": [True, True]}})
+def test_what_a_seed_could_not_answer_has_no_number() -> None:
+    outcomes = answers_table({GREEDY: {"a": [True, True], "b": [False, True], "c": [True, True]}})
     rows = outcomes.to_pylist()
-    rows[1] |= {
-        "state": "unaffordable",
-        "correct": None,
-        "answer": None,
-        "reason": "the budget ended",
-        "generations": 0,
-    }
-    rows[3] |= {"state": "quarantined", "correct": None, "answer": None, "reason": "too long", "truncated": 1}
-    greedy = rows_of(measured(pa.Table.from_pylist(rows, schema=outcomes.schema)))[GREEDY]
-    assert greedy.accuracy.mean == 0.5
+    nothing = {"correct": None, "answer": None, "generations": 0, "kept_tokens": 0, "attributed_tokens": 0}
+    rows[1] |= nothing | {"state": "unaffordable", "reason": "the budget ended"}
+    rows[5] |= nothing | {"state": "quarantined", "reason": "too long", "correct": False, "truncated": 1}
+    measures = measured(pa.Table.from_pylist(rows, schema=outcomes.schema))
+    greedy = rows_of(measures)[GREEDY]
+    # The problems' means are 1, 1/2 and 1; with what is missing as wrong 1/2, 1/2 and 1/2.
+    assert greedy.accuracy.mean == pytest.approx(5 / 6)
+    assert greedy.if_wrong == pytest.approx(1 / 2)
+    assert (greedy.problems, greedy.asked, greedy.accuracy.problems) == (3, 3, 3)
+    # Both seeds were asked all problems, and have answers on one in common.
     assert greedy.seed_range == (0.0, 1.0)
-    # Three generations in four outcomes, one of them cut off.
-    assert greedy.truncated == pytest.approx(1 / 3)
+    assert greedy.tokens == 60
+    assert greedy.truncated == 0.0
+    [note] = measures.notes
+    assert f"{GREEDY} on 2 of 6 (1 not paid for and 1 quarantined; 50.0% if they count as wrong)" in note
 
 
 def test_means_of_problems_and_of_seeds() -> None:
@@ -162,15 +173,10 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_run(tmp_path_factory.mktemp("runs") / "alone")
 
 
-def collected(folder: Path) -> Collected:
-    run = Run(folder)
-    return collect(run.outcomes(), lambda text: run.candidates(strategy=text), run.problems())
-
-
 def test_the_same_seed_twice_tells_nothing_more(alone: Path, tmp_path: Path) -> None:
     twice = write_run(tmp_path / "twice")
     add_seed(twice, alone, 1, problems=60)
-    one, two = (measure(collected(folder), Intervals(), [PAIR]) for folder in (alone, twice))
+    one, two = (measure(collected(Run(folder)), Intervals(), [PAIR]) for folder in (alone, twice))
     assert len(one.rows) == len(two.rows) > 10
     for a, b in zip([*one.rows, *one.baselines], [*two.rows, *two.baselines], strict=True):
         assert a.strategy == b.strategy
@@ -194,7 +200,7 @@ def test_the_same_seed_twice_tells_nothing_more(alone: Path, tmp_path: Path) -> 
 
 def test_one_seed_gives_the_numbers_that_it_always_gave(alone: Path) -> None:
     # As printed before a report knew of several seeds.
-    measures = measure(collected(alone), Intervals(), [PAIR])
+    measures = measure(collected(Run(alone)), Intervals(), [PAIR])
     told = {
         row.strategy: [round(value, 6) for value in (row.accuracy.mean, row.accuracy.low, row.accuracy.high)]
         for row in [*measures.rows, *measures.baselines]
@@ -287,36 +293,37 @@ def test_the_range_over_seeds_stands_beside_the_interval(tmp_path: Path) -> None
     assert row["seed_deviation"] == pytest.approx(abs(seeds[0] - seeds[1]) / math.sqrt(2))
 
 
-def test_a_seed_that_lacks_samples_switches_the_estimates_off(half: tuple[Path, Report]) -> None:
+def test_a_seed_that_lacks_samples_costs_its_own_set_alone(half: tuple[Path, Report]) -> None:
     run = Run(half[0])
     table = run.candidates()
     gone = pc.and_(pc.equal(table["problem_id"], "p0003"), pc.equal(table["seed"], 1))
 
-    def estimates(some: pa.Table) -> int:
-        arrays = collect(
-            run.outcomes(), lambda text: some.filter(pc.equal(some["strategy"], text)), run.problems()
-        )
-        return sum(row.samples > 0 for row in measure(arrays, Intervals(resamples=100)).rows)
+    def known(some: pa.Table) -> int:
+        found = rows_of(measure(collected(run, candidates=some), Intervals(resamples=100)))["majority(n=8)"]
+        assert found.samples == 16
+        assert found.problems == 60
+        return int((~np.isnan(found.correct)).sum())
 
-    assert estimates(table) > 0
-    assert estimates(table.filter(pc.invert(gone))) == 0
-    assert estimates(table.filter(pc.invert(pc.and_(gone, pc.equal(table["index"], 2))))) == 0
+    assert known(table) == 90
+    assert known(table.filter(pc.invert(gone))) == 89
+    assert known(table.filter(pc.invert(pc.and_(gone, pc.equal(table["index"], 2))))) == 89
 
 
 def test_candidates_that_came_after_the_outcomes_were_read_are_left_out(half: tuple[Path, Report]) -> None:
     run = Run(half[0])
     outcomes = run.outcomes()
     early = outcomes.filter(pc.and_(pc.equal(outcomes["seed"], 0), pc.less(outcomes["problem_id"], "p0050")))
-    arrays = collect(early, lambda text: run.candidates(strategy=text), run.problems())
-    assert arrays.samples is not None
-    assert len(arrays.samples.ids) == 50
+    arrays = collected(run, outcomes=early)
+    source = largest_set(arrays.strategies, arrays.labelled)
+    assert source is not None
+    assert sum(len(block.ids) for block in blocks(arrays, source, steps=False)) == 50
     assert measure(arrays, Intervals(resamples=100)).rows[0].problems == 50
 
 
 def test_a_question_is_a_problem_whatever_the_seed() -> None:
     # Each seed's samples are all right or all wrong: within a seed nothing could be told.
     text = "best_of_n(n=2)"
-    outcomes = answers_table({text: {"a": [True, False]}})
+    outcomes = answers_table({text: {"a": [True, False]}}, generations=2)
     rows = [
         _row("a", text, candidate(index, seed == 0, 1, 0.9 - 0.5 * seed), verified=True, labels=True)
         | {"seed": seed}

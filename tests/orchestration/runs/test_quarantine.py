@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from orchestration.problems import Quarantined
+from orchestration.report.tables import left_out_cells
 from orchestration.runs.quarantine import ROWS_FILE, LeftOut, left_out, read_rows, write_rows
 
 
-def outcomes(*reasons: tuple[str, str | None]) -> pa.Table:
-    schema = pa.schema([("state", pa.string()), ("reason", pa.string())])
-    return pa.Table.from_pylist([{"state": s, "reason": r} for s, r in reasons], schema=schema)
+def outcomes(*reasons: tuple[str, str | None]) -> list[pa.RecordBatch]:
+    schema = pa.schema([(name, pa.string()) for name in ("problem_id", "state", "reason")])
+    rows = [{"problem_id": f"p{i}", "state": s, "reason": r} for i, (s, r) in enumerate(reasons)]
+    return pa.Table.from_pylist(rows, schema=schema).to_batches(max_chunksize=4)
 
 
 ROWS = [
@@ -44,16 +47,29 @@ def test_reasons_that_differ_in_numbers_alone_are_one(tmp_path: Path) -> None:
         ("quarantined", "prompt of 4,200 tokens exceeds the policy's context of 4,096"),
         ("quarantined", None),
     )
-    found = left_out(tmp_path, table)
-    assert [(one.what, one.count, one.example) for one in found] == [
-        ("row", 2, "'q' is empty"),
-        ("row", 1, 'line with \u00e9 | "all"'),
-        ("outcome", 2, "prompt of 5,000 tokens exceeds the policy's context of 4,096"),
-        ("outcome", 1, ""),
-        ("outcome", 1, "lost 3 times, last: ActorDiedError"),
+    found = left_out(tmp_path, table, np.ones(6, dtype=bool))
+    lost = "lost 3 times, last: ActorDiedError"
+    assert found == [
+        LeftOut("row", "no question", 2, "'q' is empty", "3"),
+        LeftOut("row", "not JSON", 1, 'line with \u00e9 | "all"', "7"),
+        LeftOut(
+            "outcome",
+            "prompt of # tokens exceeds the policy's context of #",
+            2,
+            "prompt of 5,000 tokens exceeds the policy's context of 4,096",
+            "p1",
+        ),
+        LeftOut("outcome", "", 1, "", "p5"),
+        # Where all say the same, it is said.
+        LeftOut("outcome", lost, 1, lost, "p2"),
     ]
-    assert found[2] == LeftOut(
-        "outcome", "prompt of # tokens exceeds the policy's context of #", 2, found[2].example
-    )
+    assert [cells[1:3] for cells in left_out_cells(found)][2:] == [
+        [found[2].reason, f"p1: {found[2].example}"],
+        ["", "p5"],
+        [lost, "p2"],
+    ]
     # Nothing is lost: every row and every quarantined outcome is counted.
     assert sum(one.count for one in found) == len(ROWS) + 4
+    # But what was made again is told by its newest row.
+    newest = np.array([True, False, True, True, True, True])
+    assert sum(one.count for one in left_out(tmp_path, table, newest)) == len(ROWS) + 3

@@ -1,0 +1,175 @@
+"""What did not run has no number, and takes none from the others: outcomes that were quarantined or not paid for, and sets of
+samples at any temperature."""
+
+import csv
+import io
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from actors.store.schema import CANDIDATES, OUTCOMES
+from orchestration.report.write import Report, make_report
+from orchestration.runs.run import Run
+from orchestration.setup.settings import ReportSettings
+from tests.support.handmade import write_run
+
+PROBLEMS = 40
+REASONS = {"quarantined": "ValueError: the verifier gave nan", "unaffordable": "the budget ended before it"}
+
+
+def rewritten(folder: Path, outcome: Callable[[dict[str, Any]], Any], rename: Callable[[str], str]) -> Path:
+    """Give outcomes the values that `outcome` says, without their candidates where it says any, and strategies new names."""
+    parts = {name: folder / name / "part-000001.parquet" for name in ("outcomes", "candidates")}
+    rows, gone = [], set()
+    for row in pq.read_table(parts["outcomes"]).to_pylist():
+        changed = outcome(row)
+        gone |= {row["key"]} if changed else set()
+        rows.append(row | (changed or {}) | {"strategy": rename(row["strategy"])})
+    kept = [
+        row | {"strategy": rename(row["strategy"])}
+        for row in pq.read_table(parts["candidates"]).to_pylist()
+        if row["key"] not in gone
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=OUTCOMES), parts["outcomes"])
+    pq.write_table(pa.Table.from_pylist(kept, schema=CANDIDATES), parts["candidates"])
+    return folder
+
+
+def failed(folder: Path, lost: dict[tuple[str, str], str]) -> Path:
+    """A run in which some strategies did not run on some problems (both by name, "*": on all): how each ended."""
+
+    def outcome(row: dict[str, Any]) -> Any:
+        state = lost.get((row["strategy"], row["problem_id"]), lost.get((row["strategy"], "*")))
+        # As the run writer has it: no answer is no right answer.
+        nothing = dict.fromkeys(("generations", "kept_tokens", "attributed_tokens", "attributed_flops"), 0)
+        ended = {"state": state, "reason": REASONS[state], "answer": None, "correct": False} if state else {}
+        return nothing | ended if state else None
+
+    return rewritten(folder, outcome, str)
+
+
+def reported(folder: Path, **settings: Any) -> tuple[Report, dict[str, dict[str, str]], str]:
+    """The report, its table by strategy, and its text."""
+    report = make_report(Run(folder), ReportSettings(resamples=100, figures=[], **settings))
+    with (folder / "report" / "table.csv").open() as file:
+        rows = {row["strategy"]: row for row in csv.DictReader(file)}
+    return report, rows, (folder / "report" / "report.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    return reported(write_run(tmp_path_factory.mktemp("runs") / "whole", problems=PROBLEMS, lengths=False))[1]
+
+
+@pytest.mark.parametrize("state", ["quarantined", "unaffordable"])
+def test_one_outcome_that_did_not_run_takes_nothing_from_the_others(
+    whole: dict[str, dict[str, str]], tmp_path: Path, state: str
+) -> None:
+    folder = write_run(tmp_path / "one", problems=PROBLEMS, lengths=False)
+    failed(folder, {("best_of_n(n=16)", "p0007"): state, ("greedy", "p0007"): state})
+    report, rows, text = reported(folder, pairs=["greedy vs best_of_n(n=16)", "majority(n=8) vs pass(n=8)"])
+    assert rows.keys() == whole.keys()
+    assert all(row["accuracy"] for row in rows.values())
+    assert "AUROC within a question" in text
+    assert "The same samples, chosen otherwise" in text
+    assert {point.x for point in report.measures.difficulty} == {1, 2, 3, 4, 5}
+    # Told over the problems that there are, with their number.
+    assert {
+        rows[name]["problems"] for name in ("greedy", "best_of_n(n=16)", "majority(n=8)", "pass(n=4)")
+    } == {"39"}
+    assert {rows[name]["problems"] for name in ("majority(n=16)", "best_of_n(n=4)", "beam(n=4,width=4)")} == {
+        "40"
+    }
+    assert "| greedy | 39 of 40 | 1 |" in text
+    assert [one.estimate.problems for one in report.measures.differences[-2:]] == [39, 39]
+    # Nobody is flattered silently.
+    [note] = [note for note in report.measures.notes if "Without an answer" in note]
+    share = float(rows["greedy"]["accuracy"]) * 39 / 40
+    word = {"quarantined": "quarantined", "unaffordable": "not paid for"}[state]
+    assert f"greedy on 1 of 40 (1 {word}; {100 * share:.1f}% if they count as wrong)" in note
+    assert float(rows["greedy"]["accuracy_missing_wrong"]) == pytest.approx(share)
+    assert rows["majority(n=16)"]["accuracy_missing_wrong"] == ""
+
+
+def test_what_ran_on_nothing_has_no_number(whole: dict[str, dict[str, str]], tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "none", problems=PROBLEMS, lengths=False)
+    failed(folder, {("beam(n=16,width=4)", "*"): "quarantined", ("majority(n=4)", "*"): "unaffordable"})
+    report, rows, text = reported(folder, pairs=["beam(n=16) vs greedy"])
+    for name, n in (("beam(n=16,width=4)", 16), ("majority(n=4)", 4)):
+        assert f"| {name} | 0 of 40 | {n} | - | - | - | - | - | - | - | - |" in text
+        empty = ("accuracy", "accuracy_low", "tokens", "flops", "wasted", "truncated", "seconds")
+        assert {rows[name][column] for column in empty} == {""}
+    changed = {"beam(n=16,width=4)", "majority(n=4)"}
+    assert {name: row["accuracy"] for name, row in rows.items() if name not in changed} == {
+        name: row["accuracy"] for name, row in whole.items() if name not in changed
+    }
+    assert "| beam(n=16,width=4) | greedy | 0 | - | - |  |" in text
+    console = Console(width=160, file=io.StringIO())
+    report.show(console)
+    [line] = [
+        line
+        for line in console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+        if line.strip().startswith("beam(n=16,width=4)") and "0 of 40" in line
+    ]
+    assert "%" not in line
+    assert "beam(n=16,width=4) on 40 of 40 (40 quarantined)" in report.measures.notes[1]
+
+
+def test_figures_are_drawn_without_what_has_no_number(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "drawn", problems=PROBLEMS, lengths=False)
+    failed(folder, {("beam(n=16,width=4)", "*"): "quarantined", ("beam(n=4,width=4)", "*"): "quarantined"})
+    report = make_report(Run(folder), ReportSettings(resamples=100, figures=["svg"]))
+    names = {path.stem for path in report.paths if path.suffix == ".svg"}
+    assert names == {"accuracy_generations", "accuracy_flops", "accuracy_difficulty"}
+
+
+def test_a_temperature_that_all_share_takes_nothing(whole: dict[str, dict[str, str]], tmp_path: Path) -> None:
+    def hot(text: str) -> str:
+        return text.replace(")", ",temperature=0.7)") if "(" in text else text
+
+    folder = write_run(tmp_path / "hot", problems=PROBLEMS, lengths=False)
+    rewritten(folder, lambda _: None, hot)
+    report, rows, text = reported(
+        folder, pairs=["best_of_n(n=8,temperature=0.7) vs pass(n=8,temperature=0.7)"]
+    )
+    assert {name: row["accuracy"] for name, row in rows.items()} == {
+        hot(name): row["accuracy"] for name, row in whole.items()
+    }
+    assert "| pass@N (a perfect choice), temperature=0.7 |" in text
+    assert "AUROC within a question" in text
+    assert report.measures.difficulty
+    assert {one.b for one in report.measures.differences} >= {
+        "majority(n=1,temperature=0.7)",
+        "majority(n=16,temperature=0.7)",
+        "pass(n=8,temperature=0.7)",
+    }
+
+
+def test_samples_of_two_temperatures_are_not_mixed(whole: dict[str, dict[str, str]], tmp_path: Path) -> None:
+    cold = {f"majority(n={n})": f"majority(n={n},temperature=0.5)" for n in (1, 4)}
+    folder = write_run(tmp_path / "two", problems=PROBLEMS, lengths=False)
+    rewritten(folder, lambda _: None, lambda text: cold.get(text, text))
+    report, rows, _ = reported(folder)
+    assert {rows[name]["estimated_from"] for name in cold.values()} == {"0"}
+    assert rows["majority(n=8)"]["accuracy"] == whole["majority(n=8)"]["accuracy"]
+    assert any("Not so majority(n=1,temperature=0.5)" in note for note in report.measures.notes)
+
+
+def test_a_larger_set_that_mostly_failed_gives_way(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "poor", problems=PROBLEMS, lengths=False)
+    lost = {
+        (f"{name}(n=16)", f"p{one:04d}"): "unaffordable"
+        for name in ("best_of_n", "majority")
+        for one in range(30)
+    }
+    report, rows, _ = reported(failed(folder, lost))
+    assert {row["estimated_from"] for row in rows.values()} == {"0", "4"}
+    assert (rows["majority(n=16)"]["problems"], rows["majority(n=16)"]["asked"]) == ("10", "40")
+    assert {rows[name]["problems"] for name in ("majority(n=2)", "best_of_n(n=4)", "pass(n=4)")} == {"40"}
+    assert not any(math.isnan(row.accuracy.mean) for row in report.measures.rows)

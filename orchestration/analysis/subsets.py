@@ -25,6 +25,9 @@ from actors.seeds import derive
 
 Rule = Literal["pass", "majority", "weighted", "best"]
 
+# Numbers in hand at once, of sets times subsets times samples.
+_AT_ONCE = 1 << 18
+
 # Levels of who may vote: a lower one that is present silences the higher ones.
 _NOBODY = 4
 
@@ -78,23 +81,46 @@ def accuracy_at(
     if any(n < 1 for n in ns) or draws < 1:
         raise ValueError("ns and draws must be at least 1")
     result = np.full((len(sets), len(ns)), np.nan)
-    for row, samples in zip(result, sets, strict=True):
-        size = len(samples.answers)
-        levels = _levels(samples, rule)
-        ranks: NDArray[np.intp] | None = None
-        for column, n in enumerate(ns):
-            if n > size:
-                continue
-            if rule == "pass":
-                row[column] = pass_at(size, sum(samples.correct), n)
-            elif rule == "best" and not np.any((levels == 1) | (levels == 3)):
-                row[column] = _best_at(samples, levels, n)
-            elif math.comb(size, n) <= draws:
-                row[column] = _voted(samples, rule, levels, _all_subsets(size, n))
-            else:
-                if ranks is None:
-                    ranks = _ranks(size, draws, derive(seed, "subsets", samples.problem_id))
-                row[column] = _voted(samples, rule, levels, ranks < n)
+    by_size: dict[int, list[int]] = {}
+    for row, samples in enumerate(sets):
+        by_size.setdefault(len(samples.answers), []).append(row)
+    for size, rows in by_size.items():
+        found = _of_one_size([sets[row] for row in rows], size, rule, ns, seed, draws)
+        result[rows] = found
+    return result
+
+
+def _of_one_size(
+    sets: Sequence[SampleSet], size: int, rule: Rule, ns: Sequence[int], seed: int, draws: int
+) -> NDArray[np.float64]:
+    """Expected correctness at each N from sets of one size, which share the subsets where all of them are taken."""
+    result = np.full((len(sets), len(ns)), np.nan)
+    known = [(column, n) for column, n in enumerate(ns) if n <= size]
+    if rule == "pass":
+        right = np.array([sum(samples.correct) for samples in sets])
+        for column, n in known:
+            result[:, column] = np.array([pass_at(size, count, n) for count in range(size + 1)])[right]
+        return result
+    all_levels = [_levels(samples, rule) for samples in sets]
+    voting = list(range(len(sets)))
+    if rule == "best":
+        voting = [row for row in voting if np.any((all_levels[row] == 1) | (all_levels[row] == 3))]
+        for row in set(range(len(sets))) - set(voting):
+            for column, n in known:
+                result[row, column] = _best_at(sets[row], all_levels[row], n)
+    few = [(column, _all_subsets(size, n)) for column, n in known if math.comb(size, n) <= draws]
+    many = [(column, n) for column, n in known if math.comb(size, n) > draws]
+    at_once = max(1, _AT_ONCE // max((members.size for _, members in few), default=1))
+    for start in range(0, len(voting) if few else 0, at_once):
+        rows = voting[start : start + at_once]
+        electorate = _Electorate.of([sets[row] for row in rows], [all_levels[row] for row in rows], rule)
+        for column, members in few:
+            result[rows, column] = electorate.right(rule, members)
+    for row in voting if many else ():
+        electorate = _Electorate.of([sets[row]], [all_levels[row]], rule)
+        ranks = _ranks(size, draws, derive(seed, "subsets", sets[row].problem_id))
+        for column, n in many:
+            result[row, column] = electorate.right(rule, ranks < n)[0]
     return result
 
 
@@ -136,18 +162,43 @@ def _best_at(samples: SampleSet, levels: NDArray[np.int64], n: int) -> float:
     return total
 
 
-def _voted(samples: SampleSet, rule: Rule, levels: NDArray[np.int64], members: NDArray[np.bool_]) -> float:
-    """Return the share of subsets (rows of `members`, shape (subsets, K)) whose chosen answer is correct."""
-    level = np.where(members, levels, _NOBODY).min(axis=1, keepdims=True)
-    voting = members & (levels == level) & (levels < _NOBODY)
-    values = np.nan_to_num(np.asarray(samples.values, dtype=np.float64))
-    # Who votes for want of a value is counted, not weighed.
-    weights = np.ones(len(levels)) if rule == "majority" else np.where(levels % 2 == 1, 1.0, values)
-    codes = {answer: code for code, answer in enumerate(dict.fromkeys(samples.answers))}
-    code = np.array([codes[answer] for answer in samples.answers])
-    sums = (voting * weights) @ (code[:, None] == np.arange(len(codes)))
-    strength = np.where((level % 2 == 0) & (rule == "best"), weights, sums[:, code])
-    # The first of equals: ties go to the smallest index, as in `selection`.
-    winner = np.where(voting, strength, -1.0).argmax(axis=1)
-    right = np.asarray(samples.correct, dtype=bool)[winner] & voting.any(axis=1)
-    return float(right.mean())
+@dataclass(frozen=True, slots=True)
+class _Electorate:
+    """Sets of one size as arrays (B, K): their levels and weights, the codes of their answers, and which are right."""
+
+    levels: NDArray[np.int64]
+    weights: NDArray[np.float64]
+    codes: NDArray[np.int64]
+    correct: NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls, sets: Sequence[SampleSet], all_levels: Sequence[NDArray[np.int64]], rule: Rule
+    ) -> _Electorate:
+        levels = np.stack(all_levels)
+        values = np.nan_to_num(np.array([samples.values for samples in sets], dtype=np.float64))
+        # Who votes for want of a value is counted, not weighed.
+        weights = np.ones(levels.shape) if rule == "majority" else np.where(levels % 2 == 1, 1.0, values)
+        codes = np.array([_codes(samples.answers) for samples in sets])
+        return cls(levels, weights, codes, np.array([samples.correct for samples in sets], dtype=bool))
+
+    def right(self, rule: Rule, members: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return (B,): the share of subsets (rows of `members`, shape (subsets, K)) whose chosen answer is correct."""
+        levels, weights = self.levels[:, None, :], self.weights[:, None, :]
+        level = np.where(members, levels, _NOBODY).min(axis=2, keepdims=True)
+        voting = members & (levels == level) & (levels < _NOBODY)
+        answers = self.codes[:, :, None] == np.arange(self.codes.max() + 1)
+        sums = (voting * weights) @ answers.astype(np.float64)
+        of_samples = np.take_along_axis(sums, np.broadcast_to(self.codes[:, None, :], voting.shape), axis=2)
+        strength = np.where((level % 2 == 0) & (rule == "best"), weights, of_samples)
+        # The first of equals: ties go to the smallest index, as in `selection`.
+        winner = np.where(voting, strength, -1.0).argmax(axis=2)
+        right = np.take_along_axis(self.correct, winner, axis=1) & voting.any(axis=2)
+        share: NDArray[np.float64] = right.mean(axis=1)
+        return share
+
+
+def _codes(answers: Sequence[str | None]) -> list[int]:
+    """A number for each answer, the same for the same."""
+    known: dict[str | None, int] = {}
+    return [known.setdefault(answer, len(known)) for answer in answers]

@@ -87,7 +87,7 @@ def _lacking(run: Collected, rows: Sequence[Row]) -> list[str]:
     if not parts:
         return []
     what = "problems" if len(run.seeds) == 1 else "outcomes"
-    return [f"Without an answer, and so in no number of theirs, by {what}: {'; '.join(parts)}."]
+    return [f"Some {what} have no answer, and count in no number of a strategy's: {'; '.join(parts)}."]
 
 
 def _unfinished_seeds(run: Collected) -> list[str]:

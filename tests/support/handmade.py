@@ -1,6 +1,7 @@
 """A run folder made by hand: known answers, scores that tell right from wrong, costs that add up."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,24 @@ def add_seed(folder: Path, other: Path, run_seed: int, problems: int) -> None:
         ]
         path = folder / kind / f"part-{run_seed + 1:06d}.parquet"
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
+
+
+def rewritten(folder: Path, outcome: Callable[[dict[str, Any]], Any], rename: Callable[[str], str]) -> Path:
+    """Give outcomes the values that `outcome` says, without their candidates where it says any, and strategies new names."""
+    parts = {name: folder / name / "part-000001.parquet" for name in ("outcomes", "candidates")}
+    rows, gone = [], set()
+    for row in pq.read_table(parts["outcomes"]).to_pylist():
+        changed = outcome(row)
+        gone |= {row["key"]} if changed else set()
+        rows.append(row | (changed or {}) | {"strategy": rename(row["strategy"])})
+    kept = [
+        row | {"strategy": rename(row["strategy"])}
+        for row in pq.read_table(parts["candidates"]).to_pylist()
+        if row["key"] not in gone
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=OUTCOMES), parts["outcomes"])
+    pq.write_table(pa.Table.from_pylist(kept, schema=CANDIDATES), parts["candidates"])
+    return folder
 
 
 def batches_of(table: pa.Table) -> Batches:

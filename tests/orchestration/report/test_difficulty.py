@@ -1,0 +1,100 @@
+"""Accuracy by difficulty: nothing on noise, and what is there where problems differ."""
+
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from orchestration.analysis.collect import Named
+from orchestration.report.write import Report, make_report
+from orchestration.runs.run import Run
+from orchestration.setup.settings import ReportSettings
+from tests.support.generated import generate
+from tests.support.handmade import rewritten, write_run
+
+PROBLEMS = 500
+SEEDS = range(3)
+
+
+def report_of(folder: Path) -> Report:
+    return make_report(Run(folder), ReportSettings(resamples=200, figures=[]))
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory: pytest.TempPathFactory) -> list[Report]:
+    """Runs of equally hard problems."""
+    folder = tmp_path_factory.mktemp("noise")
+    return [
+        report_of(generate(folder / str(seed), np.full(PROBLEMS, 0.4), samples=8, seed=seed))
+        for seed in SEEDS
+    ]
+
+
+def by_strategy(report: Report) -> dict[str, list[float]]:
+    """Of each series the accuracy in bins 1 to 5."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for point in report.measures.difficulty:
+        found[Named.of(point.strategy).series].append(point.accuracy.mean)
+    return found
+
+
+def test_equally_hard_problems_show_no_difficulty(noise: list[Report]) -> None:
+    """Trap: bins made from the samples that are judged hold what was lucky, and what was not."""
+    found = [by_strategy(report) for report in noise]
+    assert [set(one) for one in found] == [{"greedy", "majority", "best_of_n", "beam(width=4)"}] * len(SEEDS)
+    points = [point for report in noise for point in report.measures.difficulty]
+    means = {
+        (seed, series): np.mean(accuracies)
+        for seed, one in enumerate(found)
+        for series, accuracies in one.items()
+    }
+    missed = 0
+    for seed, report in enumerate(noise):
+        for point in report.measures.difficulty:
+            mean = means[seed, Named.of(point.strategy).series]
+            missed += not point.accuracy.low <= mean <= point.accuracy.high
+            assert point.accuracy.problems == PROBLEMS / 5
+            assert abs(point.accuracy.mean - mean) < 4 * (0.25 / point.accuracy.problems) ** 0.5
+    assert len(points) == 5 * 4 * len(SEEDS)
+    assert missed <= 0.15 * len(points)
+    # From the easiest bin to the hardest nothing falls, nor rises.
+    for series in found[0]:
+        slopes = [np.polyfit(range(5), one[series], 1)[0] for one in found]
+        assert abs(np.mean(slopes)) < 0.02, series
+
+
+def test_a_spread_of_difficulty_is_shown(tmp_path: Path) -> None:
+    ability = np.random.default_rng(1).permutation(np.linspace(0.02, 0.98, PROBLEMS))
+    report = report_of(generate(tmp_path / "spread", ability, samples=8))
+    for series, accuracies in by_strategy(report).items():
+        assert accuracies[0] > accuracies[2] > accuracies[4], series
+        assert accuracies[0] - accuracies[4] > 0.5, series
+    assert report.measures.difficulty_axis.startswith("quintile of pass@1 (1: easiest), from 4 samples")
+    shown = {point.strategy for point in report.measures.difficulty}
+    assert shown == {"greedy", "majority(n=4)", "best_of_n(n=4)", "beam(n=8,width=4)"}
+    assert any("judged on the first 4, so at N of at most 4" in note for note in report.measures.notes)
+
+
+def test_one_sample_makes_no_bins_and_a_note_says_so(tmp_path: Path) -> None:
+    report = report_of(generate(tmp_path / "one", np.full(60, 0.5), samples=1))
+    assert report.measures.difficulty == []
+    assert any(note.startswith("No accuracy by difficulty") for note in report.measures.notes)
+
+
+def test_what_may_have_read_the_samples_of_the_bins_is_not_judged_in_them(tmp_path: Path) -> None:
+    """Those that stop early draw what majority draws, and nobody knows what a strategy of the user's own draws."""
+    folder = write_run(tmp_path / "own", problems=40, lengths=False)
+    names = {
+        "majority(n=4)": "early_stopping(n=4,window=5)",
+        "majority(n=1)": "early_stopping(n=16,window=7)",
+        "beam(n=4,width=4)": "mine.Search(n=4)",
+        "beam(n=16,width=4)": "mine.Other(n=16)",
+    }
+    rewritten(folder, lambda _: None, lambda text: names.get(text, text))
+    report = report_of(folder)
+    shown = {point.strategy for point in report.measures.difficulty}
+    assert {"early_stopping(n=4,window=5)", "mine.Search(n=4)", "greedy", "best_of_n(n=8)"} <= shown
+    [note] = [note for note in report.measures.notes if note.startswith("Not by difficulty")]
+    assert "early_stopping(window=7)" in note
+    assert "mine.Other" in note

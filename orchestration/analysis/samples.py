@@ -105,7 +105,8 @@ def blocks(run: Collected, source: Measured, *, steps: bool) -> Iterator[Block]:
     part of the table; they may straddle batches.
     """
     assert source.made is not None
-    left = source.made.ravel().copy()
+    # One that ended without an answer in the end has no samples, whatever an earlier start had drawn.
+    left = (source.made * source.ran).ravel()
     rest: list[pa.RecordBatch] = []
     names = [*_COLUMNS, *(("steps",) if steps else ())]
     for batch in run.candidates(source.name.text)(names):

@@ -159,7 +159,8 @@ def _best_at(samples: SampleSet, levels: NDArray[np.int64], n: int) -> float:
     for j, index in enumerate(order[: size - n + 1]):
         total += chance * samples.correct[index]
         chance *= (size - n - j) / (size - 1 - j) if j < size - n else 0.0
-    return total
+    # Where all are right the chances sum to 1, up to how they are rounded.
+    return min(total, 1.0)
 
 
 @dataclass(frozen=True, slots=True)

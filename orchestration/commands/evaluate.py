@@ -148,14 +148,11 @@ def _tell_left_out(report: Report, folder: Path, console: Console) -> None:
 
     places = {
         "row": f"of the data's rows: see {folder / ROWS_FILE}",
-        "outcome": "of the outcomes, which count in no number: see the report",
+        "outcome": f"of the outcomes, which have no number: see {folder / 'report' / 'report.md'}",
     }
     for what, place in places.items():
-        mine = [one for one in report.left_out if one.what == what]
-        count = sum(one.count for one in mine)
+        count = sum(one.count for one in report.left_out if one.what == what)
         if count:
-            if what == "outcome":
-                place += f", and flopwise show {folder} {mine[0].place}"
             console.print(f"quarantined {count:,} {place}", style="yellow", highlight=False, soft_wrap=True)
 
 

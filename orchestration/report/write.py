@@ -6,6 +6,7 @@ again at any time.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,11 @@ from orchestration.setup.settings import ReportSettings
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+FAILURES_FILE = "failures.log"
+
+TRACE_LINES = 200
+"""Lines of tracebacks that a report shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,5 +201,23 @@ def _markdown(
             f"in no number; `flopwise show {run.folder} PROBLEM` says of each outcome of a problem how it ended.",
             markdown_table(LEFT_OUT, left_out_cells(gone)),
         ]
-    parts += ["## The run", *totals]
+    parts += [*_failures(run.folder), "## The run", *totals]
     return "\n\n".join(parts) + "\n"
+
+
+def _failures(folder: Path) -> list[str]:
+    """The tracebacks of strategies that failed, as far as so many lines are shown."""
+    file = folder / FAILURES_FILE
+    if not file.is_file():
+        return []
+    with file.open(encoding="utf-8", errors="replace") as log:
+        lines = list(itertools.islice(log, TRACE_LINES))
+        rest = bool(log.read(1))
+    # Indented: whatever a traceback holds, it is no Markdown.
+    text = "".join(f"    {line}" for line in lines).rstrip()
+    more = f" The first {len(lines):,} lines: the file has more." if rest else ""
+    return [
+        "## Failures",
+        f"From `{FAILURES_FILE}` in the run folder: what strategies failed of.{more}",
+        text,
+    ]

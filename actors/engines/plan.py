@@ -32,6 +32,13 @@ class ReplicaShare:
     tensor_parallel: int = 1
     memory: float | None = None
 
+    @property
+    def device_kind(self) -> str:
+        """What its replicas run on, cpu or cuda: a part of what decides their results, so settings alone say it."""
+        if self.device != "auto":
+            return self.device
+        return "cuda" if self.gpus else "cpu"
+
 
 @dataclass(frozen=True, slots=True)
 class ModelPlan:
@@ -51,14 +58,20 @@ class ModelPlan:
     target: Target | None = None
 
     def torch_device(self) -> str:
-        if self.share.device != "auto":
-            return self.share.device
-        if not self.share.gpus:
-            return "cpu"
-        # Scheduler and driver read plans, and need not wait for torch.
-        import torch
+        """The device's name for torch. Raises UserError where the replica has GPUs that torch does not see: on a CPU it would
+        draw something else under the same keys."""
+        kind = self.share.device_kind
+        if kind == "cuda" and self.share.device == "auto":
+            # Scheduler and driver read plans, and need not wait for torch.
+            import torch
 
-        return "cuda" if torch.cuda.is_available() else "cpu"
+            if not torch.cuda.is_available():
+                mend = (
+                    f"torch sees no CUDA device on {socket.gethostname()}: install torch for CUDA there, or set "
+                    "cluster.policy.device and cluster.verifier.device to cpu"
+                )
+                raise UserError.of("device", "auto", mend)
+        return kind
 
     def check(self, info: EngineInfo) -> None:
         """Raise UserError where a machine holds other files under the model's path than the run was begun with."""

@@ -108,19 +108,6 @@ def live_records(folder: Path) -> Iterator[dict[str, Any]]:
         yield from read_segment(segment)
 
 
-def read_done(folder: Path) -> dict[str, str]:
-    """Keys of the outcomes that a run folder holds, in parts or still in its log, each with the reason that its newest row
-    gives for how it ended."""
-    done: dict[str, str] = {}
-    for part in parts(folder, "outcomes"):
-        with reading(part):
-            rows = pq.read_table(part, columns=["key", "reason"])
-        done.update(zip(rows["key"].to_pylist(), rows["reason"].to_pylist(), strict=True))
-    for record in live_records(folder):
-        done.update((row["key"], row["reason"]) for row in record.get("outcomes", ()))
-    return done
-
-
 def read_ledger(folder: Path) -> tuple[Entry, ...]:
     """What the run has cost so far, in the budget's accounting, summed by purpose and kind."""
     totals: Counter[tuple[Purpose, Kind]] = Counter()

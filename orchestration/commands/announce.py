@@ -24,6 +24,8 @@ def announce(prepared: Prepared, session: Session, console: Console) -> None:
     def say(text: str, **style: Any) -> None:
         console.print(text, highlight=False, soft_wrap=True, markup=False, **style)
 
+    if session.anew:
+        say(f"{folder}: begun anew, for it was begun with another set-up and had no outcome", style="yellow")
     if not session.outcomes_left:
         say(f"{folder}: all {session.problems:,} problems are done; making the report again.")
     elif session.outcomes_done:

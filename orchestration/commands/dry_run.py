@@ -77,12 +77,13 @@ def _cells(needs: Needs) -> list[list[str]]:
 def _survey(prepared: Prepared) -> Session:
     from orchestration.runs.session import opened, survey
 
-    start = opened(prepared)
-    return survey(prepared, start.identity, start.record)
+    return survey(prepared, opened(prepared))
 
 
 def _folder(prepared: Prepared, session: Session) -> str:
     folder = prepared.settings.folder
+    if session.anew:
+        return f"{folder} (begun anew: what is there is of another set-up, without an outcome)"
     if not session.outcomes_done:
         return (
             f"{folder} (new)" if not (Path(folder) / "run.json").is_file() else f"{folder} (nothing done yet)"

@@ -45,6 +45,11 @@ class Dataset(Protocol):
         """One line for people: what is in it."""
         ...
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """By name, as JSON, what decides which problems are in it and is not told by the problems themselves."""
+        ...
+
     def __iter__(self) -> Iterator[Problem]: ...
 
 
@@ -55,7 +60,12 @@ def text_hash(text: str) -> int:
 
 def question_hash(question: str) -> int:
     """Return a 64-bit hash of the question, blind to case and white space."""
-    return text_hash(" ".join(question.casefold().split()))
+    return text_hash(plain(question))
+
+
+def plain(question: str) -> str:
+    """Return the question without case and needless white space: those who differ in them alone are one."""
+    return " ".join(question.casefold().split())
 
 
 def split_of(question: str) -> Split:

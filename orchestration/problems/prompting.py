@@ -8,6 +8,7 @@ again.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 from actors.errors import UserError
@@ -40,8 +41,11 @@ class PromptFormat:
         if "{question}" not in self.template:
             raise UserError.of("prompt.template", self.template, "it must contain {question}")
 
-    def prompt_ids(self, tokenizer: Tokenizer, question: str) -> list[int]:
-        """Return the ids of a prompt: [bos] and the encoded text, or the chat template's own ids."""
+    def prompt_ids(self, tokenizer: Tokenizer, question: str, now: datetime | None = None) -> list[int]:
+        """Return the ids of a prompt: [bos] and the encoded text, or the chat template's own ids.
+
+        A template that asks for the date or time is told `now`, None: the clock's.
+        """
         # Not str.format: a question or a template may hold other braces (LaTeX does).
         text = self.template.replace("{question}", question)
         if not self.chat:
@@ -51,8 +55,10 @@ class PromptFormat:
             raise UserError.of("prompt.chat", True, "this tokenizer has no chat template: set chat=false")
         turns = [{"role": "system", "content": self.system}] if self.system else []
         turns.append({"role": "user", "content": text})
+        # The name under which transformers gives templates the clock.
+        clock = {} if now is None else {"strftime_now": now.strftime}
         ids = tokenizer.apply_chat_template(
-            turns, add_generation_prompt=True, tokenize=True, return_dict=False
+            turns, add_generation_prompt=True, tokenize=True, return_dict=False, **clock
         )
         return [int(token) for token in ids]
 

@@ -7,13 +7,15 @@ agreed to be gone on with.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from actors.store.done import holds_outcomes
 from actors.store.log import FolderLock, segments
 from actors.store.writer import RunWriter
 from actors.work import Progress
-from orchestration.runs.folder import writing
+from orchestration.runs.folder import clear, writing
 from orchestration.runs.identity import Identity
 from orchestration.runs.problem_store import ProblemStore
 from orchestration.runs.quarantine import write_rows
@@ -39,17 +41,20 @@ def evaluate(
     """
     folder = Path(prepared.settings.folder)
     start = opened(prepared)
-    identity, record = start.identity, start.record
-    before = start.known["budget_flops"] if start.known else prepared.budget
-    if start.known is not None:
-        # What another driver writes is left as it is: run.json and status.json would tell of this one's failure.
+    # What another driver writes is left as it is: run.json and status.json would tell of this one's failure.
+    with _held(folder):
+        if not start.begun and (folder / "run.json").exists() and holds_outcomes(folder):
+            # Those of another driver, which held the folder until now.
+            start = opened(prepared)
+        identity, record = start.identity, start.record
+        before = start.known["budget_flops"] if start.known else prepared.budget
+        session = survey(prepared, start)
         with writing(folder):
-            FolderLock(folder).release()
-    session = survey(prepared, identity, record)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    write_rows(folder, session.skipped)
-    write_record(folder, prepared, record)
+            folder.mkdir(parents=True, exist_ok=True)
+        if not start.begun:
+            clear(folder, whole=start.anew)
+        write_rows(folder, session.skipped)
+        write_record(folder, prepared, record)
     on_start(session)
     if session.outcomes_left:
         started = time.time()
@@ -61,7 +66,7 @@ def evaluate(
                     status.update(progress)
                     on_progress(progress)
 
-                progress = _stream(prepared, identity, session.done, told)
+                progress = _stream(prepared, identity, session, told)
             state = "finished"
             record |= books(folder)
             # Not where an outcome that a smaller one cut short was not asked for: it would never be again.
@@ -86,23 +91,32 @@ def evaluate(
     return Run(folder)
 
 
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold a run's folder, as its writer will; one that is new is nobody's."""
+    if not (folder / "run.json").exists():
+        yield
+        return
+    with writing(folder):
+        lock = FolderLock(folder)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _status(prepared: Prepared, session: Session, command: str) -> StatusWriter:
     replicas = {role: model.share.replicas for role, model in prepared.models.items()}
     return StatusWriter(Path(prepared.settings.folder), session.totals, prepared.unit, replicas, command)
 
 
 def _stream(
-    prepared: Prepared, identity: Identity, done: set[str], on_progress: Callable[[Progress], None]
+    prepared: Prepared, identity: Identity, session: Session, on_progress: Callable[[Progress], None]
 ) -> Progress:
-    from transformers import AutoTokenizer
-
     from actors.cluster.placement import Cluster
 
-    tokenizer = AutoTokenizer.from_pretrained(
-        prepared.policy.tokenizer, local_files_only=True, trust_remote_code=False
-    )
-    store = ProblemStore(Path(prepared.settings.folder))
+    store = ProblemStore(Path(prepared.settings.folder), session.stored)
     with Cluster(run_plan(prepared, identity)) as cluster:
         # One that finds other files at its model's path than were hashed here says so, and never works.
         cluster.infos(first=True, on_progress=on_progress)
-        return cluster.run(tasks(prepared, identity, done, store, tokenizer), on_progress)
+        return cluster.run(tasks(prepared, identity, session.done, store, session.prompts), on_progress)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from actors.errors import UserError, nearest
-from actors.store.schema import RUN_FORMAT
+from actors.store.schema import RUN_FORMAT, TABLES
 
 # What a start that was killed may leave behind before it has written run.json.
 _BEGUN = ("config.yaml", "quarantined.jsonl")
@@ -112,6 +113,17 @@ def _check_empty(folder: Path) -> None:
             f"folder={folder / 'run'}"
         )
         raise UserError.of("folder", str(folder), mend)
+
+
+def clear(folder: Path, *, whole: bool) -> None:
+    """Remove what a start that made no outcome left in a run folder: the problems that it stored, or its `whole` run but for
+    run.json and config.yaml, which are replaced. Whoever calls holds the folder's lock."""
+    with writing(folder):
+        for name in (*TABLES, "problems", "log", "report") if whole else ("problems",):
+            if (folder / name).is_dir():
+                shutil.rmtree(folder / name)
+        if whole:
+            (folder / "status.json").unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:

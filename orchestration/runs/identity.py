@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from array import array
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from actors.engines.identity import model_hash, tokenizer_hash
-from actors.strategy import ROLES, Role
+from actors.strategy import ROLES, Role, Strategy, asked_by
 from orchestration.problems import Problem
 from orchestration.setup.engine_choice import engine_identity
 from orchestration.setup.models import ModelSetup
 from orchestration.setup.prepare import Prepared
 
+KEYS = 2
+"""Version of how keys are made, in run.json: keys of another version are never equal to those of this one. Raise it with
+every change that gives the same outcome, sample or score another key."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
-    """All of a model's set-up that can change what it draws or scores: hashes of its files and its tokenizer's, dtype and
-    engine. Hashes are of contents (`actors.engines.identity`): a model that moved is the same, one that was retrained is not.
+    """All of a model's set-up that can change what it draws or scores: hashes of its files and its tokenizer's, dtype, and
+    engine with the kind of device that it runs on. Hashes are of contents (`actors.engines.identity`): a model that moved is
+    the same, one that was retrained is not.
     """
 
     files: str
@@ -71,18 +77,39 @@ class Identity:
         return named | {one.name: getattr(self, one.name) for one in fields(self) if one.name != "models"}
 
 
-def problem_hash(problem: Problem) -> str:
-    """Hash of what a problem says: id, question and reference, in hex."""
-    return _digest(problem.id, problem.question, problem.answer)
+def content_hash(problem: Problem, prompt: Sequence[int]) -> int:
+    """64 bits of what a problem of this id says: question, answer and reference, and the token ids of its prompt, which hang
+    on more than the tokenizer's files (a chat template may tell the date)."""
+    ids = array("i", prompt).tobytes()
+    prompted = hashlib.blake2b(ids, digest_size=8).hexdigest()
+    return int(_digest(problem.question, problem.answer, problem.reference, prompted)[:16], 16)
 
 
-def outcome_key(problem: str, strategy: str, asked: Collection[Role], seed: int, identity: Identity) -> str:
-    """Hash of all that decides an outcome: problem (its hash), strategy's full text, seed and set-up, in hex.
+class KeyMaker:
+    """Keys of one set-up's outcomes, strategy by strategy."""
+
+    def __init__(self, strategies: Iterable[Strategy], identity: Identity) -> None:
+        self._strategies = [(one, _strategy_hash(one.text, asked_by(one), identity)) for one in strategies]
+
+    def keys(self, problem_id: str, content: int, seed: int) -> list[tuple[Strategy, str]]:
+        """Each strategy with the key of its outcome."""
+        return [(one, _digest(problem_id, content, hashed, seed)) for one, hashed in self._strategies]
+
+
+def outcome_key(
+    problem_id: str, content: int, strategy: str, asked: Collection[Role], seed: int, identity: Identity
+) -> str:
+    """Hash of all that decides an outcome: problem (`content` is its `content_hash`), strategy's full text, seed and set-up,
+    in hex.
 
     Models of roles that the strategy has not `asked` are no part of it.
     """
+    return _digest(problem_id, content, _strategy_hash(strategy, asked, identity), seed)
+
+
+def _strategy_hash(strategy: str, asked: Collection[Role], identity: Identity) -> str:
     setup = identity.flat(without=[role for role in ROLES if role not in asked])
-    return _digest(problem, strategy, seed, sorted(setup.items()))
+    return _digest(strategy, sorted(setup.items()))
 
 
 def _digest(*parts: Any) -> str:
@@ -108,7 +135,9 @@ def identify(prepared: Prepared) -> Identity:
 
 def _model_identity(model: ModelSetup) -> ModelIdentity:
     tokenizer = tokenizer_hash(model.tokenizer)
+    device = model.share.device_kind
     if model.target is not None:
-        return ModelIdentity(model.target.identity(), tokenizer, model.dtype, "own")
-    engine = engine_identity(model.engine, gpus=model.share.gpus, device=model.share.device)
-    return ModelIdentity(model_hash(model.path), tokenizer, model.dtype, engine)
+        return ModelIdentity(model.target.identity(), tokenizer, model.dtype, engine_identity("own", device))
+    return ModelIdentity(
+        model_hash(model.path), tokenizer, model.dtype, engine_identity(model.engine, device)
+    )

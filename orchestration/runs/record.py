@@ -21,12 +21,11 @@ import yaml
 from actors.errors import UserError
 from actors.store.log import read_books
 from actors.store.schema import RUN_FORMAT
-from actors.strategy import Grouping, Strategy
+from actors.strategy import Grouping, Role, Strategy
 from actors.work import Progress
 from orchestration.analysis.pairs import check_pairs
-from orchestration.problems import Generated
 from orchestration.runs.folder import shortened, write_atomically, writing
-from orchestration.runs.identity import Identity
+from orchestration.runs.identity import KEYS, Identity
 from orchestration.setup.prepare import Prepared
 from orchestration.setup.settings import effect_of, flatten
 from orchestration.strategies.parse import registered
@@ -41,42 +40,27 @@ def run_record(prepared: Prepared, identity: Identity, known: dict[str, Any] | N
     them, for a report does not import them.
     """
     settings = prepared.settings
-    flat = flatten(asdict(settings))
-    same = {key: value for key, value in flat.items() if effect_of(key) == "changes" and not _hashed(key)}
-    if isinstance(prepared.dataset, Generated):
-        # The shipped mixture may differ between versions under one name.
-        same["dataset.source"] = prepared.dataset.source.description
-    mine = identity.flat()
+    if known is not None:
+        check_keys(Path(settings.folder), "folder", known)
     # A dict of its own: `known` stays what the folder said.
     record: dict[str, Any] = (
         dict(known)
         if known is not None
         else {
             "format": RUN_FORMAT,
+            "keys": KEYS,
             "id": uuid.uuid4().hex[:12],
             "created": now(),
             "seeds": [],
             "strategies": [],
             "budget_flops": prepared.budget,
-            "identity": mine,
-            "settings": same,
+            "identity": identity.flat(),
+            "settings": _settings(prepared),
         }
     )
-    old = record["identity"]
-    if not (old["verifier"] and mine["verifier"]):
-        joined = {
-            name: old.get(name) or mine[name] for name in ("verifier", "verifier_dtype", "verifier_engine")
-        }
-        old, mine = old | joined, mine | joined
-    models = record.get("models", {})
-    names = {role: model.name for role, model in prepared.models.items()}
-    before, after = {**old, **record["settings"]}, {**mine, **same}
-    for role in names:
-        if role in models and old[role] != mine[role]:
-            # Paths tell a reader more than hashes do; but it is the hash that counts.
-            before[role] = f"{models[role]['path']} (files {old[role][:8]})"
-            after[role] = f"{names[role]} (files {mine[role][:8]})"
+    mine, before, after = _compared(prepared, identity, record)
     check_same(Path(settings.folder), before, after)
+    models, names = record.get("models", {}), _names(prepared)
     record |= {
         "identity": mine,
         "state": "running",
@@ -97,6 +81,67 @@ def run_record(prepared: Prepared, identity: Identity, known: dict[str, Any] | N
     return record
 
 
+def begins_anew(prepared: Prepared, identity: Identity, known: dict[str, Any]) -> bool:
+    """Whether the set-up is another one than that of the folder which `known` is run.json of."""
+    _, before, after = _compared(prepared, identity, known)
+    return known.get("keys") != KEYS or bool(_differences(before, after))
+
+
+def check_keys(folder: Path, field: str, known: Mapping[str, Any]) -> None:
+    """Raise UserError, by `field`, where a folder's keys were made by another version: none would ever be found again."""
+    made = known.get("keys", 1)
+    if made == KEYS:
+        return
+    what = "outcomes" if field == "folder" else "samples"
+    mend = (
+        "it can be read and reported; to go on, choose another folder=..."
+        if field == "folder"
+        else "leave it out"
+    )
+    raise UserError.of(
+        field,
+        str(folder),
+        f"its {what} have keys of version {made}, which cannot be compared with those that this flopwise makes ({KEYS}): "
+        f"{mend}",
+    )
+
+
+def _compared(
+    prepared: Prepared, identity: Identity, known: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """The identity that a folder has from now on, and what decides results there and in the set-up, each by name."""
+    old, mine = known["identity"], identity.flat()
+    if not (old["verifier"] and mine["verifier"]):
+        joined = {
+            name: old.get(name) or mine[name] for name in ("verifier", "verifier_dtype", "verifier_engine")
+        }
+        old, mine = old | joined, mine | joined
+    models, names = known.get("models", {}), _names(prepared)
+    before, after = {**old, **known["settings"]}, {**mine, **_settings(prepared)}
+    if before.get("dataset.source") != after["dataset.source"]:
+        # Of another kind of data set no setting can be compared.
+        after = {name: value for name, value in after.items() if name in before or name == "dataset.source"}
+    for role in names:
+        if role in models and old[role] != mine[role]:
+            # Paths tell a reader more than hashes do; but it is the hash that counts.
+            before[role] = f"{models[role]['path']} (files {old[role][:8]})"
+            after[role] = f"{names[role]} (files {mine[role][:8]})"
+    return mine, before, after
+
+
+def _settings(prepared: Prepared) -> dict[str, Any]:
+    """Settings that change results and are not in the identity. Of a data set: what decides its problems, as JSON gives it
+    back, for they themselves tell the rest."""
+    flat = flatten(asdict(prepared.settings))
+    same = {key: value for key, value in flat.items() if effect_of(key) == "changes" and not _told(key)}
+    return same | flatten(json.loads(json.dumps(prepared.dataset.identity)), "dataset.")
+
+
+def _names(prepared: Prepared) -> dict[Role, str]:
+    """What a reader knows the models by."""
+    return {role: model.name for role, model in prepared.models.items()}
+
+
 def _groupings(strategies: Iterable[Strategy]) -> dict[str, dict[str, Any]]:
     """By text, as JSON, what strategies say that the registry does not have."""
     own = {one.text: getattr(one, "grouping", None) for one in strategies if registered(one.text) is None}
@@ -114,9 +159,9 @@ def smaller(one: int | None, other: int | None) -> int | None:
     return min((budget for budget in (one, other) if budget is not None), default=None)
 
 
-def _hashed(key: str) -> bool:
-    """Settings that the identity already holds, as what they lead to."""
-    return key.startswith(("policy.", "verifier.")) or key == "dataset.grader"
+def _told(key: str) -> bool:
+    """Settings that stand in the identity or the data set's own, as what they lead to."""
+    return key.startswith(("policy.", "verifier.", "dataset."))
 
 
 def _versions() -> dict[str, str]:
@@ -161,11 +206,14 @@ def now() -> str:
 
 def check_same(folder: Path, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Raise UserError, with each difference, unless what decides results (`wanted`) is in the folder."""
-    changed = [
+    if changed := _differences(known, wanted):
+        mend = f"it holds results of another set-up ({'; '.join(changed)}); choose another folder=..."
+        raise UserError.of("folder", str(folder), mend)
+
+
+def _differences(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    return [
         f"{key} was {shortened(known.get(key))} and is {shortened(value)}"
         for key, value in wanted.items()
         if known.get(key) != value
     ]
-    if changed:
-        mend = f"it holds results of another set-up ({'; '.join(changed)}); choose another folder=..."
-        raise UserError.of("folder", str(folder), mend)

@@ -6,7 +6,6 @@ too, and of each outcome the newest row.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from actors.store.schema import CANDIDATES, OUTCOMES, TABLES
 from actors.strategy import Grouping
 from orchestration.problems import Problem
 from orchestration.runs.folder import read_record
-from orchestration.runs.problem_store import PROBLEMS, problem_parts
+from orchestration.runs.problem_store import PROBLEMS, problem_parts, stored_problem
 from orchestration.runs.stored import Stored
 
 T = TypeVar("T")
@@ -156,15 +155,12 @@ class Run:
 
     def problem(self, problem_id: str) -> Problem:
         """One of its problems; UserError where there is none of this id."""
-        table = self.problems()
-        rows = table.filter(pc.equal(table["problem_id"], problem_id)).to_pylist()
-        if not rows:
-            ids = table["problem_id"].to_pylist()
-            raise UserError.of(
-                "problem", problem_id, f"{self.folder} has no such problem{nearest(problem_id, ids)}"
-            )
-        row = rows[0]
-        return Problem(row["problem_id"], row["question"], row["answer"], None, json.loads(row["metadata"]))
+        found = stored_problem(self.folder, problem_id)
+        if found is None:
+            ids = self.problems()["problem_id"].to_pylist()
+            mend = f"{self.folder} has no such problem{nearest(problem_id, ids)}"
+            raise UserError.of("problem", problem_id, mend)
+        return found
 
     def results(self) -> Iterator[Result]:
         """Outcomes with their candidates as objects, a part of the run in memory at a time."""

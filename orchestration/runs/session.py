@@ -7,22 +7,26 @@ again, and a problem is stored before its task is given out.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from actors.store.log import read_books, read_done, read_holds
-from actors.strategy import Prompt, Strategy, asked_by
-from actors.work import UNPAID, Task
+from actors.errors import UserError
+from actors.store.digests import DigestMap
+from actors.store.done import Done, Ended, holds_outcomes, read_done
+from actors.store.log import read_books, read_holds
+from actors.strategy import Prompt, Strategy
+from actors.work import Task
 from orchestration.problems import Problem, Quarantined, Table
 from orchestration.runs.folder import known_record, read_record
 from orchestration.runs.gauge import Pass, Totals
-from orchestration.runs.identity import Identity, identify, outcome_key, problem_hash
-from orchestration.runs.problem_store import ProblemStore, check_unchanged, stored_problems
-from orchestration.runs.record import run_record
-from orchestration.runs.run import InHand, Run
+from orchestration.runs.identity import Identity, KeyMaker, content_hash, identify
+from orchestration.runs.problem_store import ProblemStore, edited, stored_problems
+from orchestration.runs.prompts import Prompts
+from orchestration.runs.record import begins_anew, check_keys, run_record
+from orchestration.runs.run import InHand
 from orchestration.setup.budget import too_small
 from orchestration.setup.contexts import Contexts
 from orchestration.setup.prepare import Prepared
@@ -33,12 +37,16 @@ _CHUNK = 512
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A folder that agrees to be gone on with: what its run.json said (None: it is new), what identifies the set-up, and
-    what run.json is to say."""
+    """A folder that agrees to be gone on with: what its run.json said (None: it is new, or begun anew), what identifies the
+    set-up, and what run.json is to say. `begun` says that it holds an outcome, `anew` that it holds none and what there is of
+    another set-up gives way.
+    """
 
     known: dict[str, Any] | None
     identity: Identity
     record: dict[str, Any]
+    begun: bool = False
+    anew: bool = False
 
 
 def opened(prepared: Prepared) -> Opened:
@@ -46,11 +54,15 @@ def opened(prepared: Prepared) -> Opened:
 
     Raises UserError for a folder that is no run, or that holds results of another set-up.
     """
-    for folder in prepared.settings.reuse:
-        read_record(Path(folder), "reuse")
-    known = known_record(Path(prepared.settings.folder))
+    for one in prepared.settings.reuse:
+        check_keys(Path(one), "reuse", read_record(Path(one), "reuse"))
+    folder = Path(prepared.settings.folder)
+    known = known_record(folder)
+    begun = known is not None and holds_outcomes(folder)
     identity = identify(prepared)
-    return Opened(known, identity, run_record(prepared, identity, known))
+    anew = known is not None and not begun and begins_anew(prepared, identity, known)
+    known = None if anew else known
+    return Opened(known, identity, run_record(prepared, identity, known), begun, anew)
 
 
 @dataclass(slots=True)
@@ -58,10 +70,13 @@ class Session:
     """What one start of a run finds to do: counts over all its problems, and rows that were skipped.
 
     A problem is done where each of its seeds is; `passes` are the seeds in the order of work.
-    `done` are the keys that are not asked for again. Of `unpaid` outcomes that a smaller budget cut short,
+    `done` are the outcomes that are not asked for again. Of `unpaid` outcomes that a smaller budget cut short,
     `again` are asked for. `gone` problems of the folder are not among those asked for. `spent` is what the folder's books
     were charged, and `lost` what the last start had in hand when it was cut off: in FLOPs of the budget's accounting.
+    `stored` is what the folder's problems say, `prompts` makes their prompts, `anew` is as in `Opened`.
     """
+
+    prompts: Prompts
 
     passes: list[Pass] = field(default_factory=list)
     problems: int = 0
@@ -73,7 +88,9 @@ class Session:
     gone: int = 0
     spent: int = 0
     lost: InHand = field(default_factory=InHand)
-    done: set[str] = field(default_factory=set, repr=False)
+    anew: bool = False
+    done: Done = field(default_factory=Done, repr=False)
+    stored: DigestMap = field(default_factory=DigestMap, repr=False)
     skipped: list[Quarantined] = field(default_factory=list)
 
     @property
@@ -91,46 +108,60 @@ class Session:
         return Totals(self.problems, self.problems_done, self.outcomes, self.outcomes_done, passes)
 
 
-def survey(prepared: Prepared, identity: Identity, record: Mapping[str, Any]) -> Session:
-    """Count what there is to do in the folder that `record` is run.json of, and what of it is done.
+def survey(prepared: Prepared, start: Opened) -> Session:
+    """Count what there is to do in the folder that was opened, and what of it is done. What the folder holds is asked for by
+    the prompts of today, so those of its problems are made once; those of others wait for their tasks.
 
-    Raises UserError where the folder holds a problem of the same id and other content, or has cost more than the budget
-    while there is something to do.
+    Raises UserError where the folder holds a problem of the same id and other content, or none of the problems asked for, or
+    has cost more than the budget while there is something to do.
     """
-    folder = Path(prepared.settings.folder)
-    stored = stored_problems(folder)
-    reasons = read_done(folder)
-    unpaid = {key for key, reason in reasons.items() if (reason or "").startswith(UNPAID)}
-    done = set(reasons)
-    if larger(prepared.budget, record["budget_flops"]):
-        done -= unpaid
-    passes = [Pass(seed) for seed in prepared.settings.seeds]
-    holds = list(read_holds(folder).values())
+    folder, seeds = Path(prepared.settings.folder), prepared.settings.seeds
+    done = read_done(folder) if start.begun else Done()
+    unpaid = done.counts()[Ended.unpaid]
+    if larger(prepared.budget, start.record["budget_flops"]):
+        done = done.without(Ended.unpaid)
+    stored = stored_problems(folder) if start.begun else DigestMap()
     session = Session(
-        passes,
-        unpaid=len(unpaid),
+        Prompts(prepared.prompt, prepared.policy.tokenizer, start.record["created"]),
+        [Pass(seed) for seed in seeds],
+        unpaid=unpaid,
         gone=len(stored),
-        spent=sum(read_books(folder)),
-        lost=InHand.of(holds),
+        spent=0 if start.anew else sum(read_books(folder)),
+        lost=InHand() if start.anew else InHand.of(list(read_holds(folder).values())),
+        anew=start.anew,
         done=done,
+        stored=stored,
     )
+    maker = KeyMaker(prepared.strategies, start.identity)
     for problem in _problems(prepared, session.skipped):
-        if (content := stored.get(problem.id)) is not None:
-            if content != problem_hash(problem):
-                check_unchanged(folder, Run(folder).problem(problem.id), problem)
+        content = stored.get(problem.id)
+        if content is not None:
+            if content != content_hash(problem, session.prompts.ids(problem.question)):
+                raise edited(folder, problem)
             session.gone -= 1
-        missing: list[str] = []
-        for one in passes:
-            lacking = [key for _, key in _missing(prepared, identity, problem, one.seed, done)]
-            one.problems_done += not lacking
-            one.outcomes_left += len(lacking)
-            missing += lacking
-        outcomes = len(prepared.strategies) * len(passes)
+        lacking = 0
+        for one in session.passes:
+            if content is None:
+                # A problem is stored before it is asked: of this one there is nothing.
+                missing = len(prepared.strategies)
+            else:
+                keys = [key for _, key in maker.keys(problem.id, content, one.seed) if key not in done]
+                session.again += sum(done.ended(key) == Ended.unpaid for key in keys)
+                missing = len(keys)
+            one.problems_done += not missing
+            one.outcomes_left += missing
+            lacking += missing
+        outcomes = len(prepared.strategies) * len(seeds)
         session.problems += 1
-        session.problems_done += not missing
+        session.problems_done += not lacking
         session.outcomes += outcomes
-        session.outcomes_done += outcomes - len(missing)
-        session.again += len(unpaid.intersection(missing))
+        session.outcomes_done += outcomes - lacking
+    if stored and session.gone == len(stored):
+        mend = (
+            f"none of its {len(stored):,} problems is in {prepared.dataset.description}, so it is a run of another data "
+            "set; choose another folder=..."
+        )
+        raise UserError.of("folder", str(folder), mend)
     if session.outcomes_left and prepared.budget is not None and prepared.budget < session.charged:
         why = (
             f"{folder} has spent {session.charged:,} already: give more than that, as a budget is one for all starts in a "
@@ -141,26 +172,31 @@ def survey(prepared: Prepared, identity: Identity, record: Mapping[str, Any]) ->
 
 
 def tasks(
-    prepared: Prepared, identity: Identity, done: set[str], store: ProblemStore, tokenizer: Any
+    prepared: Prepared, identity: Identity, done: Container[str], store: ProblemStore, prompts: Prompts
 ) -> Iterator[tuple[Task, str | None]]:
     """Stream what is missing as (task, reference answer); each problem is stored before its task is given
     out.
     """
+    maker = KeyMaker(prepared.strategies, identity)
+
+    def missing(problem: Problem, content: int, seed: int) -> list[tuple[Strategy, str]]:
+        return [one for one in maker.keys(problem.id, content, seed) if one[1] not in done]
+
     # Seed by seed: whoever stops early has fewer seeds of every problem, which says more than every seed of fewer.
     todo = (
-        (problem, seed, missing)
+        (problem, seed)
         for seed in prepared.settings.seeds
         for problem in _problems(prepared, [])
-        if (missing := _missing(prepared, identity, problem, seed, done))
+        if (content := store.content(problem.id)) is None or missing(problem, content, seed)
     )
     while chunk := list(itertools.islice(todo, _CHUNK)):
-        prompts = [tuple(prepared.prompt.prompt_ids(tokenizer, problem.question)) for problem, *_ in chunk]
-        store.store((problem, len(ids)) for (problem, *_), ids in zip(chunk, prompts, strict=True))
-        for (problem, seed, missing), ids in zip(chunk, prompts, strict=True):
+        prompted = [(problem, prompts.ids(problem.question)) for problem, _ in chunk]
+        contents = store.store(prompted)
+        for (problem, ids), (_, seed), content in zip(prompted, chunk, contents, strict=True):
             reference = prepared.grader.reference_of(problem)
             # The prompt keeps the problem's own id: draws derive from seed and problem.
             whole = partial(Task, prompt=Prompt(problem.id, ids), seed=seed)
-            for name, refused, part in _parted(prepared.contexts, len(ids), missing):
+            for name, refused, part in _parted(prepared.contexts, len(ids), missing(problem, content, seed)):
                 strategies, keys = zip(*part, strict=True)
                 task = whole(
                     id=f"{problem.id}/{seed}{name}", strategies=strategies, keys=keys, refused=refused
@@ -182,16 +218,6 @@ def _parted(
         yield "", "", rest
     if scored:
         yield "/scored", refused, scored
-
-
-def _missing(
-    prepared: Prepared, identity: Identity, problem: Problem, seed: int, done: set[str]
-) -> list[tuple[Strategy, str]]:
-    content = problem_hash(problem)
-    keyed = (
-        (one, outcome_key(content, one.text, asked_by(one), seed, identity)) for one in prepared.strategies
-    )
-    return [(strategy, key) for strategy, key in keyed if key not in done]
 
 
 def _problems(prepared: Prepared, skipped: list[Quarantined]) -> Iterator[Problem]:

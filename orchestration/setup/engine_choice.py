@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
 
 from actors.engines.base import EngineName
 from actors.errors import UserError
@@ -33,13 +34,12 @@ def choose_engine(asked: str, field: str, *, gpus: float, device: str) -> Engine
     return "local"
 
 
-def engine_identity(engine: EngineName, *, gpus: float, device: str) -> str:
-    """What is told of an engine where results are compared: of vLLM its minor version and where it runs, as in
-    "vllm 0.32 cuda", for the draws of one seed differ between them."""
-    if engine != "vllm":
-        return engine
-    runs_on = device if device != "auto" else "cuda" if gpus > 0 else "cpu"
-    return f"vllm {_vllm_version()} {runs_on}"
+def engine_identity(engine: EngineName | Literal["own"], device: str) -> str:
+    """What is told of an engine where results are compared, for the draws of one seed differ: its name ("own": a verifier of
+    a user's own), of vLLM its minor version, and the kind of `device` (cpu or cuda) that it runs on, as in "vllm 0.32 cuda".
+    """
+    name = f"vllm {_vllm_version()}" if engine == "vllm" else engine
+    return f"{name} {device}"
 
 
 def _vllm_version() -> str:

@@ -32,6 +32,9 @@ EFFECTS: dict[str, Effect] = {
     "reuse": "free",
     "dataset": "changes",
     "dataset.count": "extends",
+    # A table is what its problems say: another file, or another column, has more of them or others.
+    "dataset.path": "extends",
+    "dataset.columns": "extends",
     "policy": "changes",
     # The hash of the model's files says what it is; its path does not.
     "policy.path": "free",

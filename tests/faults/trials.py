@@ -21,12 +21,13 @@ import pytest
 
 from actors.messages import Hold
 from actors.seeds import derive
-from actors.store.log import read_done, read_holds
+from actors.store.log import read_holds
 from orchestration.commands.main import main
 from orchestration.runs.run import Run
 from orchestration.runs.status import lock_of
 from tests.faults.job import LOOK, Command, Job, Living, LogTail, Watch
 from tests.faults.reading import Flip, Tables, flips
+from tests.support.folders import done_keys
 
 Kind = Literal["driver", "scheduler", "policy", "verifier"]
 
@@ -217,7 +218,7 @@ def _kill_driver(watch: Watch, figures: Figures) -> _Before:
     figures.noticed = time.monotonic() - killed
     assert lock_of(folder) == "free"
     watch.log.look()
-    done = set(read_done(folder)) if (folder / "log").is_dir() else set()
+    done = set(done_keys(folder)) if (folder / "log").is_dir() else set()
     lost = {charge.lease: charge.flops for charge in watch.log.lost}
     return _Before(done, dict(watch.log.committed), read_holds(folder), lost=lost)
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from actors.ledger import Entry
 from actors.messages import Commit, Hold, Loss, Record, Row, Settlement
 from actors.store.library import sample_key, sample_row, score_key, score_row
+from actors.store.log import live_records, parts
 from actors.store.writer import RunWriter
 from actors.strategy import Sample
 from actors.work import Cost, Judge, Outcome, State
@@ -106,6 +107,17 @@ def opened(folder: Path, judge: Judge | None = None) -> Iterator[RunWriter]:
     writer = RunWriter(folder, judge)
     yield writer
     writer.close()
+
+
+def done_keys(folder: Path) -> dict[str, str]:
+    """Keys of the outcomes that a folder holds, each with the reason of its newest row: read plainly, all at once."""
+    done: dict[str, str] = {}
+    for part in parts(folder, "outcomes"):
+        rows = pq.read_table(part)
+        done.update(zip(rows["key"].to_pylist(), rows["reason"].to_pylist(), strict=True))
+    for logged in live_records(folder):
+        done.update((row["key"], row["reason"]) for row in logged.get("outcomes", ()))
+    return done
 
 
 def table(folder: Path, name: str) -> list[dict[str, Any]]:

@@ -7,18 +7,22 @@ function of (source, seed, index); a stream holds no question twice and no quest
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, Protocol
 
 from actors.errors import UserError
-from orchestration.problems.problem import Problem, Split, question_hash, split_of
+from actors.store.digests import DigestMap
+from orchestration.problems.problem import Problem, Split, plain, split_of
 
 # A stream that finds nothing new for so many draws has run out of questions.
 _PATIENCE = 20_000
 
 
 class Source(Protocol):
-    """Draws problems by index; may return None where the index holds nothing usable."""
+    """Draws problems by index; may return None where the index holds nothing usable. A frozen dataclass, whose fields are all
+    that decides a draw."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def description(self) -> str: ...
@@ -30,7 +34,7 @@ class Source(Protocol):
 class Generated:
     """`count` problems of one split, drawn from a source; iterating again gives the same problems.
 
-    The only thing kept in memory is 8 bytes per question already given, to give none twice.
+    The only thing kept in memory is 24 bytes per question already given, to give none twice.
     """
 
     source: Source
@@ -42,6 +46,12 @@ class Generated:
     def description(self) -> str:
         return f"{self.count:,} {self.split} problems of {self.source.description} (seed {self.seed})"
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that decides which problems are drawn, however it was given."""
+        source = {"source": type(self.source).__name__, "options": asdict(self.source)}
+        return source | {"split": self.split, "seed": self.seed}
+
     def problem(self, index: int) -> Problem | None:
         """Return the problem drawn at this index, or None where the index holds none of this split."""
         problem = self.source.draw(self.seed, index)
@@ -51,20 +61,21 @@ class Generated:
         return replace(problem, metadata=problem.metadata | place)
 
     def __iter__(self) -> Iterator[Problem]:
-        seen: set[int] = set()
-        index = barren = 0
-        while len(seen) < self.count:
+        seen = DigestMap()
+        given = index = barren = 0
+        while given < self.count:
             problem = self.problem(index)
             index += 1
-            if problem is None or (key := question_hash(problem.question)) in seen:
+            if problem is None or (key := plain(problem.question)) in seen:
                 barren += 1
                 if barren >= _PATIENCE:
                     mend = (
-                        f"{self.source.description} gave only {len(seen):,} {self.split} questions with an answer,"
+                        f"{self.source.description} gave only {given:,} {self.split} questions with an answer,"
                         f" then nothing new in {_PATIENCE:,} draws"
                     )
                     raise UserError.of("dataset.count", self.count, mend)
                 continue
             barren = 0
-            seen.add(key)
+            seen[key] = 0
+            given += 1
             yield problem

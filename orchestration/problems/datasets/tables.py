@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from actors.errors import UserError, nearest
-from orchestration.problems.problem import Problem, content_id, text_hash
+from actors.store.digests import DigestMap
+from orchestration.problems.problem import Problem, content_id
 
 _BATCH_ROWS = 1024
 
@@ -58,8 +59,8 @@ class Table:
     """A `.jsonl` or `.parquet` file as a dataset; at most `count` problems where that is given.
 
     Checked on creation: the file exists, has rows and the named columns, else UserError. A question counts once,
-    whatever ids it has: asked twice it would weigh twice. Memory: one batch of rows, and about
-    120 bytes for each id and question.
+    whatever ids it has: asked twice it would weigh twice. Ids that are made come from questions alone, wherever the file
+    lies. Memory: one batch of rows, and 24 bytes for each id and question.
     """
 
     path: Path
@@ -85,12 +86,17 @@ class Table:
         labels = "" if self.columns.answer else ", without answers"
         return f"{self.path}{limit}{labels}"
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Nothing but its kind: which problems are in it, and what they say, is told by themselves."""
+        return {"source": "Table"}
+
     def __iter__(self) -> Iterator[Problem]:
         return (row for row in self.rows() if isinstance(row, Problem))
 
     def rows(self) -> Iterator[Problem | Quarantined]:
         """Yield every row as a Problem or as a Quarantined, stopping after `count` problems."""
-        seen: dict[int, int] = {}
+        seen = DigestMap()
         problems = 0
         for number, row in enumerate(self._raw_rows()):
             result = self._read(row) if isinstance(row, dict) else row
@@ -104,16 +110,17 @@ class Table:
                 if problems == self.count:
                     return
 
-    def _repeats(self, problem: Problem, row: int, seen: dict[int, int]) -> _Why | None:
+    def _repeats(self, problem: Problem, row: int, seen: DigestMap) -> _Why | None:
         """Why a problem stands in an earlier row already; if it does not, its question and id are put into `seen`."""
-        keys = {"question": text_hash(f"question {problem.question.strip()}")}
+        keys = {"question": f"question {problem.question.strip()}"}
         if self.columns.id is not None:
-            keys["id"] = text_hash(f"id {problem.id}")
+            keys["id"] = f"id {problem.id}"
         for name, key in keys.items():
             if (earlier := seen.get(key)) is not None:
                 what = f"id {problem.id!r}" if name == "id" else "the question"
                 return f"{name} given twice", f"{what} stands in row {earlier} already"
-        seen.update(dict.fromkeys(keys.values(), row))
+        for key in keys.values():
+            seen[key] = row
         return None
 
     def _read(self, row: dict[str, Any]) -> Problem | _Why:
@@ -141,7 +148,7 @@ class Table:
                     f"{self.columns.answer!r}; null or nothing says that there is none",
                 )
         if self.columns.id is None:
-            identity: Any = content_id(self.path.stem, question) if _is_text(question) else ""
+            identity: Any = content_id("row", question) if _is_text(question) else ""
         else:
             identity = row.get(self.columns.id)
             if isinstance(identity, bool) or not isinstance(identity, str | int) or not str(identity).strip():

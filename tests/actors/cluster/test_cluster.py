@@ -30,12 +30,13 @@ from actors.cluster.ray_start import start_ray
 from actors.engines.base import EngineInfo
 from actors.errors import UserError
 from actors.messages import ReplicaInfo
-from actors.store.log import read_books, read_done
+from actors.store.log import read_books
 from actors.store.writer import RunWriter
 from actors.work import Progress
 from tests.support import cluster_driver
 from tests.support.cells import outcomes_by_key, rows_of
 from tests.support.cluster_driver import COUNT, GATED, run_plan, tasks
+from tests.support.folders import done_keys
 from tests.support.inprocess import Cell
 from tests.support.places import ROOT
 from tests.support.processes import actors
@@ -231,7 +232,7 @@ def test_a_killed_driver_goes_on_where_it_stopped(
     first = victim(folder, policy, verifier, gate)
 
     def committed() -> set[str]:
-        return set(read_done(folder)) if (folder / "log").is_dir() else set()
+        return set(done_keys(folder)) if (folder / "log").is_dir() else set()
 
     def driver_said() -> str:
         return (tmp_path / "driver.log").read_text()[-2_000:]
@@ -295,7 +296,7 @@ def test_a_model_without_weights_is_said_in_one_line_and_at_once(tmp_path: Path,
         cluster.run((task, None) for task in tasks(tmp_path))
     assert "\n" not in str(error.value)
     assert time.monotonic() - started < 45
-    assert not read_done(tmp_path / "run")
+    assert not done_keys(tmp_path / "run")
 
 
 def test_a_verifier_without_its_head_is_said_before_anything_is_spent(

@@ -7,7 +7,16 @@ import pytest
 from actors.engines.identity import model_hash, tokenizer_hash
 
 
-@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "added_tokens.json",
+        "chat_template.jinja",
+        "chat_template.json",
+    ],
+)
 def test_the_tokenizer_is_another_where_one_of_its_files_is(name: str, tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     before = tokenizer_hash(tmp_path)

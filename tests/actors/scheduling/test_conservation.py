@@ -23,8 +23,9 @@ from hypothesis.stateful import invariant, run_state_machine_as_test
 import actors.scheduling.scheduler
 import actors.store.writer
 from actors.messages import STOPPED
-from actors.store.log import live_records, parts, read_books, read_done, read_holds
+from actors.store.log import live_records, parts, read_books, read_holds
 from tests.support.conservation import Life
+from tests.support.folders import done_keys
 
 
 class Run(Life):
@@ -127,7 +128,7 @@ class Run(Life):
         books = self.disk.writer.books()
         keys = Counter(self.keys())
         assert set(keys.values()) <= {1}, "an outcome stands there twice"
-        assert keys.keys() == read_done(self.folder).keys()
+        assert keys.keys() == done_keys(self.folder).keys()
         assert read_books(self.folder) == (books.spent, books.wasted)
         assert tuple(read_holds(self.folder).values()) == books.holds
         unfinished = self.disk.writer.unfinished()

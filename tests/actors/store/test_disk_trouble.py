@@ -14,11 +14,11 @@ import pytest
 import actors.store.writer
 from actors.errors import UserError
 from actors.messages import Commit
-from actors.store.log import FolderLock, read_done
+from actors.store.log import FolderLock
 from actors.store.writer import RunWriter
 from tests.support.crashing import LIFE, SEGMENT_BYTES, Step, WeakDisk, make_folder, take
 from tests.support.folder_checks import State, after, check_between, go_on, read
-from tests.support.folders import column, hold, opened, settle
+from tests.support.folders import column, done_keys, hold, opened, settle
 
 GO_ON = "the same command goes on where it stopped"
 
@@ -130,12 +130,12 @@ def test_a_limit_of_the_system_is_met_in_the_middle(tmp_path: Path, limit: int, 
     sizes = [path.stat().st_size for path in (tmp_path / "log").iterdir()]
     whole = limit not in sizes
     assert whole == (len(sizes) == 2), "the log was cut off, or a part of a whole segment"
-    found = set(read_done(tmp_path))
+    found = set(done_keys(tmp_path))
     assert acknowledged <= found
     # Where it was the part, the last task was in the log.
     assert len(found) == len(acknowledged) + 2 * whole
     with opened(tmp_path) as writer:
-        assert set(read_done(tmp_path)) == found
+        assert set(done_keys(tmp_path)) == found
         settle(writer, "more")
     assert sorted(column(tmp_path, "outcomes", "key")) == sorted(found | {"more/greedy", "more/majority"})
 
@@ -170,7 +170,7 @@ def test_what_was_left_over_is_not_written_later(tmp_path: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert (done.stderr, done.stdout.split()) == ("", ["False", "True"])
     with opened(tmp_path):
-        assert set(read_done(tmp_path)) == {"a/greedy", "a/majority"}
+        assert set(done_keys(tmp_path)) == {"a/greedy", "a/majority"}
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

@@ -14,14 +14,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from actors.errors import UserError
+from actors.store.digests import DigestMap
+from actors.store.done import read_done
 from actors.store.library import SampleLibrary
-from actors.store.log import FolderLock, read_books, read_done, read_segment
+from actors.store.log import FolderLock, read_books, read_segment
 from actors.store.schema import RUN_FORMAT
 from actors.store.writer import RunWriter
 from orchestration.problems import Problem
-from orchestration.runs.problem_store import ProblemStore
+from orchestration.runs.problem_store import ProblemStore, stored_problems
 from orchestration.runs.run import Run
-from tests.support.folders import column, die, opened, settle
+from tests.support.folders import column, die, done_keys, opened, settle
 
 
 def logged(folder: Path, tasks: str) -> Path:
@@ -42,10 +44,10 @@ def test_a_torn_last_line_was_never_written(tmp_path: Path) -> None:
         segment = logged(folder, "abc")
         segment.write_bytes(whole[:cut])
         kept = {f"{task}/{kind}" for task in "ab" for kind in ("greedy", "majority")}
-        assert set(read_done(folder)) == kept
+        assert set(done_keys(folder)) == kept
         with opened(folder) as writer:
             assert (writer.books().spent, writer.books().wasted) == (20, 0)
-            assert set(read_done(folder)) == kept
+            assert set(done_keys(folder)) == kept
             settle(writer, "c", flops=10)
         assert sorted(set(column(folder, "outcomes", "problem_id"))) == ["a", "b", "c"]
         assert read_books(folder) == (30, 0)
@@ -58,7 +60,7 @@ def test_a_last_line_of_garbage_was_never_written(tmp_path: Path) -> None:
     last = whole.rindex(b"\n", 0, len(whole) - 1) + 1
     segment.write_bytes(whole[:last] + b"\0" * (len(whole) - last - 1) + b"\n")
     assert len(list(read_segment(segment))) == 1
-    assert set(read_done(tmp_path)) == {"a/greedy", "a/majority"}
+    assert set(done_keys(tmp_path)) == {"a/greedy", "a/majority"}
 
 
 @pytest.mark.parametrize("offset", [0, 4, 8, 40, -2])
@@ -102,7 +104,7 @@ def run_folder(folder: Path) -> Path:
     """A run with one task in a part, and one in the log of a writer that died."""
     folder.mkdir()
     (folder / "run.json").write_text(json.dumps({"format": RUN_FORMAT}))
-    ProblemStore(folder).store([(Problem("a", "1 + 1 = ?", "2"), 5)])
+    ProblemStore(folder, DigestMap()).store([(Problem("a", "1 + 1 = ?", "2"), (1, 5))])
     with opened(folder) as writer:
         settle(writer, "a")
     writer = RunWriter(folder, None)
@@ -116,7 +118,7 @@ def test_files_of_others_are_let_be(tmp_path: Path) -> None:
     for name in FOREIGN:
         (folder / name).write_bytes(b"not ours\n")
     done = {f"{task}/{kind}" for task in "ab" for kind in ("greedy", "majority")}
-    assert set(read_done(folder)) == done
+    assert set(done_keys(folder)) == done
     run = Run(folder)
     assert set(run.outcomes()["key"].to_pylist()) == set(run.candidates()["key"].to_pylist()) == done
     assert {one.outcome["key"] for one in run.results()} == done
@@ -125,7 +127,7 @@ def test_files_of_others_are_let_be(tmp_path: Path) -> None:
     with opened(folder) as writer:
         settle(writer, "c")
     assert len(SampleLibrary([folder])) == 3
-    ProblemStore(folder).store([(Problem("c", "1 + 2 = ?", "3"), 5)])
+    ProblemStore(folder, stored_problems(folder)).store([(Problem("c", "1 + 2 = ?", "3"), (1, 5))])
     assert Run(folder).problems()["problem_id"].to_pylist() == ["a", "c"]
     for name in FOREIGN:
         assert (folder / name).read_bytes() == b"not ours\n"
@@ -144,7 +146,7 @@ READERS: dict[str, list[Callable[[Path], object]]] = {
     "ledger": [read_books, lambda folder: RunWriter(folder, None)],
     "samples": [lambda folder: SampleLibrary([folder])],
     "scores": [lambda folder: SampleLibrary([folder])],
-    "problems": [lambda folder: Run(folder).problems(), ProblemStore],
+    "problems": [lambda folder: Run(folder).problems(), stored_problems],
 }
 
 

@@ -14,13 +14,14 @@ import actors.store.writer
 from actors.errors import UserError
 from actors.ledger import Entry
 from actors.messages import Commit, GivenUp, Record, Settlement
-from actors.store.log import read_books, read_done, read_holds, read_ledger
+from actors.store.log import read_books, read_holds, read_ledger
 from actors.store.schema import TABLES
 from actors.store.writer import RunWriter
 from actors.work import State
 from tests.support.folders import (
     column,
     die,
+    done_keys,
     hold,
     lost,
     opened,
@@ -73,7 +74,7 @@ def test_what_is_staged_and_not_committed_is_nowhere(tmp_path: Path) -> None:
     stage(writer, "a")
     stage(writer, "b")
     writer.commit(Commit(settled=(settled("b"),)))
-    assert set(read_done(tmp_path)) == {"b/greedy", "b/majority"}
+    assert set(done_keys(tmp_path)) == {"b/greedy", "b/majority"}
     writer.close()
     for name in ("outcomes", "candidates", "samples", "scores"):
         assert set(column(tmp_path, name, "problem_id")) == {"b"}
@@ -98,11 +99,11 @@ def test_a_lost_lease_is_on_the_books_and_drops_its_record(tmp_path: Path) -> No
     assert writer.commit(Commit(settled=(settled("a", 40),))) == ["a"]
     stage(writer, "a", 2)
     writer.commit(Commit(settled=(settled("a", 25, 2),), losses=(lost("b", 2),)))
-    assert set(read_done(tmp_path)) == {"a/greedy", "a/majority"}
+    assert set(done_keys(tmp_path)) == {"a/greedy", "a/majority"}
     assert read_books(tmp_path) == (25, 42)
     writer.close()
     assert read_books(tmp_path) == (25, 42)
-    assert set(read_done(tmp_path)) == {"a/greedy", "a/majority"}
+    assert set(done_keys(tmp_path)) == {"a/greedy", "a/majority"}
     ledger = table(tmp_path, "ledger")
     assert [(r["task_id"], r["attempt"], r["purpose"], r["kind"], r["flops"]) for r in ledger] == [
         ("a", 1, "unknown", "lost", 40),
@@ -226,7 +227,7 @@ def test_a_full_segment_becomes_a_part(tmp_path: Path, monkeypatch: pytest.Monke
     writer = RunWriter(tmp_path, None)
     for number in range(12):
         settle(writer, f"t{number}")
-        assert len(read_done(tmp_path)) == 2 * (number + 1)
+        assert len(done_keys(tmp_path)) == 2 * (number + 1)
         assert read_books(tmp_path) == (number + 1, 0)
     parts = len(list((tmp_path / "outcomes").iterdir()))
     assert 3 <= parts <= 6
@@ -328,7 +329,7 @@ def test_a_commit_is_whole_or_nothing(tmp_path: Path) -> None:
         settle(writer, "a", "b")
     # The scheduler takes both back, and leases them again.
     writer.commit(Commit(losses=(lost("a", 1), lost("b", 1))))
-    assert set(read_done(tmp_path)) == set()
+    assert set(done_keys(tmp_path)) == set()
     stage(writer, "a", 2)
     assert writer.commit(Commit(settled=(settled("a", 1, 2),))) == []
     writer.close()

@@ -4,26 +4,33 @@ import functools
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from transformers import AutoTokenizer
 
 from actors.errors import UserError
+from actors.store.digests import DigestMap
 from actors.store.log import FolderLock, line, text_of
+from actors.store.rows import outcome_row
+from actors.work import Task
 from orchestration.api import Run, evaluate, report, settings_of
 from orchestration.commands.main import main
 from orchestration.runs import evaluation
 from orchestration.runs.evaluation import evaluate as evaluate_prepared
 from orchestration.runs.identity import identify
 from orchestration.runs.problem_store import ProblemStore
-from orchestration.runs.record import run_record, write_record
+from orchestration.runs.prompts import Prompts
+from orchestration.runs.record import now, run_record, write_record
 from orchestration.runs.session import Session, tasks
 from orchestration.runs.status import read_status, says_finished
-from orchestration.setup.prepare import prepare
+from orchestration.setup.prepare import Prepared, prepare
+from tests.support.folders import outcome
+from tests.support.log_files import logged
 
 STRATEGIES = ["greedy", "majority(n=2)", "majority(n=4)", "best_of_n(n=4)", "beam(n=4,width=2)"]
 
@@ -206,11 +213,16 @@ def test_more_seeds_extend_a_run_and_repeat_nothing(words: list[str], tmp_path: 
     assert tokens(fresh, "majority(n=2)", 0) == tokens(run, "majority(n=2)", 0)
 
 
+def stream_of(prepared: Prepared) -> Iterator[tuple[Task, str | None]]:
+    """The tasks of a folder that is new."""
+    store = ProblemStore(Path(prepared.settings.folder), DigestMap())
+    prompts = Prompts(prepared.prompt, prepared.policy.tokenizer, now())
+    return tasks(prepared, identify(prepared), set(), store, prompts)
+
+
 def test_every_problem_has_its_first_seed_before_any_has_its_second(words: list[str], tmp_path: Path) -> None:
     prepared = prepare(settings_of([*words, "strategies=[greedy]", "seeds=[1,0]", f"folder={tmp_path}"]))
-    tokenizer = AutoTokenizer.from_pretrained(prepared.policy.tokenizer)
-    store = ProblemStore(tmp_path)
-    stream = [task for task, _ in tasks(prepared, identify(prepared), set(), store, tokenizer)]
+    stream = [task for task, _ in stream_of(prepared)]
     assert [task.seed for task in stream] == [1] * 6 + [0] * 6
     assert [task.id for task in stream] == [f"{task.prompt.id}/{task.seed}" for task in stream]
     assert len({task.id for task in stream}) == len({task.keys for task in stream}) == 12
@@ -256,6 +268,16 @@ def test_a_budget_is_kept_and_a_larger_one_goes_on(words: list[str], tmp_path: P
     assert start(larger)[0].outcomes_left == 0
 
 
+def made_by_hand(words: list[str], folder: Path) -> None:
+    """A run whose first problem has an outcome, and no other."""
+    prepared = prepare(settings_of(words))
+    folder.mkdir(exist_ok=True)
+    write_record(folder, prepared, run_record(prepared, identify(prepared), None))
+    [first, *_] = list(stream_of(prepared))
+    ended = replace(outcome(first[0].prompt.id), key=first[0].keys[0])
+    logged(folder, 1, {"outcomes": [outcome_row(ended, True)]})
+
+
 def test_an_edited_table_is_refused_and_rows_that_left_are_told(
     models: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -267,10 +289,7 @@ def test_an_edited_table_is_refused_and_rows_that_left_are_told(
     write(("1 + 2 = ?", "4"), ("3 + 4 = ?", "7"))
     words = ["dataset=table", f"dataset.path={table}", f"policy.path={models[0]}", "verifier=none"]
     words += ["policy.max_tokens=20", "policy.typical_tokens=10", "strategies=[greedy]", f"folder={folder}"]
-    prepared = prepare(settings_of(words))
-    folder.mkdir()
-    write_record(folder, prepared, run_record(prepared, identify(prepared), None))
-    ProblemStore(folder).store((problem, 9) for problem in prepared.dataset)
+    made_by_hand(words, folder)
     # The outcome that was judged by the wrong answer would stand beside the one judged by the right one.
     write(("1 + 2 = ?", "3"), ("3 + 4 = ?", "7"))
     for more in ([], ["--dry-run"]):
@@ -300,9 +319,7 @@ def test_a_users_own_table_runs_without_labels(models: tuple[Path, Path], tmp_pa
 def test_the_judge_alone_is_told_what_reasoning_gym_scores_by(words: list[str], tmp_path: Path) -> None:
     gym = ["dataset=gym", "dataset.name=chain_sum", "strategies=[greedy]", f"folder={tmp_path}"]
     prepared = prepare(settings_of([*words, *gym]))
-    tokenizer = AutoTokenizer.from_pretrained(prepared.policy.tokenizer)
-    stream = tasks(prepared, identify(prepared), set(), ProblemStore(tmp_path), tokenizer)
-    for task, label in stream:
+    for task, label in stream_of(prepared):
         assert label is not None
         assert json.loads(label)["dataset"] == "chain_sum"
         answer = json.loads(label)["entry"]["answer"]

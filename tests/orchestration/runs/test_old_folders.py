@@ -1,4 +1,4 @@
-"""A run folder of the present format that an earlier version wrote is read, means the same and has the same keys."""
+"""A run folder of the present format that an earlier version wrote is read and means the same, and is not gone on with."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ import json
 import math
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from actors.strategy import asked_by
+from orchestration.api import settings_of
 from orchestration.commands.main import main
-from orchestration.problems import Problem
 from orchestration.report.write import make_report
-from orchestration.runs.identity import Identity, ModelIdentity, outcome_key, problem_hash
+from orchestration.runs.identity import KEYS, Identity, ModelIdentity
 from orchestration.runs.run import Run
+from orchestration.runs.session import opened
 from orchestration.runs.status import read_status
+from orchestration.setup.prepare import prepare
 from orchestration.setup.settings import ReportSettings
-from orchestration.strategies.parse import parse
 from tests.support.places import ROOT
 
 OLD = ROOT / "tests" / "support" / "old_run"
@@ -55,29 +54,29 @@ def test_its_report_has_the_same_numbers(old: Path, name: str) -> None:
         assert different == {}, row["strategy"]
 
 
-def test_its_outcomes_have_the_keys_that_they_would_have_today(old: Path) -> None:
-    run = Run(old)
-    known: dict[str, Any] = json.loads((old / "run.json").read_text())["identity"]
-    identity = Identity(
-        models={
-            "policy": ModelIdentity(known["policy"], known["tokenizer"], known["dtype"], known["engine"]),
-            "verifier": ModelIdentity(
-                known["verifier"], known["tokenizer"], known["verifier_dtype"], known["verifier_engine"]
-            ),
-        },
-        **{name: known[name] for name in ("grader", "prompt", "delimiter", "max_tokens")},
-    )
-    assert identity.flat() == known
-    problems = {
-        row["problem_id"]: problem_hash(Problem(row["problem_id"], row["question"], row["answer"]))
-        for row in run.problems().to_pylist()
-    }
-    outcomes = run.outcomes().to_pylist()
-    assert len(outcomes) == 3 * 6 * 2
-    for row in outcomes:
-        strategy = parse(row["strategy"])
-        content = problems[row["problem_id"]]
-        assert row["key"] == outcome_key(content, strategy.text, asked_by(strategy), row["seed"], identity)
+def test_it_is_not_gone_on_with(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its keys do not say all that a key says today: each outcome would be made again beside the old one."""
+    before = {file: file.read_bytes() for file in old.rglob("*") if file.is_file()}
+    words = ["strategies=[greedy,majority(n=4)]", "dataset.count=3", "seeds=[0,1]"]
+    says = "have keys of version 1, which cannot be compared with those that this flopwise makes (2): "
+    for more in ([], ["--dry-run"]):
+        assert main(["evaluate", *more, *words, f"folder={old}"]) == 2
+        complaint = capsys.readouterr().err
+        assert (
+            f"folder = '{old}': its outcomes {says}it can be read and reported; to go on, choose" in complaint
+        )
+        assert main(["evaluate", *more, *words, f"folder={old.parent / 'new'}", f"reuse=[{old}]"]) == 2
+        assert f"reuse = '{old}': its samples {says}leave it out" in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in old.rglob("*") if file.is_file()} == before
+    assert not (old.parent / "new").exists()
+
+
+def test_without_an_outcome_it_gives_way(old: Path) -> None:
+    shutil.rmtree(old / "outcomes")
+    words = ["strategies=[greedy]", "dataset.count=3", "verifier=none", f"folder={old}"]
+    start = opened(prepare(settings_of(words)))
+    assert (start.known, start.begun, start.anew) == (None, False, True)
+    assert start.record["keys"] == KEYS
 
 
 def test_how_it_stands_is_told_from_its_tables(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,11 +90,11 @@ def test_how_it_stands_is_told_from_its_tables(old: Path, capsys: pytest.Capture
     assert main(["show", str(old)]) == 0
 
 
-def test_samples_and_scores_have_the_salts_that_they_would_have_today() -> None:
+def test_salts_of_samples_and_scores_are_the_same_for_ever() -> None:
     models = {
-        "policy": ModelIdentity("a1", "b2", "float32", "local"),
-        "verifier": ModelIdentity("c3", "b2", "float32", "local"),
+        "policy": ModelIdentity("a1", "b2", "float32", "local cpu"),
+        "verifier": ModelIdentity("c3", "b2", "float32", "local cpu"),
     }
     identity = Identity(models, "number-1", "{question}", "\n", 256)  # type: ignore[arg-type]
-    assert identity.salt("policy") == "69acab0e4ee93562793821eca7066a29"
-    assert identity.salt("verifier") == "e4b5de47be93923d5becd4bb781ecebc"
+    assert identity.salt("policy") == "b127cd94add63f6548931c0bf2f12a45"
+    assert identity.salt("verifier") == "fedf66004c2c7258ce96fd1e7c1bbad1"

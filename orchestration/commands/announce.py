@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from orchestration.setup.prepare import Prepared
 
 
+RETRY = "retry=quarantined tries them again"
+"""What there is to do about quarantined outcomes."""
+
+
 def announce(prepared: Prepared, session: Session, console: Console) -> None:
     """Say what is done and what is to do."""
     from orchestration.report.tables import scientific
@@ -26,7 +30,13 @@ def announce(prepared: Prepared, session: Session, console: Console) -> None:
 
     if session.anew:
         say(f"{folder}: begun anew, for it was begun with another set-up and had no outcome", style="yellow")
-    if not session.outcomes_left:
+    if not session.outcomes_left and session.quarantined:
+        outcomes = "an outcome" if session.quarantined == 1 else f"{session.quarantined:,} outcomes"
+        say(
+            f"{folder}: {session.problems:,} problems are done, but for {outcomes} that failed or could not be tried "
+            f"(quarantined): {RETRY}; making the report again."
+        )
+    elif not session.outcomes_left:
         say(f"{folder}: all {session.problems:,} problems are done; making the report again.")
     elif session.outcomes_done:
         say(
@@ -39,6 +49,10 @@ def announce(prepared: Prepared, session: Session, console: Console) -> None:
         say(
             f"{prepared.described(session.problems)}; {count} {'strategy' if count == 1 else 'strategies'}{seeds}"
         )
+    if session.retried:
+        say(f"trying {session.retried:,} quarantined outcomes again")
+    elif session.quarantined and session.outcomes_left:
+        say(f"quarantined by an earlier start: {session.quarantined:,} outcomes; {RETRY}", style="yellow")
     if session.lost.tasks:
         what = f"{session.lost.tasks:,} tasks that were" if session.lost.tasks > 1 else "a task that was"
         say(

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actors.errors import UserError
-from orchestration.commands.announce import announce
+from actors.store.failures import FAILURES_FILE
+from orchestration.commands.announce import RETRY, announce
 from orchestration.commands.arguments import complain, options_of, shell
 from orchestration.commands.helptext import help_of
 from orchestration.setup.compose import compose
@@ -32,6 +33,13 @@ if TYPE_CHECKING:
     from orchestration.runs.run import Run
     from orchestration.runs.session import Session
     from orchestration.setup.prepare import Prepared
+
+
+QUARANTINED = 3
+"""The exit code of a run that came to its end and has outcomes that did not."""
+
+TRACE_LINES = 200
+"""Lines of tracebacks that one start shows; the run folder has them all."""
 
 
 def run(words: Sequence[str]) -> int:
@@ -68,8 +76,7 @@ def _evaluate(prepared: Prepared, command: str, console: Console) -> int:
         if view.totals is None or view.latest is None:
             raise
         return _ended_early(error, Path(prepared.settings.folder), view.totals, view.latest, command)
-    _report(run, prepared, console)
-    return 0
+    return QUARANTINED if _report(run, prepared, console) else 0
 
 
 class _View(ExitStack):
@@ -79,6 +86,7 @@ class _View(ExitStack):
         super().__init__()
         self._prepared, self._console = prepared, console
         self._display: Display | None = None
+        self._traces = _Traces(Path(prepared.settings.folder) / FAILURES_FILE)
         self.totals: Totals | None = None
         self.latest: Progress | None = None
 
@@ -92,8 +100,38 @@ class _View(ExitStack):
 
     def update(self, progress: Progress) -> None:
         assert self._display is not None
+        fresh = self.latest is None or progress.quarantined > self.latest.quarantined
         self.latest = progress
         self._display.update(progress)
+        # What is counted as quarantined has been written down before.
+        if fresh and (text := self._traces.read()):
+            self._console.print(text, style="red", highlight=False, soft_wrap=True, markup=False)
+
+
+class _Traces:
+    """The tracebacks that a run has written down since this was made."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._read = file.stat().st_size if file.exists() else 0
+        self._lines = 0
+
+    def read(self) -> str:
+        """What is new, as far as so many lines are shown."""
+        if self._lines >= TRACE_LINES or not self._file.exists():
+            return ""
+        with self._file.open("rb") as log:
+            log.seek(self._read)
+            new = log.read()
+        # A line may be under way.
+        new = new[: new.rfind(b"\n") + 1]
+        self._read += len(new)
+        lines = new.decode(errors="replace").rstrip().splitlines()
+        shown = lines[: TRACE_LINES - self._lines]
+        self._lines += len(shown)
+        if self._lines >= TRACE_LINES:
+            shown.append(f"... the rest stands in {self._file}")
+        return "\n".join(shown)
 
 
 def _ended_early(error: BaseException, folder: Path, totals: Totals, latest: Progress, command: str) -> int:
@@ -127,7 +165,8 @@ def _ended_early(error: BaseException, folder: Path, totals: Totals, latest: Pro
     return code
 
 
-def _report(run: Run, prepared: Prepared, console: Console) -> None:
+def _report(run: Run, prepared: Prepared, console: Console) -> bool:
+    """Make the report and show it; return whether an outcome is quarantined."""
     from orchestration.report.write import make_report
 
     folder = Path(prepared.settings.folder)
@@ -140,15 +179,18 @@ def _report(run: Run, prepared: Prepared, console: Console) -> None:
     for name, paths in (("report", report.paths[:1]), ("figures", shown), ("run folder", [folder])):
         for place, path in enumerate(paths):
             console.print(f"{name if place == 0 else '':12}{path}", highlight=False, soft_wrap=True)
+    return any(one.what == "outcome" for one in report.left_out)
 
 
 def _tell_left_out(report: Report, folder: Path, console: Console) -> None:
     """Say again, where it is the last that is read, what the run left out, and where to read of it."""
     from orchestration.runs.quarantine import ROWS_FILE
 
+    log = folder / FAILURES_FILE
+    traced = f" and {log} (tracebacks)" if log.exists() else ""
     places = {
         "row": f"of the data's rows: see {folder / ROWS_FILE}",
-        "outcome": f"of the outcomes, which have no number: see {folder / 'report' / 'report.md'}",
+        "outcome": f"of the outcomes, which have no number: see {folder / 'report' / 'report.md'}{traced}; {RETRY}",
     }
     for what, place in places.items():
         count = sum(one.count for one in report.left_out if one.what == what)

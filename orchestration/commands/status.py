@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from actors.errors import UserError, nearest
 from actors.ledger import Entry, Kind
 from actors.strategy import Role
+from orchestration.commands.announce import RETRY
 from orchestration.commands.arguments import options_of
 
 if TYPE_CHECKING:
@@ -207,7 +208,9 @@ def about(look: Look) -> str:
 
 
 def way_on(look: Look) -> str:
-    """What goes on with a run that has not come to its end, and does not run."""
+    """What goes on with a run that has not come to its end, and does not run, or with what it left quarantined."""
+    if look.standing == "finished" and (count := look.states.get("quarantined", 0)):
+        return f"{count:,} outcomes are quarantined: {RETRY}"
     if look.standing not in ("killed", "stopped", "failed"):
         return ""
     if look.status is None or not look.status.command:

@@ -94,9 +94,7 @@ class Run:
         return self._steadily(look)
 
     def outcomes(self) -> pa.Table:
-        """All outcomes, a row each. Where a later budget paid for what had been unaffordable, the later row
-        counts.
-        """
+        """All outcomes, a row each. Where a larger budget, or a retry, made one again, the later row counts."""
         table = self._table("outcomes", OUTCOMES, None, None)
         if not _repeated(table):
             return table
@@ -138,12 +136,18 @@ class Run:
         condition = None
         for one in conditions:
             condition = one if condition is None else condition & one
-        repeated = _repeated(self._table("outcomes", OUTCOMES, None, ["key"]))
+        outcomes = self._table("outcomes", OUTCOMES, None, ["key", "state"])
+        repeated = _repeated(outcomes)
         if not repeated:
             return self._table("candidates", CANDIDATES, condition, columns)
+        last = dict(zip(outcomes["key"].to_pylist(), outcomes["state"].to_pylist(), strict=True))
         names = columns or CANDIDATES.names
         table = self._table("candidates", CANDIDATES, condition, list({*names, "key", "index"}))
-        return table.take(_last_blocks(table, set(repeated))).select(names)
+        newest = _last_blocks(table, set(repeated))
+        # One that ended without an answer in the end has none, whatever an earlier start had.
+        keys = table["key"].to_pylist()
+        kept = [row for row in newest if keys[row] not in repeated or last[keys[row]] == "answered"]
+        return table.take(kept).select(names)
 
     def problems(self) -> pa.Table:
         """Its problems: `problem_id`, `question`, `answer`, `metadata` (JSON), `prompt_tokens`."""

@@ -71,9 +71,10 @@ class Session:
 
     A problem is done where each of its seeds is; `passes` are the seeds in the order of work.
     `done` are the outcomes that are not asked for again. Of `unpaid` outcomes that a smaller budget cut short,
-    `again` are asked for. `gone` problems of the folder are not among those asked for. `spent` is what the folder's books
-    were charged, and `lost` what the last start had in hand when it was cut off: in FLOPs of the budget's accounting.
-    `stored` is what the folder's problems say, `prompts` makes their prompts, `anew` is as in `Opened`.
+    `again` are asked for; of `quarantined` outcomes among those that are wanted, `retried` are. `gone` problems of the folder
+    are not among those asked for. `spent` is what the folder's books were charged, and `lost` what the last start had in hand
+    when it was cut off: in FLOPs of the budget's accounting. `stored` is what the folder's problems say, `prompts` makes
+    their prompts, `anew` is as in `Opened`.
     """
 
     prompts: Prompts
@@ -85,6 +86,8 @@ class Session:
     outcomes_done: int = 0
     unpaid: int = 0
     again: int = 0
+    quarantined: int = 0
+    retried: int = 0
     gone: int = 0
     spent: int = 0
     lost: InHand = field(default_factory=InHand)
@@ -120,6 +123,8 @@ def survey(prepared: Prepared, start: Opened) -> Session:
     unpaid = done.counts()[Ended.unpaid]
     if larger(prepared.budget, start.record["budget_flops"]):
         done = done.without(Ended.unpaid)
+    if prepared.settings.retry == "quarantined":
+        done = done.without(Ended.quarantined)
     stored = stored_problems(folder) if start.begun else DigestMap()
     session = Session(
         Prompts(prepared.prompt, prepared.policy.tokenizer, start.record["created"]),
@@ -147,6 +152,8 @@ def survey(prepared: Prepared, start: Opened) -> Session:
                 keys = [key for _, key in maker.keys(problem.id, content, one.seed)]
                 lacks = [key for key in keys if key not in done]
                 session.again += sum(done.ended(key) == Ended.unpaid for key in lacks)
+                session.quarantined += sum(done.ended(key) == Ended.quarantined for key in keys)
+                session.retried += sum(done.ended(key) == Ended.quarantined for key in lacks)
                 lacking = len(lacks)
             one.problems_done += not lacking
             one.outcomes_left += lacking

@@ -17,6 +17,7 @@ from orchestration.setup.engine_choice import ENGINES
 Effect = Literal["changes", "extends", "free"]
 
 KEEPS = ("all", "no_token_ids", "answers")
+RETRIES = ("nothing", "quarantined")
 DTYPES = ("float32", "bfloat16", "float16")
 UNITS: tuple[Unit, ...] = get_args(Unit)
 DEVICES = ("auto", "cpu", "cuda")
@@ -29,6 +30,7 @@ EFFECTS: dict[str, Effect] = {
     "strategies": "extends",
     "seeds": "extends",
     "keep": "free",
+    "retry": "free",
     "reuse": "free",
     "dataset": "changes",
     "dataset.count": "extends",
@@ -173,6 +175,7 @@ class EvaluateSettings:
     strategies: list[str | dict[str, Any]] = field(default_factory=list)
     seeds: list[int] = field(default_factory=lambda: [0])
     keep: str = "all"
+    retry: str = "nothing"
     reuse: list[str] = field(default_factory=list)
     dataset: DatasetSettings = field(default_factory=DatasetSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
@@ -188,6 +191,7 @@ def check(settings: EvaluateSettings) -> None:
         raise UserError.of("strategies", [], "name at least one, e.g. strategies=[greedy]")
     _check_seeds(settings.seeds)
     _choose("keep", settings.keep, KEEPS)
+    _choose("retry", settings.retry, RETRIES)
     policy, budget = settings.policy, settings.budget
     _choose("policy.engine", policy.engine, ENGINES)
     _choose("verifier.engine", settings.verifier.engine, ENGINES)

@@ -305,6 +305,17 @@ def test_states_count_the_last_row_of_every_outcome(tmp_path: Path) -> None:
     assert Run(folder).states() == {"answered": len(rows) - 1, "quarantined": 1, "unaffordable": 1}
 
 
+def test_an_outcome_without_an_answer_in_the_end_has_no_candidates(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", problems=3, ladder=(1,))
+    rows = pq.read_table(folder / "outcomes" / "part-000001.parquet").to_pylist()
+    before = Run(folder).candidates()
+    gone = rows[1] | {"state": "quarantined", "answer": None, "reason": "ValueError: no"}
+    logged(folder, 2, {"outcomes": [gone], "candidates": [], "ledger": []})
+    keys = [key for key in before["key"].to_pylist() if key != gone["key"]]
+    assert len(keys) < len(before)
+    assert Run(folder).candidates()["key"].to_pylist() == keys
+
+
 def test_a_segment_that_becomes_a_part_meanwhile_is_not_missed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -156,7 +156,7 @@ def test_what_a_run_leaves_out_is_kept_and_counted(here: Path, capsys: pytest.Ca
     words = table(GOOD, *bad, middling, OTHER, LONG, "{}", more=["folder=run", "report=table"])
     words = [word for word in words if not word.startswith("strategies")]
     words += ["strategies=[greedy,best_of_n(n=2)]"]
-    assert main(words) == 0
+    assert main(words) == 3
     out = capsys.readouterr().out
     # At the start, in the folder, at the end, in the report.
     assert "row 1 of problems.jsonl was skipped: no question ('question' is missing)" in out
@@ -169,7 +169,7 @@ def test_what_a_run_leaves_out_is_kept_and_counted(here: Path, capsys: pytest.Ca
         "detail": "the question stands in row 0 already",
     }
     assert "quarantined 7 of the data's rows: see run/quarantined.jsonl" in out
-    assert "quarantined 3 of the outcomes: see run/outcomes" in out
+    assert "quarantined 3 of the outcomes: see run/outcomes; retry=quarantined tries them again" in out
     page = Path("run/report/report.md").read_text()
     assert "| rows | no question | 'question' is missing | 2 |" in page
     outcomes = [row for row in Run("run").outcomes().to_pylist() if row["state"] == "quarantined"]
@@ -182,6 +182,6 @@ def test_what_a_run_leaves_out_is_kept_and_counted(here: Path, capsys: pytest.Ca
     assert len(pq.read_table("run/problems")) == 4
     # The next start reads the data anew.
     table(GOOD, OTHER, middling, LONG)
-    assert main(words) == 0
+    assert main(words) == 3
     assert not Path("run/quarantined.jsonl").exists()
     assert os.listdir("run/report")

@@ -61,6 +61,7 @@ EXTENDS = {
 FREE = {
     "folder": None,
     "keep": "answers",
+    "retry": "quarantined",
     "policy.path": None,
     "policy.typical_tokens": "20",
     "policy.likelihoods": "false",

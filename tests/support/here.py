@@ -1,0 +1,63 @@
+"""A run's actors in this process: what `actors.cluster.placement.Cluster` does for a driver, without Ray.
+
+For tests of what surrounds the runtime. Everything but Ray is the real thing. Policies alone: it has no verifier.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from actors.replicas.solver import SolverReplica
+from actors.scheduling.scheduler import Scheduler
+from actors.store.library import SampleLibrary
+from actors.store.writer import RunWriter
+from actors.work import Progress, Task
+from tests.support.inprocess import Library, Replica, Writer
+
+if TYPE_CHECKING:
+    from actors.cluster.placement import RunPlan
+
+Tell = Callable[[Progress], None]
+
+
+class ClusterHere:
+    """The actors of one run, in this process."""
+
+    def __init__(self, plan: RunPlan) -> None:
+        self._plan = plan
+        self._writer = Writer.__new__(Writer)
+        self._writer.writer = RunWriter(plan.folder, plan.judge, plan.retention)
+        self._writer.settled, self._writer.losses, self._writer.fail = [], [], None
+
+    def __enter__(self) -> ClusterHere:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.writer.close()
+
+    def infos(self, *, first: bool, on_progress: Tell) -> None:
+        """Nothing is waited for."""
+
+    def run(self, tasks: Iterable[tuple[Task, str | None]], on_progress: Tell) -> Progress:
+        return asyncio.run(self._run(list(tasks), on_progress))
+
+    async def _run(self, tasks: list[tuple[Task, str | None]], on_progress: Tell) -> Progress:
+        plan = self._plan
+        library = Library(SampleLibrary([plan.folder, *plan.reuse]))
+        replica = Replica(
+            lambda: SolverReplica("policy-0", plan.models["policy"], plan.bench, (), self._writer, library)
+        )
+        one = Scheduler({"policy-0": replica}, self._writer, plan.allocator, budget=plan.budget, prior=True)
+        self._writer.writer.label({task.id: label for task, label in tasks})
+        await one.open()
+        await one.submit([task for task, _ in tasks])
+        await one.close()
+        running = asyncio.create_task(one.run())
+        while not (await asyncio.wait({running}, timeout=0.05))[0]:
+            on_progress(one.progress())
+        running.result()
+        on_progress(one.progress())
+        await replica.die()
+        return one.progress()

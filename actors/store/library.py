@@ -130,7 +130,8 @@ class SampleLibrary:
         """A row group's rows by problem."""
         key = (part, group)
         if key not in self._groups:
-            self._groups[key] = _by_problem(pq.ParquetFile(part).read_row_group(group))
+            with reading(part):
+                self._groups[key] = _by_problem(pq.ParquetFile(part).read_row_group(group))
             if len(self._groups) > GROUPS:
                 self._groups.popitem(last=False)
         self._groups.move_to_end(key)

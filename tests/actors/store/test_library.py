@@ -14,6 +14,7 @@ import pytest
 import actors.store.library
 import actors.store.writer
 from actors.engines.base import Finish
+from actors.errors import UserError
 from actors.messages import Commit, Record
 from actors.store.library import Prior, SampleLibrary, sample_key, sample_row, score_key, score_row
 from actors.store.writer import RunWriter
@@ -180,3 +181,14 @@ def test_only_a_run_that_keeps_all_keeps_samples(tmp_path: Path, retention: str)
     assert len(SampleLibrary([tmp_path])) == 0
     assert not list((tmp_path / "samples").iterdir())
     assert not list((tmp_path / "scores").iterdir())
+
+
+def test_a_damaged_table_is_named(tmp_path: Path) -> None:
+    """Its index can be read, its rows cannot: whoever waits for them is told which file it is."""
+    written(tmp_path, ["p"], 3)
+    library = SampleLibrary([tmp_path])
+    [part] = (tmp_path / "samples").glob("*.parquet")
+    whole = part.read_bytes()
+    part.write_bytes(whole[:4] + bytes(len(whole) // 2) + whole[4 + len(whole) // 2 :])
+    with pytest.raises(UserError, match=f"{part}.*cannot be read.*put a copy of it back"):
+        library.prior("p")

@@ -29,30 +29,36 @@ class Cells:
         self.places = Places(batch["problem_id"] for batch in outcomes(["problem_id"]))
         texts: dict[str, int] = {}
         seeds: set[int] = set()
+        rows = 0
         for batch in outcomes(["strategy", "seed"]):
+            rows += len(batch)
             for text in pc.unique(batch["strategy"]).to_pylist():
                 texts.setdefault(text, len(texts))
             seeds.update(pc.unique(batch["seed"]).to_pylist())
         self.strategies, self.seeds = list(texts), sorted(seeds)
         self.shape = len(texts), len(self.places), len(seeds)
-        self._of_rows = self._column(["problem_id", "strategy", "seed"], self._cells, np.int64)
-        newest = np.full(int(np.prod(self.shape)), -1, dtype=np.int64)
-        newest[self._of_rows] = np.arange(len(self._of_rows))
-        self._told = np.flatnonzero(newest >= 0)
+        self._size = int(np.prod(self.shape))
+        # Half of what numpy takes by itself, for as long as that holds every number.
+        self._kind = np.int32 if max(rows, self._size) < 2**31 else np.int64
+        self._rows = rows
+        self._of_rows = self._column(["problem_id", "strategy", "seed"], self._cells, self._kind)
+        newest = np.full(self._size, -1, dtype=self._kind)
+        newest[self._of_rows] = np.arange(rows, dtype=self._kind)
+        self._told = np.flatnonzero(newest >= 0).astype(self._kind)
         self._newest = newest[self._told]
-        self.newest = np.zeros(len(self._of_rows), dtype=bool)
+        self.newest = np.zeros(rows, dtype=bool)
         self.newest[self._newest] = True
 
     def values(self, columns: Sequence[str], read: Callable[[pa.RecordBatch], Any], absent: Any) -> Any:
         """What `read` makes of the newest row of each cell, `absent` where there is no row."""
         found = self._column(columns, read, np.asarray(absent).dtype)
-        values = np.full(int(np.prod(self.shape)), absent)
+        values = np.full(self._size, absent)
         values[self._told] = found[self._newest]
         return values.reshape(self.shape)
 
     def counts(self, columns: Sequence[str], read: Callable[[pa.RecordBatch], Any]) -> NDArray[np.uint8]:
         """For how many rows of each cell, replaced ones too, `read` says yes."""
-        counts = np.zeros(int(np.prod(self.shape)), dtype=np.uint8)
+        counts = np.zeros(self._size, dtype=np.uint8)
         np.add.at(counts, self._of_rows[self._column(columns, read, np.bool_)], 1)
         return counts.reshape(self.shape)
 
@@ -66,5 +72,9 @@ class Cells:
         return cells
 
     def _column(self, columns: Sequence[str], read: Callable[[pa.RecordBatch], Any], kind: Any) -> Any:
-        found = [np.asarray(read(batch), dtype=kind) for batch in self._outcomes(columns) if len(batch)]
-        return np.concatenate(found) if found else np.empty(0, dtype=kind)
+        found = np.empty(self._rows, dtype=kind)
+        start = 0
+        for batch in self._outcomes(columns):
+            found[start : start + len(batch)] = read(batch)
+            start += len(batch)
+        return found

@@ -42,7 +42,7 @@ class Cells:
         self._kind = np.int32 if max(rows, self._size) < 2**31 else np.int64
         self._rows = rows
         self._of_rows = self._column(["problem_id", "strategy", "seed"], self._cells, self._kind)
-        newest = np.full(self._size, -1, dtype=self._kind)
+        newest: NDArray[Any] = np.full(self._size, -1, dtype=self._kind)
         newest[self._of_rows] = np.arange(rows, dtype=self._kind)
         self._told = np.flatnonzero(newest >= 0).astype(self._kind)
         self._newest = newest[self._told]

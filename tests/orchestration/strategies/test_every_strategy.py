@@ -20,6 +20,7 @@ from actors.engines.base import ScoreRequest, Scores
 from actors.seeds import derive
 from actors.strategy import Described, PurseEmpty, Solution
 from actors.work import Cost, Unit
+from orchestration.analysis.collect import Named
 from orchestration.api import Run
 from orchestration.commands.main import main
 from orchestration.strategies.choice import Chooser, chooser_of
@@ -193,6 +194,12 @@ async def test_what_it_says_to_share_with_others_is_all_that_it_draws(
         assert set(one.bench.draws) <= {((), (place,), False, told.shared) for place in range(told.sequences)}
         assert told.tokens == told.sequences * MAX_TOKENS
         assert told.bound == told.candidates == told.generations == told.sequences
+    # So a report judges it by difficulty on no sample that a bin was made from.
+    name = Named.of(strategy.text)
+    for prefix, place, one_step, sampling in one.bench.draws:
+        reads = name.reads(sampling)
+        if not prefix and len(place) == 1 and not one_step:
+            assert reads is None or place[0] < reads
 
 
 @pytest.mark.parametrize("strategy", [*ALL, *ONES], ids=lambda strategy: strategy.text)

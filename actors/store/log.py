@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from actors.errors import UserError
 from actors.ledger import Entry, Kind, Purpose, totals
 from actors.messages import Hold
+from actors.store.schema import LEDGER
 
 
 def text_of(record: dict[str, Any]) -> str:
@@ -108,15 +109,18 @@ def live_records(folder: Path) -> Iterator[dict[str, Any]]:
         yield from read_segment(segment)
 
 
+_BOOKED = pa.schema([LEDGER.field(name) for name in ("purpose", "kind", "flops")])
+
+
 def read_ledger(folder: Path) -> tuple[Entry, ...]:
     """What the run has cost so far, in the budget's accounting, summed by purpose and kind."""
     totals: Counter[tuple[Purpose, Kind]] = Counter()
-    columns = ["purpose", "kind", "flops"]
     for part in parts(folder, "ledger"):
         with reading(part):
-            rows = pq.read_table(part, columns=columns)
+            # Before they are summed: 64 bits, as earlier versions wrote them, overflow without a word.
+            rows = pq.read_table(part, columns=_BOOKED.names).select(_BOOKED.names).cast(_BOOKED)
         for row in rows.group_by(["purpose", "kind"]).aggregate([("flops", "sum")]).to_pylist():
-            totals[row["purpose"], row["kind"]] += row["flops_sum"]
+            totals[row["purpose"], row["kind"]] += int(row["flops_sum"])
     for record in live_records(folder):
         for row in record.get("ledger", ()):
             totals[row["purpose"], row["kind"]] += row["flops"]

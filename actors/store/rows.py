@@ -1,4 +1,5 @@
-"""Outcomes and candidates as rows of the run's tables. It knows the columns (`actors.store.schema`), and makes the text."""
+"""Outcomes and candidates as rows of the run's tables, and tables as rows. It knows the columns (`actors.store.schema`), and
+makes the text."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
+
+import pyarrow as pa
 
 from actors.strategy import ROLES, Solution
 from actors.work import Outcome
@@ -68,4 +71,13 @@ def candidate_rows(
                 "kept": candidate.kept,
             }
         )
+    return rows
+
+
+def rows_of(table: pa.Table) -> list[dict[str, Any]]:
+    """A table's rows by column name, FLOPs as the whole numbers that they are."""
+    rows: list[dict[str, Any]] = table.to_pylist()
+    whole = [field.name for field in table.schema if pa.types.is_decimal(field.type)]
+    for row in rows:
+        row.update({name: None if row[name] is None else int(row[name]) for name in whole})
     return rows

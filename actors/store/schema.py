@@ -3,8 +3,8 @@
 `OUTCOMES` has a row per problem, strategy and seed; `CANDIDATES` a row per candidate; `LEDGER` rows per settled or lost
 attempt, in FLOPs of the budget's accounting, by what they went for and what came of them; `SAMPLES` a row per drawn
 continuation and `SCORES` one per scored step, under keys that name all that decides them, so that no run has to make them
-again. FLOPs are whole numbers as int64; columns with `_exact` count prefill, decode and attention with cached prefixes free,
-the others 2 x parameters a token.
+again. FLOPs are whole numbers of up to 38 digits, more than 64 bits hold; columns with `_exact` count prefill, decode and
+attention with cached prefixes free, the others 2 x parameters a token.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from __future__ import annotations
 import pyarrow as pa
 
 RUN_FORMAT = 3
+
+FLOPS = pa.decimal128(38, 0)
+"""FLOPs on disk. Parts of earlier versions have them as int64; whoever names the schema reads both."""
 
 OUTCOMES = pa.schema(
     [
@@ -30,10 +33,10 @@ OUTCOMES = pa.schema(
         ("verifier_tokens", pa.int64()),
         ("kept_tokens", pa.int64()),
         ("attributed_tokens", pa.int64()),
-        ("spent_flops", pa.int64()),
-        ("attributed_flops", pa.int64()),
-        ("spent_flops_exact", pa.int64()),
-        ("attributed_flops_exact", pa.int64()),
+        ("spent_flops", FLOPS),
+        ("attributed_flops", FLOPS),
+        ("spent_flops_exact", FLOPS),
+        ("attributed_flops_exact", FLOPS),
         ("wall_seconds", pa.float64()),
         ("difficulty", pa.float64()),
         ("bin", pa.int32()),
@@ -69,7 +72,7 @@ LEDGER = pa.schema(
         ("lease", pa.int64()),
         ("purpose", pa.string()),
         ("kind", pa.string()),
-        ("flops", pa.int64()),
+        ("flops", FLOPS),
         ("reason", pa.string()),
     ]
 )

@@ -22,6 +22,7 @@ from actors.ledger import Entry
 from actors.messages import Hold
 from actors.store.done import read_states
 from actors.store.log import live_records, live_segments, parts, read_holds, read_ledger, reading
+from actors.store.rows import rows_of
 from actors.store.schema import CANDIDATES, OUTCOMES, TABLES
 from actors.strategy import Grouping
 from orchestration.problems import Problem
@@ -181,7 +182,7 @@ class Run:
         live = self._live()
         for part in parts(self.folder, "outcomes"):
             with reading(part):
-                outcomes = pq.read_table(part, schema=OUTCOMES).to_pylist()
+                outcomes = rows_of(pq.read_table(part, schema=OUTCOMES))
             beside = self.folder / "candidates" / part.name
             with reading(beside):
                 candidates = pq.read_table(beside, schema=CANDIDATES).to_pylist() if beside.is_file() else []

@@ -11,21 +11,28 @@ from actors.errors import UserError
 from actors.strategy import Role
 from actors.work import CostModel, Unit
 from orchestration.flops import flops_of_generations, flops_of_tokens
-from orchestration.setup.settings import BudgetSettings, EvaluateSettings
+from orchestration.setup.settings import MOST_FLOPS, BudgetSettings, EvaluateSettings
 
 
 def budget_flops(
     settings: EvaluateSettings, costs: Mapping[Role, CostModel], prompt: int, unit: Unit
 ) -> int | None:
-    """The budget in FLOPs of `unit`, whatever it was given in; None where there is none. `prompt` is in tokens."""
+    """The budget in FLOPs of `unit`, whatever it was given in; None where there is none. `prompt` is in tokens.
+
+    UserError where tokens or generations come to more FLOPs than the books take.
+    """
     given, typical = settings.budget, settings.policy.typical_tokens
     if given.flops is not None:
-        return int(given.flops)
+        return given.flops
     if given.tokens is not None:
-        return flops_of_tokens(int(given.tokens), costs, prompt, typical, unit)
-    if given.generations is not None:
-        return flops_of_generations(int(given.generations), costs, prompt, typical, unit)
-    return None
+        budget = flops_of_tokens(given.tokens, costs, prompt, typical, unit)
+    elif given.generations is not None:
+        budget = flops_of_generations(given.generations, costs, prompt, typical, unit)
+    else:
+        return None
+    if budget > MOST_FLOPS:
+        raise _unfit(given, budget, "a budget has at most 1e30: give less, or null for no limit")
+    return budget
 
 
 def check_budget(settings: EvaluateSettings, budget: int, first: int, *, scored: bool) -> None:
@@ -42,6 +49,10 @@ def check_budget(settings: EvaluateSettings, budget: int, first: int, *, scored:
 
 def too_small(given: BudgetSettings, budget: int, why: str) -> UserError:
     """The error of a budget, `budget` in FLOPs, that does not suffice, whatever it was given in."""
+    return _unfit(given, budget, why)
+
+
+def _unfit(given: BudgetSettings, budget: int, why: str) -> UserError:
     name = next(one for one in ("flops", "tokens", "generations") if getattr(given, one) is not None)
     mend = f"it is {budget:,} FLOPs ({given.unit}), and {why}"
     return UserError.of(f"budget.{name}", getattr(given, name), mend)

@@ -12,6 +12,7 @@ import re
 import types
 import typing
 from collections.abc import Iterable, Sequence
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,9 @@ from orchestration.setup.settings import flatten
 T = TypeVar("T")
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
+
+_DIGITS = 100
+"""More than any setting has."""
 
 
 class _Yaml(yaml.SafeLoader):
@@ -186,10 +190,29 @@ def _value(key: str, text: str, kind: Any) -> Any:
         return None
     if kind is str or (isinstance(kind, types.UnionType) and str in typing.get_args(kind)):
         return _unquoted(text)
+    if int in _choices(kind) and (number := _whole(text)) is not None:
+        return number
     try:
         return yaml.load(text, _Yaml)
     except yaml.YAMLError:
         raise UserError.of(key, text, "cannot be read; write numbers, true, false, null or [a, b]") from None
+
+
+def _choices(kind: Any) -> tuple[Any, ...]:
+    """The types that a value may have."""
+    return typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+
+
+def _whole(text: str) -> int | None:
+    """A whole number to its last digit, also as 1e30, which a float would miss by 2e13; None for any other text."""
+    try:
+        number = Decimal(text.strip())
+    except InvalidOperation:
+        return None
+    # A text of five letters may stand for more digits than fit in memory.
+    if not number.is_finite() or not 0 <= number.adjusted() < _DIGITS or number != number.to_integral_value():
+        return None
+    return int(number)
 
 
 def _is_list_of_texts(kind: Any) -> bool:
@@ -241,7 +264,7 @@ def _build(kind: Any, value: Any, key: str) -> Any:
         if value not in typing.get_args(kind):
             raise UserError.of(key, value, f"choose one of {', '.join(words)}{nearest(str(value), words)}")
         return value
-    choices = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    choices = _choices(kind)
     if value is None and types.NoneType in choices:
         return None
     for choice in choices:

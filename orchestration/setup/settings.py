@@ -16,6 +16,9 @@ from orchestration.setup.engine_choice import ENGINES
 
 Effect = Literal["changes", "extends", "free"]
 
+MOST_FLOPS = 10**30
+"""The largest budget: the books' columns hold 38 digits, and the ledger's "no budget" lies above it."""
+
 KEEPS = ("all", "no_token_ids", "answers")
 RETRIES = ("nothing", "quarantined")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -130,12 +133,12 @@ class VerifierSettings:
 
 @dataclass
 class BudgetSettings:
-    """At most one of the three amounts; numbers like 1e13 are welcome."""
+    """At most one of the three amounts, whole numbers; 1e13 is one, to the last digit."""
 
     unit: str = "paper"
-    flops: float | None = None
-    tokens: float | None = None
-    generations: float | None = None
+    flops: int | None = None
+    tokens: int | None = None
+    generations: int | None = None
 
 
 @dataclass
@@ -210,8 +213,8 @@ def check(settings: EvaluateSettings) -> None:
     if len(given) > 1:
         raise UserError.of("budget", given, "give one of flops, tokens and generations")
     for name, value in given.items():
-        if not 1 <= value <= 9e18:
-            raise UserError.of(f"budget.{name}", value, "it must lie between 1 and 9e18; null for no limit")
+        if not 1 <= value <= MOST_FLOPS:
+            raise UserError.of(f"budget.{name}", value, "it must lie between 1 and 1e30; null for no limit")
     if settings.verifier.parameters is not None:
         _at_least("verifier.parameters", settings.verifier.parameters, 0)
     _at_least("cluster.grace", settings.cluster.grace, 0)

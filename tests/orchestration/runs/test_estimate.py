@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.errors import UserError
 from orchestration.api import settings_of
 from orchestration.runs.estimate import estimate
 from orchestration.setup.prepare import Prepared, prepare
@@ -144,6 +145,8 @@ def test_budgets_in_tokens_and_generations_are_flops(words: list[str], unit: str
     tokens = prepared(words, f"budget={unit}", f"budget.tokens={3000 * amount}").budget
     assert generations == tokens
     assert prepared(words, "budget.flops=1e9").budget == 10**9
+    with pytest.raises(UserError, match=r"budget.tokens = 10{27}: it is .* FLOPs .*at most 1e30: give less"):
+        prepared(words, f"budget={unit}", "budget.tokens=1e27")
     assert prepared(words).budget is None
 
 
@@ -162,7 +165,6 @@ def test_disk_is_what_a_run_of_the_bundled_models_took() -> None:
 
 
 def test_models_are_found_or_named(models: tuple[Path, Path]) -> None:
-    from actors.errors import UserError
     from orchestration.setup.model_folders import model_folder
 
     assert model_folder(str(models[0]), "policy") == models[0]

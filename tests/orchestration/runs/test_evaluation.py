@@ -16,7 +16,7 @@ import pytest
 from actors.errors import UserError
 from actors.store.digests import DigestMap
 from actors.store.log import FolderLock, line, text_of
-from actors.store.rows import outcome_row
+from actors.store.rows import outcome_row, rows_of
 from actors.work import Task
 from orchestration.api import Run, evaluate, report, settings_of
 from orchestration.commands.main import main
@@ -122,7 +122,7 @@ def test_what_a_driver_left_that_was_killed_after_its_last_outcome_is_made_whole
     folder = tmp_path / "run"
     shutil.copytree(first.folder, folder)
     tables = ("outcomes", "candidates", "ledger")
-    record = {name: pq.read_table(folder / name / "part-000001.parquet").to_pylist() for name in tables}
+    record = {name: rows_of(pq.read_table(folder / name / "part-000001.parquet")) for name in tables}
     (folder / "log" / "segment-000001.jsonl").write_bytes(line(text_of(record)))
     for name in tables:
         (folder / name / "part-000001.parquet").unlink()

@@ -14,6 +14,7 @@ from actors.errors import UserError
 from actors.ledger import Entry
 from actors.store import log
 from actors.store.digests import DigestMap
+from actors.store.rows import rows_of
 from actors.store.schema import CANDIDATES, OUTCOMES
 from actors.strategy import ROLES, Role
 from orchestration.problems import Problem
@@ -163,7 +164,7 @@ def test_reading_what_no_run_is(tmp_path: Path) -> None:
 def test_an_interrupted_run_is_read_from_its_log(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", problems=2)
     part = pq.read_table(folder / "outcomes" / "part-000001.parquet")
-    rows = part.to_pylist()
+    rows = rows_of(part)
     (folder / "outcomes" / "part-000001.parquet").unlink()
     (folder / "candidates" / "part-000001.parquet").unlink()
     segment = logged(folder, 1, {"task": "t", "outcomes": rows, "candidates": []})
@@ -298,7 +299,7 @@ def test_books_are_read_again_where_a_segment_became_a_part_meanwhile(
 
 def test_states_count_the_last_row_of_every_outcome(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", problems=3, ladder=(1,))
-    rows = pq.read_table(folder / "outcomes" / "part-000001.parquet").to_pylist()
+    rows = rows_of(pq.read_table(folder / "outcomes" / "part-000001.parquet"))
     assert Run(folder).states() == {"answered": len(rows)}
     unpaid = rows[0] | {"key": "new", "state": "unaffordable"}
     logged(folder, 2, {"outcomes": [unpaid, rows[1] | {"state": "quarantined"}], "ledger": []})
@@ -320,7 +321,7 @@ def test_a_segment_that_becomes_a_part_meanwhile_is_not_missed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_run(tmp_path / "run", problems=3, ladder=(1,))
-    new = pq.read_table(folder / "outcomes" / "part-000001.parquet").to_pylist()[0] | {"key": "new"}
+    new = rows_of(pq.read_table(folder / "outcomes" / "part-000001.parquet"))[0] | {"key": "new"}
     segment = logged(folder, 2, {"outcomes": [new]})
     read = log.live_records
 

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from actors.store.log import FolderLock
+from actors.store.schema import OUTCOMES
 from orchestration.commands.main import main
 from orchestration.runs.run import Run
 from tests.support.bad_input.cases import (
@@ -36,7 +37,8 @@ from tests.support.bad_input.cases import (
     pattern,
     table,
 )
-from tests.support.bad_input.machine import spent_budget
+from tests.support.bad_input.machine import begun, spent_budget
+from tests.support.log_files import ledger_part, logged
 from tests.support.unprivileged import unprivileged
 
 
@@ -70,6 +72,24 @@ def nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("actors.cluster.placement.start_ray", start)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+@pytest.mark.usefixtures("here", "nothing_starts")
+def test_a_resume_sees_what_was_spent_beyond_64_bits(capsys: pytest.CaptureFixture[str]) -> None:
+    folder, more = begun("budget.flops=2e19"), 3 * 10**29 + 7
+    row: dict[str, object] = {"purpose": "policy", "kind": "kept", "flops": 6 * 10**18}
+    ledger_part(folder, 2, [row, row])
+    (folder / "outcomes").mkdir()
+    pq.write_table(OUTCOMES.empty_table(), folder / "outcomes" / "part-000002.parquet")
+    words = [*evaluate(f"folder={folder}"), "--dry-run"]
+    assert main([*words, "budget.flops=11e18"]) == 2
+    assert f"has spent {12 * 10**18:,} already" in capsys.readouterr().err
+    logged(folder, 3, {"ledger": [row | {"flops": more}]})
+    assert main([*words, "budget.flops=2e19"]) == 2
+    assert f"has spent {12 * 10**18 + more:,} already" in capsys.readouterr().err
+    assert main([*words, "budget.flops=1e30"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "1.00e30 FLOPs (paper), 3.00e29 of it spent in this folder, 7.00e29 left" in out
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:

@@ -301,8 +301,9 @@ def test_a_verifier_may_join_and_leave(words: list[str]) -> None:
         ("policy.max_tokens=0", "at least 1"),
         ("policy.typical_tokens=500", "cannot be longer than policy.max_tokens"),
         ("policy.delimiter=", "text that ends a step"),
-        ("budget.flops=-1", "between 1 and 9e18"),
-        ("budget.flops=1e30", "between 1 and 9e18"),
+        ("budget.flops=-1", "budget.flops = -1: it must lie between 1 and 1e30"),
+        ("budget.flops=1.1e30", "between 1 and 1e30"),
+        ("budget.tokens=1e31", "between 1 and 1e30"),
         ("cluster.policy.replicas=0", "at least 1"),
         ("cluster.policy.gpus=-1", "at least 0"),
         ("cluster.verifier.device=tpu", "auto, cpu, cuda"),
@@ -314,6 +315,23 @@ def test_a_verifier_may_join_and_leave(words: list[str]) -> None:
 def test_values_that_cannot_be_meant(word: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         check(settings_of([word]))
+
+
+@pytest.mark.parametrize(
+    ("text", "flops"),
+    [
+        ("1e30", 10**30),
+        ("1.2e19", 12 * 10**18),
+        ("16e18", 16 * 10**18),
+        ("123456789012345678901234567891", 123456789012345678901234567891),
+        ("1_000.0", 1_000),
+    ],
+)
+def test_a_budget_is_exact_to_its_last_digit(text: str, flops: int) -> None:
+    settings = settings_of([f"budget.flops={text}"])
+    check(settings)
+    assert settings.budget.flops == flops
+    assert isinstance(settings.budget.flops, int)
 
 
 def test_one_budget_is_enough() -> None:

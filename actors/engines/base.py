@@ -71,11 +71,15 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """A context (prompt, then solution) and where its steps end: offsets into `token_ids`, exclusive, ascending."""
+    """A context (prompt, then solution) and where its steps end: offsets into `token_ids`, exclusive, ascending.
+
+    `whole`: compute all of it, whatever a cache holds. It is asked for where an answer had no scores.
+    """
 
     token_ids: tuple[int, ...]
     prompt_length: int
     step_ends: tuple[int, ...]
+    whole: bool = False
 
     def check(self, context: int) -> None:
         """Raise ValueError where its offsets contradict one another, or exceed the verifier's context."""
@@ -95,15 +99,14 @@ class ScoreRequest:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """One value in [0, 1] a step, in order.
+    """One value in [0, 1] a step, in order; none at all where more came from a cache than scores could be told from, so that
+    the request must be made again, `whole`.
 
-    `computed` counts the tokens of the request that it made the engine compute, at most all of them; `again` those computed a
-    second time, where the first pass did not suffice.
+    `computed` counts the tokens of the request that it made the engine compute, at most all of them.
     """
 
     values: tuple[float, ...]
     computed: int
-    again: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from actors.engines.base import Aborted, GenerateRequest, ScoreRequest
@@ -60,7 +60,8 @@ class Meter:
 
 def _pass(cost: CostModel, tokens: int, solution: int, computed: int) -> int:
     """Exact FLOPs of one pass over the last `computed` of a text's tokens, the last `solution` of which are scored."""
-    computed = min(computed, tokens)
+    if not 0 <= computed <= tokens:
+        raise RuntimeError(f"the verifier says that it computed {computed} of {tokens} tokens")
     return cost.exact(tokens - computed, computed, min(computed, solution))
 
 
@@ -260,32 +261,31 @@ class TaskVerifier:
         new = last.end - next((step.end for step in reversed(steps) if step.scored), 0)
         worst = bench.run.price(Cost(paper=cost.paper(new), exact=cost.exact(0, len(ids), len(solution))))
         request = ScoreRequest(ids, start, tuple(start + end for end in last.ends))
-        tries = 0
+        tries = paid = 0
         while True:
             await bench.purse.reserve(worst)
-            held = worst
             took, kind = worst, _FAILED
             try:
                 scores = await bench.scorer.score(request)
+                exact = _pass(cost, len(ids), len(solution), scores.computed)
+                if not scores.values and not request.whole:
+                    # A cache stood in the way of the scores: paid, and another pass has a reservation of its own.
+                    spent = Cost(exact=exact)
+                    self._meter.spent += spent
+                    took, kind = bench.run.price(spent), _KEPT
+                    paid += took
+                    bench.bill(Bill("verifier", paid))
+                    request = replace(request, whole=True)
+                    continue
                 check_values(scores.values, len(steps))
-                spent = Cost(
-                    tokens={"verifier": new},
-                    paper=cost.paper(new),
-                    exact=_pass(cost, len(ids), len(solution), scores.computed)
-                    + _pass(cost, len(ids), len(solution), scores.again),
-                )
+                spent = Cost(tokens={"verifier": new}, paper=cost.paper(new), exact=exact)
                 self._meter.spent += spent
-                # A second pass is rare, and not set aside for: it takes what the purse has free, which is there at once.
-                # Where that does not suffice, the rest stands in the outcome's own count alone.
-                beyond = min(max(0, bench.run.price(spent) - worst), bench.purse.free)
-                await bench.purse.reserve(beyond)
-                held += beyond
-                took, kind = min(bench.run.price(spent), held), _KEPT
+                took, kind = bench.run.price(spent), _KEPT
                 for step, value in zip(steps, scores.values, strict=True):
                     if not step.scored:
                         bench.score_rows.append(score_row(step.key, bench.prompt.id, value))
                         step.scored = True
-                bench.bill(Bill("verifier", took))
+                bench.bill(Bill("verifier", paid + took))
                 return tuple(v if k is None else k for k, v in zip(known, scores.values, strict=True))
             except ScoreError:
                 # Maybe it passes. Asked again here, it costs this request alone, and nobody who waits for others.
@@ -296,7 +296,7 @@ class TaskVerifier:
                 # It may have been computed to the end before it was lost: paid in full, and asked again.
                 kind = _LOST
             finally:
-                bench.purse.settle(held, took, "verifier", kind)
+                bench.purse.settle(worst, took, "verifier", kind)
 
 
 @dataclass(frozen=True, slots=True)

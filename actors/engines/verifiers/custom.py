@@ -117,7 +117,7 @@ class CustomVerifier:
     async def score(self, request: ScoreRequest) -> Scores:
         with self._busy:
             scores = checked(self._info.model, request, await self._scorer.score(request))
-        self._computed += scores.computed + scores.again
+        self._computed += scores.computed
         return scores
 
     def counters(self) -> EngineCounters:
@@ -146,10 +146,7 @@ def checked(name: str, request: ScoreRequest, scores: object) -> Scores:
     computed = int(scores.computed)
     if not 0 <= computed <= len(request.token_ids):
         raise ValueError(f"{name} says that it computed {computed} of {len(request.token_ids)} tokens")
-    again = int(scores.again)
-    if again < 0:
-        raise ValueError(f"{name} says that it computed {again} tokens again")
-    return Scores(values, computed, again)
+    return Scores(values, computed)
 
 
 def load_custom(target: Target, *, device: str, dtype: str, threads: int) -> VerifierEngine:

@@ -102,7 +102,7 @@ class VllmVerifier:
 
     @property
     def asked_again(self) -> int:
-        """Requests that vLLM had cached beyond what was remembered here, and so computed a second time whole."""
+        """Requests that vLLM had cached beyond what was remembered here, so that they had to be made again, whole."""
         return self._again
 
     def counters(self) -> EngineCounters:
@@ -111,33 +111,35 @@ class VllmVerifier:
     async def score(self, request: ScoreRequest) -> Scores:
         request.check(self._info.context)
         request = ScoreRequest(
-            request.token_ids[: request.step_ends[-1]], request.prompt_length, request.step_ends
+            request.token_ids[: request.step_ends[-1]],
+            request.prompt_length,
+            request.step_ends,
+            request.whole,
         )
         every = keys(request, self._block)
-        computed = again = 0
+        computed = 0
         known = self._points.longest(every) or start_of(request)
         if known.length < len(request.token_ids):
-            lengths = [length for length, _ in every if length >= known.length]
-            tail = await self._ask(request, lengths, known.length, cached=True)
+            lengths = [length for length, _ in every if request.whole or length >= known.length]
+            needed = request.prompt_length if request.whole else known.length
+            tail = await self._ask(request, lengths, needed)
             computed = len(request.token_ids) - tail.start
             # Looked up anew: a request beside this one may have scored more of the same text, or memory run out.
             begin = self._points.longest(every) or start_of(request)
-            if not _joins(begin, tail) or begin.length < known.length:
+            if not request.whole and (not _joins(begin, tail) or begin.length < known.length):
+                # Another pass is its asker's to pay for first.
                 self._again += 1
-                again = len(request.token_ids)
-                lengths = [length for length, _ in every]
-                tail = await self._ask(request, lengths, request.prompt_length, cached=False)
-                begin = self._points.longest(every) or start_of(request)
+                return Scores((), computed)
             known = self._go_on(request, every, begin, tail)
         self._steps += len(known.values)
-        return Scores(known.values, computed, again)
+        return Scores(known.values, computed)
 
     async def close(self) -> None:
         stop(self._engine)
 
-    async def _ask(self, request: ScoreRequest, lengths: list[int], known: int, *, cached: bool) -> Tail:
+    async def _ask(self, request: ScoreRequest, lengths: list[int], known: int) -> Tail:
         """Have vLLM compute a request, whose first `known` tokens need no likelihood; the hidden states at these lengths come
-        back. `cached`: read the prefix cache. Raises ValueError where vLLM refuses this request alone."""
+        back. Raises ValueError where vLLM refuses this request alone."""
         from vllm import PoolingParams
         from vllm.exceptions import VLLMClientError
         from vllm.inputs.engine import tokens_input
@@ -150,7 +152,7 @@ class VllmVerifier:
         params = PoolingParams(
             task=TASK,
             use_activation=False,
-            skip_reading_prefix_cache=not cached,
+            skip_reading_prefix_cache=request.whole,
             extra_kwargs={WANTED: [length - 1 for length in lengths], LOGITS: needed},
         )
         prompt = tokens_input(list(request.token_ids))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from array import array
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -10,8 +13,9 @@ import pytest
 from actors.engines.base import ScoreRequest, Scores
 from actors.replicas.clients import Meter, TaskModels
 from actors.replicas.remote_scorer import CallLost
-from actors.strategy import PurseEmpty, Strategy
-from actors.work import Unit
+from actors.store.library import Prior
+from actors.strategy import PurseEmpty, Role, Sample, Strategy
+from actors.work import Cost, Unit
 from orchestration.strategies.sampling.adaptive_consistency import AdaptiveConsistency
 from orchestration.strategies.sampling.best_of_n import BestOfN
 from orchestration.strategies.sampling.early_stopping import EarlyStopping
@@ -188,37 +192,129 @@ async def test_lost_calls_are_asked_again_and_paid_for_as_waste(table: Any) -> N
     assert unlucky.purse.reserved == 0
 
 
-class Twice:
-    """A scorer whose first pass did not suffice, so that it computed all again."""
+@dataclass
+class Cached:
+    """A scorer over a cache that stands in the way of scores: it tells none, of `computed` tokens, unless asked for all."""
 
-    def __init__(self, scorer: Any, computed: int) -> None:
-        self.scorer, self.computed = scorer, computed
+    scorer: Any
+    computed: int
+    asked: list[ScoreRequest] = field(default_factory=list)
 
     async def score(self, request: ScoreRequest) -> Scores:
+        self.asked.append(request)
+        if not request.whole:
+            return Scores((), self.computed)
         scores: Scores = await self.scorer.score(request)
-        return Scores(scores.values, self.computed, len(request.token_ids))
+        return Scores(scores.values, len(request.token_ids))
+
+
+def not_wasted(one: Any) -> int:
+    """What stands on the purse's books as spent."""
+    return sum(entry.flops for entry in one.purse.entries if not entry.wasted)
 
 
 @pytest.mark.parametrize("unit", ["paper", "exact"])
 @pytest.mark.parametrize("computed", [3, 10])
 @pytest.mark.parametrize("left", [0, 5, PLENTY])
-async def test_what_was_computed_twice_is_charged_twice_as_far_as_the_purse_goes(
+async def test_a_second_pass_is_paid_before_it_is_made_or_not_made(
     table: Any, unit: Unit, computed: int, left: int
 ) -> None:
+    """Trap: the first pass has used some of what was set aside; the second takes all of it again, and nobody has it."""
     solution = (40, 41, 13, 42, 1)
     one = table(unit=unit)
     cost, length = one.costs["verifier"], len(PROMPT.token_ids) + len(solution)
     assert length == 10
     whole = cost.exact(0, length, len(solution))
     first = cost.exact(length - computed, computed, min(computed, len(solution)))
-    worst = whole if unit == "exact" else cost.paper(len(solution))
-    one.purse.granted = worst + left
-    one.bench.scorer = Twice(one.bench.scorer, computed)
-    await one.models().verifier.score(solution)
-    assert one.meters[0].spent.exact == first + whole
-    assert one.meters[0].spent.paper == cost.paper(len(solution))
-    price = first + whole if unit == "exact" else worst
-    assert (one.purse.reserved, one.purse.spent) == (0, min(price, worst + left))
+    one.purse.granted = (whole if unit == "exact" else cost.paper(len(solution))) + left
+    one.purse.refill(None)
+    scorer = one.bench.scorer = Cached(one.bench.scorer, computed)
+    if unit == "exact" and left < first:
+        with pytest.raises(PurseEmpty):
+            await one.models().verifier.score(solution)
+        assert [request.whole for request in scorer.asked] == [False]
+        assert one.meters[0].spent == Cost(exact=first)
+    else:
+        assert len(await one.models().verifier.score(solution)) == 2
+        assert [request.whole for request in scorer.asked] == [False, True]
+        assert one.meters[0].spent.exact == first + whole
+        assert one.meters[0].spent.paper == cost.paper(len(solution))
+        assert one.meters[0].attributed.exact == whole, "alone, with an ideal cache"
+    assert one.purse.reserved == 0
+    assert one.purse.spent == not_wasted(one) == one.bench.run.price(one.meters[0].spent)
+
+
+class Odd:
+    """A scorer whose answers are now lost, now kept from it by a cache."""
+
+    def __init__(self, scorer: Any) -> None:
+        self.scorer, self.random, self.lost = scorer, random.Random(3), 0
+
+    async def score(self, request: ScoreRequest) -> Scores:
+        if self.random.random() < 0.2:
+            self.lost += 1
+            raise CallLost("the verifier died")
+        if not request.whole and self.random.random() < 0.3:
+            return Scores((), self.random.randrange(len(request.token_ids) + 1))
+        scores: Scores = await self.scorer.score(request)
+        return scores
+
+
+@pytest.mark.parametrize(
+    ("unit", "passes", "drawn"),
+    [("exact", 1, True), ("exact", 3, False), ("exact", None, False), ("paper", None, True)],
+)
+async def test_what_outcomes_say_they_spent_is_what_the_books_say(
+    table: Any, unit: Unit, passes: int | None, drawn: bool
+) -> None:
+    """With scores that are lost or asked for again, with some that exist already, with purses that run empty. Where all is
+    `drawn` already, the purse is the verifier's alone."""
+    strategies = Beam(4, 2), BestOfN(3), Lookahead(4, 2, k=2), Mcts(4, 2)
+    rich = table(unit=unit)
+    await rich.solve(*strategies)
+    one = table(unit=unit)
+    one.bench.prior = Prior(
+        {row["key"]: sample_of(row) for row in rich.bench.samples} if drawn else {},
+        {row["key"]: row["value"] for row in rich.bench.score_rows[::5]},
+    )
+    odd = one.bench.scorer = Odd(one.bench.scorer)
+    if passes is not None:
+        role: Role = "verifier" if drawn else "policy"
+        most = max(len(request.token_ids) for request in rich.scorer.requests) if drawn else 5 + MAX_TOKENS
+        one.purse.granted = passes * one.bench.run.price(
+            Cost(paper=one.costs[role].paper(most - 5), exact=one.costs[role].exact(0, most, most - 5))
+        )
+        one.purse.refill(None)
+    await asyncio.gather(
+        *(strategy.solve(PROMPT, one.models()) for strategy in strategies), return_exceptions=True
+    )
+    await one.bench.end()
+    assert one.purse.reserved == 0
+    assert one.purse.spent <= one.purse.granted
+    assert one.bench.run.price(one.spent()) == not_wasted(one)
+    assert one.purse.spent > 0
+    lost = [entry.flops for entry in one.purse.entries if entry.kind == "lost"]
+    assert bool(odd.lost) == any(lost)
+    assert passes is not None or odd.lost
+
+
+def sample_of(row: dict[str, Any]) -> Sample:
+    logprobs = tuple(array("f", row["logprobs"]))
+    return Sample(tuple(array("i", row["token_ids"])), logprobs, row["finish_reason"])
+
+
+@pytest.mark.parametrize("computed", [-1, 11])
+async def test_a_verifier_that_claims_more_than_there_is_is_an_error(table: Any, computed: int) -> None:
+    class Boasts:
+        async def score(self, request: ScoreRequest) -> Scores:
+            return Scores((0.5, 0.5), computed)
+
+    one = table(unit="exact")
+    one.bench.scorer = Boasts()
+    with pytest.raises(RuntimeError, match=f"computed {computed} of 10 tokens"):
+        await one.models().verifier.score((40, 41, 13, 42, 1))
+    assert one.purse.reserved == 0
+    assert one.purse.spent > 0
 
 
 async def test_what_is_aborted_is_charged_what_it_had_drawn_and_what_never_began_nothing(table: Any) -> None:

@@ -97,13 +97,23 @@ class Account:
 @dataclass(frozen=True, slots=True)
 class Report:
     """Replica to scheduler: what ended (repeated until acknowledged), purses, load and counters. `scoring` are requests that
-    wait for a verifier."""
+    wait for a verifier, `starved` is as in `Pulse`."""
 
     finished: tuple[Finished, ...]
     accounts: tuple[Account, ...]
     sequences_wanted: int
     counters: EngineCounters
     scoring: int = 0
+    starved: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """What a replica's process says of its health, whatever its work is at: what its engine has computed, and for how many
+    seconds in all it could not run for want of a processor."""
+
+    counters: EngineCounters
+    starved: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

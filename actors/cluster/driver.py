@@ -16,8 +16,8 @@ from typing import Any
 import ray
 from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 
-from actors.engines.base import EngineCounters
 from actors.errors import UserError
+from actors.messages import Pulse
 from actors.work import Progress, Task
 
 WAITING_TASKS = 2_000
@@ -26,6 +26,9 @@ streamed behind it."""
 
 LOOK_S = 0.25
 """Seconds between two looks at the run's progress."""
+
+SILENT_S = 10.0
+"""Seconds without an answer of a verifier's channel of health after which a run says that it waits for it."""
 
 SCHEDULER_RETURN_S = 60.0
 """Seconds that a scheduler which died may take to be back."""
@@ -56,6 +59,7 @@ class Driver:
         self._stream: Iterator[tuple[Task, str | None]] = iter(())
         self._open: dict[str, Task] = {}
         self._asked: dict[str, Any] = {}
+        self._heard: dict[str, float] = {}
         self._unsure: list[Task] = []
         self._told = 0
         self._latest: Progress | None = None
@@ -101,23 +105,28 @@ class Driver:
         """How the run stands, with what the verifiers say of themselves."""
         progress: Progress = get(self._scheduler.progress.remote())
         busy = 0.0
-        alive = 0
+        alive, now = 0, time.monotonic()
         for name, handle in self._verifiers.items():
             # One that loads answers when it is up: it is asked once until then.
+            self._heard.setdefault(name, now)
             if name not in self._asked:
-                self._asked[name] = handle.counters.remote()
+                self._asked[name] = handle.pulse.remote()
         asked = list(self._asked.values())
         ready, _ = ray.wait(asked, num_returns=len(asked), timeout=LOOK_S) if asked else ([], [])
         for name in [name for name, reference in self._asked.items() if reference in ready]:
             try:
-                counters: EngineCounters = ray.get(self._asked.pop(name))
+                pulse: Pulse = ray.get(self._asked.pop(name))
             except RayActorError:
                 continue
-            busy += counters.busy_seconds
+            busy += pulse.counters.busy_seconds
             alive += 1
+            self._heard[name] = now
         waiting = progress.waiting_for
-        if progress.replicas_down:
-            waiting = f"{waiting} ({self._why(progress.replicas_down)})"
+        silent = [name for name, heard in self._heard.items() if now - heard > SILENT_S]
+        down = (*progress.replicas_down, *silent)
+        # Where there is nobody down and something to wait for, it is what the run failed of.
+        if down and (progress.replicas_down or not waiting):
+            waiting = f"{', '.join(down)} ({self._why(down)})"
         load = dict(progress.load)
         if self._verifiers:
             load["verifier"] = replace(progress.of("verifier"), busy=busy, replicas=alive)

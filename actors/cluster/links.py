@@ -7,6 +7,8 @@ FLOPs is never made twice.
 from __future__ import annotations
 
 import asyncio
+import itertools
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,12 +16,19 @@ from typing import Any
 import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
 
-from actors.engines.base import EngineCounters, ScoreRequest, Scores
+from actors.engines.base import ScoreRequest, Scores
 from actors.errors import ServiceLost, UserError
-from actors.messages import Books, Commit, Orders, Record, Report
+from actors.messages import Books, Commit, Orders, Pulse, Record, Report
 from actors.replicas.remote_scorer import VerifierGone
 from actors.scheduling.journal import COMMIT_TIMEOUT_S
+from actors.scheduling.starts import Attempt
 from actors.store.library import Prior
+
+LOOKUPS = 20
+"""How often a replica's name is looked up, twice a second, before it is held to be dead for good."""
+
+BEGIN_TIMEOUT_S = 30.0
+"""Seconds that a replica which starts waits for the scheduler to say which start it is."""
 
 WRITER_DIED = "the run writer's process died: the same command goes on where it stopped"
 
@@ -90,7 +99,9 @@ class VerifierLink:
         try:
             await self._handle.info.remote()
         except ActorDiedError as error:
-            raise VerifierGone(str(error)) from None
+            # What its constructor raised stands at the end of the traceback that is the error's text.
+            _, mark, tail = str(error).rpartition("UserError: ")
+            raise VerifierGone((tail if mark else str(error)).strip().splitlines()[0][:300]) from None
 
     async def score(self, requests: list[ScoreRequest]) -> list[Scores | str]:
         reference = self._handle.score.remote(requests)
@@ -101,9 +112,9 @@ class VerifierLink:
             raise
         return answers
 
-    async def counters(self) -> EngineCounters:
-        counters: EngineCounters = await self._handle.counters.remote()
-        return counters
+    async def pulse(self) -> Pulse:
+        pulse: Pulse = await self._handle.pulse.remote()
+        return pulse
 
     async def restart(self) -> None:
         ray.kill(self._handle, no_restart=False)
@@ -120,6 +131,15 @@ class PolicyLink:
         return ray.get_actor(self._actor)
 
     async def ready(self) -> None:
+        for number in itertools.count(1):
+            try:
+                self._handle  # noqa: B018
+                break
+            except ValueError:
+                # It is about to be made; or dead for good: Ray forgets a name then.
+                if number == LOOKUPS:
+                    raise
+                await asyncio.sleep(0.5)
         while True:
             try:
                 await self._handle.info.remote()
@@ -138,16 +158,40 @@ class PolicyLink:
             raise
         return report
 
+    async def pulse(self) -> Pulse:
+        pulse: Pulse = await self._handle.pulse.remote()
+        return pulse
+
     async def restart(self) -> None:
         ray.kill(self._handle, no_restart=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
-    """Says to the scheduler (an actor's name) that a replica has found a machine; called as its constructor begins."""
+class StartLink:
+    """Tells the scheduler (an actor's name) of a replica's starts, from the replica's constructor."""
 
     scheduler: str
     replica: str
 
-    def __call__(self) -> None:
-        ray.get_actor(self.scheduler).place.remote(self.replica)
+    def begin(self) -> Attempt:
+        """It has found a machine; says which of its starts this is."""
+        try:
+            attempt: Attempt = ray.get(
+                ray.get_actor(self.scheduler).begin.remote(self.replica), timeout=BEGIN_TIMEOUT_S
+            )
+        except (RayActorError, TimeoutError, ValueError):
+            # The scheduler is being started itself: its next process counts anew.
+            return Attempt(proven=bool(ray.get_runtime_context().was_current_actor_reconstructed))
+        return attempt
+
+    def failed(self, why: str) -> None:
+        """It could not load, and leaves to be started again."""
+        with suppress(RayActorError, TimeoutError, ValueError):
+            # Waited for: the process ends next.
+            scheduler = ray.get_actor(self.scheduler)
+            ray.get(scheduler.failed.remote(self.replica, why), timeout=BEGIN_TIMEOUT_S)
+
+    def up(self) -> None:
+        """It has loaded."""
+        with suppress(ValueError):
+            ray.get_actor(self.scheduler).up.remote(self.replica)

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import os
 import time
-import traceback
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,18 +20,20 @@ from ray.exceptions import ActorUnavailableError, RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.cluster.driver import Driver, get
-from actors.cluster.links import LibraryLink, Placed, VerifierLink, WriterLink
+from actors.cluster.links import LibraryLink, StartLink, VerifierLink, WriterLink
 from actors.cluster.ray_start import start_ray
 from actors.cluster.shells import SchedulerActor
 from actors.engines.plan import ModelPlan, ReplicaShare
+from actors.engines.troubles import insist
 from actors.errors import UserError
 from actors.memory import spare_what_is_loaded
 from actors.messages import ReplicaInfo
 from actors.replicas.bench import Bench
+from actors.replicas.leaving import take_along
 from actors.replicas.solver import SolverReplica
+from actors.replicas.starting import starting
 from actors.replicas.verifier import VerifierReplica
-from actors.scheduling.scheduler import START_TIMEOUT_S
-from actors.store.library import SampleLibrary
+from actors.store.library import Prior, SampleLibrary
 from actors.store.log import parts, process_name
 from actors.store.writer import Retention, RunWriter
 from actors.strategy import Role
@@ -48,6 +48,15 @@ ASK_AGAIN_S = 0.5
 GRACE_S = 30.0
 """Seconds that what is in hand may take to end after the first Ctrl-C."""
 
+STARTUP_S = 600.0
+"""Seconds that a replica may take to load, once it has a machine."""
+
+HEALTH = "health"
+"""The channel of a replica by which it is asked how it is: it never waits behind the replica's work."""
+
+HEALTH_CALLS = 1000
+"""Calls that the channel takes at once: whoever waits for a verifier to be up has one there."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
@@ -55,8 +64,8 @@ class RunPlan:
 
     `models` has a model for each role of the run, a policy among them. `budget` is in FLOPs of `bench.unit`; None:
     unlimited. `address` is that of a Ray cluster to join; `reuse` are folders of other runs whose samples and scores are used
-    where they fit, `grace` the seconds that what is in hand has to end in after Ctrl-C, `packages` folders and modules that
-    every worker is to have.
+    where they fit, `grace` the seconds that what is in hand has to end in after Ctrl-C, `startup` those that a replica may
+    take to load, once it has a machine, `packages` folders and modules that every worker is to have.
     """
 
     folder: Path
@@ -69,6 +78,7 @@ class RunPlan:
     address: str | None = None
     reuse: tuple[Path, ...] = ()
     grace: float = GRACE_S
+    startup: float = STARTUP_S
     packages: tuple[Path, ...] = ()
 
 
@@ -83,37 +93,42 @@ class _PolicyActor(SolverReplica):
         verifiers: tuple[str, ...],
         writer: str,
         library: str | None,
-        placed: Placed,
+        start: StartLink,
+        startup: float,
     ) -> None:
-        placed()
-        links = tuple(VerifierLink(ray.get_actor(verifier)) for verifier in verifiers)
-        shelf = None if library is None else LibraryLink(ray.get_actor(library))
-        with _building():
+        take_along()
+        with starting(name, start.begin(), startup, start.failed):
+            links = tuple(VerifierLink(ray.get_actor(verifier)) for verifier in verifiers)
+            shelf = None if library is None else LibraryLink(ray.get_actor(library))
             super().__init__(name, plan, bench, links, WriterLink(ray.get_actor(writer)), shelf)
+        spare_what_is_loaded()
+        start.up()
+
+    # A channel has a thread and an event loop of its own.
+    info = ray.method(concurrency_group=HEALTH)(SolverReplica.info)
+    pulse = ray.method(concurrency_group=HEALTH)(SolverReplica.pulse)
 
 
 class _VerifierActor(VerifierReplica):
-    def __init__(self, plan: ModelPlan, placed: Placed) -> None:
-        placed()
-        with _building():
+    def __init__(self, name: str, plan: ModelPlan, start: StartLink, startup: float) -> None:
+        take_along()
+        with starting(name, start.begin(), startup, start.failed):
             super().__init__(plan)
-
-
-@contextmanager
-def _building() -> Iterator[None]:
-    """What was built, the garbage collector leaves alone. A constructor that raises is never run again. So it may for what is
-    wrong from the start; one that takes the place of a process which was up before leaves its own, to be tried again."""
-    try:
-        yield
         spare_what_is_loaded()
-    except UserError:
-        raise
-    except Exception:
-        if not ray.get_runtime_context().was_current_actor_reconstructed:
-            raise
-        traceback.print_exc()
-        time.sleep(ASK_AGAIN_S)
-        os._exit(1)
+        start.up()
+
+    info = ray.method(concurrency_group=HEALTH)(VerifierReplica.info)
+    pulse = ray.method(concurrency_group=HEALTH)(VerifierReplica.pulse)
+
+
+class _LibraryActor(SampleLibrary):
+    """Its folders may lie on a network disk, and one that is dead for good would end the run."""
+
+    def __init__(self, folders: list[Path]) -> None:
+        insist(lambda: SampleLibrary.__init__(self, folders))
+
+    def prior(self, problem_id: str) -> Prior:
+        return insist(lambda: SampleLibrary.prior(self, problem_id))
 
 
 class Cluster:
@@ -181,7 +196,7 @@ class Cluster:
         for role, handles in self.replicas.items():
             asked = {handle.info.remote(): handle for handle in handles.values()}
             wanted = len(infos) + (min(1, len(asked)) if first else len(asked))
-            began = told = time.monotonic()
+            told = time.monotonic()
             while len(infos) < wanted:
                 ready, _ = ray.wait(list(asked), timeout=START_NEWS_S)
                 for reference in ready:
@@ -189,9 +204,7 @@ class Cluster:
                     try:
                         infos.append(get(reference))
                     except ActorUnavailableError:
-                        # Its process died while it loaded, and another takes its place.
-                        if time.monotonic() - began > START_TIMEOUT_S:
-                            raise
+                        # Its process died while it loaded, and another takes its place, as often as `starting` lets it.
                         time.sleep(ASK_AGAIN_S)
                         asked[handle.info.remote()] = handle
                     except RayActorError:
@@ -249,14 +262,16 @@ class Cluster:
         folders = [folder.resolve() for folder in (self._plan.folder, *self._plan.reuse)]
         if not any(parts(folder, "samples") for folder in folders):
             return None
-        library = self._helper(SampleLibrary, "library", max_restarts=-1, max_task_retries=-1).remote(folders)
+        library = self._helper(_LibraryActor, "library", max_restarts=-1, max_task_retries=-1).remote(folders)
         # A folder that cannot be read is said before anything is spent.
         get(library.prior.remote(""))
         return library
 
     def _verifier(self, name: str) -> Any:
         plan = self._plan.models["verifier"]
-        return self._actor(_VerifierActor, plan.share, name).remote(plan, self._placed(name))
+        return self._actor(_VerifierActor, plan.share, name).remote(
+            name, plan, self._start(name), self._plan.startup
+        )
 
     def _policy(self, name: str) -> Any:
         plan = self._plan.models["policy"]
@@ -267,25 +282,18 @@ class Cluster:
             tuple(self._named(verifier) for verifier in self.replicas["verifier"]),
             self._named("writer"),
             None if self._library is None else self._named("library"),
-            self._placed(name),
+            self._start(name),
+            self._plan.startup,
         )
 
-    def _placed(self, name: str) -> Placed:
-        return Placed(self._named("scheduler"), name)
+    def _start(self, name: str) -> StartLink:
+        return StartLink(self._named("scheduler"), name)
 
     def _named(self, name: str) -> str:
         return f"{name}-{self._run}"
 
     def _actor(self, kind: type, share: ReplicaShare, name: str) -> Any:
-        # Whatever spends FLOPs is never retried by Ray: the scheduler leases again, so that waste is charged once.
-        return ray.remote(kind).options(
-            name=self._named(name),
-            num_cpus=share.cpus,
-            num_gpus=share.gpus,
-            max_restarts=-1,
-            max_task_retries=0,
-            max_concurrency=1000,
-        )
+        return replica_actor(kind, share, self._named(name))
 
     def _why(self, replicas: Iterable[str]) -> str:
         """What replicas that are not up wait for: a place on a machine, or their model."""
@@ -316,6 +324,19 @@ class Cluster:
                     need,
                     f"this machine has {there:g}: lower replicas or their share ({asked})",
                 )
+
+
+def replica_actor(kind: type, share: ReplicaShare, name: str) -> Any:
+    """A replica's class as an actor of that name, to be made by `remote`."""
+    # Whatever spends FLOPs is never retried by Ray: the scheduler leases again, so that waste is charged once.
+    return ray.remote(concurrency_groups={HEALTH: HEALTH_CALLS})(kind).options(
+        name=name,
+        num_cpus=share.cpus,
+        num_gpus=share.gpus,
+        max_restarts=-1,
+        max_task_retries=0,
+        max_concurrency=1000,
+    )
 
 
 def _asked(role: Role, share: ReplicaShare) -> str:

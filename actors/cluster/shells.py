@@ -6,10 +6,13 @@ constructor's arguments and the run writer.
 
 from __future__ import annotations
 
+import time
+
 import ray
 
 from actors.cluster.links import PolicyLink, WriterLink
 from actors.scheduling.scheduler import Scheduler
+from actors.scheduling.starts import Attempt, Starts
 from actors.work import Allocator, Progress, Task
 
 
@@ -28,15 +31,23 @@ class SchedulerActor:
         self._scheduler = Scheduler(
             links, WriterLink(ray.get_actor(writer)), allocator, budget=budget, prior=prior
         )
-        self._placed: set[str] = set()
+        self._starts = Starts()
 
-    async def place(self, replica: str) -> None:
-        """Take note that a replica has found a machine, and loads."""
-        self._placed.add(replica)
+    async def begin(self, replica: str) -> Attempt:
+        """Take note that a replica has found a machine, and is about to load."""
+        return self._starts.begin(replica, time.monotonic())
+
+    async def failed(self, replica: str, why: str) -> None:
+        """Take note that it could not load, and leaves to be started again."""
+        self._starts.failed(replica, why)
+
+    async def up(self, replica: str) -> None:
+        """Take note that it has loaded."""
+        self._starts.up(replica)
 
     async def placed(self) -> set[str]:
         """Replicas that have found a machine since this scheduler started."""
-        return self._placed
+        return self._starts.placed
 
     async def open(self) -> int:
         return await self._scheduler.open()

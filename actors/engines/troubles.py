@@ -10,12 +10,21 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
-from typing import Literal
+import time
+from collections.abc import Callable, Iterator
+from typing import Literal, TypeVar
 
 from actors.errors import UserError
 
 Kind = Literal["mistake", "trouble", "unknown"]
+
+T = TypeVar("T")
+
+TRIES = 4
+"""How often `insist` asks."""
+
+PAUSE_S = 1.0
+"""Seconds before it asks the second time; twice as many before each further one."""
 
 MISTAKE_TYPES = (
     UserError,
@@ -75,6 +84,18 @@ TROUBLE_WORDS = (
 )
 
 _MISTAKE, _TROUBLE = (re.compile("|".join(words), re.IGNORECASE) for words in (MISTAKE_WORDS, TROUBLE_WORDS))
+
+
+def insist(ask: Callable[[], T], *, tries: int = TRIES, pause: Callable[[float], None] = time.sleep) -> T:
+    """What `ask` gives, for what can be asked again at no cost; where it fails of what passes, it is, after a while."""
+    for number in range(1, tries):
+        try:
+            return ask()
+        except Exception as error:
+            if kind_of(error) != "trouble":
+                raise
+        pause(PAUSE_S * 2 ** (number - 1))
+    return ask()
 
 
 def kind_of(error: BaseException, said: str = "") -> Kind:

@@ -12,8 +12,10 @@ import hashlib
 from dataclasses import dataclass
 from typing import Protocol
 
-from actors.engines.base import EngineCounters, ScoreRequest, Scores
+from actors.engines.base import ScoreRequest, Scores
 from actors.errors import ServiceLost
+from actors.messages import Pulse
+from actors.scheduling.own_time import answer_of
 
 SCORES_GATHER_S = 0.003
 """How long a request waits for others to travel with."""
@@ -22,10 +24,11 @@ TOGETHER = 16
 """Most requests that travel as one call: none is answered before its last one is scored, and the policy has nothing to do."""
 
 VERIFIER_TIMEOUT_S = 120.0
-"""Seconds without an answer, nor a token computed, after which a call is lost and its verifier is started anew."""
+"""Seconds of a verifier's own time without an answer, nor a token computed, after which a call is lost and the verifier is
+started anew."""
 
-VERIFIER_PATIENCE_S = 600.0
-"""Seconds that no verifier may be up before requests fail: as long as a replica may take to start."""
+READY_ASK_S = 60.0
+"""Seconds after which a verifier that has not said that it is up is asked anew: its answer may be lost."""
 
 SUSPECT = 2
 """Calls lost with a request in them after which it is sent alone: it may be what kills verifiers."""
@@ -52,8 +55,8 @@ class VerifierLink(Protocol):
     async def score(self, requests: list[ScoreRequest]) -> list[Scores | str]:
         """Scores of each request, or what is wrong with it; raises where the call was lost."""
 
-    async def counters(self) -> EngineCounters:
-        """What its engine has computed so far."""
+    async def pulse(self) -> Pulse:
+        """How its process is; answered whatever its work is at."""
 
     async def restart(self) -> None:
         """Kill the process, so that a fresh one takes its place."""
@@ -89,13 +92,12 @@ class RemoteScorer:
         links: tuple[VerifierLink, ...],
         *,
         deadline: float = VERIFIER_TIMEOUT_S,
-        patience: float = VERIFIER_PATIENCE_S,
     ) -> None:
         self._links = links
-        self._deadline, self._patience = deadline, patience
+        self._deadline = deadline
         # Who is down, with the task that waits until it is up again (or never will be).
         self._down: dict[int, asyncio.Task[None]] = {}
-        self._gone: set[int] = set()
+        self._gone: dict[int, str] = {}
         self._losses: dict[ScoreRequest, int] = {}
         # verifier -> what travels there next
         self._waiting: dict[int, list[_Waiting]] = {}
@@ -175,30 +177,25 @@ class RemoteScorer:
         self._answer(batch, answers)
 
     async def _answers(self, link: VerifierLink, requests: list[ScoreRequest]) -> list[Scores | str]:
-        """Call a verifier; TimeoutError where it does not answer, nor compute anything, for `deadline` seconds."""
-        calling = asyncio.ensure_future(link.score(requests))
-        computed = -1
-        try:
-            while not (await asyncio.wait({calling}, timeout=self._deadline))[0]:
-                counters = await asyncio.wait_for(link.counters(), self._deadline)
-                if counters.tokens_computed == computed:
-                    raise TimeoutError(f"no token in {self._deadline:g} s")
-                computed = counters.tokens_computed
-            return calling.result()
-        finally:
-            calling.cancel()
+        """Call a verifier; TimeoutError where it does not answer, nor compute anything, for `deadline` seconds of its own."""
+        return await answer_of(
+            link.score(requests),
+            link.pulse,
+            self._deadline,
+            moves=lambda pulse: pulse.counters.tokens_computed,
+        )
 
     async def _up(self, order: tuple[int, ...]) -> int:
-        """The first verifier of an order that is up; waits until one is. Raises ServiceLost where nobody comes in time."""
-        deadline = asyncio.get_running_loop().time() + self._patience
+        """The first verifier of an order that is up; waits while one is on its way, however long: it may be for a machine, and
+        a start that comes to nothing ends itself (see `starting`). Raises ServiceLost where all are gone."""
         while True:
             for number in order:
                 if number not in self._down and number not in self._gone:
                     return number
-            left = deadline - asyncio.get_running_loop().time()
-            if not self._down or left <= 0:
-                raise ServiceLost("no verifier answers")
-            await asyncio.wait(self._down.values(), timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if not self._down:
+                why = next(iter(self._gone.values()), "there is none")
+                raise ServiceLost(f"no verifier answers: {why}")
+            await asyncio.wait(self._down.values(), return_when=asyncio.FIRST_COMPLETED)
 
     def _watch(self, number: int) -> None:
         """Send nothing to a verifier before it is up again."""
@@ -208,12 +205,10 @@ class RemoteScorer:
     async def _comes_back(self, number: int) -> None:
         while True:
             try:
-                await asyncio.wait_for(self._links[number].ready(), self._patience)
+                await asyncio.wait_for(self._links[number].ready(), READY_ASK_S)
                 break
-            except TimeoutError:
-                await self._links[number].restart()
-            except VerifierGone:
-                self._gone.add(number)
+            except VerifierGone as gone:
+                self._gone[number] = str(gone)
                 break
             except Exception:
                 # On its way up, or its machine is being replaced.

@@ -18,12 +18,13 @@ from actors.engines.plan import ModelPlan
 from actors.errors import ServiceLost
 from actors.ledger import Purse
 from actors.memory import keep_freed_memory
-from actors.messages import STOPPED, Account, Finished, Lease, Orders, Record, ReplicaInfo, Report
+from actors.messages import STOPPED, Account, Finished, Lease, Orders, Pulse, Record, ReplicaInfo, Report
 from actors.replicas.bench import Bench, Scorer, TaskBench
 from actors.replicas.leaving import leave
 from actors.replicas.reader import TokenReader
 from actors.replicas.remote_scorer import RemoteScorer, VerifierLink
 from actors.replicas.solving import Ended, failed, failure_of, run
+from actors.replicas.starvation import Starvation
 from actors.store.library import Prior
 from actors.targets import check_here
 from actors.work import Outcome
@@ -77,6 +78,7 @@ class SolverReplica:
         from actors.engines.loading import load_policy
 
         self._name, self._bench, self._writer, self._library = name, bench, writer, library
+        self._starvation = Starvation()
         self._engine = load_policy(plan)
         plan.check(self._engine.info)
         self._reader = TokenReader(bench.reader, self._engine.info.eos_ids)
@@ -93,6 +95,10 @@ class SolverReplica:
 
     async def info(self) -> ReplicaInfo:
         return ReplicaInfo(self._name, socket.gethostname(), os.getpid(), self._engine.info)
+
+    async def pulse(self) -> Pulse:
+        """Asked beside the work, on another thread."""
+        return Pulse(self._engine.counters(), self._starvation.look())
 
     async def exchange(self, orders: Orders) -> Report:
         """Take orders, and answer when there is something to say, after two seconds at the latest. Raises RuntimeError for
@@ -141,6 +147,7 @@ class SolverReplica:
             sequences_wanted=self._told,
             counters=self._engine.counters(),
             scoring=self._scorer.outstanding if self._scorer is not None else 0,
+            starved=self._starvation.look(),
         )
 
     def _has_news(self) -> bool:
@@ -229,7 +236,7 @@ class SolverReplica:
             raise
         except Exception as error:
             if isinstance(error, EngineError):
-                leave(error)
+                leave(str(error))
             # Beside what failed others go on, and would spend what is on no book any more.
             await _abandon(runs, bench)
             blameless = isinstance(error, ServiceLost)

@@ -10,11 +10,12 @@ import asyncio
 import os
 import socket
 
-from actors.engines.base import EngineCounters, EngineError, ScoreRequest, Scores
+from actors.engines.base import EngineError, ScoreRequest, Scores
 from actors.engines.plan import ModelPlan
 from actors.memory import keep_freed_memory
-from actors.messages import ReplicaInfo
+from actors.messages import Pulse, ReplicaInfo
 from actors.replicas.leaving import leave
+from actors.replicas.starvation import Starvation
 
 
 class VerifierReplica:
@@ -25,14 +26,16 @@ class VerifierReplica:
         # Whoever holds a handle of a replica has loaded this module: torch comes with the engine alone.
         from actors.engines.loading import load_verifier
 
+        self._starvation = Starvation()
         self._engine = load_verifier(plan)
         plan.check(self._engine.info)
 
     async def info(self) -> ReplicaInfo:
         return ReplicaInfo("verifier", socket.gethostname(), os.getpid(), self._engine.info)
 
-    async def counters(self) -> EngineCounters:
-        return self._engine.counters()
+    async def pulse(self) -> Pulse:
+        """Asked beside the work, on another thread."""
+        return Pulse(self._engine.counters(), self._starvation.look())
 
     async def score(self, requests: list[ScoreRequest]) -> list[Scores | str]:
         """Score a batch; each request's answer stands at its place, or what is wrong with this request."""
@@ -41,5 +44,5 @@ class VerifierReplica:
         )
         for answer in answers:
             if isinstance(answer, EngineError):
-                leave(answer)
+                leave(str(answer))
         return [a if isinstance(a, Scores) else f"{type(a).__name__}: {a}" for a in answers]

@@ -17,18 +17,16 @@ from typing import Protocol
 
 from actors.errors import UserError
 from actors.ledger import Entry, Ledger
-from actors.messages import STOPPED, Commit, Finished, GivenUp, Hold, Loss, Orders, Report, Settlement
+from actors.messages import STOPPED, Commit, Finished, GivenUp, Hold, Loss, Orders, Pulse, Report, Settlement
 from actors.scheduling.journal import Journal, WriterClient, WriterFailed
 from actors.scheduling.leases import LeaseBook
+from actors.scheduling.own_time import answer_of
 from actors.scheduling.watch import Watch
 from actors.strategy import Role
 from actors.work import NO_CANDIDATE, Allocator, Cost, Load, Outcome, Progress, State, Task
 
 EXCHANGE_TIMEOUT_S = 120.0
-"""Seconds without an answer to an exchange after which a replica is held to hang."""
-
-START_TIMEOUT_S = 600.0
-"""Seconds a replica may take to load its model."""
+"""Seconds of its own time without an answer to an exchange after which a replica is held to hang."""
 
 MAX_REPLICA_DEATHS = 5
 """Deaths in a row without one settled task after which a replica is given up."""
@@ -51,6 +49,9 @@ class ReplicaClient(Protocol):
 
     async def exchange(self, orders: Orders) -> Report: ...
 
+    async def pulse(self) -> Pulse:
+        """How its process is; answered while an exchange is under way."""
+
     async def restart(self) -> None:
         """Kill the process, so that a fresh one takes its place."""
 
@@ -68,6 +69,7 @@ class _Seen:
     past_flops: int = 0
     settled: int = 0
     noted: float = 0.0
+    starved: float | None = None
 
 
 class Scheduler:
@@ -266,14 +268,14 @@ class Scheduler:
         """Wait until a replica is up; False where all is done without it (its machine may never come)."""
         starting = asyncio.ensure_future(replica.ready())
         try:
-            async with asyncio.timeout(START_TIMEOUT_S):
-                while not self._done():
-                    if (await asyncio.wait({starting}, timeout=0.5))[0]:
-                        starting.result()
-                        return True
-                    if time.monotonic() >= self._stop_at:
-                        # What an earlier life of it held nobody waits for any more.
-                        await self._bury(name, STOPPED, blame=False)
+            # However long: a machine may be on its way, and a start ends itself (see `replicas.starting`).
+            while not self._done():
+                if (await asyncio.wait({starting}, timeout=0.5))[0]:
+                    starting.result()
+                    return True
+                if time.monotonic() >= self._stop_at:
+                    # What an earlier life of it held nobody waits for any more.
+                    await self._bury(name, STOPPED, blame=False)
             return False
         finally:
             starting.cancel()
@@ -291,9 +293,12 @@ class Scheduler:
                 await self._park()
                 watch.rest(time.monotonic())
                 continue
-            report = await asyncio.wait_for(replica.exchange(orders), self._deadline)
+            report = await answer_of(
+                replica.exchange(orders), replica.pulse, self._deadline, starved=seen.starved
+            )
             wanted = report.sequences_wanted
             watch.see(report, time.monotonic())
+            seen.starved = report.starved
             seen.tokens, seen.busy = report.counters.tokens_out, report.counters.busy_seconds
             seen.flops = report.counters.flops
             for one in report.accounts:
@@ -358,7 +363,7 @@ class Scheduler:
     async def _bury(self, name: str, reason: str, *, blame: bool = True) -> None:
         """Take back what a dead replica held."""
         seen = self._seen[name]
-        seen.alive = False
+        seen.alive, seen.starved = False, None
         seen.past_tokens, seen.tokens = seen.past_tokens + seen.tokens, 0
         seen.past_busy, seen.busy = seen.past_busy + seen.busy, 0.0
         seen.past_flops, seen.flops = seen.past_flops + seen.flops, 0

@@ -1,27 +1,28 @@
 """Whether a replica gets on with what it holds, told from its reports alone.
 
 It knows nothing of leases or engines. Invariant: a replica that computes, ends something, or waits for what only others can
-give it, is never held to stand still.
+give it, is never held to stand still; nor is one that stands for want of a processor, within the bounds of `OwnTime`.
 """
 
 from __future__ import annotations
 
 from actors.messages import Report
+from actors.scheduling.own_time import OwnTime
 
 IDLE_TIMEOUT_S = 900.0
 """Seconds that tasks may do nothing, with no request in the engine nor with a verifier."""
 
 
 class Watch:
-    """Watches one life of a replica. `deadline`: seconds that requests may run without a token."""
+    """Watches one life of a replica. `deadline`: seconds of its own time that requests may run without a token."""
 
     def __init__(self, deadline: float, now: float) -> None:
         self._deadline = deadline
-        self._moved, self._mark = now, (0, 0, 0)
+        self._own, self._mark = OwnTime(now), (0, 0, 0)
 
     def rest(self, now: float) -> None:
         """It has nothing to do."""
-        self._moved = now
+        self._own = OwnTime(now)
 
     def see(self, report: Report, now: float) -> None:
         """Take a report; TimeoutError where nothing has moved for too long."""
@@ -31,8 +32,11 @@ class Watch:
         elsewhere = report.scoring > 0 or any(one.lacking for one in accounts)
         waits = not running and (not accounts or elsewhere)
         if mark != self._mark or report.finished or waits:
-            self._mark, self._moved = mark, now
-        elif running and now - self._moved > self._deadline:
+            self._mark, self._own = mark, OwnTime(now, report.starved)
+            return
+        self._own.tell(report.starved)
+        stood = self._own.at(now)
+        if running and stood > self._deadline:
             raise TimeoutError(f"no new token in {self._deadline:g} s of {running} requests")
-        elif now - self._moved > max(IDLE_TIMEOUT_S, self._deadline):
-            raise TimeoutError(f"{len(accounts)} tasks have done nothing for {now - self._moved:.0f} s")
+        if stood > max(IDLE_TIMEOUT_S, self._deadline):
+            raise TimeoutError(f"{len(accounts)} tasks have done nothing for {stood:.0f} s")

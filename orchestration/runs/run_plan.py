@@ -60,4 +60,5 @@ def run_plan(prepared: Prepared, identity: Identity) -> RunPlan:
         packages=prepared.packages,
         reuse=tuple(Run(folder).folder for folder in settings.reuse),
         grace=settings.cluster.grace,
+        startup=settings.cluster.startup,
     )

@@ -146,6 +146,7 @@ class ClusterSettings:
     address: str | None = None
     packages: list[str] = field(default_factory=list)
     grace: float = 30.0
+    startup: float = 600.0
     policy: ReplicaShare = field(default_factory=ReplicaShare)
     verifier: ReplicaShare = field(default_factory=ReplicaShare)
 
@@ -218,6 +219,7 @@ def check(settings: EvaluateSettings) -> None:
     if settings.verifier.parameters is not None:
         _at_least("verifier.parameters", settings.verifier.parameters, 0)
     _at_least("cluster.grace", settings.cluster.grace, 0)
+    _at_least("cluster.startup", settings.cluster.startup, 1)
     for model in ("policy", "verifier"):
         replica: ReplicaShare = getattr(settings.cluster, model)
         for name, least in (("replicas", 1), ("cpus", 0), ("gpus", 0), ("threads", 1), ("max_sequences", 1)):

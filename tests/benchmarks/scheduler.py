@@ -35,7 +35,7 @@ from actors.cluster.ray_start import start_ray
 from actors.cluster.shells import SchedulerActor
 from actors.engines.base import EngineCounters
 from actors.ledger import Entry, Ledger
-from actors.messages import Account, Books, Commit, Finished, Lease, Orders, Record, Report
+from actors.messages import Account, Books, Commit, Finished, Lease, Orders, Pulse, Record, Report
 from actors.scheduling.leases import LeaseBook
 from actors.scheduling.scheduler import Scheduler
 from actors.store.writer import RunWriter
@@ -127,6 +127,9 @@ class Replica:
     async def restart(self) -> None:
         raise AssertionError("nothing hangs here")
 
+    async def pulse(self) -> Pulse:
+        return Pulse(EngineCounters(0, 0, 0.0, 0))
+
     async def exchange(self, orders: Orders) -> Report:
         for number in orders.acknowledged:
             self._finished.pop(number, None)
@@ -194,6 +197,9 @@ class Host:
     async def exchange(self, name: str, orders: Orders) -> Report:
         return await self._replicas[name].exchange(orders)
 
+    async def pulse(self, name: str) -> Pulse:
+        return await self._replicas[name].pulse()
+
 
 class _Method:
     def __init__(self, method: Any, name: str) -> None:
@@ -208,6 +214,7 @@ class _Share:
 
     def __init__(self, host: Any, name: str) -> None:
         self.info, self.exchange = _Method(host.info, name), _Method(host.exchange, name)
+        self.pulse = _Method(host.pulse, name)
 
 
 class HostedLink(PolicyLink):

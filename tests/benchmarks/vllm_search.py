@@ -68,7 +68,8 @@ def ours(setup: Setup, items: list[Prompt], strategy: Strategy) -> Result:
             progress = cluster.run(tasks())
             seconds = time.perf_counter() - begun
             computed = sum(
-                get(one.counters.remote()).tokens_computed for one in cluster.replicas["verifier"].values()
+                get(one.pulse.remote()).counters.tokens_computed
+                for one in cluster.replicas["verifier"].values()
             )
         parts = (Path(folder) / "outcomes").glob("*.parquet")
         columns = ["key", "answer", "state"]

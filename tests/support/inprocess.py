@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from actors.engines.base import EngineCounters, ScoreRequest, Scores
-from actors.messages import Books, Commit, Loss, Orders, Record, Report, Settlement
+from actors.engines.base import ScoreRequest, Scores
+from actors.messages import Books, Commit, Loss, Orders, Pulse, Record, Report, Settlement
 from actors.replicas.bench import Bench
 from actors.replicas.solver import SolverReplica
 from actors.replicas.verifier import VerifierReplica
@@ -74,8 +74,8 @@ class Verifier:
     async def score(self, requests: list[ScoreRequest]) -> list[Scores | str]:
         return await self.replica.score(requests)
 
-    async def counters(self) -> EngineCounters:
-        return await self.replica.counters()
+    async def pulse(self) -> Pulse:
+        return await self.replica.pulse()
 
     async def restart(self) -> None:
         raise AssertionError("nothing hangs here")
@@ -115,6 +115,11 @@ class Replica:
             if report is not None:
                 return report
         return await self.through(orders)
+
+    async def pulse(self) -> Pulse:
+        if self.inner is None:
+            raise Dead("the actor is restarting")
+        return await self.inner.pulse()
 
     async def through(self, orders: Orders) -> Report:
         inner = self.inner

@@ -11,7 +11,7 @@ from typing import Any
 
 from actors.engines.base import EngineCounters
 from actors.ledger import Kind, Purpose, Purse
-from actors.messages import Account, Books, Commit, Finished, Lease, Orders, Report
+from actors.messages import Account, Books, Commit, Finished, Lease, Orders, Pulse, Report
 from actors.scheduling.scheduler import Scheduler
 from actors.store.writer import RunWriter
 from actors.strategy import Models, Prompt, PurseEmpty, Solution
@@ -117,6 +117,9 @@ class Replica:
             if not call.arrived and self.up.is_set():
                 self.strays.append(call.orders)
             self.call = None
+
+    async def pulse(self) -> Pulse:
+        return Pulse(EngineCounters(0, 0, 0.0, 0))
 
     def take(self, orders: Orders) -> None:
         """What a replica does with its orders (see `SolverReplica.exchange`)."""

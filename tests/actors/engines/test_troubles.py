@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from actors.engines.troubles import kind_of
+from actors.engines.troubles import TRIES, insist, kind_of
 from actors.errors import UserError
 
 TROUBLES = [
@@ -101,3 +101,34 @@ def test_words_of_the_engines_own_processes_say_more_than_its_error() -> None:
     core = RuntimeError("Engine core initialization failed. See root cause above.")
     assert kind_of(core) == "trouble"
     assert kind_of(core, "ValueError: Unknown quantization method: awqq") == "mistake"
+
+
+class Disk:
+    """Reads once so many failures are over."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+        self.pauses: list[float] = []
+
+    def read(self) -> str:
+        if self.failures:
+            raise self.failures.pop(0)
+        return "read"
+
+
+def test_what_costs_nothing_is_asked_again_where_it_failed_of_what_passes() -> None:
+    disk = Disk(OSError(errno.ESTALE, "Stale file handle"), OSError(errno.EIO, "Input/output error"))
+    assert insist(disk.read, pause=disk.pauses.append) == "read"
+    assert disk.pauses == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("failure", "asked"),
+    [(OSError(errno.ESTALE, "Stale file handle"), TRIES), (FileNotFoundError(2, "gone"), 1)],
+    ids=repr,
+)
+def test_what_never_passes_is_raised(failure: Exception, asked: int) -> None:
+    disk = Disk(*[failure] * 99)
+    with pytest.raises(type(failure)):
+        insist(disk.read, pause=disk.pauses.append)
+    assert len(disk.failures) == 99 - asked

@@ -10,6 +10,7 @@ import pytest
 
 from actors.engines.base import EngineCounters, ScoreRequest, Scores
 from actors.errors import ServiceLost
+from actors.messages import Pulse
 from actors.replicas.remote_scorer import (
     TOGETHER,
     CallLost,
@@ -19,6 +20,7 @@ from actors.replicas.remote_scorer import (
     rendezvous,
 )
 from tests.support.inprocess import Dead
+from tests.support.puppets import Clockwork
 
 
 def request(length: int = 9) -> ScoreRequest:
@@ -60,17 +62,17 @@ class Link:
             for r in requests
         ]
 
-    async def counters(self) -> EngineCounters:
+    async def pulse(self) -> Pulse:
         self.computed += self.works
-        return EngineCounters(0, self.computed, 0.0, 1)
+        return Pulse(EngineCounters(0, self.computed, 0.0, 1))
 
     async def restart(self) -> None:
         self.restarts += 1
 
 
-def scorer_of(links: tuple[Link, ...], deadline: float = 5, patience: float = 5) -> TaskScorer:
+def scorer_of(links: tuple[Link, ...], deadline: float = 5) -> TaskScorer:
     """The scorer of a task that asks these verifiers in this order."""
-    return TaskScorer(RemoteScorer(links, deadline=deadline, patience=patience), tuple(range(len(links))))
+    return TaskScorer(RemoteScorer(links, deadline=deadline), tuple(range(len(links))))
 
 
 async def insist(scorer: TaskScorer, length: int) -> Scores:
@@ -173,17 +175,30 @@ async def test_the_only_verifier_is_waited_for() -> None:
     assert (await asyncio.wait_for(waiting, 5)).computed == 8
 
 
-async def test_patience_ends() -> None:
-    link = Link([Dead("killed")], back=asyncio.Event())
-    scorer = scorer_of((link,), patience=0.05)
-    with pytest.raises(ServiceLost, match="no verifier answers"):
-        await asyncio.wait_for(insist(scorer, 8), 5)
+def test_a_verifier_that_waits_for_a_machine_is_waited_for_and_left_alone() -> None:
+    """Trap: held to hang as it loads, it is killed, and its place in the queue for a machine is lost."""
+    loop = Clockwork()
+    asyncio.set_event_loop(loop)
+    back = asyncio.Event()
+    link = Link([Dead("killed")], back=back)
+    scorer = scorer_of((link,))
+    waiting = loop.create_task(insist(scorer, 8))
+    for _ in range(3600):
+        loop.now += 10.0
+        loop.rest()
+    assert (link.restarts, waiting.done()) == (0, False)
+    back.set()
+    for _ in range(3):
+        loop.now += 1.0
+        loop.rest()
+    assert waiting.result().computed == 8
+    loop.close()
 
 
 async def test_verifiers_that_are_dead_for_good_are_not_waited_for() -> None:
     links = (Link(gone=True), Link(gone=True))
     scorer = scorer_of(links)
-    with pytest.raises(ServiceLost, match="no verifier answers"):
+    with pytest.raises(ServiceLost, match="no verifier answers: dead for good"):
         await asyncio.wait_for(insist(scorer, 8), 5)
     assert [len(link.calls) for link in links] == [0, 0]
 

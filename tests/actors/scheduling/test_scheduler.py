@@ -12,7 +12,7 @@ import pytest
 
 from actors.engines.base import EngineCounters
 from actors.ledger import Entry
-from actors.messages import Account, Finished, Grant, Orders, Report
+from actors.messages import Account, Finished, Grant, Orders, Pulse, Report
 from actors.scheduling.scheduler import Scheduler
 from actors.store.log import read_books
 from orchestration.allocation.first_come import FirstCome
@@ -168,6 +168,9 @@ class Scripted:
         return
 
     async def restart(self) -> None:
+        raise AssertionError
+
+    async def pulse(self) -> Pulse:
         raise AssertionError
 
     async def exchange(self, orders: Orders) -> Report:

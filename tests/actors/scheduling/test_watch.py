@@ -58,3 +58,13 @@ def test_tasks_that_do_nothing_at_all_are_given_long_and_not_for_ever() -> None:
     watch.see(report(7, 0, HELD), IDLE_TIMEOUT_S)
     with pytest.raises(TimeoutError, match="1 tasks have done nothing"):
         watch.see(report(7, 0, HELD), IDLE_TIMEOUT_S + 2.0)
+
+
+def test_who_is_starved_of_a_processor_is_not_held_to_stand_still() -> None:
+    """Nine tenths of its time it waits for a processor: a token takes it ten times as long."""
+    watch = Watch(10.0, 0.0)
+    for second in range(1, 95):
+        starved = Report((), (HELD,), 1, EngineCounters(0, 7, 0.0, 1), starved=0.9 * second)
+        watch.see(starved, float(second))
+    with pytest.raises(TimeoutError, match="no new token"):
+        watch.see(Report((), (HELD,), 1, EngineCounters(0, 7, 0.0, 1), starved=85.0), 108.0)

@@ -69,6 +69,7 @@ FREE = {
     "reuse": "[]",
     "cluster.address": "auto",
     "cluster.grace": "5",
+    "cluster.startup": "900",
     "cluster.packages": f"[{ROOT / 'tests'}]",
     "report.level": "0.9",
     "report.resamples": "500",

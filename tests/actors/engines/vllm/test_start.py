@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
+import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -127,3 +129,31 @@ def test_a_core_that_ended_without_a_word_may_come_up_the_next_time() -> None:
     refusal = vllm_start.refusal(Path("model"), CORE_FAILED, [])
     assert "Engine core initialization failed" in str(refusal)
     assert kind_of(refusal) == "trouble"
+
+
+def test_a_start_that_met_a_passing_trouble_is_no_mistake_of_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    why = "Free memory on device cuda:0 (1/79 GiB) on startup is less than desired GPU memory utilization (0.9, 71 GiB)"
+
+    class Engine:
+        @staticmethod
+        def from_engine_args(*_: object, **__: object) -> None:
+            raise ValueError(why)
+
+    parts: dict[str, dict[str, object]] = {
+        "vllm": {"envs": None},
+        "vllm.engine": {},
+        "vllm.engine.arg_utils": {"AsyncEngineArgs": dict},
+        "vllm.platforms": {"current_platform": types.SimpleNamespace(device_type="cuda")},
+        "vllm.v1": {},
+        "vllm.v1.engine": {},
+        "vllm.v1.engine.async_llm": {"AsyncLLM": Engine},
+    }
+    for name, holds in parts.items():
+        module = types.ModuleType(name)
+        vars(module).update(holds)
+        monkeypatch.setitem(sys.modules, name, module)
+    with pytest.raises(RuntimeError, match=r"did not start on .*less than desired") as error:
+        vllm_start.start(gpu(1), context=4096)
+    assert kind_of(error.value) == "trouble"

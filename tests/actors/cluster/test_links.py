@@ -1,0 +1,68 @@
+"""Links to actors, without Ray: names that are not there yet, schedulers that do not answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+import ray
+
+from actors.cluster.links import LOOKUPS, PolicyLink, StartLink
+from actors.scheduling.starts import Attempt
+from tests.support.puppets import Clockwork
+
+
+class Actor:
+    """A policy replica that is up."""
+
+    @property
+    def info(self) -> Actor:
+        return self
+
+    async def remote(self) -> None:
+        return
+
+
+def ready(monkeypatch: pytest.MonkeyPatch, lookups: int) -> asyncio.Task[None]:
+    """Wait for a replica whose name is known at that lookup."""
+    looked: list[str] = []
+
+    def get_actor(name: str) -> Actor:
+        looked.append(name)
+        if len(looked) < lookups:
+            raise ValueError(f"Failed to look up actor with name '{name}'")
+        return Actor()
+
+    monkeypatch.setattr(ray, "get_actor", get_actor)
+    loop = Clockwork()
+    asyncio.set_event_loop(loop)
+    waiting = loop.create_task(PolicyLink("policy-0").ready())
+    for _ in range(2 * LOOKUPS):
+        loop.now += 1.0
+        loop.rest()
+    loop.close()
+    return waiting
+
+
+def test_a_replica_that_is_about_to_be_made_is_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ready(monkeypatch, 3).exception() is None
+
+
+def test_one_that_is_dead_for_good_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(ready(monkeypatch, LOOKUPS + 1).exception(), ValueError)
+
+
+def test_without_a_scheduler_a_start_is_the_first_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Context:
+        was_current_actor_reconstructed = True
+
+    def nobody(name: str) -> Any:
+        raise ValueError(f"Failed to look up actor with name '{name}'")
+
+    monkeypatch.setattr(ray, "get_actor", nobody)
+    monkeypatch.setattr(ray, "get_runtime_context", Context)
+    start = StartLink("scheduler", "policy-0")
+    start.failed("why")
+    start.up()
+    assert start.begin() == Attempt(proven=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actors.engines.base import EngineCounters, EngineInfo
-from actors.ledger import Entry, totals
+from actors.ledger import UNLIMITED, Entry, totals
 from actors.strategy import Role
 from actors.work import Outcome, State, Task
 
@@ -18,12 +18,13 @@ STOPPED = "stopped with the run"
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A task in a replica's hands."""
+    """A task in a replica's hands, with its first grant, and what of it may be used up before more is told (None: all)."""
 
     id: int
     attempt: int
     task: Task
     grant: int
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,24 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """What a lease may have used up in all before it is told of more."""
+
+    lease: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class Hold:
-    """A lease as it stands on disk: who holds which task, and the FLOPs it is charged if it is never heard of again."""
+    """A lease as it stands on disk: who holds which task, the FLOPs it is charged if it is never heard of again, and what it
+    was granted (no less than these)."""
 
     lease: int
     task_id: str
     attempt: int
     replica: str
     flops: int
+    granted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +67,7 @@ class Orders:
     holds: tuple[int, ...]
     stop: bool = False
     life: int = 0
+    limits: tuple[Limit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +97,17 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Where a running lease's purse stands; `granted` is what its replica knows of."""
+    """Where a running lease's purse stands; `granted` and `limit` are what its replica knows of, `used` is what is used up at
+    most, and `wanted` the limit with which nothing would wait for it."""
 
     lease: int
     granted: int
     spent: int
     reserved: int
     lacking: int
+    limit: int = UNLIMITED
+    used: int = 0
+    wanted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,26 @@ never on what else is in the batch, up to the engine's own rounding.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 Finish = Literal["eos", "stop", "length"]
 EngineName = Literal["local", "vllm"]
+
+
+class Pace(Protocol):
+    """What a request's tokens are paid from, one by one."""
+
+    @property
+    def paid(self) -> bool:
+        """Whether the next token may be computed."""
+
+    def call(self, wake: Callable[[], None]) -> None:
+        """Have `wake` called when it may be paid again."""
+
+    def drew(self) -> None:
+        """One token more is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +37,8 @@ class GenerateRequest:
     `token_ids` is the whole context, prompt first. Generation ends with the end token ("eos"), with any of
     `stop_ids` ("stop"; the stop token is part of the result) or after `max_tokens` new tokens ("length").
     `temperature` 0 is greedy. `extend` says that the result may be continued, so its keys and values are worth keeping. Of
-    requests that wait, the one of the lowest `priority` is next.
+    requests that wait, the one of the lowest `priority` is next. An engine that is `paced` computes nothing while the
+    `pace` of a request is not paid.
     """
 
     token_ids: tuple[int, ...]
@@ -34,6 +50,7 @@ class GenerateRequest:
     extend: bool = False
     priority: int = 0
     likelihoods: bool = True
+    pace: Pace | None = field(default=None, compare=False, repr=False)
 
     def check(self, context: int) -> None:
         """Raise ValueError where a model of that context cannot take it."""
@@ -150,6 +167,10 @@ class PolicyEngine(Protocol):
     @property
     def slots(self) -> int:
         """How many sequences run at once; more requests than that wait their turn."""
+
+    @property
+    def paced(self) -> bool:
+        """Whether it tells each token as it is drawn, and waits where the next is not paid."""
 
     async def generate(self, request: GenerateRequest) -> Generation:
         """Continue one sequence; cancelling the awaiting task aborts it.

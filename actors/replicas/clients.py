@@ -188,11 +188,20 @@ class TaskPolicy:
         key = sample_key(bench.run.salt("policy"), request.seed, context, most)
         if (known := bench.prior.samples.get(key)) is not None:
             return known
-        await bench.purse.reserve(worst)
+        pace = None
+        if bench.engine.paced:
+            # The last token reads the most.
+            token = bench.run.price(
+                Cost(paper=cost.paper(1), exact=cost.exact(len(context) + most - 2, 1, 1))
+            )
+            first = bench.run.price(Cost(exact=cost.exact(0, len(context) - 1, 0))) + token
+            pace = await bench.purse.reserve_paced(worst, first, token)
+        else:
+            await bench.purse.reserve(worst)
         # A request that fails may have used all that was set aside for it.
         took, kind = worst, _FAILED
         try:
-            result = await bench.engine.generate(request)
+            result = await bench.engine.generate(replace(request, pace=pace))
             count = len(result.token_ids)
             spent = Cost(
                 tokens={"policy": count},
@@ -208,6 +217,8 @@ class TaskPolicy:
             took = bench.run.price(Cost(paper=cost.paper(aborted.drawn), exact=computed + drawn_exact))
             raise
         finally:
+            if pace is not None:
+                pace.end()
             bench.purse.settle(worst, took, "policy", kind)
         sample = Sample(result.token_ids, result.logprobs, result.finish)
         bench.bill(Bill("policy", took, prefix + sample.token_ids))

@@ -186,8 +186,8 @@ class RemoteScorer:
         )
 
     async def _up(self, order: tuple[int, ...]) -> int:
-        """The first verifier of an order that is up; waits while one is on its way, however long: it may be for a machine, and
-        a start that comes to nothing ends itself (see `starting`). Raises ServiceLost where all are gone."""
+        """The first verifier of an order that is up; waits while one is on its way, however long: it may be for a machine,
+        and a start that comes to nothing ends itself (see `starting`). Raises ServiceLost where all are gone."""
         while True:
             for number in order:
                 if number not in self._down and number not in self._gone:

@@ -90,6 +90,8 @@ class SolverReplica:
         self._reported: set[int] = set()
         self._news = asyncio.Event()
         self._told = self._told_lacking = self._told_stuck = 0
+        # lease -> the limit that was reported to come near
+        self._told_low: dict[int, int] = {}
         self._life = 0
         self._stopping: set[int] = set()
 
@@ -114,6 +116,9 @@ class SolverReplica:
         for grant in orders.grants:
             if grant.lease in self._purses:
                 self._purses[grant.lease].refill(grant.total)
+        for limit in orders.limits:
+            if limit.lease in self._purses:
+                self._purses[limit.lease].raise_limit(limit.total)
         # Whoever waited takes what came, before anything is made of what is still lacking.
         await asyncio.sleep(0)
         for number in set(self._work) - set(orders.holds):
@@ -137,11 +142,21 @@ class SolverReplica:
                 continue
         self._news.clear()
         self._reported.update(self._finished)
+        self._told_low = {number: purse.limit for number, purse in self._purses.items() if purse.low}
         self._told, self._told_lacking, self._told_stuck = self._wanted(), self._lacking(), self._stuck()
         return Report(
             finished=tuple(self._finished.values()),
             accounts=tuple(
-                Account(number, purse.granted, purse.spent, purse.reserved, purse.lacking)
+                Account(
+                    lease=number,
+                    granted=purse.granted,
+                    spent=purse.spent,
+                    reserved=purse.reserved,
+                    lacking=purse.lacking,
+                    limit=purse.limit,
+                    used=purse.used,
+                    wanted=purse.wanted,
+                )
                 for number, purse in self._purses.items()
             ),
             sequences_wanted=self._told,
@@ -151,12 +166,13 @@ class SolverReplica:
         )
 
     def _has_news(self) -> bool:
-        """Something ended, a purse is empty or its task came to a stand for it, or a quarter of the slots became free
-        since the last report."""
+        """Something ended, a purse is empty or its task came to a stand for it, one comes near its limit, or a quarter of the
+        slots became free since the last report."""
         return (
             bool(self._finished.keys() - self._reported)
             or self._lacking() > self._told_lacking
             or self._stuck() > self._told_stuck
+            or any(purse.low and self._told_low.get(n) != purse.limit for n, purse in self._purses.items())
             or self._wanted() >= self._told + max(1, self._engine.slots // 4)
         )
 
@@ -176,7 +192,7 @@ class SolverReplica:
         return max(free, idle if len(self._work) < self._engine.slots else 0)
 
     def _start(self, lease: Lease) -> None:
-        purse = Purse(lease.grant)
+        purse = Purse(lease.grant, lease.limit)
         purse.on_ask = self._news
         self._purses[lease.id] = purse
         self._leases[lease.id] = lease

@@ -1,4 +1,5 @@
-"""Queue and leases: which replica holds which task, and what each may spend. Synchronous, Ray-free.
+"""Queue and leases: which replica holds which task, what each may spend, and how far it may go before more is on disk.
+Synchronous, Ray-free.
 
 Fed with what replicas report, it says what they get next. It knows nothing of strategies beyond how many sequences they run.
 Invariants: each task is queued, leased or ended, never two of them; each ends once; a report counts only for the lease
@@ -13,11 +14,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from actors.ledger import Ledger
-from actors.messages import Grant, Hold, Lease
+from actors.messages import Account, Grant, Hold, Lease, Limit
+from actors.scheduling.slices import Slices
 from actors.work import Allocator, Task
 
 MAX_ATTEMPTS = 3
 """Times a task may be lost with its replica before it is held to be what kills replicas."""
+
+RAISED_BELOW = 0.75
+"""The share of a slice below which a lease is given a new one: all that are near it at once, for that is one commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,12 @@ class _Held:
     asked: int = 0
     refused: bool = False
     noted: int = -1
+    # Its slice while no pace is known; one that was taken over gets what it waits for alone.
+    first: int = 0
+    # As last reported: the limit that its replica knows of, what it had used, and the limit it wanted.
+    known: int = 0
+    used: int = 0
+    wanted: int = 0
 
     @property
     def stuck(self) -> bool:
@@ -47,10 +58,14 @@ class _Held:
 
 @dataclass(slots=True)
 class _Hands:
-    """What one replica holds, and the leases of which it has not been told all."""
+    """What one replica holds, the leases of which it has not been told all, what they have used, as last reported, and what
+    those took that ended."""
 
     leases: dict[int, _Held] = field(default_factory=dict)
     news: dict[int, None] = field(default_factory=dict)
+    slices: Slices = field(default_factory=Slices)
+    used: int = 0
+    ended: int = 0
 
 
 class LeaseBook:
@@ -116,9 +131,10 @@ class LeaseBook:
             queue.extend(queued)
             for task in tasks:
                 hold = wanted.pop(task.id)
-                self.ledger.restore(hold.lease, hold.flops)
+                self.ledger.restore(hold.lease, hold.flops, hold.granted)
                 self._attempts[task.id] = hold.attempt
-                self._take(_Held(Lease(hold.lease, hold.attempt, task, hold.flops), hold.replica, now))
+                granted = self.ledger.granted(hold.lease)
+                self._take(_Held(Lease(hold.lease, hold.attempt, task, granted), hold.replica, now))
                 # Its holder may not have been told of the last grant.
                 self._hands[hold.replica].news[hold.lease] = None
         return list(wanted.values())
@@ -158,13 +174,20 @@ class LeaseBook:
             self.ledger.grant(self._next, grant := 0)
         queue.popleft()
         attempt = self._attempts[task.id] = self._attempts.get(task.id, 0) + 1
-        lease = Lease(self._next, attempt, task, grant)
+        limit = self._first_limit(replica, grant)
+        lease = Lease(self._next, attempt, task, grant, limit if self.ledger.limited else None)
+        self.ledger.raise_limit(self._next, limit)
         self._next += 1
-        held = _Held(lease, replica, now)
+        held = _Held(lease, replica, now, first=grant, known=limit)
         self._take(held)
         if broke:
             self._refuse(held)
         return lease
+
+    def _first_limit(self, replica: str, grant: int) -> int:
+        hands = self._hands[replica]
+        slice_ = hands.slices.size(hands.used, len(hands.leases) + 1)
+        return grant if slice_ is None else min(grant, slice_)
 
     def _take(self, held: _Held) -> None:
         self._held[held.lease.id] = held
@@ -174,6 +197,7 @@ class LeaseBook:
         held = self._held.pop(lease)
         hands = self._hands[held.replica]
         del hands.leases[lease]
+        hands.used -= held.used
         hands.news.pop(lease, None)
         self._asking.pop(lease, None)
         self._fresh.pop(lease, None)
@@ -205,6 +229,31 @@ class LeaseBook:
         # What was granted while its report was under way it does not lack.
         under_way = 0 if granted is None else self.ledger.granted(lease) - granted
         self._set(held, reserved, max(0, lacking - under_way), held.refused)
+
+    def hear(self, replica: str, accounts: Iterable[Account], busy: float) -> None:
+        """Note where a replica's leases stand, and the seconds that it has computed since it started."""
+        hands = self._hands.setdefault(replica, _Hands())
+        for one in accounts:
+            self.report(one.lease, one.spent, one.reserved, one.lacking, one.granted)
+            if (held := hands.leases.get(one.lease)) is not None:
+                hands.used += one.used - held.used
+                held.known, held.used, held.wanted = one.limit, one.used, one.wanted
+        hands.slices.see(hands.ended + hands.used, busy)
+
+    def limits(self, replica: str) -> list[Limit]:
+        """Raise the limits of a replica's leases that come near them; what it is to be told, once that is durable."""
+        hands = self._hands.get(replica)
+        if hands is None or not self.ledger.limited:
+            return []
+        known, told = hands.slices.size(hands.used, len(hands.leases)), []
+        for number, held in hands.leases.items():
+            limit, slice_ = self.ledger.limit(number), held.first if known is None else known
+            if held.wanted > limit or limit - held.used < RAISED_BELOW * slice_:
+                limit = self.ledger.raise_limit(number, max(held.used + slice_, held.wanted))
+            # One that was told may not have arrived, where two schedulers followed each other.
+            if limit > held.known:
+                told.append(Limit(number, limit))
+        return told
 
     def _set(self, held: _Held, reserved: int, asked: int, refused: bool) -> None:
         self._stuck -= held.stuck
@@ -262,12 +311,16 @@ class LeaseBook:
         for number in leases:
             if (held := self._held.get(number)) is not None:
                 held.noted = self.ledger.exposure(number)
-                found.append(Hold(number, held.lease.task.id, held.lease.attempt, held.replica, held.noted))
+                granted = self.ledger.granted(number) if self.ledger.limited else 0
+                found.append(
+                    Hold(number, held.lease.task.id, held.lease.attempt, held.replica, held.noted, granted)
+                )
         return found
 
     def settle(self, lease: int, spent: int, wasted: int = 0) -> None:
         """End a lease that is held and came to its end; what it did not spend is free again."""
         held = self._drop(lease)
+        self._hands[held.replica].ended += spent
         self.ledger.close(lease, spent, wasted)
         del self._attempts[held.lease.task.id]
 

@@ -301,8 +301,7 @@ class Scheduler:
             seen.starved = report.starved
             seen.tokens, seen.busy = report.counters.tokens_out, report.counters.busy_seconds
             seen.flops = report.counters.flops
-            for one in report.accounts:
-                self._book.report(one.lease, one.spent, one.reserved, one.lacking, one.granted)
+            self._book.hear(name, report.accounts, report.counters.busy_seconds)
             known = {one.lease for one in report.accounts} | {one.lease for one in report.finished}
             await self._settle(name, report.finished)
             # One that its replica has never heard of: it was lost between two lives of the replica or of its scheduler.
@@ -314,9 +313,10 @@ class Scheduler:
         """What a replica is to be told, once that is durable."""
         seen, now = self._seen[name], time.monotonic()
         leases = [] if self._draining else self._book.lease(name, wanted, now, len(self._replicas))
+        limits = self._book.limits(name)
         grants = self._book.grants(name)
         holds = self._book.held_by(name)
-        noted = {lease.id for lease in leases} | {grant.lease for grant in grants}
+        noted = {one.id for one in leases} | {one.lease for one in grants} | {one.lease for one in limits}
         if not self._ledger.limited and now - seen.noted > NOTE_SECONDS:
             seen.noted = now
             noted |= set(self._book.changed(name))
@@ -324,7 +324,7 @@ class Scheduler:
             await self._write(Commit(holds=tuple(self._book.holds(noted))))
         acks, self._acks[name] = self._acks[name], []
         stop = now >= self._stop_at
-        return Orders(tuple(leases), tuple(grants), tuple(acks), holds, stop, self._life)
+        return Orders(tuple(leases), tuple(grants), tuple(acks), holds, stop, self._life, tuple(limits))
 
     async def _settle(self, name: str, finished: tuple[Finished, ...]) -> None:
         """Commit what ended, then count it and acknowledge it."""

@@ -357,7 +357,7 @@ def _table(name: str, rows: list[Row]) -> pa.Table:
 
 
 def _row(hold: Hold) -> list[Any]:
-    return [hold.lease, hold.task_id, hold.attempt, hold.replica, hold.flops]
+    return [hold.lease, hold.task_id, hold.attempt, hold.replica, hold.flops, hold.granted]
 
 
 def _entries(task_id: str, attempt: int, lease: int, entries: tuple[Entry, ...], reason: str) -> list[Row]:

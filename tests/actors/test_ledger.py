@@ -24,6 +24,7 @@ class Books(RuleBasedStateMachine):
         super().__init__()
         self.ledger = Ledger(BUDGET, spent=70, wasted=30)
         self.granted: dict[int, int] = {}
+        self.limits: dict[int, int] = {}
         self.reported: dict[int, tuple[int, int]] = {}
         self.settled, self.lost, self.next = 70, 30, 1
 
@@ -36,7 +37,7 @@ class Books(RuleBasedStateMachine):
         fits = amount <= BUDGET - self.settled - self.lost - self.lent()
         assert self.ledger.grant(lease, amount) is fits
         if fits:
-            self.granted[lease], self.reported[lease] = amount, (0, 0)
+            self.granted[lease], self.reported[lease], self.limits[lease] = amount, (0, 0), 0
         return lease
 
     @rule(lease=leases, amount=st.integers(0, 200))
@@ -45,6 +46,17 @@ class Books(RuleBasedStateMachine):
             fits = amount <= BUDGET - self.settled - self.lost - self.lent()
             assert self.ledger.grant(lease, amount) is fits
             self.granted[lease] += amount * fits
+
+    @rule(lease=leases, limit=st.integers(0, 500))
+    def raise_limit(self, lease: int, limit: int) -> None:
+        """It is never lowered, and never above what was granted."""
+        if lease in self.granted:
+            self.ledger.raise_limit(lease, limit)
+            self.limits[lease] = max(self.limits[lease], min(limit, self.granted[lease]))
+            assert self.ledger.limit(lease) == self.limits[lease]
+
+    def exposure(self, lease: int) -> int:
+        return max(self.limits[lease], self.reported[lease][0])
 
     @rule(lease=leases, spent=st.floats(0, 1), reserved=st.floats(0, 1))
     def report(self, lease: int, spent: float, reserved: float) -> None:
@@ -75,22 +87,22 @@ class Books(RuleBasedStateMachine):
 
     @rule(lease=consumes(leases))
     def lose(self, lease: int) -> None:
-        """The holder may have spent all it held since it last reported."""
+        """The holder may have gone to its limit since it last reported."""
         if lease in self.granted:
-            granted = self.granted.pop(lease)
+            exposure = self.exposure(lease)
+            assert self.ledger.exposure(lease) == exposure <= self.granted.pop(lease)
             del self.reported[lease]
-            assert self.ledger.lose(lease) == granted
-            self.lost += granted
+            assert self.ledger.lose(lease) == exposure
+            self.lost += exposure
 
     @rule()
     def take_over(self) -> None:
         """Another ledger goes on with what was written of this one: each grant as it was, all reports to come again."""
-        before = {lease: self.ledger.exposure(lease) for lease in self.granted}
-        assert before == self.granted
+        self.limits = {lease: self.exposure(lease) for lease in self.granted}
         self.ledger = Ledger(BUDGET, spent=self.settled, wasted=self.lost)
-        for lease, exposure in before.items():
-            self.ledger.restore(lease, exposure)
-            assert (self.ledger.granted(lease), self.ledger.exposure(lease)) == (exposure, exposure)
+        for lease, granted in self.granted.items():
+            self.ledger.restore(lease, self.limits[lease], granted)
+            assert (self.ledger.granted(lease), self.ledger.exposure(lease)) == (granted, self.limits[lease])
         self.reported = dict.fromkeys(self.granted, (0, 0))
 
     @invariant()
@@ -119,17 +131,30 @@ def test_without_a_budget_a_lost_lease_is_charged_what_was_last_known() -> None:
     assert (ledger.spent, ledger.wasted, ledger.reserved) == (0, 47, 0)
 
 
-def test_under_a_budget_a_lost_lease_is_charged_all_it_was_granted() -> None:
-    """Its holder may have spent it since it last reported."""
+def test_under_a_budget_a_lost_lease_is_charged_its_limit_and_not_its_grant() -> None:
+    """Its holder may have gone so far since it last reported, and no further."""
     ledger = Ledger(100)
     assert ledger.limited
     assert ledger.grant(1, 60)
+    ledger.raise_limit(1, 45)
     ledger.report(1, 40, 7)
-    assert ledger.exposure(1) == 60
+    assert (ledger.granted(1), ledger.exposure(1), ledger.free) == (60, 45, 40)
     assert ledger.grant(1, 30)
-    assert ledger.exposure(1) == 90
+    assert ledger.exposure(1) == 45
+    ledger.raise_limit(1, 95)
+    assert ledger.exposure(1) == 90, "there is no more than was granted"
+    ledger.report(1, 80, 7)
     assert ledger.lose(1) == 90
     assert (ledger.spent, ledger.wasted, ledger.free) == (0, 90, 10)
+
+
+def test_what_failed_is_charged_though_it_is_above_the_limit() -> None:
+    """A request that failed counts as its worst case, which it need not have used."""
+    ledger = Ledger(100)
+    ledger.grant(1, 60)
+    ledger.raise_limit(1, 20)
+    ledger.report(1, 50, 0)
+    assert ledger.lose(1) == 50
 
 
 def test_without_a_budget_exposure_taken_over_stays_until_its_holder_reports() -> None:
@@ -302,6 +327,77 @@ async def test_a_waiter_that_is_cancelled_asks_no_more() -> None:
     assert purse.reserved == 30
 
 
+async def test_running_requests_use_what_they_have_drawn_and_one_token_more() -> None:
+    purse = Purse(1_000, limit=100)
+    pace = await purse.reserve_paced(200, first=30, token=20)
+    assert (purse.reserved, purse.used, purse.free) == (200, 30, 800)
+    for used in (50, 70, 90):
+        assert pace.paid
+        pace.drew()
+        assert purse.used == used
+    pace.drew()
+    assert purse.used == 110
+    assert not pace.paid, "the fifth token waits"
+    purse.raise_limit(111)
+    assert pace.paid
+    for _ in range(20):
+        pace.drew()
+    assert purse.used == 200, "no more than its worst case"
+    pace.end()
+    purse.settle(200, 120, "policy")
+    assert (purse.used, purse.spent, purse.reserved, purse.unused) == (120, 120, 0, 0)
+    pace.drew()
+    assert purse.used == 120, "what is told late counts for nothing"
+
+
+async def test_a_request_waits_for_the_limit_though_the_grant_holds_it() -> None:
+    purse = Purse(1_000, limit=100)
+    asked = purse.on_ask = asyncio.Event()
+    await purse.reserve(60)
+    assert purse.low
+    waiting = asyncio.create_task(purse.reserve(50))
+    await give_way()
+    assert asked.is_set()
+    assert not waiting.done()
+    assert (purse.lacking, purse.wanted) == (0, 110)
+    purse.raise_limit(109)
+    await give_way()
+    assert not waiting.done()
+    purse.raise_limit(110)
+    await asyncio.wait_for(waiting, 1)
+    assert (purse.reserved, purse.used, purse.low) == (110, 110, True)
+
+
+async def test_a_purse_is_low_at_half_of_the_way_and_not_where_there_is_no_more() -> None:
+    purse = Purse(100, limit=40)
+    asked = purse.on_ask = asyncio.Event()
+    pace = await purse.reserve_paced(60, first=5, token=5)
+    assert not purse.low
+    assert not asked.is_set()
+    for _ in range(3):
+        pace.drew()
+    assert purse.low
+    assert asked.is_set()
+    asked.clear()
+    purse.raise_limit(100)
+    for _ in range(30):
+        pace.drew()
+    assert not purse.low
+    assert not asked.is_set()
+
+
+async def test_whoever_is_cancelled_as_it_is_served_gives_it_back() -> None:
+    purse = Purse(0)
+    one, two = (asyncio.create_task(purse.reserve_paced(30, 5, 5)) for _ in range(2))
+    await give_way()
+    purse.refill(30)
+    one.cancel()
+    await asyncio.gather(one, return_exceptions=True)
+    assert one.cancelled()
+    await asyncio.wait_for(two, 1)
+    assert (purse.reserved, purse.used) == (30, 5)
+
+
 @given(st.lists(st.tuples(st.sampled_from(["ask", "settle", "refill"]), st.integers(0, 60)), max_size=40))
 def test_nobody_waits_for_what_is_there(events: list[tuple[str, int]]) -> None:
     async def play() -> None:
@@ -328,3 +424,61 @@ def test_nobody_waits_for_what_is_there(events: list[tuple[str, int]]) -> None:
             one.cancel()
 
     asyncio.run(play())
+
+
+async def test_the_lowest_rank_is_served_first_whenever_it_asked() -> None:
+    purse = Purse(0)
+    served: list[tuple[int, int]] = []
+
+    async def ask(rank: tuple[int, int], amount: int) -> None:
+        await purse.reserve(amount, rank=rank)
+        served.append(rank)
+
+    asks = [((2, 0), 10), ((1, 0), 10), ((1, 1), 10), ((0, 1), 25), ((0, 0), 10)]
+    waiting = [asyncio.create_task(ask(rank, amount)) for rank, amount in asks]
+    await give_way()
+    purse.refill(20)
+    await give_way()
+    assert served == [(0, 0)], "what is left is kept for the next, though others would fit"
+    for total in (45, 54):
+        purse.refill(total)
+        await give_way()
+    assert served == [(0, 0), (0, 1), (1, 0)]
+    purse.refill(None)
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert served == [(0, 0), (0, 1), (1, 0)]
+    assert purse.free == 9
+
+
+async def test_with_no_more_to_come_whoever_fits_is_served_though_others_did_not() -> None:
+    purse = Purse(20)
+    large = asyncio.create_task(purse.reserve(30, rank=(0, 0)))
+    small = asyncio.create_task(purse.reserve(15, rank=(1, 0)))
+    await give_way()
+    assert not small.done()
+    purse.refill(None)
+    with pytest.raises(PurseEmpty):
+        await large
+    await asyncio.wait_for(small, 1)
+
+
+async def test_what_a_strategy_without_a_candidate_needs_pays_no_further_one_of_another() -> None:
+    purse = Purse(100)
+    purse.need(0, 40)
+    purse.need(1, 40)
+    await purse.reserve(40, rank=(0, 0))
+    second = asyncio.create_task(purse.reserve(40, rank=(1, 0)))
+    await give_way()
+    assert not second.done()
+    assert purse.lacking == 40 + 80 - 60, "a refill would pay all of it"
+    purse.settle(40, 10, "policy")
+    purse.need(0, 0)
+    await asyncio.wait_for(second, 1)
+    assert purse.free == 50
+    third = asyncio.create_task(purse.reserve(40, rank=(2, 0)))
+    await give_way()
+    purse.refill(None)
+    with pytest.raises(PurseEmpty):
+        await third
+    await purse.reserve(40, rank=(0, 1))
+    assert purse.free == 10

@@ -113,6 +113,7 @@ class LockStepPolicy:
         self._llm = LLM(**args)
         self._turns = turns
         self.slots = plan.share.max_sequences
+        self.paced = False
         self.seconds, self.tokens = 0.0, 0
 
     async def close(self) -> None:

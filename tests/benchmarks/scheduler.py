@@ -20,6 +20,7 @@ import os
 import tempfile
 import time
 import tracemalloc
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,9 @@ A_LEASE = 64
 
 COST, FIRST = 3_000, 1_000
 """FLOPs that a task takes, and those granted at its start under a budget: every purse is refilled once."""
+
+SECONDS = 0.1
+"""Seconds that a replica says it has computed between two exchanges."""
 
 CORE = (1, 10, 100, 1_000)
 RAY = (1, 8, 32)
@@ -84,6 +88,8 @@ def core(replicas: int, budget: int | None, count: int) -> float:
     book = LeaseBook(Ledger(budget), allocator(budget))
     stream = tasks(count, 0)
     purses: dict[int, int] = {}
+    limits: dict[int, int] = {}
+    busy: Counter[str] = Counter()
     refused: set[int] = set()
     ended = 0
     started = time.process_time()
@@ -91,19 +97,38 @@ def core(replicas: int, budget: int | None, count: int) -> float:
         if book.queued < 2 * A_LEASE * replicas:
             for task in itertools.islice(stream, A_LEASE * replicas):
                 book.add(task)
+        accounts: list[Account] = []
         for lease in book.held_by(name):
             granted = purses[lease]
-            if granted < COST and lease not in refused:
-                book.report(lease, granted, 0, COST - granted, granted)
+            used = min(granted, limits.get(lease, granted), COST)
+            if used < COST and lease not in refused:
+                accounts.append(
+                    Account(
+                        lease,
+                        granted,
+                        used,
+                        0,
+                        max(0, COST - granted),
+                        limits.get(lease, granted),
+                        used,
+                        COST,
+                    )
+                )
             elif book.counts(lease, 1):
                 book.settle(lease, min(purses.pop(lease), COST))
                 refused.discard(lease)
+                limits.pop(lease, None)
                 ended += 1
+        busy[name] += SECONDS
+        book.hear(name, accounts, busy[name])
         book.refill()
         leases = book.lease(name, A_LEASE - len(book.held_by(name)), 0.0, replicas)
+        further = book.limits(name)
         grants = book.grants(name)
-        book.holds({one.id for one in leases} | {one.lease for one in grants})
+        book.holds({one.id for one in leases} | {one.lease for one in (*grants, *further)})
         purses |= {one.id: one.grant for one in leases}
+        limits |= {one.id: one.limit for one in leases if one.limit is not None}
+        limits |= {one.lease: one.total for one in further}
         refused |= {one.lease for one in grants if one.total is None}
         purses |= {one.lease: one.total for one in grants if one.total is not None}
         if not book.held_by(name):
@@ -118,7 +143,9 @@ class Replica:
 
     def __init__(self, stage: Callable[[str, int, Record], Awaitable[None]] | None = None) -> None:
         self._stage = stage
-        self._held: dict[int, tuple[Lease, int]] = {}
+        # lease -> what it was granted, and its limit
+        self._held: dict[int, tuple[Lease, int, int]] = {}
+        self._busy = 0.0
         self._finished: dict[int, Finished] = {}
 
     async def ready(self) -> None:
@@ -133,7 +160,7 @@ class Replica:
     async def exchange(self, orders: Orders) -> Report:
         for number in orders.acknowledged:
             self._finished.pop(number, None)
-        paid = [lease for lease, granted in self._held.values() if granted >= COST]
+        paid = [lease for lease, *paid in self._held.values() if min(paid) >= COST]
         if self._stage is not None:
             await asyncio.gather(*(self._stage(one.task.id, one.attempt, record(one.task)) for one in paid))
         for lease in paid:
@@ -144,13 +171,22 @@ class Replica:
             )
         for grant in orders.grants:
             if grant.lease in self._held:
-                self._held[grant.lease] = self._held[grant.lease][0], grant.total or 0
-        self._held |= {lease.id: (lease, lease.grant) for lease in orders.leases}
+                lease, _, limit = self._held[grant.lease]
+                self._held[grant.lease] = lease, grant.total or 0, limit
+        for raised in orders.limits:
+            if raised.lease in self._held:
+                lease, granted, _ = self._held[raised.lease]
+                self._held[raised.lease] = lease, granted, raised.total
+        self._held |= {
+            one.id: (one, one.grant, one.grant if one.limit is None else one.limit) for one in orders.leases
+        }
         accounts = tuple(
-            Account(number, granted, min(granted, COST), 0, max(0, COST - granted))
-            for number, (_, granted) in self._held.items()
+            Account(number, granted, used, 0, max(0, COST - granted), limit, used, COST)
+            for number, (_, granted, limit) in self._held.items()
+            if (used := min(granted, limit, COST)) >= 0
         )
-        counters = EngineCounters(0, 0, 0.0, 0)
+        self._busy += SECONDS
+        counters = EngineCounters(0, 0, self._busy, 0)
         # Not an exchange of its own for each: the event loop has others to serve.
         await asyncio.sleep(0)
         return Report(tuple(self._finished.values()), accounts, A_LEASE - len(self._held), counters)

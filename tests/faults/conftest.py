@@ -45,8 +45,9 @@ def table(measured: Iterable[Figures]) -> list[str]:
     for one in measured:
         kinds[one.kind].append(one)
     lines = [
-        "| killed | trials | noticed | work goes on | it is back | silence | waste / spent | drawn again | differ |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| killed | trials | noticed | work goes on | it is back | silence | waste / spent | charged / done | drawn again "
+        "| differ |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for kind, some in kinds.items():
         cells = [
@@ -57,6 +58,7 @@ def table(measured: Iterable[Figures]) -> list[str]:
             _seconds(one.whole for one in some),
             _seconds(one.silence for one in some),
             f"{statistics.median(one.waste for one in some):.0%} ({max(one.waste for one in some):.0%})",
+            _times(one.price for one in some),
             f"{statistics.median(one.again for one in some):,.0f} ({max(one.again for one in some):,})",
             f"{sum(len(one.flips) for one in some)} of {sum(one.problems for one in some)}",
         ]
@@ -70,7 +72,8 @@ def table(measured: Iterable[Figures]) -> list[str]:
                 for name, value in (("noticed", one.noticed), ("goes on", one.goes_on), ("back", one.whole))
             )
             lines.append(
-                f"{at}  {seconds}  silence {one.silence:.1f}  waste {one.waste:.1%}  again {one.again:,}"
+                f"{at}  {seconds}  silence {one.silence:.1f}  waste {one.waste:.1%}  "
+                f"charged {one.charged:,} of {one.used:,} done  again {one.again:,}"
             )
             lines += [f"    {flip}" for flip in one.flips]
     return lines
@@ -79,3 +82,8 @@ def table(measured: Iterable[Figures]) -> list[str]:
 def _seconds(values: Iterable[float | None]) -> str:
     known = [value for value in values if value is not None]
     return f"{statistics.median(known):.1f} ({max(known):.1f})" if known else "-"
+
+
+def _times(values: Iterable[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{statistics.median(known):.2f} ({max(known):.2f})" if known else "-"

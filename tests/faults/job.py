@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +73,10 @@ class Command:
         script = shutil.which("flopwise", path=str(Path(sys.executable).parent))
         assert script, "the package's command is not installed beside this Python"
         environment = {name: text for name, text in os.environ.items() if name != "RAY_ADDRESS"}
+        self._tally = place / "tally"
+        self._tally.mkdir()
+        path = [str(Path(__file__).parent / "tally"), *filter(None, [environment.get("PYTHONPATH")])]
+        environment |= {"FAULTS_TALLY": str(self._tally), "PYTHONPATH": os.pathsep.join(path)}
         self._out = place / "out"
         self.began = time.monotonic()
         with self._out.open("w") as out:
@@ -108,6 +113,11 @@ class Command:
     def left(self) -> int:
         """Bytes that its Ray left on disk."""
         return sum(file.stat().st_size for file in self._ray.rglob("*") if file.is_file())
+
+    def done(self, pid: int | None = None) -> int:
+        """FLOPs that its policy replicas have really used so far, or the one of them in process `pid`."""
+        told = [self._tally / str(pid)] if pid is not None else self._tally.iterdir()
+        return sum(int.from_bytes(one.read_bytes(), "little") for one in told)
 
     def listen(self) -> None:
         """Note for how long it has said nothing."""
@@ -146,8 +156,8 @@ class Charge:
 
 @dataclass(slots=True)
 class LogTail:
-    """What the log of a run says, read as it grows: outcomes by key with the seconds they took, open leases, and when leases,
-    losses and lines at all were seen."""
+    """What the log of a run says, read as it grows: outcomes by key with the seconds they took, open leases, what leases that
+    ended well were charged, by replica, and when leases, losses and lines at all were seen."""
 
     folder: Path
     committed: dict[str, float] = field(default_factory=dict)
@@ -155,6 +165,7 @@ class LogTail:
     leased: list[tuple[float, Hold]] = field(default_factory=list)
     lost: list[Charge] = field(default_factory=list)
     lines: list[float] = field(default_factory=list)
+    paid: Counter[str] = field(default_factory=Counter)
     _read: dict[str, int] = field(default_factory=dict)
 
     def skip(self) -> None:
@@ -189,6 +200,8 @@ class LogTail:
         for row in record.get("ledger", ()):
             if (row["purpose"], row["kind"]) == ("unknown", "lost"):
                 self.lost.append(Charge(now, row["lease"], row["task_id"], row["flops"]))
+            elif row["lease"] in self.holds:
+                self.paid[self.holds[row["lease"]].replica] += row["flops"]
         for lease in record.get("closed", ()):
             self.holds.pop(lease, None)
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from pathlib import Path
 
@@ -17,6 +18,10 @@ COUNT = 5
 
 DIFFER = 200
 """One problem in this many may differ by a flipped token: the engine's rounding depends on what shares its batch."""
+
+
+PRICE = 1.5
+"""FLOPs that a death is charged for each that had really been done, in the median."""
 
 
 @pytest.mark.faults
@@ -32,6 +37,12 @@ def test_killed_at_a_random_moment(
 def test_hardly_a_problem_differs(measured: list[Figures]) -> None:
     differing = [flip for one in measured for flip in one.flips]
     assert len(differing) * DIFFER <= sum(one.problems for one in measured), "\n".join(map(str, differing))
+
+
+@pytest.mark.faults
+def test_a_death_is_charged_little_more_than_was_done(measured: list[Figures]) -> None:
+    prices = [one.price for one in measured if one.price is not None]
+    assert not prices or statistics.median(prices) <= PRICE, sorted(prices)
 
 
 @pytest.mark.faults

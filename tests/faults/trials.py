@@ -78,7 +78,8 @@ def moment(kind: Kind, number: int, count: int = 5) -> Moment:
 @dataclass(slots=True)
 class Figures:
     """What one trial measured: seconds from the kill until it was noticed, until work went on and until all was as before,
-    the longest silence on the terminal, FLOPs wasted for each that was spent, tokens drawn twice."""
+    the longest silence on the terminal, FLOPs wasted for each that was spent, FLOPs that the dead had in hand (`used`: those
+    really done; `charged`: those that the books say), tokens drawn twice."""
 
     kind: Kind
     moment: Moment
@@ -88,11 +89,18 @@ class Figures:
     whole: float | None = None
     silence: float = 0.0
     waste: float = 0.0
+    used: int = 0
+    charged: int = 0
     again: int = 0
     left: int = 0
     problems: int = 0
     flips: list[Flip] = field(default_factory=list)
     living: Living | None = None
+
+    @property
+    def price(self) -> float | None:
+        """What a death is charged, for each FLOP that had really been done; None where too little was in hand to say."""
+        return self.charged / self.used if self.used > 0 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,8 +227,11 @@ def _kill_driver(watch: Watch, figures: Figures) -> _Before:
     assert lock_of(folder) == "free"
     watch.log.look()
     done = set(done_keys(folder)) if (folder / "log").is_dir() else set()
+    held = read_holds(folder)
     lost = {charge.lease: charge.flops for charge in watch.log.lost}
-    return _Before(done, dict(watch.log.committed), read_holds(folder), lost=lost)
+    figures.used = watch.command.done() - watch.log.paid.total()
+    figures.charged = sum(hold.flops for hold in held.values()) + sum(lost.values())
+    return _Before(done, dict(watch.log.committed), held, lost=lost)
 
 
 def _go_on(command: Command, folder: Path, before: _Before, figures: Figures) -> None:
@@ -259,6 +270,8 @@ def _kill_actor(kind: Kind, victim: int, watch: Watch, figures: Figures) -> _Bef
     leased, lost = len(log.leased), len(log.lost)
     killed = time.monotonic()
     os.kill(victim, signal.SIGKILL)
+    log.look()
+    paid = log.paid[before.victim]
     fresh: float | None = None
 
     def look() -> bool:
@@ -278,6 +291,8 @@ def _kill_actor(kind: Kind, victim: int, watch: Watch, figures: Figures) -> _Bef
     again = [seen for seen, hold in log.leased[leased:] if hold.task_id in tasks]
     after = [seen for seen in log.lines if fresh is not None and seen > fresh]
     if kind == "policy" and charges:
+        figures.used = command.done(victim) - paid
+        figures.charged = sum(charge.flops for charge in charges)
         figures.noticed = charges[0].seen - killed
         figures.goes_on = min(again) - killed if again else None
     elif fresh is not None:

@@ -174,12 +174,31 @@ class Life(RuleBasedStateMachine):
         at=PLACE,
         everywhere=st.booleans(),
         amounts=st.lists(st.integers(1, FIRST), min_size=1, max_size=3),
+        token=st.sampled_from([0, 1, 1, 3]),
         heard=HEARD,
     )
-    def request(self, at: int, everywhere: bool, amounts: list[int], heard: int) -> None:
+    def request(self, at: int, everywhere: bool, amounts: list[int], token: int, heard: int) -> None:
         for one, lease in self.leases() if everywhere else [pick(self.leases(), at)]:
             for amount in amounts:
-                one.ask(lease, amount)
+                one.ask(lease, amount, token)
+        self.all_exchange(heard)
+
+    @precondition(lambda self: self.leases(running=True))
+    @rule(
+        steps=st.integers(1, 8),
+        told=st.booleans(),
+        seconds=st.sampled_from([0.1, 1.0, 10.0]),
+        heard=HEARD,
+    )
+    def compute(self, steps: int, told: bool, seconds: float, heard: int) -> None:
+        """Every engine draws a few tokens, as far as they are paid; the longer it takes, the smaller are its slices. Of its
+        last step it may not have told when something else happens."""
+        for one, lease in self.leases(running=True):
+            for _ in range(steps):
+                one.step(lease, told=True)
+            one.step(lease, told=told)
+        for one in self.replicas.values():
+            one.busy += seconds
         self.all_exchange(heard)
 
     @precondition(lambda self: self.leases(running=True))

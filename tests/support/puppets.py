@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actors.engines.base import EngineCounters
-from actors.ledger import Kind, Purpose, Purse
+from actors.ledger import Kind, Pace, Purpose, Purse
 from actors.messages import Account, Books, Commit, Finished, Lease, Orders, Pulse, Report
 from actors.scheduling.scheduler import Scheduler
 from actors.store.writer import RunWriter
@@ -55,22 +55,49 @@ class Dead(Exception):
 
 
 @dataclass
+class Running:
+    """A request: what is reserved for it, and where its engine tells it, the pace of its tokens and what it has drawn."""
+
+    amount: int
+    pace: Pace | None
+    token: int = 0
+    drawn: int = 0
+    stepping: bool = False
+
+    @property
+    def used(self) -> int:
+        """What its engine has really used; where nobody tells, it may be all."""
+        return self.amount if self.pace is None else min(self.amount, self.token * self.drawn)
+
+    def step(self, *, told: bool) -> None:
+        """Its engine begins a step if the next token is paid; and tells of it."""
+        if self.pace is None:
+            return
+        if not self.stepping and self.pace.paid:
+            self.stepping = True
+            self.drawn += 1
+        if self.stepping and told:
+            self.stepping = False
+            self.pace.drew()
+
+
+@dataclass
 class Held:
-    """A lease in a replica's hands: requests that run, by what is reserved for each, and some that wait for the purse."""
+    """A lease in a replica's hands: requests that run, and some that wait for the purse."""
 
     lease: Lease
     purse: Purse
-    running: list[int] = field(default_factory=list)
-    waiting: list[tuple[int, asyncio.Task[None]]] = field(default_factory=list)
+    running: list[Running] = field(default_factory=list)
+    waiting: list[tuple[int, int, asyncio.Task[Pace | None]]] = field(default_factory=list)
 
     def look(self) -> None:
         """Whoever waited and was served runs."""
         still = []
-        for amount, one in self.waiting:
+        for amount, token, one in self.waiting:
             if not one.done():
-                still.append((amount, one))
+                still.append((amount, token, one))
             elif one.exception() is None:
-                self.running.append(amount)
+                self.running.append(Running(amount, one.result(), token))
             else:
                 assert isinstance(one.exception(), PurseEmpty)
         self.waiting = still
@@ -87,7 +114,7 @@ class Call:
 
 class Replica:
     """A policy replica that does nothing of itself. `burnt` are FLOPs that its engine has really used, where a request that
-    was cut off has used all that was reserved for it."""
+    was cut off has used all that was reserved for it, unless its tokens were told; `busy` are seconds that it computed."""
 
     def __init__(self, loop: Clockwork) -> None:
         self.loop = loop
@@ -98,6 +125,7 @@ class Replica:
         self.call: Call | None = None
         self.strays: list[Orders] = []
         self.life = self.burnt = 0
+        self.busy = 0.0
 
     async def ready(self) -> None:
         await self.up.wait()
@@ -130,10 +158,13 @@ class Replica:
             self.finished.pop(number, None)
         for lease in orders.leases:
             assert lease.id not in self.held
-            self.held[lease.id] = Held(lease, Purse(lease.grant))
+            self.held[lease.id] = Held(lease, Purse(lease.grant, lease.limit))
         for grant in orders.grants:
             if grant.lease in self.held:
                 self.held[grant.lease].purse.refill(grant.total)
+        for limit in orders.limits:
+            if limit.lease in self.held:
+                self.held[limit.lease].purse.raise_limit(limit.total)
         self.loop.rest()
         for number in self.held.keys() - set(orders.holds):
             self.drop(number)
@@ -154,37 +185,62 @@ class Replica:
 
     def report(self) -> Report:
         accounts = tuple(
-            Account(number, h.purse.granted, h.purse.spent, h.purse.reserved, h.purse.lacking)
+            Account(
+                number,
+                h.purse.granted,
+                h.purse.spent,
+                h.purse.reserved,
+                h.purse.lacking,
+                h.purse.limit,
+                h.purse.used,
+                h.purse.wanted,
+            )
             for number, h in self.held.items()
         )
         wanted = max(0, ROOM - len(self.held))
-        return Report(tuple(self.finished.values()), accounts, wanted, EngineCounters(0, 0, 0.0, 0))
+        return Report(tuple(self.finished.values()), accounts, wanted, EngineCounters(0, 0, self.busy, 0))
 
     def look(self) -> None:
         self.loop.rest()
         for held in self.held.values():
             held.look()
 
-    def ask(self, number: int, amount: int) -> None:
-        held = self.held[number]
-        held.waiting.append((amount, self.loop.create_task(held.purse.reserve(amount))))
+    def ask(self, number: int, amount: int, token: int = 0) -> None:
+        """A request of a lease; with a `token`, its engine tells each."""
+        purse = self.held[number].purse
+
+        async def reserve() -> Pace | None:
+            if token:
+                return await purse.reserve_paced(amount, token, token)
+            await purse.reserve(amount)
+            return None
+
+        self.held[number].waiting.append((amount, token, self.loop.create_task(reserve())))
         self.look()
+
+    def step(self, number: int, *, told: bool) -> None:
+        """The engine computes a token for each request of a lease."""
+        for one in self.held[number].running:
+            one.step(told=told)
 
     def serve(self, number: int, share: float, purpose: Purpose, kind: Kind) -> None:
         """The oldest request of a lease comes to its end."""
         held = self.held[number]
-        amount = held.running.pop(0)
-        took = int(share * amount)
-        held.purse.settle(amount, took, purpose, kind)
+        one = held.running.pop(0)
+        took = int(share * one.amount) if one.pace is None else one.used
         self.burnt += took
+        if one.pace is not None:
+            one.pace.end()
+        # A request that failed is charged all that was set aside for it.
+        held.purse.settle(one.amount, one.amount if kind == "failed" else took, purpose, kind)
         self.look()
 
     def drop(self, number: int) -> Held:
         """Stop working on a lease; what runs is cut off."""
         held = self.held.pop(number)
-        for _, one in held.waiting:
+        for _, _, one in held.waiting:
             one.cancel()
-        self.burnt += sum(held.running)
+        self.burnt += sum(one.used for one in held.running)
         return held
 
     def finish(self, number: int, error: str = "", *, blameless: bool = False, failed: int = 0) -> None:

@@ -47,6 +47,10 @@ class Watched:
     def slots(self) -> int:
         return self.engine.slots
 
+    @property
+    def paced(self) -> bool:
+        return self.engine.paced
+
     def counters(self) -> EngineCounters:
         return self.engine.counters()
 

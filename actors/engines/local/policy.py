@@ -2,8 +2,9 @@
 
 Requests wait in a queue; each step admits as many as there are free rows (their cached prefixes copied in, what is
 missing prefilled), then draws one token for every running row. A finished row is refilled at the next step, never waited
-for. The model runs on one thread of its own, so that the event loop stays free. It knows nothing of strategies or
-budgets. Invariant: rows [0, n) run, and row i's keys cover all its tokens but the last, which the next step feeds.
+for. The model runs on one thread of its own, so that the event loop stays free. Between two steps it asks whether the next
+token of each request is paid, and waits until it is; it knows nothing else of budgets, and nothing of strategies. Invariant:
+rows [0, n) run, and row i's keys cover all its tokens but the last, which the next step feeds.
 """
 
 from __future__ import annotations
@@ -118,6 +119,10 @@ class LocalEngine:
     def slots(self) -> int:
         return self._slots
 
+    @property
+    def paced(self) -> bool:
+        return True
+
     def counters(self) -> EngineCounters:
         return EngineCounters(
             self._tokens_out, self._tokens_computed, self._busy, len(self._running) + len(self._waiting)
@@ -126,6 +131,8 @@ class LocalEngine:
     async def generate(self, request: GenerateRequest) -> Generation:
         request.check(self._info.context)
         job = _Job(request, asyncio.get_running_loop().create_future())
+        if request.pace is not None:
+            request.pace.call(self._wake.set)
         self._asked += 1
         heapq.heappush(self._waiting, (request.priority, self._asked, job))
         if self._loop_task is None or self._loop_task.done():
@@ -135,6 +142,8 @@ class LocalEngine:
             return await job.future
         except asyncio.CancelledError:
             job.cancelled = True
+            # Others may wait for what it was not paid.
+            self._wake.set()
             # A step may be under way: it computes the context and draws one token more, at most.
             context = len(request.token_ids) - 1
             most = min(len(job.tokens) + 1, request.max_tokens)
@@ -152,6 +161,9 @@ class LocalEngine:
             if not self._waiting and not self._running:
                 self._wake.clear()
                 await self._wake.wait()
+            while not self._paid():
+                self._wake.clear()
+                await self._wake.wait()
             try:
                 finished = await loop.run_in_executor(self._thread, self._step)
             except Exception as error:
@@ -162,9 +174,17 @@ class LocalEngine:
                 self._running.clear()
                 self._waiting.clear()
                 continue
+            for job in self._running:
+                if job.request.pace is not None:
+                    job.request.pace.drew()
             for job, generation in finished:
                 if not job.future.done():
                     job.future.set_result(generation)
+
+    def _paid(self) -> bool:
+        """Whether the next step may be made; those that wait may be in it."""
+        jobs = [*self._running, *(job for _, _, job in self._waiting)]
+        return all(job.cancelled or job.request.pace is None or job.request.pace.paid for job in jobs)
 
     @torch.inference_mode()
     def _step(self) -> list[tuple[_Job, Generation]]:

@@ -150,6 +150,11 @@ class VllmPolicy:
         return self._admission.slots
 
     @property
+    def paced(self) -> bool:
+        """vLLM waits for nobody between its steps."""
+        return False
+
+    @property
     def preempted(self) -> int:
         """Requests whose cache was taken away, so that their tokens were computed again."""
         return self._tally.preempted

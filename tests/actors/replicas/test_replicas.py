@@ -14,9 +14,10 @@ import actors.replicas.verifier
 from actors.engines.base import ScoreRequest, Scores
 from actors.engines.identity import model_hash, tokenizer_hash
 from actors.errors import UserError
-from actors.messages import Grant, Lease, Orders, Report
+from actors.messages import Grant, Lease, Limit, Orders, Report
 from actors.replicas.solver import SolverReplica
 from actors.strategy import Models, Prompt, Solution, Strategy
+from orchestration.strategies.sampling.best_of_n import BestOfN
 from orchestration.strategies.sampling.greedy import Greedy
 from orchestration.strategies.sampling.majority import Majority
 from orchestration.strategies.search.beam import Beam
@@ -106,10 +107,11 @@ async def exchange(
     grants: tuple[Grant, ...] = (),
     acks: tuple[int, ...] = (),
     holds: tuple[int, ...] | None = None,
+    limits: tuple[Limit, ...] = (),
 ) -> Report:
     """One exchange, well before its heartbeat."""
     held = tuple(one.id for one in leases) if holds is None else holds
-    return await asyncio.wait_for(replica.exchange(Orders(leases, grants, acks, held)), 1.5)
+    return await asyncio.wait_for(replica.exchange(Orders(leases, grants, acks, held, limits=limits)), 1.5)
 
 
 async def finish(replica: SolverReplica, one: Lease) -> Report:
@@ -156,6 +158,38 @@ async def test_a_purse_that_is_empty_again_is_told_at_once(replica: SolverReplic
         report = await exchange(replica, grants=grants, holds=(1,))
     assert refills > 1
     assert report.finished[0].outcomes[0].state == "answered"
+
+
+async def test_a_replica_computes_up_to_its_limit_and_asks_for_more_before(replica: SolverReplica) -> None:
+    """What it has really done is never above what is charged if it dies now."""
+    costs = replica._bench.costs
+    token = costs["policy"].paper(1)
+    limit = 10 * token
+    one = replace(lease(1, BestOfN(4)), limit=limit)
+    report = await exchange(replica, one)
+    raised = 0
+    while not report.finished:
+        [account] = report.accounts
+        assert account.limit == limit
+        drawn = replica._engine.counters().tokens_out * token
+        scored = sum(f for (purpose, _), f in replica._purses[1]._books.items() if purpose == "verifier")
+        assert drawn <= drawn + scored <= account.used
+        assert drawn <= limit
+        limit, raised = max(account.wanted, limit) + 8 * token, raised + 1
+        report = await exchange(replica, holds=(1,), limits=(Limit(1, limit),))
+    [finished] = report.finished
+    assert finished.error == ""
+    assert raised >= finished.spent // (16 * token)
+    unlimited = await finish(replica, replace(lease(2, BestOfN(4)), task=one.task))
+    assert unlimited.finished[-1].outcomes[0].answer == finished.outcomes[0].answer
+
+
+async def test_whoever_may_not_go_on_is_dropped_and_holds_nobody_up(replica: SolverReplica) -> None:
+    price = replica._bench.costs["policy"].paper(1)
+    stopped = replace(lease(1, Majority(4)), limit=6 * price)
+    await exchange(replica, stopped)
+    report = await finish(replica, lease(2, Greedy()))
+    assert [one.lease for one in report.finished] == [2]
 
 
 async def test_neither_an_empty_purse_nor_a_stand_waits_for_the_heartbeat(replica: SolverReplica) -> None:

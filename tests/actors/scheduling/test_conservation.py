@@ -46,14 +46,17 @@ class Run(Life):
         books = self.disk.writer.books()
         charged = books.spent + books.wasted + sum(hold.flops for hold in books.holds)
         assert self.really_spent() <= charged <= self.budget
-        noted = {hold.lease: hold.flops for hold in books.holds}
+        noted = {hold.lease: hold for hold in books.holds}
         for one in self.replicas.values():
             for number, held in one.held.items():
-                assert held.purse.granted <= noted.get(number, self.budget), "told before it was durable"
+                # Whoever works on one that is closed was told before.
+                if (hold := noted.get(number)) is not None:
+                    assert held.purse.granted <= hold.granted, "told before it was durable"
+                    assert held.purse.limit <= hold.flops <= hold.granted, "told before it was durable"
 
     def really_spent(self) -> int:
-        runs = [sum(held.running) for one in self.replicas.values() for held in one.held.values()]
-        return sum(one.burnt for one in self.replicas.values()) + sum(runs)
+        held = [held for one in self.replicas.values() for held in one.held.values()]
+        return sum(one.burnt for one in self.replicas.values()) + sum(r.used for h in held for r in h.running)
 
     @invariant()
     def the_ledger_is_conserved(self) -> None:
@@ -91,6 +94,7 @@ class Run(Life):
             else:
                 # A grant that was not told yet need not be durable.
                 assert hold.flops <= ledger.exposure(hold.lease)
+                assert hold.granted <= ledger.granted(hold.lease)
 
     @invariant()
     def what_was_granted_is_told_or_on_its_way(self) -> None:
@@ -107,6 +111,7 @@ class Run(Life):
                     assert purse._closed
                 else:
                     assert purse.granted == ledger.granted(number)
+                assert purse.limit <= ledger.limit(number) <= ledger.granted(number)
 
     @invariant()
     def each_task_is_at_one_place(self) -> None:

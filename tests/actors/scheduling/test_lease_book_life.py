@@ -182,7 +182,7 @@ class Life(RuleBasedStateMachine):
         for number in self.held:
             self.granted[number] = ledger.granted(number)
             assert ledger.exposure(number) == self.disk[number].flops
-            assert self.granted[number] == self.disk[number].flops or self.budget is None
+            assert self.granted[number] == self.disk[number].granted or self.budget is None
 
     def end(self, name: str, how: str) -> None:
         assert name not in self.ended

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from actors.ledger import Ledger
-from actors.messages import Grant, Hold
+from actors.messages import Account, Grant, Hold, Limit
 from actors.scheduling.leases import MAX_ATTEMPTS, LeaseBook
 from orchestration.allocation.first_come import FirstCome
 from tests.support.lease_books import ByWidth, InLumps, answers, book, numbers, successor, task
@@ -210,10 +210,13 @@ def test_a_hold_says_what_a_lost_lease_is_charged() -> None:
     limited = LeaseBook(Ledger(100), ByWidth())
     limited.add(task(0, 2))
     limited.lease("a", 2, now=0.0)
-    assert limited.holds([1, 7]) == [Hold(1, "t0", 1, "a", 20)], "7 is nobody's"
+    assert limited.holds([1, 7]) == [Hold(1, "t0", 1, "a", 20, 20)], "7 is nobody's"
     limited.report(1, 5, 5, lacking=30)
     limited.refill()
-    assert limited.holds([1]) == [Hold(1, "t0", 1, "a", 50)]
+    assert limited.holds([1]) == [Hold(1, "t0", 1, "a", 20, 50)], "it was not told yet that it may go further"
+    limited.hear("a", [Account(1, 20, 5, 5, 0, limit=20, used=10, wanted=45)], busy=0.0)
+    assert limited.limits("a") == [Limit(1, 45)]
+    assert limited.holds([1]) == [Hold(1, "t0", 1, "a", 45, 50)]
     free = book(None, task(0), first=None)
     free.lease("a", 1, now=0.0)
     assert free.holds([1]) == [Hold(1, "t0", 1, "a", 0)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,55 @@ def greedy_by_transformers(folder: Path, context: tuple[int, ...]) -> tuple[list
         if token == 1:
             break
     return tokens, logprobs
+
+
+@dataclass
+class Tokens:
+    """Pays as many tokens as it holds."""
+
+    held: int
+    drawn: int = 0
+    spent: asyncio.Event = field(default_factory=asyncio.Event)
+    wake: Callable[[], None] = field(default=lambda: None)
+
+    @property
+    def paid(self) -> bool:
+        return self.drawn < self.held
+
+    def call(self, wake: Callable[[], None]) -> None:
+        self.wake = wake
+
+    def drew(self) -> None:
+        self.drawn += 1
+        if not self.paid:
+            self.spent.set()
+
+    def give(self, count: int) -> None:
+        self.held += count
+        self.wake()
+
+
+async def test_no_token_is_drawn_before_it_is_paid(checkpoints: dict[str, Path]) -> None:
+    request = GenerateRequest((5, 6, 7), NEW, seed=3, temperature=0)
+    [free] = await run(checkpoints["llama"], [request])
+    engine = LocalEngine.load(checkpoints["llama"])
+    try:
+        one, other = Tokens(2), Tokens(0)
+        running = asyncio.create_task(engine.generate(replace(request, pace=one)))
+        await asyncio.wait_for(one.spent.wait(), 10)
+        assert engine.counters().tokens_out == 2
+        beside = asyncio.create_task(engine.generate(replace(request, pace=other)))
+        await asyncio.sleep(0)
+        one.give(NEW)
+        await asyncio.sleep(0)
+        assert not engine._paid(), "the other's first is not"
+        assert engine.counters().tokens_out == 2
+        beside.cancel()
+        assert (await asyncio.wait_for(running, 10)).token_ids == free.token_ids
+        # The last is told with the answer.
+        assert one.drawn == len(free.token_ids) - 1
+    finally:
+        await engine.close()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -88,24 +89,35 @@ def score_row(key: bytes, problem_id: str, value: float) -> Row:
 
 
 class SampleLibrary:
-    """Reads samples and scores of several run folders; memory: an index of their problems, and some row groups."""
+    """Reads samples and scores of several run folders; memory: 12 bytes for each row group that a problem stands in, and
+    some row groups."""
 
     def __init__(self, folders: Iterable[Path]) -> None:
-        self._index: dict[str, list[tuple[str, Path, int]]] = {}
+        # Every row group, and where problems stand: digests of their ids, sorted, and beside each a place in `_places`.
+        self._places: list[tuple[str, Path, int]] = []
         self._groups: OrderedDict[tuple[Path, int], dict[str, pa.Table]] = OrderedDict()
+        ids, places = array("Q"), array("I")
         for folder in folders:
             for table in ("samples", "scores"):
                 for part in parts(folder, table):
-                    self._note(table, part)
+                    for found in self._look(table, part):
+                        ids.extend(found)
+                        places.extend([len(self._places) - 1] * len(found))
+        digests = np.frombuffer(ids, np.uint64)
+        # Stably: what a later folder or part says of a problem comes after the rest.
+        order = digests.argsort(kind="stable")
+        self._ids, self._at = digests[order], np.frombuffer(places, np.uint32)[order]
 
     def __len__(self) -> int:
         """Problems of which something is there."""
-        return len(self._index)
+        return len(np.unique(self._ids))
 
     def prior(self, problem_id: str) -> Prior:
         """All that is there of a problem."""
         found = Prior()
-        for table, part, group in self._index.get(problem_id, ()):
+        digest = np.uint64(_id_digest(problem_id))
+        first, end = (int(self._ids.searchsorted(digest, side)) for side in ("left", "right"))
+        for table, part, group in (self._places[place] for place in self._at[first:end]):
             rows = self._group(part, group).get(problem_id)
             if rows is None:
                 continue
@@ -118,13 +130,14 @@ class SampleLibrary:
                         found.samples[sampled] = sample
         return found
 
-    def _note(self, table: str, part: Path) -> None:
+    def _look(self, table: str, part: Path) -> Iterator[list[int]]:
+        """Note a part's row groups; yield for each the digests of the problems that stand there."""
         with reading(part):
             file = pq.ParquetFile(part)
             for group in range(file.num_row_groups):
                 ids = file.read_row_group(group, columns=["problem_id"])["problem_id"]
-                for problem_id in pc.unique(ids).to_pylist():
-                    self._index.setdefault(problem_id, []).append((table, part, group))
+                self._places.append((table, part, group))
+                yield [_id_digest(problem_id) for problem_id in pc.unique(ids).to_pylist()]
 
     def _group(self, part: Path, group: int) -> dict[str, pa.Table]:
         """A row group's rows by problem."""
@@ -136,6 +149,11 @@ class SampleLibrary:
                 self._groups.popitem(last=False)
         self._groups.move_to_end(key)
         return self._groups[key]
+
+
+def _id_digest(problem_id: str) -> int:
+    """64 bits of an id. Two that share them cost a look into a row group that has only the other."""
+    return int.from_bytes(hashlib.blake2b(problem_id.encode(), digest_size=8).digest(), "little")
 
 
 def _by_problem(rows: pa.Table) -> dict[str, pa.Table]:

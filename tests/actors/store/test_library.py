@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import random
 import struct
+import tracemalloc
 from pathlib import Path
 from typing import Any, get_args
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -16,7 +18,8 @@ import actors.store.writer
 from actors.engines.base import Finish
 from actors.errors import UserError
 from actors.messages import Commit, Record
-from actors.store.library import Prior, SampleLibrary, sample_key, sample_row, score_key, score_row
+from actors.store.library import NOTHING, Prior, SampleLibrary, sample_key, sample_row, score_key, score_row
+from actors.store.schema import SCORES
 from actors.store.writer import RunWriter
 from actors.strategy import Sample
 from tests.support.folders import outcome, settled
@@ -192,3 +195,23 @@ def test_a_damaged_table_is_named(tmp_path: Path) -> None:
     part.write_bytes(whole[:4] + bytes(len(whole) // 2) + whole[4 + len(whole) // 2 :])
     with pytest.raises(UserError, match=f"{part}.*cannot be read.*put a copy of it back"):
         library.prior("p")
+
+
+def test_its_index_takes_some_tens_of_bytes_for_each_problem(tmp_path: Path) -> None:
+    """A dict of lists takes some hundreds."""
+    count = 30_000
+    names = [f"problem-{number:08d}" for number in range(count)]
+    rows = {"key": [bytes(16)] * count, "problem_id": names, "value": [0.5] * count}
+    for table in ("scores", "outcomes"):
+        (tmp_path / table).mkdir()
+        part = tmp_path / table / "part-000001.parquet"
+        pq.write_table(pa.table(rows, schema=SCORES), part, row_group_size=4096)
+    tracemalloc.start()
+    library = SampleLibrary([tmp_path])
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 40 * count
+    assert len(library) == count
+    assert [library.prior(name).scores for name in (names[0], names[-1])] == [{bytes(16): 0.5}] * 2
+    assert library.prior("problem-") == NOTHING
+    assert len(SampleLibrary([tmp_path / "none"])) == 0

@@ -24,6 +24,9 @@ from actors.scheduling.journal import COMMIT_TIMEOUT_S
 from actors.scheduling.starts import Attempt
 from actors.store.library import Prior
 
+STAGE_TIMEOUT_S = 3600.0
+"""Seconds that a record may take to be graded, behind those of others. That the writer is alive its commits tell sooner."""
+
 LOOKUPS = 20
 """How often a replica's name is looked up, twice a second, before it is held to be dead for good."""
 
@@ -59,10 +62,10 @@ class WriterLink:
             raise UserError(WRITER_DIED) from None
         return books
 
-    async def stage(self, task_id: str, attempt: int, record: Record) -> None:
+    async def stage(self, lease: int, task_id: str, record: Record) -> None:
         """Raises ServiceLost where the writer does not answer; what is wrong with the record itself is its task's fault."""
         try:
-            await asyncio.wait_for(self._handle.stage.remote(task_id, attempt, record), COMMIT_TIMEOUT_S)
+            await asyncio.wait_for(self._handle.stage.remote(lease, task_id, record), STAGE_TIMEOUT_S)
         except RayTaskError as error:
             # Its own last line is what a reader looks for; where it was raised stands in what it came from.
             raise error.cause from error

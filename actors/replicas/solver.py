@@ -51,7 +51,7 @@ LOAD = 2.0
 class StageClient(Protocol):
     """The run writer as a replica sees it."""
 
-    async def stage(self, task_id: str, attempt: int, record: Record) -> None: ...
+    async def stage(self, lease: int, task_id: str, record: Record) -> None: ...
 
 
 class PriorClient(Protocol):
@@ -92,7 +92,7 @@ class SolverReplica:
         self._told = self._told_lacking = self._told_stuck = 0
         # lease -> the limit that was reported to come near
         self._told_low: dict[int, int] = {}
-        self._life = 0
+        self._life = self._staging = 0
         self._stopping: set[int] = set()
 
     async def info(self) -> ReplicaInfo:
@@ -162,6 +162,7 @@ class SolverReplica:
             sequences_wanted=self._told,
             counters=self._engine.counters(),
             scoring=self._scorer.outstanding if self._scorer is not None else 0,
+            staging=self._staging,
             starved=self._starvation.look(),
         )
 
@@ -268,7 +269,11 @@ class SolverReplica:
             record = Record(
                 tuple(one.outcome for one in some), rows, bench.samples, bench.score_rows, failures
             )
-            await self._writer.stage(lease.task.id, lease.attempt, record)
+            self._staging += 1
+            try:
+                await self._writer.stage(lease.id, lease.task.id, record)
+            finally:
+                self._staging -= 1
 
         try:
             await stage(*results)

@@ -10,7 +10,7 @@ from actors.messages import Report
 from actors.scheduling.own_time import OwnTime
 
 IDLE_TIMEOUT_S = 900.0
-"""Seconds that tasks may do nothing, with no request in the engine nor with a verifier."""
+"""Seconds that tasks may do nothing, with no request in the engine nor with a verifier, and no record with the writer."""
 
 
 class Watch:
@@ -28,8 +28,8 @@ class Watch:
         """Take a report; TimeoutError where nothing has moved for too long."""
         running, accounts = report.counters.running, report.accounts
         mark = (report.counters.tokens_computed, sum(one.spent for one in accounts), len(accounts))
-        # A verifier that hangs is found by whoever waits for it.
-        elsewhere = report.scoring > 0 or any(one.lacking for one in accounts)
+        # A verifier or a writer that hangs is found by whoever waits for it.
+        elsewhere = report.scoring > 0 or report.staging > 0 or any(one.lacking for one in accounts)
         waits = not running and (not accounts or elsewhere)
         if mark != self._mark or report.finished or waits:
             self._mark, self._own = mark, OwnTime(now, report.starved)

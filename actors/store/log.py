@@ -34,6 +34,12 @@ def text_of(record: dict[str, Any]) -> str:
     return json.dumps(record, separators=(",", ":"), ensure_ascii=False)
 
 
+def text_of_rows(tables: dict[str, list[dict[str, Any]]]) -> str:
+    """The same of a record that is rows of tables: row by row, so that other threads get their turn in between."""
+    texts = (f'"{name}":[{",".join(map(text_of, rows))}]' for name, rows in tables.items())
+    return f"{{{','.join(texts)}}}"
+
+
 def line(*texts: str) -> bytes:
     """A record of the log as it is written, with its checksum, from texts of its fields."""
     body = f"{{{','.join(text[1:-1] for text in texts)}}}".encode(errors="replace")

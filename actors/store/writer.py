@@ -1,9 +1,10 @@
 """The one writer of a run folder: a log with group commit, Parquet parts, and what counts as done.
 
-Replicas stage records, the scheduler commits them: a record that is not committed was never written. Labels come to the
-writer alone, so grading happens here. A part and the log segment that it replaces carry one number, so that a crash
-between any two operations leaves each outcome readable once; leases that are open stand in the newest segment, so that what
-died with its holder is charged. It knows nothing of Ray.
+Replicas stage records, the scheduler commits them: a record that is not committed was never written, and one whose lease is
+closed is not kept. Labels come to the writer alone, so grading happens here: by the threads that stage records, beside the
+one that commits, which never waits for a grader. A part and the log segment that it replaces carry one number, so that a
+crash between any two operations leaves each outcome readable once; leases that are open stand in the newest segment, so that
+what died with its holder is charged. It knows nothing of Ray.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import base64
 import errno
 import os
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -39,6 +41,7 @@ from actors.store.log import (
     read_segment,
     segments,
     text_of,
+    text_of_rows,
 )
 from actors.store.rows import outcome_row
 from actors.store.schema import TABLES
@@ -87,7 +90,9 @@ class RunWriter:
         self._open_leases: dict[int, Hold] = {}
         self._labels: dict[str, str | None] = {}
         self._attempts: Counter[str] = Counter()
+        # By task and lease. Whoever stages adds, whoever commits removes.
         self._staged: dict[str, dict[int, _Staged]] = {}
+        self._holding, self._encoding = threading.Lock(), threading.Lock()
         self._highest = self._lives = 0
         self._tokens: Counter[Role] = Counter()
         self._ended: Counter[State] = Counter()
@@ -124,13 +129,25 @@ class RunWriter:
         """Tasks that were labelled and have not ended."""
         return set(self._labels)
 
-    def stage(self, task_id: str, attempt: int, record: Record) -> None:
-        """Grade a finished attempt's record, and hold it until the scheduler commits or drops it.
+    def stage(self, lease: int, task_id: str, record: Record) -> None:
+        """Grade what a lease came to, and hold it until the scheduler commits or drops it. Safe to call from any thread.
 
-        Raises what is wrong with the record: nothing that could not be written is ever committed.
+        Raises what is wrong with the record: nothing that could not be written is ever committed. What comes after its lease
+        was closed is dropped: another attempt has the task, or had it.
         """
-        staged = _Staged(record.outcomes, text_of(self._record(task_id, record)), record.failures)
-        self._staged.setdefault(task_id, {})[attempt] = staged
+        if self._closed(lease):
+            return
+        graded = self._graded(task_id, record)
+        # One at a time: each holds the interpreter, and who commits is to wait for one of them at most.
+        with self._encoding:
+            staged = _Staged(record.outcomes, text_of_rows(graded), record.failures)
+        with self._holding:
+            if not self._closed(lease):
+                self._staged.setdefault(task_id, {})[lease] = staged
+
+    def _closed(self, lease: int) -> bool:
+        """Whether a lease was on the books and is not any more; leases are numbered as they are handed out."""
+        return lease <= self._highest and lease not in self._open_leases
 
     def commit(self, commit: Commit) -> list[str]:
         """Make all of it durable (one fsync); return the tasks whose record is not staged here, which did not settle."""
@@ -140,19 +157,22 @@ class RunWriter:
             raise RuntimeError(
                 f"a commit of scheduler {commit.life}, which scheduler {self._lives} has followed"
             )
-        missing = [s.task_id for s in commit.settled if s.attempt not in self._staged.get(s.task_id, {})]
+        missing = [s.task_id for s in commit.settled if s.lease not in self._staged.get(s.task_id, {})]
         settled = [s for s in commit.settled if s.task_id not in missing]
         lines = [line(text_of({"holds": [_row(hold) for hold in commit.holds]}))] if commit.holds else []
         for one in settled:
-            logged = self._staged[one.task_id][one.attempt].logged
+            logged = self._staged[one.task_id][one.lease].logged
             ledger = _entries(one.task_id, one.attempt, one.lease, one.entries, "")
             lines.append(line(logged, text_of({"ledger": ledger, "closed": [one.lease]})))
         lines += [line(text_of(_lost(loss))) for loss in commit.losses]
-        lines += [line(text_of(self._record(end.task_id, Record(end.outcomes)))) for end in commit.given_up]
+        lines += [
+            line(text_of_rows(self._graded(end.task_id, Record(end.outcomes)))) for end in commit.given_up
+        ]
         with self._disk():
             self._append(lines)
             # Nothing is noted before it is durable.
-            self._note(commit, missing)
+            with self._holding:
+                self._note(commit, missing)
             if self._log.tell() > SEGMENT_BYTES:
                 self._roll()
         return missing
@@ -230,16 +250,23 @@ class RunWriter:
                 continue
             self._open_leases.pop(one.lease, None)
             self._book(one.entries)
-            staged = self._staged[one.task_id][one.attempt]
+            staged = self._staged[one.task_id][one.lease]
             self._failures.note(staged.failures)
             self._end(one.task_id, staged.outcomes)
         for loss in commit.losses:
-            self._staged.get(loss.task_id, {}).pop(loss.attempt, None)
+            self._drop(loss.task_id, loss.lease)
             self._open_leases.pop(loss.lease, None)
             self._book(loss.entries)
             self._attempts[loss.task_id] += loss.blamed
         for end in commit.given_up:
             self._end(end.task_id, end.outcomes)
+
+    def _drop(self, task_id: str, lease: int) -> None:
+        """Let go of what a lease that is lost had staged."""
+        staged = self._staged.get(task_id, {})
+        staged.pop(lease, None)
+        if not staged:
+            self._staged.pop(task_id, None)
 
     def _book(self, entries: tuple[Entry, ...]) -> None:
         spent, wasted = totals(entries)
@@ -254,19 +281,21 @@ class RunWriter:
             self._ended[outcome.state] += 1
             self._tokens.update(outcome.spent.tokens)
 
-    def _record(self, task_id: str, record: Record) -> dict[str, Any]:
-        """A record as the log has it, graded and trimmed."""
+    def _graded(self, task_id: str, record: Record) -> dict[str, list[Row]]:
+        """A record as rows of the log, graded and trimmed."""
         label = self._labels.get(task_id)
-        verdicts: dict[str | None, bool | None] = {}
+        verdicts: dict[str, bool] = {}
 
         def correct(answer: str | None) -> bool | None:
             if label is None or self._judge is None:
                 return None
+            if answer is None:
+                return False
             if answer not in verdicts:
                 verdicts[answer] = self._judge.correct(answer, label)
             return verdicts[answer]
 
-        logged: dict[str, Any] = {
+        logged: dict[str, list[Row]] = {
             "outcomes": [outcome_row(o, correct(o.answer)) for o in record.outcomes],
             "candidates": [
                 self._trim({**row, "correct": correct(row["answer"])}) for row in record.candidates

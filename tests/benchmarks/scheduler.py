@@ -141,7 +141,7 @@ def core(replicas: int, budget: int | None, count: int) -> float:
 class Replica:
     """A policy replica that computes nothing: a task ends with the exchange after the one that granted it all it needs."""
 
-    def __init__(self, stage: Callable[[str, int, Record], Awaitable[None]] | None = None) -> None:
+    def __init__(self, stage: Callable[[int, str, Record], Awaitable[None]] | None = None) -> None:
         self._stage = stage
         # lease -> what it was granted, and its limit
         self._held: dict[int, tuple[Lease, int, int]] = {}
@@ -162,7 +162,7 @@ class Replica:
             self._finished.pop(number, None)
         paid = [lease for lease, *paid in self._held.values() if min(paid) >= COST]
         if self._stage is not None:
-            await asyncio.gather(*(self._stage(one.task.id, one.attempt, record(one.task)) for one in paid))
+            await asyncio.gather(*(self._stage(one.id, one.task.id, record(one.task)) for one in paid))
         for lease in paid:
             del self._held[lease.id]
             entries = (Entry("policy", "kept", COST),)

@@ -230,7 +230,7 @@ class Life(RuleBasedStateMachine):
         self.all_exchange(heard)
 
     def stage(self, lease: Lease, failed: int = 0) -> None:
-        self.disk.writer.stage(lease.task.id, lease.attempt, Record(outcomes(lease.task, failed)))
+        self.disk.writer.stage(lease.id, lease.task.id, Record(outcomes(lease.task, failed)))
 
     # What goes wrong
 

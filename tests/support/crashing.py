@@ -90,7 +90,7 @@ def take(folder: Path, writer: RunWriter | None, step: Step) -> RunWriter | None
         writer.close()
         return None
     for one in step.commit.settled:
-        stage(writer, one.task_id, one.attempt)
+        stage(writer, one.task_id, one.lease)
     assert writer.commit(step.commit) == []
     return writer
 

@@ -126,7 +126,7 @@ def go_on(folder: Path, before: State) -> None:
     left = [task for task in TASKS if task not in opened.ended]
     for lease, task in enumerate(left, 1):
         writer.commit(Commit(holds=(hold(lease, task, 100, attempt=9),)))
-        stage(writer, task, 9)
+        stage(writer, task, lease)
         assert writer.commit(Commit(settled=(settled(task, 99, 9, lease),))) == []
     writer.close()
     state = glance(folder)

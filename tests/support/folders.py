@@ -77,22 +77,29 @@ def record(task: str, *strategies: str) -> Record:
     )
 
 
-def stage(writer: RunWriter, task: str, attempt: int = 1, *strategies: str) -> None:
-    writer.stage(task, attempt, record(task, *strategies))
+def stage(writer: RunWriter, task: str, lease: int = 1, *strategies: str) -> None:
+    writer.stage(lease, task, record(task, *strategies))
 
 
 def hold(lease: int, task: str, flops: int = 5, attempt: int = 1) -> Hold:
     return Hold(lease, task, attempt, "policy-0", flops)
 
 
-def settled(task: str, flops: int = 1, attempt: int = 1, lease: int = 0) -> Settlement:
-    return Settlement(lease, task, attempt, (Entry("policy", "kept", flops),))
+def settled(task: str, flops: int = 1, attempt: int = 1, lease: int | None = None) -> Settlement:
+    """Of the lease that has the attempt's number, where none is named."""
+    return Settlement(lease or attempt, task, attempt, (Entry("policy", "kept", flops),))
 
 
 def lost(
-    task: str, flops: int, attempt: int = 1, reason: str = "died", lease: int = 0, *, blamed: bool = True
+    task: str,
+    flops: int,
+    attempt: int = 1,
+    reason: str = "died",
+    lease: int | None = None,
+    *,
+    blamed: bool = True,
 ) -> Loss:
-    return Loss(lease, task, attempt, (Entry("unknown", "lost", flops),), reason, blamed)
+    return Loss(lease or attempt, task, attempt, (Entry("unknown", "lost", flops),), reason, blamed)
 
 
 def settle(writer: RunWriter, *tasks: str, flops: int = 1) -> list[str]:

@@ -36,8 +36,8 @@ class Writer:
         self.losses: list[Loss] = []
         self.fail: Exception | None = None
 
-    async def stage(self, task_id: str, attempt: int, record: Record) -> None:
-        self.writer.stage(task_id, attempt, record)
+    async def stage(self, lease: int, task_id: str, record: Record) -> None:
+        self.writer.stage(lease, task_id, record)
 
     async def take_over(self) -> Books:
         return self.writer.take_over()

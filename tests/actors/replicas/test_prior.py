@@ -63,7 +63,7 @@ def kept(folder: Path, table: Table) -> Prior:
     """What a later run finds of this one: on disk and back."""
     writer = RunWriter(folder, None)
     record = Record((outcome("task"),), [], table.bench.samples, table.bench.score_rows)
-    writer.stage("task", 1, record)
+    writer.stage(1, "task", record)
     assert writer.commit(Commit(settled=(settled("task"),))) == []
     writer.close()
     return SampleLibrary([folder]).prior(PROMPT.id)

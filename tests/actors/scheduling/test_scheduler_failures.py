@@ -183,10 +183,13 @@ async def test_what_a_writer_forgot_is_done_again(
     """A replica's record is reported, but the writer does not hold it."""
     async with cell(replicas=1) as one:
         stage = one.writer.writer.stage
+        forgotten: list[int] = []
 
-        def forgetful(task: str, attempt: int, *record: Any) -> None:
-            if attempt > 1 or task != "task-5":
-                stage(task, attempt, *record)
+        def forgetful(lease: int, task: str, *record: Any) -> None:
+            if task == "task-5" and not forgotten:
+                forgotten.append(lease)
+            else:
+                stage(lease, task, *record)
 
         one.writer.writer.stage = forgetful  # type: ignore[method-assign]
         progress = await one.run(tasks(12))

@@ -52,6 +52,13 @@ def test_who_waits_for_a_verifier_may_wait() -> None:
         watch.see(busy, 3600.0 * hour)
 
 
+def test_who_waits_for_a_grader_may_wait() -> None:
+    watch = Watch(10.0, 0.0)
+    for hour in range(5):
+        busy = Report((), (HELD,), 1, EngineCounters(0, 7, 0.0, 0), staging=1)
+        watch.see(busy, 3600.0 * hour)
+
+
 def test_tasks_that_do_nothing_at_all_are_given_long_and_not_for_ever() -> None:
     watch = Watch(10.0, 0.0)
     watch.see(report(7, 0, HELD), 1.0)

@@ -97,7 +97,7 @@ def written(folder: Path, problems: list[str], seed: int, retention: Any = "all"
             key, value = draw.randbytes(16), draw.random()
             prior.scores[key] = value
             scores.append(score_row(key, problem, value))
-        writer.stage(problem, 1, Record((outcome(problem),), [], samples, scores))
+        writer.stage(1, problem, Record((outcome(problem),), [], samples, scores))
         assert writer.commit(Commit(settled=(settled(problem),))) == []
     writer.close()
     return priors
@@ -148,7 +148,7 @@ def test_a_sample_without_likelihoods_gives_way_to_one_that_has_them(
     told = Sample((7, 8), (-0.5, -1.0), "stop")
     for name, sample in (("told", told), ("bare", Sample((7, 8), (), "stop"))):
         writer = RunWriter(tmp_path / name, None)
-        writer.stage("a/4", 1, Record((outcome("a"),), [], [sample_row(key, "a", 4, (0,), 0, sample)], []))
+        writer.stage(1, "a/4", Record((outcome("a"),), [], [sample_row(key, "a", 4, (0,), 0, sample)], []))
         writer.commit(Commit(settled=(settled("a/4"),)))
         writer.close()
     assert SampleLibrary([tmp_path / name for name in order]).prior("a").samples == {key: told}
@@ -159,7 +159,7 @@ def test_a_row_says_where_it_was_drawn(tmp_path: Path) -> None:
     key = sample_key("a1", 3, (0, 5), 9)
     writer = RunWriter(tmp_path, None)
     row = sample_row(key, "a", 4, (2, 0, 1), 11, Sample((7, 8), (-0.5, -1.0), "stop"))
-    writer.stage("a/4", 1, Record((outcome("a"),), [], [row], []))
+    writer.stage(1, "a/4", Record((outcome("a"),), [], [row], []))
     writer.commit(Commit(settled=(settled("a/4"),)))
     writer.close()
     [part] = (tmp_path / "samples").iterdir()

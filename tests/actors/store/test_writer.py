@@ -56,7 +56,7 @@ def test_a_finished_run_is_parquet_with_the_public_columns(tmp_path: Path) -> No
     assert row == {
         "task_id": "a",
         "attempt": 1,
-        "lease": 0,
+        "lease": 1,
         "purpose": "policy",
         "kind": "kept",
         "flops": 50,
@@ -127,7 +127,7 @@ def test_the_ledger_has_each_purpose_and_what_came_of_it(tmp_path: Path) -> None
     second = (Entry("policy", "kept", 11), Entry("policy", "failed", 3))
     writer = RunWriter(tmp_path, None)
     stage(writer, "a")
-    stage(writer, "b")
+    stage(writer, "b", 2)
     writer.commit(Commit(settled=(Settlement(1, "a", 1, first), Settlement(2, "b", 1, second))))
     expected = (
         Entry("policy", "failed", 3),
@@ -168,12 +168,12 @@ def test_what_is_labelled_is_graded_and_nothing_else(tmp_path: Path) -> None:
     writer.label({"a": "4", "b": None})
     for task in "abc":
         one = outcome(task)
-        writer.stage(task, 1, Record((one,), rows(one, ("4", "5", "4", None))))
+        writer.stage(1, task, Record((one,), rows(one, ("4", "5", "4", None))))
     writer.commit(Commit(settled=tuple(settled(task) for task in "abc")))
     writer.close()
     assert column(tmp_path, "outcomes", "correct") == [True, None, None]
     assert column(tmp_path, "candidates", "correct") == [True, False, True, False] + [None] * 8
-    assert asked == [("4", "4"), ("5", "4"), (None, "4")], "once for each distinct answer"
+    assert asked == [("4", "4"), ("5", "4")], "once for each distinct answer"
 
 
 def test_without_a_judge_nothing_is_graded(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_retention_says_what_of_a_candidate_is_kept(
 def test_any_text_comes_back_as_it_was(tmp_path: Path) -> None:
     text = 'line\n"quoted"\u2028\x00\t\\n € \U0001f600'
     writer = RunWriter(tmp_path, None)
-    writer.stage("a", 1, Record((outcome("a", answer=text),), rows(outcome("a"), (text,))))
+    writer.stage(1, "a", Record((outcome("a", answer=text),), rows(outcome("a"), (text,))))
     writer.commit(Commit(settled=(settled("a"),)))
     writer.close()
     assert column(tmp_path, "outcomes", "answer") == [text]

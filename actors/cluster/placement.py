@@ -22,7 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors.cluster.driver import Driver, get
 from actors.cluster.links import LibraryLink, StartLink, VerifierLink, WriterLink
 from actors.cluster.ray_start import start_ray
-from actors.cluster.shells import SchedulerActor
+from actors.cluster.shells import SchedulerActor, WriterActor, staging
 from actors.engines.plan import ModelPlan, ReplicaShare
 from actors.engines.troubles import insist
 from actors.errors import UserError
@@ -35,7 +35,7 @@ from actors.replicas.starting import starting
 from actors.replicas.verifier import VerifierReplica
 from actors.store.library import Prior, SampleLibrary
 from actors.store.log import parts, process_name
-from actors.store.writer import Retention, RunWriter
+from actors.store.writer import Retention
 from actors.strategy import Role
 from actors.work import Allocator, Judge, Progress, Task
 
@@ -141,7 +141,7 @@ class Cluster:
         self._check_room()
         self._run = uuid.uuid4().hex[:8]
         # Workers have another current folder.
-        self._writer = self._helper(RunWriter, "writer").remote(
+        self._writer = self._helper(staging(WriterActor), "writer").remote(
             plan.folder.resolve(), plan.judge, plan.retention, holder=process_name()
         )
         # It compacts what an earlier writer left: only then is all that the folder has to offer in its parts.
@@ -151,7 +151,7 @@ class Cluster:
             role: [f"{role}-{i}" for i in range(one.share.replicas)] for role, one in plan.models.items()
         }
         self._scheduler = self._helper(
-            SchedulerActor, "scheduler", max_restarts=-1, max_task_retries=0, max_concurrency=1000
+            ray.remote(SchedulerActor), "scheduler", max_restarts=-1, max_task_retries=0, max_concurrency=1000
         ).remote(
             {name: self._named(name) for name in names["policy"]},
             self._named("writer"),
@@ -250,19 +250,19 @@ class Cluster:
             for handle in [*helpers, *replicas]:
                 ray.kill(handle)
 
-    def _helper(self, kind: type, name: str, **options: Any) -> Any:
+    def _helper(self, kind: Any, name: str, **options: Any) -> Any:
         """An actor that stays on the driver's machine and takes none of its cores: the folder is there."""
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        return ray.remote(kind).options(
-            num_cpus=0, name=self._named(name), scheduling_strategy=here, **options
-        )
+        return kind.options(num_cpus=0, name=self._named(name), scheduling_strategy=here, **options)
 
     def _open_library(self) -> Any:
         """The library of what exists already; None where that is nothing."""
         folders = [folder.resolve() for folder in (self._plan.folder, *self._plan.reuse)]
         if not any(parts(folder, "samples") for folder in folders):
             return None
-        library = self._helper(_LibraryActor, "library", max_restarts=-1, max_task_retries=-1).remote(folders)
+        library = self._helper(
+            ray.remote(_LibraryActor), "library", max_restarts=-1, max_task_retries=-1
+        ).remote(folders)
         # A folder that cannot be read is said before anything is spent.
         get(library.prior.remote(""))
         return library

@@ -1,19 +1,38 @@
-"""The scheduler as an actor: the plain class's methods, made where its process is.
+"""Scheduler and run writer as actors: the plain classes' methods, made where their processes are.
 
-It is apart from `scheduler.py`, which knows nothing of Ray. Invariant: a fresh process of it needs nothing but its
-constructor's arguments and the run writer.
+They are apart from `scheduler.py` and `writer.py`, which know nothing of Ray. Invariants: a fresh process of the scheduler
+needs nothing but its constructor's arguments and the run writer; a commit never waits for a record that is being graded.
 """
 
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import ray
 
 from actors.cluster.links import PolicyLink, WriterLink
+from actors.messages import Record
 from actors.scheduling.scheduler import Scheduler
 from actors.scheduling.starts import Attempt, Starts
+from actors.store.writer import RunWriter
 from actors.work import Allocator, Progress, Task
+
+STAGING = 16
+"""Threads of the writer's actor that grade records; the one beside them does all else, in the order in which it is asked."""
+
+
+class WriterActor(RunWriter):
+    """An actor of `staging`."""
+
+    @ray.method(concurrency_group="staging")  # type: ignore[untyped-decorator]
+    def stage(self, lease: int, task_id: str, record: Record) -> None:
+        super().stage(lease, task_id, record)
+
+
+def staging(kind: type[WriterActor]) -> Any:
+    """The actor class of a writer."""
+    return ray.remote(concurrency_groups={"staging": STAGING})(kind)
 
 
 class SchedulerActor:

@@ -33,13 +33,12 @@ from rich.table import Table
 from actors.cluster.driver import WAITING_TASKS, Driver, get
 from actors.cluster.links import PolicyLink, WriterLink
 from actors.cluster.ray_start import start_ray
-from actors.cluster.shells import SchedulerActor
+from actors.cluster.shells import SchedulerActor, WriterActor, staging
 from actors.engines.base import EngineCounters
 from actors.ledger import Entry, Ledger
 from actors.messages import Account, Books, Commit, Finished, Lease, Orders, Pulse, Record, Report
 from actors.scheduling.leases import LeaseBook
 from actors.scheduling.scheduler import Scheduler
-from actors.store.writer import RunWriter
 from actors.strategy import Models, Prompt, Solution
 from actors.work import Allocator, Cost, Outcome, Task
 from orchestration.allocation.first_come import FirstCome
@@ -279,7 +278,7 @@ class HostedScheduler(SchedulerActor):
         return time.process_time()
 
 
-class CountingWriter(RunWriter):
+class CountingWriter(WriterActor):
     """Counts what it is asked for; a process of its own, so that all its fsyncs are the run's."""
 
     def __init__(self, folder: Path) -> None:
@@ -323,7 +322,7 @@ def through_ray(replicas: int, budget: int | None, count: int) -> Through:
     shares = [share for share in (names[0::2], names[1::2]) if share]
     options = {"num_cpus": 0, "max_concurrency": 1000}
     with tempfile.TemporaryDirectory() as folder:
-        writer = ray.remote(CountingWriter).options(num_cpus=0, name="writer").remote(Path(folder))
+        writer = staging(CountingWriter).options(num_cpus=0, name="writer").remote(Path(folder))
         hosts = [
             ray.remote(Host).options(name=f"host-{i}", **options).remote(share, "writer")
             for i, share in enumerate(shares)

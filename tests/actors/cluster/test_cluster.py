@@ -27,16 +27,17 @@ import ray
 from actors.cluster.driver import SUCCESSOR
 from actors.cluster.placement import Cluster
 from actors.cluster.ray_start import start_ray
+from actors.cluster.shells import WriterActor, staging
 from actors.engines.base import EngineInfo
 from actors.errors import UserError
-from actors.messages import ReplicaInfo
+from actors.messages import Commit, ReplicaInfo
 from actors.store.log import read_books
 from actors.store.writer import RunWriter
 from actors.work import Progress
 from tests.support import cluster_driver
 from tests.support.cells import outcomes_by_key, rows_of
 from tests.support.cluster_driver import COUNT, GATED, run_plan, tasks
-from tests.support.folders import done_keys
+from tests.support.folders import done_keys, record, settled
 from tests.support.inprocess import Cell
 from tests.support.places import ROOT
 from tests.support.processes import actors
@@ -47,6 +48,36 @@ def cluster_of_this_machine() -> Iterator[None]:
     start_ray(cpus=2)
     yield
     ray.shutdown()
+
+
+@dataclass(frozen=True)
+class AtItsGate:
+    """A judge that grades nothing until a file is there."""
+
+    gate: Path
+
+    def extract(self, text: str) -> str | None:
+        return text
+
+    def correct(self, answer: str | None, reference: str) -> bool:
+        while not self.gate.exists():
+            time.sleep(0.02)
+        return True
+
+
+def test_a_commit_waits_for_no_record_that_is_being_graded(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    writer = staging(WriterActor).options(num_cpus=0).remote(tmp_path / "run", AtItsGate(gate))
+    ray.get(writer.label.remote({"a": "4", "b": None}))
+    graded = [writer.stage.remote(lease, "a", record("a")) for lease in (1, 2)]
+    ray.get(writer.stage.remote(3, "b", record("b")), timeout=60)
+    assert ray.get(writer.commit.remote(Commit(settled=(settled("b", lease=3),))), timeout=60) == []
+    assert ray.wait(graded, timeout=0)[0] == []
+    assert set(done_keys(tmp_path / "run")) == {"b/greedy", "b/majority"}
+    gate.touch()
+    ray.get(graded)
+    assert ray.get(writer.commit.remote(Commit(settled=(settled("a", lease=1),)))) == []
+    ray.kill(writer)
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = 90) -> None:

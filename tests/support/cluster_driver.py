@@ -10,12 +10,12 @@ from pathlib import Path
 
 from actors.cluster.placement import Cluster, RunPlan
 from actors.engines.plan import ModelPlan
-from actors.store.log import read_done
 from actors.strategy import Role, Strategy
 from actors.work import Task
 from orchestration.strategies.sampling.greedy import Greedy
 from orchestration.strategies.sampling.majority import Majority
 from orchestration.strategies.search.beam import Beam
+from tests.support.folders import done_keys
 from tests.support.tiny import Gated, LastDigit, first_come, make_bench, make_plan, make_task
 
 COUNT = 16
@@ -43,7 +43,7 @@ def tasks(gate: Path, gated: frozenset[str] = GATED) -> list[Task]:
 
 
 def main(folder: Path, policy: Path, verifier: Path, gate: Path) -> None:
-    done = set(read_done(folder))
+    done = set(done_keys(folder))
     todo = [task for task in tasks(gate) if not done.issuperset(task.keys)]
     with Cluster(run_plan(folder, policy, verifier, replicas=1)) as cluster:
         cluster.run((task, "4") for task in todo)

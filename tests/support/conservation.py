@@ -17,11 +17,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from actors.ledger import Kind, Purpose
 from actors.messages import Lease, Record
 from actors.scheduling.scheduler import EXCHANGE_TIMEOUT_S
-from actors.store.log import read_books, read_done, read_holds
+from actors.store.log import read_books, read_holds
 from actors.store.writer import RunWriter
 from actors.strategy import Prompt
 from actors.work import Task
 from orchestration.allocation.first_come import FirstCome
+from tests.support.folders import done_keys
 from tests.support.puppets import Clockwork, Dead, Disk, Named, Replica, Watched, outcomes
 
 T = TypeVar("T")
@@ -309,7 +310,7 @@ class Life(RuleBasedStateMachine):
         held = sum(hold.flops for hold in read_holds(self.folder).values())
         self.disk.writer = writer = RunWriter(self.folder, None)
         assert (writer.books().spent, writer.books().wasted) == (spent, wasted + held)
-        done = read_done(self.folder)
+        done = done_keys(self.folder)
         writer.label({task.id: None for task in self.tasks.values() if not done.keys() >= set(task.keys)})
         self.disk.written += 1
         self.scheduler_comes()

@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 from actors.ledger import Entry
 from actors.messages import Commit, Hold
 from actors.store.library import SampleLibrary
-from actors.store.log import live_records, number_of, parts, read_books, read_done, read_holds, read_ledger
+from actors.store.log import live_records, number_of, parts, read_books, read_holds, read_ledger
 from actors.store.schema import TABLES
 from actors.store.writer import RunWriter
 from orchestration.runs.run import Run
 from tests.support.crashing import TASKS, FirstAnswer, Step
-from tests.support.folders import hold, settled, stage
+from tests.support.folders import done_keys, hold, settled, stage
 
 Charge = tuple[str, int, str, str, int]
 """A row of the ledger: task, attempt, purpose, kind, FLOPs."""
@@ -83,7 +83,7 @@ def read(folder: Path) -> State:
     state = glance(folder)
     outcomes = raw(folder, "outcomes")
     keys = [row["key"] for row in outcomes]
-    assert set(read_done(folder)) == set(keys)
+    assert set(done_keys(folder)) == set(keys)
     run = Run(folder)
     assert run.outcomes()["key"].to_pylist() == keys
     answered = sorted(row["key"] for row in outcomes if row["state"] == "answered")

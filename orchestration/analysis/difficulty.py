@@ -89,8 +89,8 @@ def by_difficulty(
 
 def _judged(run: Collected, told: Estimates, rows: Sequence[Row]) -> tuple[dict[str, Array], list[str]]:
     """Of every series the largest budget that can be judged, with its accuracies (P, S), and the series that have none."""
-    sampling = told.source.name.choice
-    assert sampling is not None
+    choice = told.source.name.choice
+    assert choice is not None
     names = {one.name.text: one.name for one in run.strategies}
     judged: dict[str, Array] = {}
     left: list[str] = []
@@ -105,7 +105,7 @@ def _judged(run: Collected, told: Estimates, rows: Sequence[Row]) -> tuple[dict[
                     judged[row.strategy] = half
                     break
                 continue
-            reads = names[row.strategy].reads(sampling.sampling)
+            reads = names[row.strategy].reads(choice.sampling)
             if reads is not None and reads <= told.size // 2:
                 judged[row.strategy] = row.correct
                 break

@@ -47,7 +47,8 @@ class Result:
 
     @property
     def correct(self) -> bool | None:
-        correct: bool | None = self.outcome["correct"]
+        """Whether the answer is right; None where nobody knows, and where it did not run."""
+        correct: bool | None = self.outcome["correct"] if self.outcome["state"] == "answered" else None
         return correct
 
 

@@ -83,6 +83,7 @@ def test_what_ran_on_nothing_has_no_number(whole: dict[str, dict[str, str]], tmp
         assert f"| {name} | 0 of 30 | {n} | - | - | - | - | - | - | - | - |" in text
         empty = ("accuracy", "accuracy_low", "tokens", "flops", "wasted", "truncated", "seconds")
         assert {rows[name][column] for column in empty} == {""}
+    assert {one.correct for one in Run(folder).results() if one.answer is None} == {None}
     changed = {"beam(n=16,width=4)", "majority(n=4)"}
     assert {name: row["accuracy"] for name, row in rows.items() if name not in changed} == {
         name: row["accuracy"] for name, row in whole.items() if name not in changed

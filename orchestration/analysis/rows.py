@@ -78,14 +78,12 @@ class Intervals:
     """How intervals are made."""
 
     level: float = 0.95
-    resamples: int = 2000
-    seed: int = 0
 
     def mean(self, values: Array) -> Estimate:
-        return mean_interval(values, resamples=self.resamples, level=self.level, seed=self.seed)
+        return mean_interval(values, level=self.level)
 
     def difference(self, a: Array, b: Array) -> Estimate:
-        return paired_difference(a, b, resamples=self.resamples, level=self.level, seed=self.seed)
+        return paired_difference(a, b, level=self.level)
 
 
 def vote_of(name: Named) -> Vote:

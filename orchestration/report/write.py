@@ -88,7 +88,7 @@ def make_report(run: Run, settings: ReportSettings) -> Report:
     )
     if not len(collected.newest):
         raise UserError.of("run", str(run.folder), "it has no outcome yet")
-    intervals = Intervals(settings.level, settings.resamples, settings.seed)
+    intervals = Intervals(settings.level)
     policy = run.info.get("models", {}).get("policy", {}).get("cost", {})
     price = 2.0 * policy["parameters"] if policy else float("nan")
     measures = measure(collected, intervals, settings.pairs, price)
@@ -156,7 +156,7 @@ def _about_seeds(measures: Measures) -> list[str]:
         return []
     return [
         f"Run seeds {', '.join(map(str, measures.seeds))}: an accuracy is the mean over problems of the mean over their "
-        "seeds. Intervals resample problems, each with all its seeds: they cover other problems and other draws. By seed: "
+        "seeds. Intervals are over problems, each with all its seeds: they cover other problems and other draws. By seed: "
         "the smallest and the largest accuracy of one seed, which differ by the draws alone"
         + (
             ", and by less where an accuracy is told from subsets."
@@ -172,9 +172,9 @@ def _markdown(
     parts = [
         f"# {run.folder.name}",
         f"{measures.problems:,} problems, {measures.labelled:,} of them with an answer. Intervals ({level:.0%}) are "
-        "bootstrapped over problems. Costs are a problem's, as if each strategy had run alone; FLOPs are 2 x parameters "
-        "a token, exact FLOPs are prefill, decode and attention. Dropped: the share of tokens that stand in no kept "
-        "candidate. Cut off: candidates that met the token limit, for each generation.",
+        "over problems: Wilson's, and Bonett and Price's for differences. Costs are a problem's, as if each strategy had "
+        "run alone; FLOPs are 2 x parameters a token, exact FLOPs are prefill, decode and attention. Dropped: the share of "
+        "tokens that stand in no kept candidate. Cut off: candidates that met the token limit, for each generation.",
         *_about_seeds(measures),
         markdown_table(*main_cells(measures)),
         *measures.notes,

@@ -153,12 +153,9 @@ class ClusterSettings:
 
 @dataclass
 class ReportSettings:
-    """How a report is made: the level of its intervals and the resamples behind them, further pairs of strategies to compare,
-    the formats of its figures."""
+    """How a report is made: the level of its intervals, further pairs to compare, the formats of its figures."""
 
     level: float = 0.95
-    resamples: int = 2000
-    seed: int = 0
     pairs: list[str] = field(default_factory=list)
     figures: list[str] = field(default_factory=lambda: ["png", "svg"])
 
@@ -244,7 +241,6 @@ def check_report(report: ReportSettings) -> None:
     """Raise UserError for the first value that cannot be meant."""
     if not 0.5 <= report.level < 1:
         raise UserError.of("report.level", report.level, "it must lie between 0.5 and 1, e.g. 0.95")
-    _at_least("report.resamples", report.resamples, 100)
     for kind in report.figures:
         _choose("report.figures", kind, FIGURES)
 

@@ -18,7 +18,7 @@ SEEDS = range(3)
 
 
 def report_of(folder: Path) -> Report:
-    return make_report(Run(folder), ReportSettings(resamples=200, figures=[]))
+    return make_report(Run(folder), ReportSettings(figures=[]))
 
 
 @pytest.fixture(scope="module")

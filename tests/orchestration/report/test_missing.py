@@ -34,7 +34,7 @@ def failed(folder: Path, lost: dict[tuple[str, str], str]) -> Path:
 
 def reported(folder: Path, **settings: Any) -> tuple[Report, dict[str, dict[str, str]], str]:
     """The report, its table by strategy, and its text."""
-    report = make_report(Run(folder), ReportSettings(resamples=100, figures=[], **settings))
+    report = make_report(Run(folder), ReportSettings(figures=[], **settings))
     with (folder / "report" / "table.csv").open() as file:
         rows = {row["strategy"]: row for row in csv.DictReader(file)}
     return report, rows, (folder / "report" / "report.md").read_text()
@@ -103,7 +103,7 @@ def test_what_ran_on_nothing_has_no_number(whole: dict[str, dict[str, str]], tmp
 def test_figures_are_drawn_without_what_has_no_number(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "drawn", problems=PROBLEMS, lengths=False)
     failed(folder, {("beam(n=16,width=4)", "*"): "quarantined", ("beam(n=4,width=4)", "*"): "quarantined"})
-    report = make_report(Run(folder), ReportSettings(resamples=100, figures=["svg"]))
+    report = make_report(Run(folder), ReportSettings(figures=["svg"]))
     names = {path.stem for path in report.paths if path.suffix == ".svg"}
     assert names == {"accuracy_generations", "accuracy_flops", "accuracy_difficulty"}
 

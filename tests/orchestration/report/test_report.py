@@ -37,12 +37,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def measures(folder: Path) -> Measures:
     run = Run(folder)
-    return measure(collected(run), Intervals(resamples=200))
+    return measure(collected(run), Intervals())
 
 
 @pytest.fixture(scope="module")
 def report(folder: Path) -> Report:
-    return make_report(Run(folder), ReportSettings(resamples=200))
+    return make_report(Run(folder), ReportSettings())
 
 
 def accuracy_as_run(folder: Path, strategy: str) -> float:
@@ -158,7 +158,7 @@ def test_costs_and_waste(measures: Measures) -> None:
 def test_costs_of_an_n_that_was_not_run(folder: Path) -> None:
     run = Run(folder)
     price = float(FLOPS_A_TOKEN)
-    rows = {row.strategy: row for row in measure(collected(run), Intervals(resamples=100), (), price).rows}
+    rows = {row.strategy: row for row in measure(collected(run), Intervals(), (), price).rows}
     assert rows["majority(n=8)"].flops == pytest.approx(rows["majority(n=16)"].flops / 2)
     assert math.isnan(rows["majority(n=8)"].flops_exact)
     # Of its two steps the first is always the same, the second one of five: little is left to read.
@@ -193,7 +193,7 @@ def test_tokens_behind_the_last_step_weigh_in_no_likelihood(folder: Path, measur
     table = run.candidates()
     place = table.schema.get_field_index("tokens")
     padded = table.set_column(place, "tokens", pc.add(table["tokens"], 5))
-    found = measure(collected(run, candidates=padded), Intervals(resamples=200))
+    found = measure(collected(run, candidates=padded), Intervals())
     assert [row.accuracy for row in found.baselines] == [row.accuracy for row in measures.baselines]
 
 
@@ -211,7 +211,7 @@ def test_a_run_without_likelihoods_lacks_what_reads_them_and_nothing_else(
     table = run.candidates()
     found = measure(
         collected(run, candidates=without_likelihoods(table, range(len(table)))),
-        Intervals(resamples=200),
+        Intervals(),
         ["majority(n=16) vs likelihood(n=16)"],
     )
     assert {row.series for row in found.baselines} == {"pass"}
@@ -235,7 +235,7 @@ def test_one_sample_without_likelihood_costs_its_own_problem_alone(folder: Path,
     first = next(row for row, (strategy, steps) in rows if strategy == "best_of_n(n=16)" and steps)
     found = measure(
         collected(run, candidates=without_likelihoods(table, range(first, first + 1))),
-        Intervals(resamples=200),
+        Intervals(),
         ["majority(n=16) vs likelihood(n=16)"],
     )
     told = {row.strategy: row for row in found.baselines}
@@ -253,7 +253,7 @@ def test_differences_are_paired_and_named_pairs_come_last(folder: Path) -> None:
     run = Run(folder)
     arrays = collected(run)
     pair = "beam(n=4,width=4) vs greedy"
-    found = measure(arrays, Intervals(resamples=200), [pair]).differences
+    found = measure(arrays, Intervals(), [pair]).differences
     by = {(one.a, one.b): one.estimate for one in found}
     expected = accuracy_as_run(folder, "beam(n=4,width=4)") - accuracy_as_run(folder, "greedy")
     assert found[-1].a == "beam(n=4,width=4)"
@@ -270,13 +270,13 @@ def test_differences_are_paired_and_named_pairs_come_last(folder: Path) -> None:
 def test_a_pair_may_leave_defaults_out_and_name_what_subsets_tell(folder: Path) -> None:
     run = Run(folder)
     pairs = ["beam(n=16) vs best_of_n( n=16, weighted=true )", "best_of_n(n=8) vs pass(n=16)"]
-    measures = measure(collected(run), Intervals(resamples=100), pairs)
+    measures = measure(collected(run), Intervals(), pairs)
     found = [(one.a, one.b) for one in measures.differences[-2:]]
     assert found == [("beam(n=16,width=4)", "best_of_n(n=16)"), ("best_of_n(n=8)", "pass(n=16)")]
     # A pair that a complete run would show is no mistake where samples are missing.
     candidates = run.candidates()
     some = candidates.filter(pc.less(candidates["index"], 9))
-    measures = measure(collected(run, candidates=some), Intervals(resamples=100), pairs)
+    measures = measure(collected(run, candidates=some), Intervals(), pairs)
     assert measures.notes[-1].startswith("best_of_n(n=8) vs pass(n=16): cannot be told")
     assert measures.differences[-1].a == "beam(n=16,width=4)"
 
@@ -297,7 +297,7 @@ def test_difficulty_is_the_length_or_else_a_quintile(
     assert {point.panel for point in measures.difficulty} == {"legs", "sums"}
     assert sum(p.accuracy.problems for p in measures.difficulty if p.strategy == "greedy") == 60
     run = Run(write_run(tmp_path / "plain", lengths=False))
-    other = measure(collected(run), Intervals(resamples=200))
+    other = measure(collected(run), Intervals())
     assert other.difficulty_axis.startswith("quintile")
     greedy = [point.accuracy.mean for point in other.difficulty if point.strategy == "greedy"]
     assert greedy[0] > greedy[-1]
@@ -330,7 +330,7 @@ def test_what_was_lost_stands_in_the_totals(report: Report, tmp_path: Path) -> N
         {**died, "attempt": 2, "lease": 2, "purpose": "policy", "kind": "kept", "flops": 990_000},
     ]
     pq.write_table(pa.Table.from_pylist(rows, schema=LEDGER), folder / "ledger" / "part-000001.parquet")
-    made = make_report(Run(folder), ReportSettings(resamples=200, figures=[]))
+    made = make_report(Run(folder), ReportSettings(figures=[]))
     assert made.totals[1] == (
         "Spent: 1.00e6 FLOPs (paper), 1.00e4 of them wasted on calls and attempts that were lost (1.00%)."
     )
@@ -350,7 +350,7 @@ def test_what_is_spent_is_what_was_charged_also_for_what_a_larger_budget_made_ag
     drawn, scored, exact = (
         pc.sum(both[name]).as_py() for name in ("policy_tokens", "verifier_tokens", "spent_flops_exact")
     )
-    made = make_report(Run(folder), ReportSettings(resamples=200, figures=[]))
+    made = make_report(Run(folder), ReportSettings(figures=[]))
     assert made.totals[0] == f"{len(first):,} outcomes: {len(first)} answered."
     assert made.totals[2] == (
         f"On outcomes, with samples shared between strategies: 7.50e6 FLOPs ({scientific(exact)} exact), {drawn:,} tokens "
@@ -408,7 +408,7 @@ def test_a_set_that_lacks_samples_is_left_out_and_the_others_are_told(
     candidates = run.candidates()
     gone = pc.and_(pc.equal(candidates["problem_id"], "p0003"), pc.greater(candidates["index"], 9))
     arrays = collected(run, candidates=candidates.filter(pc.invert(gone)))
-    found = measure(arrays, Intervals(resamples=100))
+    found = measure(arrays, Intervals())
     rows, before = ({row.strategy: row for row in one.rows} for one in (found, measures))
     assert rows.keys() == before.keys()
     # What was not run is told of 59 problems, and what was run counts as it answered on the sixtieth.
@@ -434,7 +434,7 @@ def test_the_note_names_what_is_estimated_and_what_is_not(folder: Path) -> None:
         pc.equal(outcomes["strategy"], "majority(n=4)"), "majority(n=4,temperature=0.5)", outcomes["strategy"]
     )
     arrays = collected(run, outcomes=outcomes.set_column(place, "strategy", hot))
-    first, second = measure(arrays, Intervals(resamples=100)).notes
+    first, second = measure(arrays, Intervals()).notes
     assert first.startswith("Accuracies of majority and best_of_n are unbiased")
     assert second.startswith("Not so majority(n=4,temperature=0.5)")
 

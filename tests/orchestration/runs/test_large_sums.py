@@ -61,7 +61,7 @@ def test_sums_of_parts_that_have_64_bits_are_beyond_them(
     assert read_books(folder) == (MUCH, 0)
     assert main(["status", str(folder)]) == 0
     assert "1.20e19" in capsys.readouterr().out
-    totals = make_report(Run(folder), ReportSettings(resamples=100, figures=[])).totals
+    totals = make_report(Run(folder), ReportSettings(figures=[])).totals
     assert totals[1].startswith("Spent, with samples shared between strategies: 1.20e19 FLOPs")
 
 

@@ -72,8 +72,6 @@ FREE = {
     "cluster.startup": "900",
     "cluster.packages": f"[{ROOT / 'tests'}]",
     "report.level": "0.9",
-    "report.resamples": "500",
-    "report.seed": "3",
     "report.pairs": "[greedy vs greedy]",
     "report.figures": "[]",
 } | {
@@ -309,7 +307,6 @@ def test_a_verifier_may_join_and_leave(words: list[str]) -> None:
         ("cluster.policy.gpus=-1", "at least 0"),
         ("cluster.verifier.device=tpu", "auto, cpu, cuda"),
         ("report.level=95", "between 0.5 and 1"),
-        ("report.resamples=3", "at least 100"),
         ("report.figures=[gif]", "png, svg, pdf"),
     ],
 )

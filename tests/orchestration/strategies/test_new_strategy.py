@@ -151,7 +151,7 @@ def run(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def rows(run: Run) -> list[Row]:
-    settings = ReportSettings(figures=[], resamples=100)
+    settings = ReportSettings(figures=[])
     return [row for row in report(run, settings).measures.rows if row.ran]
 
 

@@ -102,6 +102,18 @@ class TaskBench:
         """Tokens that a solution may have: the run's limit, or what the context leaves."""
         return min(self.run.max_tokens, self.engine.info.context - len(self.prompt.token_ids))
 
+    def candidate(self, *, scored: bool) -> int:
+        """FLOPs that one whole candidate takes at worst."""
+        prompt, room = len(self.prompt.token_ids), self.room
+        cost = self.run.costs["policy"]
+        drawn = Cost(
+            paper=cost.paper(room), exact=cost.exact(0, prompt - 1, 0) + cost.exact(prompt - 1, room, room)
+        )
+        judge = self.run.costs.get("verifier") if scored else None
+        if judge is not None:
+            drawn += Cost(paper=judge.paper(room), exact=judge.exact(0, prompt + room, room))
+        return self.run.price(drawn)
+
     def check_open(self) -> None:
         """Refuse what comes after `cancel`: it would be spent on no book."""
         if self.ended:

@@ -1,9 +1,9 @@
 """What a strategy is handed: policy, verifier and reader of one task, metered, seeded by place, paid from its purse.
 
 All strategies of a task share its draws and scores: who asks first pays (spent), whoever uses one is attributed it, and what
-an earlier run has made (the prior) nobody pays. It knows no strategy, only what is asked. Invariant: nothing is sent before
-its worst case is reserved, every request sent is settled, also when it fails, and no strategy's end takes an answer from
-another.
+an earlier run has made (the prior) nobody pays. It knows no strategy, only what is asked. Invariants: nothing is sent before
+its worst case is reserved, and every request sent is settled, also when it fails; no strategy's end takes an answer from
+another; and where the purse cannot pay all, what a strategy's first candidate needs comes before any strategy's second.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from actors.engines.base import Aborted, GenerateRequest, ScoreRequest
-from actors.ledger import Kind
+from actors.ledger import Kind, Rank
 from actors.replicas.bench import Bill, DrawKey, TaskBench
 from actors.replicas.remote_scorer import CallLost, ScoreError
 from actors.replicas.sound import check_draw, check_ids, check_values
@@ -56,6 +56,29 @@ class Meter:
         self.ended = True
         for wait in self.waits:
             wait.cancel()
+
+
+@dataclass(slots=True)
+class Turn:
+    """Which candidate of its strategy a request is for, counted from 0: by that the purse serves who waits, and among equals
+    by the strategies' order (`seat`).
+
+    A draw is for the candidate after all that are whole or under way, so that of a round of a search the first draw is for
+    the first candidate as long as there is none. A score is for the candidate after all that are scored.
+    """
+
+    seat: int = 0
+    whole: set[tuple[int, ...]] = field(default_factory=set)
+    drawn: int = 0
+    scored: int = 0
+    drawing: int = 0
+    scoring: int = 0
+
+    def draw(self) -> Rank:
+        return self.drawn + self.drawing, self.seat
+
+    def score(self) -> Rank:
+        return self.scored + self.scoring, self.seat
 
 
 def _pass(cost: CostModel, tokens: int, solution: int, computed: int) -> int:
@@ -115,8 +138,8 @@ def _drop(book: dict[K, asyncio.Future[V]], key: K, request: asyncio.Future[V]) 
 class TaskPolicy:
     """The policy client of one strategy within a task."""
 
-    def __init__(self, bench: TaskBench, meter: Meter) -> None:
-        self._bench, self._meter = bench, meter
+    def __init__(self, bench: TaskBench, meter: Meter, turn: Turn) -> None:
+        self._bench, self._meter, self._turn = bench, meter, turn
         self._prefilled = False
 
     @property
@@ -135,11 +158,20 @@ class TaskPolicy:
         if len(prefix) >= bench.room:
             return Sample((), (), "length")
         key: DrawKey = (prefix, place, one_step, sampling)
+        turn = self._turn
+        rank = turn.draw()
+        turn.drawing += 1
         try:
-            sample, first = await once(bench, self._meter, bench.draws, key, lambda: self._draw(*key))
+            sample, first = await once(bench, self._meter, bench.draws, key, lambda: self._draw(*key, rank))
         except PurseEmpty:
             self._meter.refused = True
             raise
+        finally:
+            turn.drawing -= 1
+        if first and sample.finish != "stop":
+            turn.drawn += 1
+            turn.whole.add(prefix + sample.token_ids)
+            bench.purse.need(turn.seat, 0)
         if not first:
             return sample
         context = len(bench.prompt.token_ids) + len(prefix)
@@ -153,7 +185,12 @@ class TaskPolicy:
         return sample
 
     async def _draw(
-        self, prefix: tuple[int, ...], place: tuple[int, ...], one_step: bool, sampling: Sampling
+        self,
+        prefix: tuple[int, ...],
+        place: tuple[int, ...],
+        one_step: bool,
+        sampling: Sampling,
+        rank: Rank,
     ) -> Sample:
         bench, cost = self._bench, self._bench.run.costs["policy"]
         check_draw(prefix, place, sampling, bench.engine.info.vocabulary)
@@ -195,9 +232,9 @@ class TaskPolicy:
                 Cost(paper=cost.paper(1), exact=cost.exact(len(context) + most - 2, 1, 1))
             )
             first = bench.run.price(Cost(exact=cost.exact(0, len(context) - 1, 0))) + token
-            pace = await bench.purse.reserve_paced(worst, first, token)
+            pace = await bench.purse.reserve_paced(worst, first, token, rank=rank)
         else:
-            await bench.purse.reserve(worst)
+            await bench.purse.reserve(worst, rank=rank)
         # A request that fails may have used all that was set aside for it.
         took, kind = worst, _FAILED
         try:
@@ -229,8 +266,8 @@ class TaskPolicy:
 class TaskVerifier:
     """The verifier client of one strategy within a task."""
 
-    def __init__(self, bench: TaskBench, meter: Meter) -> None:
-        self._bench, self._meter = bench, meter
+    def __init__(self, bench: TaskBench, meter: Meter, turn: Turn) -> None:
+        self._bench, self._meter, self._turn = bench, meter, turn
         self._scored: set[Step] = set()
 
     async def score(self, solution: tuple[int, ...]) -> tuple[float, ...]:
@@ -240,13 +277,19 @@ class TaskVerifier:
         last = bench.steps.keyed(solution)
         if not last.ends:
             return ()
+        turn = self._turn
+        rank = turn.score()
+        turn.scoring += 1
         try:
-            values, _ = await once(
-                bench, self._meter, bench.scores, last, lambda: self._ask(solution[: last.end], last)
+            values, first = await once(
+                bench, self._meter, bench.scores, last, lambda: self._ask(solution[: last.end], last, rank)
             )
         except PurseEmpty:
             self._meter.refused = True
             raise
+        finally:
+            turn.scoring -= 1
+        turn.scored += first and solution in turn.whole
         context = len(bench.prompt.token_ids) + last.end
         exact = cost.exact(0, len(bench.prompt.token_ids), 0) if not self._scored else 0
         fresh = list(itertools.takewhile(lambda step: step not in self._scored, last.path()))
@@ -256,7 +299,7 @@ class TaskVerifier:
         self._meter.attributed += Cost(tokens={"verifier": new}, paper=cost.paper(new), exact=exact)
         return values
 
-    async def _ask(self, solution: tuple[int, ...], last: Step) -> tuple[float, ...]:
+    async def _ask(self, solution: tuple[int, ...], last: Step, rank: Rank) -> tuple[float, ...]:
         bench, cost = self._bench, self._bench.run.costs.get("verifier")
         assert bench.scorer is not None
         assert cost is not None
@@ -274,7 +317,7 @@ class TaskVerifier:
         request = ScoreRequest(ids, start, tuple(start + end for end in last.ends))
         tries = paid = 0
         while True:
-            await bench.purse.reserve(worst)
+            await bench.purse.reserve(worst, rank=rank)
             took, kind = worst, _FAILED
             try:
                 scores = await bench.scorer.score(request)
@@ -320,10 +363,11 @@ class TaskModels:
     seed: int
 
     @classmethod
-    def of(cls, bench: TaskBench, meter: Meter) -> TaskModels:
+    def of(cls, bench: TaskBench, meter: Meter, seat: int = 0) -> TaskModels:
+        turn = Turn(seat)
         return cls(
-            TaskPolicy(bench, meter),
-            TaskVerifier(bench, meter),
+            TaskPolicy(bench, meter, turn),
+            TaskVerifier(bench, meter, turn),
             TaskReader(bench.steps, bench.reader),
             bench.seed,
         )

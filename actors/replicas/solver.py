@@ -230,6 +230,8 @@ class SolverReplica:
         try:
             if self._library is not None:
                 bench.prior = await self._library.prior(task.prompt.id)
+            for seat, strategy in enumerate(task.strategies):
+                purse.need(seat, bench.candidate(scored=strategy.uses_verifier))
             runs += [
                 asyncio.create_task(run(key, strategy, task, bench))
                 for key, strategy in zip(task.keys, task.strategies, strict=True)

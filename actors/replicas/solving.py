@@ -52,11 +52,11 @@ async def run(key: str, strategy: Strategy, task: Task, bench: TaskBench) -> End
     """Let a strategy solve its task's prompt. Raises ServiceLost and EngineError, and what it was cancelled with by whoever
     ended the task."""
     started = time.perf_counter()
-    meter = Meter()
+    meter, seat = Meter(), task.keys.index(key)
     solution: Solution | None = None
     try:
         try:
-            solution = await _solution(strategy, bench.prompt, TaskModels.of(bench, meter))
+            solution = await _solution(strategy, bench.prompt, TaskModels.of(bench, meter, seat))
         except PurseEmpty:
             solution = None
         outcome = _outcome(key, strategy, task, solution, meter, time.perf_counter() - started)
@@ -75,6 +75,8 @@ async def run(key: str, strategy: Strategy, task: Task, bench: TaskBench) -> End
         return failed(Ended(outcome, meter), failure_of(error))
     finally:
         meter.end()
+        # It needs nothing more for a first candidate.
+        bench.purse.need(seat, 0)
 
 
 def failed(ended: Ended, failure: Failure) -> Ended:

@@ -129,7 +129,7 @@ class Table:
 
     def models(self) -> TaskModels:
         self.meters.append(Meter())
-        return TaskModels.of(self.bench, self.meters[-1])
+        return TaskModels.of(self.bench, self.meters[-1], len(self.meters) - 1)
 
     async def solve(self, *strategies: Strategy) -> list[Solution]:
         return await asyncio.gather(*(s.solve(self.bench.prompt, self.models()) for s in strategies))

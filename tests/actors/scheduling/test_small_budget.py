@@ -70,3 +70,26 @@ async def test_what_exists_is_had_with_nothing_left(tmp_path: Path, policy: Path
             assert (few["state"], few["generations"]) == (("answered", 2) if known else ("unaffordable", 0))
             assert (many["state"], many["generations"]) == (("answered", 4) if known else ("unaffordable", 0))
             assert many["reason"].startswith("the budget ended")
+
+
+@pytest.mark.parametrize("candidates", [3, 5, 8])
+async def test_every_strategy_has_a_candidate_before_any_has_a_second(
+    tmp_path: Path, policy: Path, verifier: Path, candidates: int
+) -> None:
+    """Problem by problem: whoever is named first is not paid first."""
+    strategies = (BestOfN(16), Majority(16, temperature=0.7), Beam(8, 4, temperature=0.9), Greedy())
+    folder = tmp_path / "run"
+    async with Cell(folder, policy, verifier, replicas=1) as cell:
+        price = candidate_cost(cell.bench)
+    async with Cell(folder, policy, verifier, replicas=1, budget=candidates * price) as cell:
+        await cell.run([make_task(number, strategies) for number in range(3)])
+    rows = ds.dataset(parts(folder, "outcomes")).to_table().to_pylist()
+    short = False
+    for number in range(3):
+        mine = {row["strategy"]: row for row in rows if row["problem_id"] == f"p{number}"}
+        lacking = [text for text, row in mine.items() if row["state"] == "unaffordable"]
+        # What a round of a beam search has begun is no candidate yet.
+        several = [s.text for s in strategies[:2] if mine[s.text]["generations"] > 1]
+        assert not (lacking and several), (number, lacking, several)
+        short = short or bool(lacking) or any(row["reason"] for row in mine.values())
+    assert short, "the budget was to end"

@@ -6,6 +6,7 @@ Disturbed runs are compared with one in this process alone, which nothing distur
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -23,24 +24,28 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import ray
+from ray.exceptions import ActorUnavailableError
 
 from actors.cluster.driver import SUCCESSOR
-from actors.cluster.placement import Cluster
+from actors.cluster.links import StartLink
+from actors.cluster.placement import Cluster, _VerifierActor, replica_actor
 from actors.cluster.ray_start import start_ray
 from actors.cluster.shells import WriterActor, staging
-from actors.engines.base import EngineInfo
+from actors.engines.base import EngineInfo, ScoreRequest
+from actors.engines.plan import ModelPlan, ReplicaShare
+from actors.engines.verifiers.custom import Target
 from actors.errors import UserError
 from actors.messages import Commit, ReplicaInfo
 from actors.store.log import read_books
 from actors.store.writer import RunWriter
 from actors.work import Progress
-from tests.support import cluster_driver
+from tests.support import cluster_driver, troubled
 from tests.support.cells import outcomes_by_key, rows_of
 from tests.support.cluster_driver import COUNT, GATED, run_plan, tasks
 from tests.support.folders import done_keys, record, settled
 from tests.support.inprocess import Cell
 from tests.support.places import ROOT
-from tests.support.processes import actors
+from tests.support.processes import actors, descendants
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -214,6 +219,45 @@ def test_a_replica_that_dies_as_the_run_starts_is_waited_for(
         after = {info.name: info.pid for info in cluster.infos(first=True)}
     assert after.keys() == before.keys()
     assert not set(after.values()) & set(before.values())
+
+
+def test_a_signal_to_the_drivers_group_reaches_no_process_of_ray() -> None:
+    """As `timeout` and batch schedulers send it: what it killed, the driver could not end in good order."""
+    assert ray.is_initialized()
+    ours = os.getpgrp()
+    raylets = [pid for pid, title in descendants(os.getpid()).items() if "raylet/raylet" in title]
+    assert raylets
+    # Its workers are in its group, or in one of their own.
+    assert ours not in [os.getpgid(pid) for pid in raylets]
+
+
+# Starts that fail, and work that takes long
+
+
+def test_a_trouble_at_the_start_passes_and_work_holds_no_probe_up(tmp_path: Path, policy: Path) -> None:
+    """Its process leaves twice, and Ray starts it again; then its event loop itself is at work."""
+    options = json.dumps({"notes": str(tmp_path), "fails": 2})
+    target = Target(f"{troubled.__name__}.Troubled", options, None, policy)
+    plan = ModelPlan(policy, ReplicaShare(cpus=0.0), target=target)
+    actor = replica_actor(_VerifierActor, plan.share, "verifier-0").remote(
+        "verifier-0", plan, StartLink("no scheduler", "verifier-0"), 60.0
+    )
+    while True:
+        try:
+            info = ray.get(actor.info.remote(), timeout=90)
+            break
+        except ActorUnavailableError:
+            time.sleep(0.2)
+    pids = (tmp_path / "starts").read_text().split()
+    assert len(set(pids)) == 3
+    assert str(info.pid) == pids[-1]
+    scoring = actor.score.remote([ScoreRequest((5, 6, 7), 2, (3,))])
+    wait_for((tmp_path / "scoring").exists, "its work to begin")
+    assert ray.get(actor.pulse.remote(), timeout=60).counters.running == 1
+    assert not ray.wait([scoring], timeout=0)[0]
+    (tmp_path / "enough").touch()
+    assert ray.get(scoring, timeout=60)[0].values == (0.5,)
+    ray.kill(actor)
 
 
 # A scheduler that is killed

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from actors.store.rows import rows_of
 from actors.store.schema import CANDIDATES, OUTCOMES
 from orchestration.analysis.places import Places
 from orchestration.analysis.samples import Block, blocks, largest_set
@@ -23,8 +24,8 @@ def folder(tmp_path: Path) -> Path:
     return write_run(tmp_path / "run", problems=9)
 
 
-def rows_of(folder: Path, table: str, problem: str) -> list[dict[str, Any]]:
-    rows = pq.read_table(folder / table / "part-000001.parquet").to_pylist()
+def of_problem(folder: Path, table: str, problem: str) -> list[dict[str, Any]]:
+    rows = rows_of(pq.read_table(folder / table / "part-000001.parquet"))
     return [row for row in rows if (row["strategy"], row["problem_id"]) == (SOURCE, problem)]
 
 
@@ -53,7 +54,7 @@ def test_sets_that_straddle_batches_are_whole(folder: Path) -> None:
     assert len(found) > 1
     assert len(answers) == 9
     for problem, mine in answers.items():
-        assert mine == [row["answer"] for row in rows_of(folder, "candidates", problem)]
+        assert mine == [row["answer"] for row in of_problem(folder, "candidates", problem)]
     assert {block.correct.shape[1] for block in found} == {16}
 
 
@@ -86,7 +87,7 @@ def test_a_set_that_was_cut_short_and_then_paid_is_whole(folder: Path) -> None:
 
 
 def test_what_failed_in_the_end_has_no_samples(folder: Path) -> None:
-    [outcome] = rows_of(folder, "outcomes", "p0003")
+    [outcome] = of_problem(folder, "outcomes", "p0003")
     add(folder, 2, [outcome | {"state": "quarantined", "answer": None, "correct": False}], [])
     _, answers = sets_of(folder, outcomes=stored(folder, "outcomes"), candidates=stored(folder, "candidates"))
     assert len(answers) == 8

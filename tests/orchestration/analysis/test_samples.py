@@ -59,7 +59,7 @@ def test_sets_that_straddle_batches_are_whole(folder: Path) -> None:
 
 
 def test_of_a_set_that_was_made_again_the_newest_counts(folder: Path) -> None:
-    outcome, candidates = (rows_of(folder, table, "p0003") for table in ("outcomes", "candidates"))
+    outcome, candidates = (of_problem(folder, table, "p0003") for table in ("outcomes", "candidates"))
     add(folder, 2, outcome, [row | {"answer": "older"} for row in candidates])
     add(folder, 3, outcome, [row | {"answer": "newer"} for row in candidates])
     _, answers = sets_of(folder, outcomes=stored(folder, "outcomes"), candidates=stored(folder, "candidates"))
@@ -68,7 +68,7 @@ def test_of_a_set_that_was_made_again_the_newest_counts(folder: Path) -> None:
 
 
 def test_a_set_that_was_cut_short_and_then_paid_is_whole(folder: Path) -> None:
-    outcome, candidates = (rows_of(folder, table, "p0003") for table in ("outcomes", "candidates"))
+    outcome, candidates = (of_problem(folder, table, "p0003") for table in ("outcomes", "candidates"))
     for table, rows in (("outcomes", outcome), ("candidates", candidates)):
         path = folder / table / "part-000001.parquet"
         gone = pq.read_table(path).to_pylist()
@@ -101,7 +101,7 @@ def stored(folder: Path, table: Any) -> pa.Table:
 
 
 def test_a_table_is_read_in_the_order_in_which_it_was_written_its_log_last(folder: Path) -> None:
-    outcome, candidates = (rows_of(folder, table, "p0003") for table in ("outcomes", "candidates"))
+    outcome, candidates = (of_problem(folder, table, "p0003") for table in ("outcomes", "candidates"))
     add(folder, 2, [outcome[0] | {"key": "second"}], [])
     logged(folder, 3, {"outcomes": [outcome[0] | {"key": "third"}], "candidates": candidates[:1]})
     assert stored(folder, "outcomes")["key"].to_pylist()[-2:] == ["second", "third"]

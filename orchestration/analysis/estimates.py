@@ -1,7 +1,7 @@
 """What a run's sets of independent samples tell, worked out block by block as they pass.
 
 It knows rules and numbers, nothing of tables or of how they are shown. Invariant: of a sample that has passed nothing is left
-but its part in these numbers, and (of a quarter of a million at most) its score, its likelihood and whether it was right.
+but its part in these numbers, and (of a hundred thousand or so) its score, its likelihood and whether it was right.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from orchestration.analysis.statistics import auroc, auroc_within
 from orchestration.analysis.subsets import Rule, accuracy_at, pass_at
 from orchestration.strategies.selection import Aggregation
 
-JUDGED = 1 << 18
-"""Samples that the verifier is judged on, at most: more would change the third digit by one or two."""
+JUDGED = 1 << 17
+"""Samples that the verifier is judged on, at most: more would change the third digit by one or two, and cost memory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,6 +125,8 @@ def blocks(run: Collected, source: Measured, *, steps: bool) -> Iterator[Block]:
         found = _whole(run, source.name.n, left, table, _starts(run, table))
         if found is not None:
             yield found
+    # What texts took is not kept for others.
+    pa.default_memory_pool().release_unused()
 
 
 def _known(run: Collected, batch: pa.RecordBatch) -> pa.RecordBatch:

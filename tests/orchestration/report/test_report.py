@@ -16,6 +16,7 @@ from rich.console import Console
 from actors.errors import UserError
 from actors.store.schema import LEDGER
 from actors.strategy import Grouping, Sampling
+from orchestration.analysis import estimates
 from orchestration.analysis.collect import Named
 from orchestration.analysis.estimates import Vote, estimate
 from orchestration.analysis.measure import Measures, measure
@@ -288,6 +289,17 @@ def test_the_verifier_is_judged_within_questions(measures: Measures) -> None:
     assert quality.likelihood_within == 1.0
     assert 0 < quality.questions < 60
     assert quality.samples == 60 * 16
+
+
+def test_of_very_many_samples_the_verifier_is_judged_on_evenly_spaced_problems(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimates, "JUDGED", 20 * 16)
+    found = measure(collected(Run(folder)), Intervals(resamples=10))
+    assert found.verifier is not None
+    assert (found.verifier.samples, found.verifier.drawn) == (20 * 16, 60 * 16)
+    assert 0.75 < found.verifier.within < 0.95
+    assert "AUROC over 320 samples of 960: " in verifier_lines(found)[1]
 
 
 def test_difficulty_is_the_length_or_else_a_quintile(

@@ -244,14 +244,19 @@ def test_show_lists_problems_and_reads_one(tmp_path: Path, capsys: pytest.Captur
     assert main(["show", str(folder), "p9999"]) == 2
 
 
-def test_show_parts_a_state_from_its_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_has_no_verdict_on_what_did_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_run(tmp_path / "run", problems=2)
     part = folder / "outcomes" / "part-000001.parquet"
     table = pq.read_table(part)
     changed = {"state": "quarantined", "answer": None, "correct": False, "reason": "no"}
     pq.write_table(pa.Table.from_pylist([row | changed for row in table.to_pylist()], table.schema), part)
     assert main(["show", str(folder), "p0001", "strategy=greedy"]) == 0
-    assert "quarantined wrong" in said(capsys)[0]
+    out = said(capsys)[0]
+    assert "greedy quarantined 1 generations" in out
+    assert "wrong" not in out
+    assert main(["show", str(folder)]) == 0
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "p0001" in line]
+    assert line.split()[1:9] == ["-"] * 8
 
 
 def test_show_has_a_mark_and_a_block_for_each_seed(

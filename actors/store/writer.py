@@ -296,7 +296,11 @@ class RunWriter:
             return verdicts[answer]
 
         logged: dict[str, list[Row]] = {
-            "outcomes": [outcome_row(o, correct(o.answer)) for o in record.outcomes],
+            "outcomes": [
+                # What did not run is neither right nor wrong.
+                outcome_row(o, correct(o.answer) if o.state == "answered" else None)
+                for o in record.outcomes
+            ],
             "candidates": [
                 self._trim({**row, "correct": correct(row["answer"])}) for row in record.candidates
             ],

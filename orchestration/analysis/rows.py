@@ -195,7 +195,8 @@ def _row(
 ) -> Row:
     """A row whose costs are those of `one`, NaN without it; `asked` says which outcomes it should have."""
     known = ~np.isnan(correct)
-    has = known | one.ran if one is not None else known
+    # Where there is no label it is not for the strategy that no number can be told.
+    has = known | (one.ran if one is not None else asked & ~run.labelled[:, None])
     lacking = asked & ~has & run.labelled[:, None]
     costs = one.costs if one is not None else {}
     drawn = costs.get("attributed_tokens", np.nan)
@@ -206,7 +207,7 @@ def _row(
     if one is not None and one.generations:
         truncated = one.truncated / one.generations
     if_wrong = float("nan")
-    if lacking.any():
+    if lacking.any() and known.any():
         if_wrong = float(np.nanmean(problem_means(np.where(lacking, 0.0, correct))))
     return Row(
         strategy=name.text,
@@ -251,7 +252,9 @@ def _told_costs(row: Row, largest: Measured, told: Estimates, token_price: float
     assert choice is not None
     if choice.scored:
         drawn = tokens * token_price
-        read = told.distinct[row.n] / told.distinct[largest.name.n]
+        # Where no sample has a step, nothing is read.
+        whole = told.distinct[largest.name.n]
+        read = told.distinct[row.n] / whole if whole else share
         flops = drawn * share + (flops - drawn) * read
     else:
         flops *= share

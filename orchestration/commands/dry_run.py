@@ -151,6 +151,10 @@ def _verdict(prepared: Prepared, needs: Needs, session: Session) -> list[str]:
                 f"{what} does not suffice: it pays about {unspent / want:.0%} of what is expected; problems "
                 "that it cannot pay end as unaffordable or with fewer candidates."
             )
+    if prepared.settings.reuse:
+        lines.append(
+            f"What {', '.join(prepared.settings.reuse)} hold already costs nothing, and is not taken off these figures."
+        )
     lines += skipped_lines(prepared, session)
     if session.gone:
         lines.append(f"Not in the data any more: {session.gone:,} of the folder's problems.")

@@ -76,7 +76,8 @@ def _evaluate(prepared: Prepared, command: str, console: Console) -> int:
         if view.totals is None or view.latest is None:
             raise
         return _ended_early(error, Path(prepared.settings.folder), view.totals, view.latest, command)
-    return QUARANTINED if _report(run, prepared, console) else 0
+    _report(run, prepared, console, view.quarantined)
+    return QUARANTINED if view.quarantined else 0
 
 
 class _View(ExitStack):
@@ -89,10 +90,16 @@ class _View(ExitStack):
         self._traces = _Traces(Path(prepared.settings.folder) / FAILURES_FILE)
         self.totals: Totals | None = None
         self.latest: Progress | None = None
+        self._left = 0
+
+    @property
+    def quarantined(self) -> int:
+        """Outcomes that were asked for and are quarantined, by this start or an earlier one."""
+        return self._left + (0 if self.latest is None else self.latest.quarantined)
 
     def start(self, session: Session) -> None:
         announce(self._prepared, session, self._console)
-        self.totals = session.totals
+        self.totals, self._left = session.totals, session.quarantined - session.retried
         if session.outcomes_left:
             from orchestration.commands.live import Display
 
@@ -165,37 +172,40 @@ def _ended_early(error: BaseException, folder: Path, totals: Totals, latest: Pro
     return code
 
 
-def _report(run: Run, prepared: Prepared, console: Console) -> bool:
-    """Make the report and show it; return whether an outcome is quarantined."""
+def _report(run: Run, prepared: Prepared, console: Console, quarantined: int) -> None:
+    """Make the report and show it. Of the outcomes that were asked for, so many are `quarantined`."""
     from orchestration.report.write import make_report
 
     folder = Path(prepared.settings.folder)
     report = make_report(run, prepared.settings.report)
     report.show(console)
-    _tell_left_out(report, folder, console)
+    _tell_left_out(report, folder, console, quarantined)
     figures = [path for path in report.paths if path.suffix in (".png", ".svg", ".pdf")]
     shown = [path for path in figures if path.suffix == ".png"] or figures
     console.print()
     for name, paths in (("report", report.paths[:1]), ("figures", shown), ("run folder", [folder])):
         for place, path in enumerate(paths):
             console.print(f"{name if place == 0 else '':12}{path}", highlight=False, soft_wrap=True)
-    return any(one.what == "outcome" for one in report.left_out)
 
 
-def _tell_left_out(report: Report, folder: Path, console: Console) -> None:
+def _tell_left_out(report: Report, folder: Path, console: Console, quarantined: int) -> None:
     """Say again, where it is the last that is read, what the run left out, and where to read of it."""
     from orchestration.runs.quarantine import ROWS_FILE
 
     log = folder / FAILURES_FILE
     traced = f" and {log} (tracebacks)" if log.exists() else ""
-    places = {
-        "row": f"of the data's rows: see {folder / ROWS_FILE}",
-        "outcome": f"of the outcomes, which have no number: see {folder / 'report' / 'report.md'}{traced}; {RETRY}",
-    }
-    for what, place in places.items():
-        count = sum(one.count for one in report.left_out if one.what == what)
-        if count:
-            console.print(f"quarantined {count:,} {place}", style="yellow", highlight=False, soft_wrap=True)
+    rows, outcomes = (
+        sum(one.count for one in report.left_out if one.what == what) for what in ("row", "outcome")
+    )
+    page = folder / "report" / "report.md"
+    lines = [
+        (rows, f"of the data's rows: see {folder / ROWS_FILE}"),
+        (quarantined, f"of the outcomes, which have no number: see {page}{traced}; {RETRY}"),
+        (outcomes - quarantined, f"of the folder's outcomes that were not asked for now: see {page}{traced}"),
+    ]
+    for count, line in lines:
+        if count > 0:
+            console.print(f"quarantined {count:,} {line}", style="yellow", highlight=False, soft_wrap=True)
 
 
 def _strategies_help() -> str:

@@ -41,7 +41,7 @@ def main_cells(measures: Measures) -> tuple[list[str], Cells]:
     """The main table's head and cells, costs per problem; where rows cover different problems, or not all that they were
     asked, their number too; where there are several run seeds, the smallest and largest accuracy of one.
     """
-    uneven = len({row.problems for row in measures.rows}) > 1 or any(map(lacks, measures.rows))
+    uneven = any(row.problems != measures.problems or lacks(row) for row in measures.rows)
     several = len(measures.seeds) > 1
     head = [MAIN[0], "problems", *MAIN[1:]] if uneven else list(MAIN)
     if several:
@@ -258,7 +258,12 @@ def differences_table(measures: Measures) -> pa.Table:
 
     names = ("strategy", "less", "problems", "difference", "low", "high")
     rows = [
-        (one.a, one.b, one.estimate.problems, one.estimate.mean, one.estimate.low, one.estimate.high)
+        (
+            one.a,
+            one.b,
+            one.estimate.problems,
+            *map(_known, (one.estimate.mean, one.estimate.low, one.estimate.high)),
+        )
         for one in measures.differences
     ]
     kinds = (pa.string(), pa.string(), pa.int64(), pa.float64(), pa.float64(), pa.float64())

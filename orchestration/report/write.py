@@ -115,14 +115,12 @@ def _totals(run: Run, collected: Collected, outcomes: Stored) -> list[str]:
             total[name] += sum(int(value or 0) for value in batch[name].to_pylist())
     spent, wasted = read_books(run.folder)
     unit = run.info.get("settings", {}).get("budget.unit", "paper")
-    # The books keep one accounting; the outcomes' rows have both.
-    flops = {"paper": total["spent_flops"], "exact": total["spent_flops_exact"]} | {unit: spent}
     again = int((~collected.newest).sum())
     lines = [
         f"{sum(collected.states.values()):,} outcomes: {ended}.",
-        _charged(flops[unit], wasted, unit),
-        f"On outcomes, with samples shared between strategies: {scientific(float(flops['paper']))} FLOPs "
-        f"({scientific(float(flops['exact']))} exact), {total['policy_tokens']:,} tokens drawn, "
+        _charged(spent, wasted, unit),
+        f"On outcomes, with samples shared between strategies: {scientific(float(total['spent_flops']))} FLOPs "
+        f"({scientific(float(total['spent_flops_exact']))} exact), {total['policy_tokens']:,} tokens drawn, "
         f"{total['verifier_tokens']:,} scored"
         + (f", also for outcomes that were made again ({again:,})." if again else "."),
     ]
@@ -144,9 +142,9 @@ def _charged(spent: int, wasted: int, unit: str) -> str:
     """All that the budget was charged, as `flopwise status` counts it, and what of it was paid for nothing."""
     line = f"Spent: {scientific(float(spent + wasted))} FLOPs ({unit}), "
     if not wasted:
-        return line + "none of them wasted on calls or attempts that were lost."
+        return line + "none of them wasted on what failed or was lost."
     return line + (
-        f"{scientific(float(wasted))} of them wasted on calls and attempts that were lost ({wasted / (spent + wasted):.2%})."
+        f"{scientific(float(wasted))} of them wasted on what failed or was lost ({wasted / (spent + wasted):.2%})."
     )
 
 
@@ -201,7 +199,9 @@ def _markdown(
             f"in no number; `flopwise show {run.folder} PROBLEM` says of each outcome of a problem how it ended.",
             markdown_table(LEFT_OUT, left_out_cells(gone)),
         ]
-    parts += [*_failures(run.folder), "## The run", *totals]
+    # What has been made again since is no failure of this run.
+    failed = any(one.what == "outcome" for one in gone)
+    parts += [*(_failures(run.folder) if failed else []), "## The run", *totals]
     return "\n\n".join(parts) + "\n"
 
 

@@ -22,6 +22,9 @@ from orchestration.runs.folder import write_atomically, writing
 
 ROWS_FILE = "quarantined.jsonl"
 
+MOST = 20
+"""Reasons that are told apart by more than what was raised."""
+
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
@@ -77,6 +80,9 @@ def left_out(folder: Path, outcomes: Iterable[pa.RecordBatch], counts: NDArray[n
         for problem, text in zip(gone["problem_id"].to_pylist(), gone["reason"].to_pylist(), strict=True):
             reason = _in_a_line(text or "")
             general = re.sub(r"\d[\d,]*", "#", reason)
+            if ("outcome", general) not in found and len(found) >= MOST:
+                # Texts that name the problem are as many as there are problems: what was raised is told of them.
+                general = f"{general.partition(':')[0]}: ..."
             found.setdefault(("outcome", general), _Reason(general)).add(reason, reason, problem)
     counted = [LeftOut(what, one.text, one.count, one.example, one.place) for (what, _), one in found.items()]
     return sorted(counted, key=lambda one: (one.what != "row", -one.count, one.reason))

@@ -149,7 +149,8 @@ class Run:
         # One that ended without an answer in the end has none, whatever an earlier start had.
         keys = table["key"].to_pylist()
         kept = [row for row in newest if keys[row] not in repeated or last[keys[row]] == "answered"]
-        return table.take(kept).select(names)
+        # Typed: of an empty list Arrow makes a type that it cannot take by.
+        return table.take(pa.array(kept, pa.int64())).select(names)
 
     def problems(self) -> pa.Table:
         """Its problems: `problem_id`, `question`, `answer`, `metadata` (JSON), `prompt_tokens`."""

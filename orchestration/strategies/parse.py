@@ -53,7 +53,7 @@ def parse(given: str | Mapping[str, object]) -> Strategy:
 
 def _unfit(strategy: Strategy) -> str | None:
     """What of a strategy's members would fail every problem, or the scheduler; None: nothing."""
-    if not inspect.iscoroutinefunction(strategy.solve):
+    if not inspect.iscoroutinefunction(inspect.unwrap(strategy.solve)):
         return f"has a solve that is no coroutine function: {_SOLVE}"
     try:
         inspect.signature(strategy.solve).bind(None, None)

@@ -52,8 +52,8 @@ def test_a_strategy_that_fails_is_told_and_can_be_tried_again(
     log = (folder / FAILURES_FILE).read_text()
     assert log.count("Traceback (most recent call last)") == 1
     assert (
-        f"quarantined {failed} of the outcomes: see {folder / 'outcomes'} and {folder / FAILURES_FILE} (tracebacks)"
-        in out
+        f"quarantined {failed} of the outcomes, which have no number: see {folder / 'report' / 'report.md'} and "
+        f"{folder / FAILURES_FILE} (tracebacks); retry=quarantined tries them again" in out
     )
     assert "ValueError: no idea for" in (folder / "report" / "report.md").read_text()
 

@@ -340,6 +340,9 @@ class Purse:
             elif self._closed:
                 self._waiting.remove(one)
                 one.served.set_exception(PurseEmpty())
+                if one.rank[0] == 0:
+                    # A first candidate that will not be: nothing is kept for it.
+                    self._needs.pop(one.rank[1], None)
                 continue
             stopped = one.rank
 

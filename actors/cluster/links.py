@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -178,14 +178,16 @@ class StartLink:
 
     def begin(self) -> Attempt:
         """It has found a machine; says which of its starts this is."""
+        again = bool(ray.get_runtime_context().was_current_actor_reconstructed)
         try:
             attempt: Attempt = ray.get(
                 ray.get_actor(self.scheduler).begin.remote(self.replica), timeout=BEGIN_TIMEOUT_S
             )
         except (RayActorError, TimeoutError, ValueError):
             # The scheduler is being started itself: its next process counts anew.
-            return Attempt(proven=bool(ray.get_runtime_context().was_current_actor_reconstructed))
-        return attempt
+            return Attempt(proven=again)
+        # A first start to a scheduler that took over from the one that saw it up.
+        return replace(attempt, proven=attempt.proven or (again and attempt.number == 1))
 
     def failed(self, why: str) -> None:
         """It could not load, and leaves to be started again."""

@@ -77,9 +77,10 @@ TROUBLE_WORDS = (
     r"no space left on device|disk quota exceeded|text file busy|resource busy|too many open files",
     # the device
     r"devices?(\(s\))? (is|are|is/are) (busy|unavailable)|system not yet initialized|driver initialization failed",
-    r"nccl error.*(unhandled system error|remote process exited)",
+    r"nccl error.*(unhandled system error|remote process exited)|cublas_status_(alloc_failed|not_initialized)",
     # processes of an engine's own that went without a word
     r"engine core initialization failed|workerproc initialization failed|worker.* (died|exited) unexpectedly",
+    r"engine process failed to start",
     r"failed to (look up|get) actor",
 )
 

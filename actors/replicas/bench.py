@@ -109,10 +109,15 @@ class TaskBench:
         drawn = Cost(
             paper=cost.paper(room), exact=cost.exact(0, prompt - 1, 0) + cost.exact(prompt - 1, room, room)
         )
-        judge = self.run.costs.get("verifier") if scored else None
-        if judge is not None:
-            drawn += Cost(paper=judge.paper(room), exact=judge.exact(0, prompt + room, room))
-        return self.run.price(drawn)
+        return self.run.price(drawn) + (self.judging(room) if scored else 0)
+
+    def judging(self, tokens: int) -> int:
+        """FLOPs that the scores of a solution of so many tokens take at worst; 0 without a verifier."""
+        judge = self.run.costs.get("verifier")
+        if judge is None:
+            return 0
+        prompt = len(self.prompt.token_ids)
+        return self.run.price(Cost(paper=judge.paper(tokens), exact=judge.exact(0, prompt + tokens, tokens)))
 
     def check_open(self) -> None:
         """Refuse what comes after `cancel`: it would be spent on no book."""

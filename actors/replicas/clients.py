@@ -68,6 +68,7 @@ class Turn:
     """
 
     seat: int = 0
+    judged: bool = False
     whole: set[tuple[int, ...]] = field(default_factory=set)
     drawn: int = 0
     scored: int = 0
@@ -101,6 +102,7 @@ async def once(
     if meter.ended:
         raise RuntimeError("this strategy has ended")
     request = book.get(key)
+    joined = request is not None
     if request is None:
         request = book[key] = asyncio.ensure_future(make())
         bench.running[request] = 0
@@ -117,6 +119,12 @@ async def once(
         bench.running[request] += 1
     try:
         value = await wait
+    except PurseEmpty:
+        if not joined:
+            raise
+        refused = True
+    else:
+        refused = False
     finally:
         meter.waits.discard(wait)
         if not request.done():
@@ -125,6 +133,9 @@ async def once(
                 # At once: whoever asks before it has ended is to have one of its own.
                 _drop(book, key, request)
                 request.cancel()
+    if refused:
+        # It was refused at another's turn: at this one's it may be paid.
+        return await once(bench, meter, book, key, make)
     first = request not in meter.used
     meter.used.add(request)
     return value, first
@@ -171,7 +182,11 @@ class TaskPolicy:
         if first and sample.finish != "stop":
             turn.drawn += 1
             turn.whole.add(prefix + sample.token_ids)
-            bench.purse.need(turn.seat, 0)
+            if not turn.judged:
+                bench.purse.need(turn.seat, 0)
+            elif turn.drawn == 1 and not turn.scored:
+                # It is none before it is scored.
+                bench.purse.need(turn.seat, bench.judging(len(prefix) + len(sample.token_ids)))
         if not first:
             return sample
         context = len(bench.prompt.token_ids) + len(prefix)
@@ -275,9 +290,11 @@ class TaskVerifier:
         if bench.scorer is None or cost is None:
             raise ValueError("this run has no verifier")
         last = bench.steps.keyed(solution)
-        if not last.ends:
-            return ()
         turn = self._turn
+        if not last.ends:
+            if solution in turn.whole:
+                bench.purse.need(turn.seat, 0)
+            return ()
         rank = turn.score()
         turn.scoring += 1
         try:
@@ -289,7 +306,9 @@ class TaskVerifier:
             raise
         finally:
             turn.scoring -= 1
-        turn.scored += first and solution in turn.whole
+        if first and solution in turn.whole:
+            turn.scored += 1
+            bench.purse.need(turn.seat, 0)
         context = len(bench.prompt.token_ids) + last.end
         exact = cost.exact(0, len(bench.prompt.token_ids), 0) if not self._scored else 0
         fresh = list(itertools.takewhile(lambda step: step not in self._scored, last.path()))
@@ -363,8 +382,8 @@ class TaskModels:
     seed: int
 
     @classmethod
-    def of(cls, bench: TaskBench, meter: Meter, seat: int = 0) -> TaskModels:
-        turn = Turn(seat)
+    def of(cls, bench: TaskBench, meter: Meter, seat: int = 0, *, judged: bool = False) -> TaskModels:
+        turn = Turn(seat, judged and bench.scorer is not None)
         return cls(
             TaskPolicy(bench, meter, turn),
             TaskVerifier(bench, meter, turn),

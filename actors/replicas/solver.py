@@ -90,8 +90,8 @@ class SolverReplica:
         self._reported: set[int] = set()
         self._news = asyncio.Event()
         self._told = self._told_lacking = self._told_stuck = 0
-        # lease -> the limit that was reported to come near
-        self._told_low: dict[int, int] = {}
+        # lease -> the limit that was reported to come near, and whether it was reached
+        self._told_low: dict[int, tuple[int, bool]] = {}
         self._life = self._staging = 0
         self._stopping: set[int] = set()
 
@@ -142,7 +142,7 @@ class SolverReplica:
                 continue
         self._news.clear()
         self._reported.update(self._finished)
-        self._told_low = {number: purse.limit for number, purse in self._purses.items() if purse.low}
+        self._told_low = {number: _near(purse) for number, purse in self._purses.items() if purse.low}
         self._told, self._told_lacking, self._told_stuck = self._wanted(), self._lacking(), self._stuck()
         return Report(
             finished=tuple(self._finished.values()),
@@ -173,7 +173,10 @@ class SolverReplica:
             bool(self._finished.keys() - self._reported)
             or self._lacking() > self._told_lacking
             or self._stuck() > self._told_stuck
-            or any(purse.low and self._told_low.get(n) != purse.limit for n, purse in self._purses.items())
+            or any(
+                purse.low and self._told_low.get(number) not in (_near(purse), (purse.limit, True))
+                for number, purse in self._purses.items()
+            )
             or self._wanted() >= self._told + max(1, self._engine.slots // 4)
         )
 
@@ -320,6 +323,11 @@ class SolverReplica:
             blameless=blameless,
         )
         self._news.set()
+
+
+def _near(purse: Purse) -> tuple[int, bool]:
+    """A purse's limit, and whether somebody waits for a higher one."""
+    return purse.limit, purse.wanted > purse.limit
 
 
 def _width(lease: Lease) -> int:

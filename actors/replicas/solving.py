@@ -10,10 +10,12 @@ task, which is tried again. A score that failed was asked for again before the s
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import time
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, get_args
 
@@ -51,12 +53,22 @@ class Ended:
 async def run(key: str, strategy: Strategy, task: Task, bench: TaskBench) -> Ended:
     """Let a strategy solve its task's prompt. Raises ServiceLost and EngineError, and what it was cancelled with by whoever
     ended the task."""
+    ended = await _run(key, strategy, task, bench)
+    if not bench.ended:
+        # It may have cancelled this task and come to its end before it heard of it.
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+    return ended
+
+
+async def _run(key: str, strategy: Strategy, task: Task, bench: TaskBench) -> Ended:
     started = time.perf_counter()
     meter, seat = Meter(), task.keys.index(key)
     solution: Solution | None = None
     try:
         try:
-            solution = await _solution(strategy, bench.prompt, TaskModels.of(bench, meter, seat))
+            models = TaskModels.of(bench, meter, seat, judged=strategy.uses_verifier)
+            solution = await _solution(strategy, bench.prompt, models)
         except PurseEmpty:
             solution = None
         outcome = _outcome(key, strategy, task, solution, meter, time.perf_counter() - started)
@@ -145,10 +157,11 @@ def _unfit(solution: Solution) -> Iterator[str]:
             if not _whole((getattr(one, name),), -1, _INT32):
                 yield f"candidate {place} has {name} = {_shown(getattr(one, name))}"
         for name in ("token_ids", "step_ends"):
-            if not _whole(getattr(one, name), 0, _INT32):
+            # What is no tuple cannot be looked up.
+            if not isinstance(getattr(one, name), tuple) or not _whole(getattr(one, name), 0, _INT32):
                 yield f"candidate {place} has {name} that are not all whole numbers"
         for name in ("logprobs", "scores"):
-            if not all(isinstance(number, float | int) for number in getattr(one, name)):
+            if not all(_real(number) for number in getattr(one, name)):
                 yield f"candidate {place} has {name} that are not all numbers"
         if one.finish not in get_args(Finish):
             yield f"candidate {place} has finish = {_shown(one.finish)}"
@@ -161,6 +174,11 @@ def _unfit(solution: Solution) -> Iterator[str]:
 def _whole(numbers: Sequence[Any], least: int, below: int) -> bool:
     """Whether all are plain whole numbers within bounds: numpy's own cannot be written."""
     return set(map(type, numbers)) <= {int} and all(least <= number < below for number in numbers)
+
+
+def _real(number: object) -> bool:
+    """Whether a column of 32-bit numbers takes it: whole ones only as far as they are exact there."""
+    return isinstance(number, float) or (isinstance(number, int) and abs(number) <= 1 << 24)
 
 
 def _shown(value: object) -> str:

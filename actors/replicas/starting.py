@@ -1,4 +1,4 @@
-"""The start of a replica's process: mistakes raise at once, troubles that pass leave it, to be tried again by a fresh one.
+"""The start of a replica: a mistake raises at once, a trouble that passes leaves the process, to be tried again by a fresh one.
 
 It knows nothing of Ray but this: a constructor that raises is never run again, one whose process ends is. Invariant: each
 start ends in a replica that is up, in an error that says why there will be none, or with the process; a trouble that never
@@ -35,9 +35,9 @@ def starting(
     """Around all that a constructor builds. `startup`: seconds that it may take; `failed` tells why it did not come up,
     before another start.
 
-    An error of which nothing is known is a mistake where no replica of the role has ever come up in this run: nothing has
-    been spent, and whoever writes a verifier wants to see it at once. Where one has, settings and code are right, and it
-    is tried again.
+    A mistake, and an error of which nothing is known, are told at once where no replica of the role has ever come up in this
+    run: nothing has been spent, and whoever writes a verifier wants to see it. Where one has, settings, files and code were
+    right, and whatever it is is tried again: a network disk may be away, memory not free yet.
     """
     if attempt.too_late(startup):
         tries = replace(attempt, number=attempt.number - 1)
@@ -51,7 +51,7 @@ def starting(
             yield
     except Exception as error:
         kind = kind_of(error)
-        if kind == "mistake" or (kind == "unknown" and not attempt.proven):
+        if kind != "trouble" and not attempt.proven:
             raise
         if attempt.last(startup):
             raise UserError(_given_up(replica, attempt, words(error))) from error

@@ -140,6 +140,9 @@ class RunWriter:
         graded = self._graded(task_id, record)
         # One at a time: each holds the interpreter, and who commits is to wait for one of them at most.
         with self._encoding:
+            # What no column takes would stop whoever makes a part of the log, for ever.
+            for name, rows in graded.items():
+                _table(name, rows)
             staged = _Staged(record.outcomes, text_of_rows(graded), record.failures)
         with self._holding:
             if not self._closed(lease):

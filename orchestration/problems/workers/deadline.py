@@ -28,7 +28,7 @@ from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
-from actors.errors import UserError
+from actors.errors import ServiceLost, UserError
 
 _LOG = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class NoAnswer(Exception):
     """The call is at fault: it used up its time, or each process that it was given to ended on it."""
 
 
-class Stalled(Exception):
+class Stalled(ServiceLost):
     """The machine is at fault: there was no answer, and no time of the processor to find it in."""
 
 
@@ -131,7 +131,7 @@ class _Helper:
         # Imports are no part of a call's deadline.
         if not self._connection.poll(_START_SECONDS):
             self.stop()
-            raise RuntimeError(f"{module} did not start within {_START_SECONDS:.0f} s")
+            raise Stalled(f"{module} did not start within {_START_SECONDS:.0f} s")
         try:
             self._connection.recv_bytes()
         except EOFError:

@@ -1,4 +1,4 @@
-"""The start of a replica: a mistake raises at once, a trouble that passes leaves the process, to be tried again by a fresh one.
+"""The start of a replica: a mistake raises at once; a trouble that passes leaves the process, and a fresh one tries again.
 
 It knows nothing of Ray but this: a constructor that raises is never run again, one whose process ends is. Invariant: each
 start ends in a replica that is up, in an error that says why there will be none, or with the process; a trouble that never

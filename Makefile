@@ -17,7 +17,7 @@ run: $(READY)  ## the main job: the bundled models on the test problems, about t
 	$(BIN)/flopwise evaluate
 
 test: $(READY)  ## the whole test suite, in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2
 
 test-vllm: $(READY_VLLM)  ## the tests of vLLM on this machine's processor, in an environment of their own
 	$(VENV_VLLM)/bin/python -m pytest -m vllm

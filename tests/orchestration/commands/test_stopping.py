@@ -13,14 +13,18 @@ import pytest
 
 from actors.errors import UserError
 from orchestration.commands.main import main
+from orchestration.problems import PromptFormat
 from orchestration.runs import evaluation
 from orchestration.runs.gauge import Pass
+from orchestration.runs.prompts import Prompts
 from orchestration.runs.run import Run
 from orchestration.runs.session import Session
 from orchestration.runs.status import read_status, standing
 from tests.support.log_files import logged
 from tests.support.places import ROOT
 from tests.support.standing import at
+
+NO_PROMPTS = Prompts(PromptFormat(), Path(), "2026-01-01")
 
 
 def wait_until(child: subprocess.Popen[str], condition: Callable[[], bool], seconds: float = 120) -> None:
@@ -96,7 +100,9 @@ def test_a_failure_under_way_names_the_command_that_goes_on(
     def fails(
         _: object, on_start: Callable[..., None], on_progress: Callable[..., None], command: str
     ) -> None:
-        on_start(Session([Pass(0, 1, 8)], problems=5, problems_done=1, outcomes=10, outcomes_done=2))
+        on_start(
+            Session(NO_PROMPTS, [Pass(0, 1, 8)], problems=5, problems_done=1, outcomes=10, outcomes_done=2)
+        )
         on_progress(at(2, 4))
         raise error
 
@@ -135,7 +141,7 @@ def test_what_a_second_ctrl_c_lost_is_said(
     def stopped(
         _: object, on_start: Callable[..., None], on_progress: Callable[..., None], command: str
     ) -> None:
-        on_start(Session([Pass(0, 0, 10)], problems=5, outcomes=10))
+        on_start(Session(NO_PROMPTS, [Pass(0, 0, 10)], problems=5, outcomes=10))
         on_progress(at(2, 4))
         logged(folder, 1, {"holds": holds})
         raise KeyboardInterrupt
@@ -187,7 +193,7 @@ def test_a_failure_before_any_work_is_told_alone(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(_: object, on_start: Callable[..., None], *__: object) -> None:
-        on_start(Session([Pass(0, 0, 10)], problems=5, outcomes=10))
+        on_start(Session(NO_PROMPTS, [Pass(0, 0, 10)], problems=5, outcomes=10))
         raise UserError("cluster cpus = 9: this machine has 2")
 
     monkeypatch.setattr(evaluation, "evaluate", fails)

@@ -308,7 +308,7 @@ def test_states_count_the_last_row_of_every_outcome(tmp_path: Path) -> None:
 
 def test_an_outcome_without_an_answer_in_the_end_has_no_candidates(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", problems=3, ladder=(1,))
-    rows = pq.read_table(folder / "outcomes" / "part-000001.parquet").to_pylist()
+    rows = rows_of(pq.read_table(folder / "outcomes" / "part-000001.parquet"))
     before = Run(folder).candidates()
     gone = rows[1] | {"state": "quarantined", "answer": None, "reason": "ValueError: no"}
     logged(folder, 2, {"outcomes": [gone], "candidates": [], "ledger": []})

@@ -151,7 +151,7 @@ def test_tasks_that_are_given_up_leave_their_outcomes(tmp_path: Path) -> None:
     writer.commit(Commit(losses=(lost("a", 9, 3),), given_up=(GivenUp("a", ends),)))
     writer.close()
     assert column(tmp_path, "outcomes", "state") == ["quarantined", "quarantined"]
-    assert column(tmp_path, "outcomes", "correct") == [False, False]
+    assert column(tmp_path, "outcomes", "correct") == [None, None], "neither right nor wrong"
     for name in ("candidates", "samples", "scores"):
         assert table(tmp_path, name) == []
 

@@ -295,7 +295,7 @@ def test_of_very_many_samples_the_verifier_is_judged_on_evenly_spaced_problems(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(estimates, "JUDGED", 20 * 16)
-    found = measure(collected(Run(folder)), Intervals(resamples=10))
+    found = measure(collected(Run(folder)), Intervals())
     assert found.verifier is not None
     assert (found.verifier.samples, found.verifier.drawn) == (20 * 16, 60 * 16)
     assert 0.75 < found.verifier.within < 0.95
@@ -333,7 +333,7 @@ def test_files_say_the_same(report: Report, folder: Path) -> None:
 
 
 def test_what_was_lost_stands_in_the_totals(report: Report, tmp_path: Path) -> None:
-    assert report.totals[1].endswith("none of them wasted on calls or attempts that were lost.")
+    assert report.totals[1].endswith("none of them wasted on what failed or was lost.")
     folder = write_run(tmp_path / "lossy", problems=4)
     (folder / "ledger").mkdir()
     died = {"task_id": "p0", "attempt": 1, "lease": 1, "reason": "ActorDiedError"}
@@ -344,7 +344,7 @@ def test_what_was_lost_stands_in_the_totals(report: Report, tmp_path: Path) -> N
     pq.write_table(pa.Table.from_pylist(rows, schema=LEDGER), folder / "ledger" / "part-000001.parquet")
     made = make_report(Run(folder), ReportSettings(figures=[]))
     assert made.totals[1] == (
-        "Spent: 1.00e6 FLOPs (paper), 1.00e4 of them wasted on calls and attempts that were lost (1.00%)."
+        "Spent: 1.00e6 FLOPs (paper), 1.00e4 of them wasted on what failed or was lost (1.00%)."
     )
     assert made.totals[1] in (folder / "report" / "report.md").read_text()
 
@@ -359,14 +359,14 @@ def test_what_is_spent_is_what_was_charged_also_for_what_a_larger_budget_made_ag
     rows = [row | {"flops": 7_000_000}, row | {"purpose": "verifier", "flops": 500_000}]
     pq.write_table(pa.Table.from_pylist(rows, schema=LEDGER), folder / "ledger" / "part-000001.parquet")
     both = pa.concat_tables([first, first.slice(0, 3)])
-    drawn, scored, exact = (
-        pc.sum(both[name]).as_py() for name in ("policy_tokens", "verifier_tokens", "spent_flops_exact")
-    )
+    names = ("spent_flops", "spent_flops_exact", "policy_tokens", "verifier_tokens")
+    paper, exact, drawn, scored = (pc.sum(both[name]).as_py() for name in names)
     made = make_report(Run(folder), ReportSettings(figures=[]))
     assert made.totals[0] == f"{len(first):,} outcomes: {len(first)} answered."
+    assert made.totals[1].startswith("Spent: 7.50e6 FLOPs (paper), ")
     assert made.totals[2] == (
-        f"On outcomes, with samples shared between strategies: 7.50e6 FLOPs ({scientific(exact)} exact), {drawn:,} tokens "
-        f"drawn, {scored:,} scored, also for outcomes that were made again (3)."
+        f"On outcomes, with samples shared between strategies: {scientific(paper)} FLOPs ({scientific(exact)} exact), "
+        f"{drawn:,} tokens drawn, {scored:,} scored, also for outcomes that were made again (3)."
     )
 
 

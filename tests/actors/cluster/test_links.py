@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -53,15 +54,39 @@ def test_one_that_is_dead_for_good_is_given_up(monkeypatch: pytest.MonkeyPatch) 
     assert isinstance(ready(monkeypatch, LOOKUPS + 1).exception(), ValueError)
 
 
-def test_without_a_scheduler_a_start_is_the_first_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Context:
-        was_current_actor_reconstructed = True
+class Again:
+    """What Ray says of an actor that it has started anew."""
 
+    was_current_actor_reconstructed = True
+
+
+@pytest.mark.parametrize(("number", "proven"), [(1, True), (2, False)])
+def test_a_first_start_of_a_replica_that_was_up_is_proven(
+    monkeypatch: pytest.MonkeyPatch, number: int, proven: bool
+) -> None:
+    """The scheduler that saw it come up may be gone, and the next one counts anew."""
+    told = Attempt(number, 3.0, why="killed")
+
+    class Scheduler:
+        @property
+        def begin(self) -> Scheduler:
+            return self
+
+        def remote(self, replica: str) -> Attempt:
+            return told
+
+    monkeypatch.setattr(ray, "get_actor", lambda _: Scheduler())
+    monkeypatch.setattr(ray, "get", lambda answer, timeout: answer)
+    monkeypatch.setattr(ray, "get_runtime_context", Again)
+    assert StartLink("scheduler", "policy-0").begin() == replace(told, proven=proven)
+
+
+def test_without_a_scheduler_a_start_is_the_first_one(monkeypatch: pytest.MonkeyPatch) -> None:
     def nobody(name: str) -> Any:
         raise ValueError(f"Failed to look up actor with name '{name}'")
 
     monkeypatch.setattr(ray, "get_actor", nobody)
-    monkeypatch.setattr(ray, "get_runtime_context", Context)
+    monkeypatch.setattr(ray, "get_runtime_context", Again)
     start = StartLink("scheduler", "policy-0")
     start.failed("why")
     start.up()

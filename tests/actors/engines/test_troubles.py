@@ -27,6 +27,9 @@ TROUBLES = [
     RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable"),
     RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable"),
     RuntimeError("NCCL error in: ProcessGroupNCCL.cpp:3384, unhandled system error, NCCL version 2.27.3"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"),
+    RuntimeError("Engine process failed to start. See stack trace for the root cause."),
     RuntimeError("Did not receive response from front-end process within 5 minutes: timed out"),
     ValueError(
         "Failed to look up actor with name 'writer-1a2b'. This could because 1. You are trying to ..."

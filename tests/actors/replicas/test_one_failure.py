@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from actors.replicas.solving import failure_of
 from actors.store.failures import FAILURES_FILE
 from actors.store.log import parts, read_ledger
 from actors.strategy import Candidate, Models, Prompt, PurseEmpty, Sampling, Solution, Strategy
+from orchestration.problems.workers.deadline import Stalled
 from orchestration.strategies.sampling.best_of_n import BestOfN
 from orchestration.strategies.sampling.greedy import Greedy
 from orchestration.strategies.sampling.majority import Majority
@@ -66,6 +67,15 @@ async def cancels_itself(prompt: Prompt, models: Models) -> Solution:
     raise AssertionError
 
 
+async def cancels_itself_and_answers(prompt: Prompt, models: Models) -> Solution:
+    """It comes to its end before it hears of it."""
+    sample = await models.policy.sample((), (0,))
+    current = asyncio.current_task()
+    assert current is not None
+    current.cancel()
+    return Solution(None, (), 1, len(sample.token_ids))
+
+
 async def awaits_what_it_cancelled(prompt: Prompt, models: Models) -> Solution:
     child = asyncio.create_task(asyncio.sleep(9))
     child.cancel()
@@ -89,6 +99,12 @@ class Unsayable(Exception):
 
 CANDIDATE = Candidate(0, (40, 1), (2,), (-1.0,), (), "eos", None)
 
+
+def giving_one(**changed: Any) -> Solve:
+    """With a candidate of which something is other than it should be."""
+    return giving(Solution(None, (replace(CANDIDATE, **changed),), 1, 2))
+
+
 FAILURES: dict[str, tuple[Solve, str]] = {
     "raises": (raising(ValueError("no idea")), "ValueError: no idea"),
     "lines": (raising(ValueError("no\n idea")), "ValueError: no idea"),
@@ -108,10 +124,12 @@ FAILURES: dict[str, tuple[Solve, str]] = {
     "numpy": (giving(Solution(None, (), np.int64(1), 0)), "generations = int64 "),  # type: ignore[arg-type]
     "large": (giving(Solution(None, (), 1 << 40, 0)), "generations = int 1099511627776"),
     "no candidate": (giving(Solution(None, ("x",), 1, 0)), "candidate 0 is str 'x'"),  # type: ignore[arg-type]
-    "no end": (
-        giving(Solution(None, (Candidate(0, (40,), (1,), (), (), "end", None),), 1, 0)),  # type: ignore[arg-type]
-        "candidate 0 has finish = str 'end'",
-    ),
+    "no end": (giving_one(finish="end"), "candidate 0 has finish = str 'end'"),
+    "list of tokens": (giving_one(token_ids=[40, 1], step_ends=()), "candidate 0 has token_ids that are not"),
+    "list of ends": (giving_one(step_ends=[2]), "candidate 0 has step_ends that are not"),
+    "inexact": (giving_one(scores=(20_000_001,)), "candidate 0 has scores that are not all numbers"),
+    "too large": (giving_one(logprobs=(10**400,)), "candidate 0 has logprobs that are not all numbers"),
+    "not UTF-8": (giving(Solution("\ud800", (), 1, 0)), "surrogates not allowed"),
     "no token": (
         lambda _, m: draws_with(m, (10**6,), (0,)),
         "ValueError: prefix has the token 1000000: the policy's are 0 to 96",
@@ -164,6 +182,15 @@ async def test_whatever_a_strategy_does_it_is_quarantined_and_the_others_are_not
     assert log.count("own raises failed, first at problem p") == 1, "once, and not for each problem"
     assert log.count("\nValueError: no idea\n") == 1
     assert f'{Path(__file__).name}", line' in log
+
+
+async def test_a_strategy_that_cancels_itself_and_answers_ends_nothing_but_itself(
+    tmp_path: Path, policy: Path, verifier: Path
+) -> None:
+    async with Cell(tmp_path / "run", policy, verifier, replicas=1) as cell:
+        progress = await cell.run(work(2, Own(cancels_itself_and_answers), Greedy()))
+        assert cell.writer.losses == []
+    assert (progress.answered, progress.quarantined) == (4, 0)
 
 
 async def test_what_a_failed_strategy_spent_alone_is_waste_and_what_others_used_is_not(
@@ -331,6 +358,24 @@ async def test_a_grading_that_fails_costs_the_strategy_whose_answer_it_is(
         assert cell.writer.losses == []
     assert (progress.answered, progress.quarantined) == (1, 1)
     assert rows(tmp_path / "run")["p0/own"]["reason"] == "OverflowError: cannot compare"
+
+
+@pytest.mark.parametrize("grading", ["extract", "correct"])
+async def test_a_grader_that_got_no_processor_fails_nobody(
+    tmp_path: Path, policy: Path, verifier: Path, monkeypatch: pytest.MonkeyPatch, grading: str
+) -> None:
+    real, stalls = getattr(LastDigit, grading), [Stalled("a helper process had no answer after 150 s")]
+
+    def graded(self: LastDigit, *given: Any) -> Any:
+        if stalls:
+            raise stalls.pop()
+        return real(self, *given)
+
+    monkeypatch.setattr(LastDigit, grading, graded)
+    async with Cell(tmp_path / "run", policy, verifier, replicas=1) as cell:
+        progress = await cell.run(work(1, Greedy(), Majority(4)))
+        assert [loss.blamed for loss in cell.writer.losses] == [False]
+    assert (progress.answered, progress.quarantined) == (2, 0)
 
 
 async def test_a_lost_service_is_seen_however_it_is_wrapped(

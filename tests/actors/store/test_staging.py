@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from actors.messages import Commit, GivenUp
+from actors.messages import Commit, GivenUp, Record
 from actors.store.writer import RunWriter
-from tests.support.folders import column, hold, lost, outcome, record, settled, stage
+from tests.support.folders import column, hold, lost, opened, outcome, record, settled, stage
 
 
 @pytest.fixture
@@ -116,4 +118,43 @@ def test_a_task_that_is_given_up_asks_no_grader(tmp_path: Path) -> None:
     writer.label({"a": "4"})
     give_up(writer)
     writer.close()
-    assert column(tmp_path, "outcomes", "correct") == [False]
+    assert column(tmp_path, "outcomes", "correct") == [None]
+
+
+def lone_surrogate(given: Record) -> Record:
+    return replace(given, outcomes=(replace(given.outcomes[0], answer="\ud800"), *given.outcomes[1:]))
+
+
+def inexact_score(given: Record) -> Record:
+    return replace(given, candidates=[row | {"scores": [20_000_001]} for row in given.candidates])
+
+
+@pytest.mark.parametrize("spoiled", [lone_surrogate, inexact_score])
+def test_what_no_column_takes_is_refused_as_it_is_staged(
+    tmp_path: Path, spoiled: Callable[[Record], Record]
+) -> None:
+    """Once in the log it would stop this writer, and each that goes on in the folder."""
+    writer = RunWriter(tmp_path, None)
+    writer.commit(Commit(holds=(hold(1, "a"), hold(2, "b"))))
+    with pytest.raises(ValueError, match=r"exactly representable|surrogates not allowed"):
+        writer.stage(1, "a", spoiled(record("a")))
+    stage(writer, "b", 2)
+    assert writer.commit(Commit(settled=(settled("a"), settled("b", lease=2)))) == ["a"]
+    writer.close()
+    with opened(tmp_path) as again:
+        assert again.commit(Commit(losses=(lost("a", 5),))) == []
+    assert column(tmp_path, "outcomes", "problem_id") == ["b", "b"]
+
+
+def test_a_verdict_that_is_none_is_refused_as_it_is_staged(tmp_path: Path) -> None:
+    class Counts:
+        def correct(self, answer: str | None, reference: str) -> Any:
+            return int(answer == reference)
+
+        def extract(self, text: str) -> str | None:
+            return text
+
+    with opened(tmp_path, Counts()) as writer:
+        writer.label({"a": "4"})
+        with pytest.raises(ValueError, match="tried to convert to boolean"):
+            stage(writer, "a")

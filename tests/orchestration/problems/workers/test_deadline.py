@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from actors.errors import ServiceLost
+from orchestration.problems.workers import deadline
 from orchestration.problems.workers.deadline import DeadlinePool, NoAnswer, Stalled
 
 MODULE = """
@@ -68,8 +70,20 @@ def test_a_call_whose_helper_died_or_stalled_is_made_again(module: str, tmp_path
     pool = DeadlinePool(module, workers=1, deadline=5.0, wall=0.7)
     assert pool.call("die once", str(tmp_path / "died")) == "alive"
     assert pool.call("stall once", str(tmp_path / "stalled")) == "moving"
-    with pytest.raises(Stalled):
+    with pytest.raises(Stalled) as stalled:
         pool.call("sleep", "60")
+    assert isinstance(stalled.value, ServiceLost), "nobody who asked is to blame"
+
+
+def test_a_helper_that_does_not_start_in_time_is_a_lost_service(
+    module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = DeadlinePool(module, workers=1, deadline=5.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(deadline, "_START_SECONDS", 0.0)
+        with pytest.raises(ServiceLost, match="did not start within"):
+            pool.call("echo", "x")
+    assert pool.call("echo", "x") == "x"
 
 
 def test_a_failure_keeps_its_process_and_a_deadline_does_not(module: str, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError,
 
 from actors.engines.base import ScoreRequest, Scores
 from actors.errors import ServiceLost, UserError
-from actors.messages import Books, Commit, Orders, Pulse, Record, Report
+from actors.messages import Books, Commit, Orders, Pulse, Record, ReplicaInfo, Report
 from actors.replicas.remote_scorer import VerifierGone
 from actors.scheduling.journal import COMMIT_TIMEOUT_S
 from actors.scheduling.starts import Attempt
@@ -98,9 +98,10 @@ class VerifierLink:
     def __init__(self, handle: Any) -> None:
         self._handle = handle
 
-    async def ready(self) -> None:
+    async def ready(self) -> str:
         try:
-            await self._handle.info.remote()
+            info: ReplicaInfo = await self._handle.info.remote()
+            return f"{info.host}/{info.pid}"
         except ActorDiedError as error:
             # What its constructor raised stands at the end of the traceback that is the error's text.
             _, mark, tail = str(error).rpartition("UserError: ")

@@ -30,6 +30,9 @@ started anew."""
 READY_ASK_S = 60.0
 """Seconds after which a verifier that has not said that it is up is asked anew: its answer may be lost."""
 
+KILLED_S = 0.1
+"""How often a verifier that was killed is looked for: its channel of health may still answer for the process that hangs."""
+
 SUSPECT = 2
 """Calls lost with a request in them after which it is sent alone: it may be what kills verifiers."""
 
@@ -49,8 +52,8 @@ class VerifierGone(Exception):
 class VerifierLink(Protocol):
     """A verifier replica as its callers see it."""
 
-    async def ready(self) -> None:
-        """Return when it is up; VerifierGone if it never will be."""
+    async def ready(self) -> str:
+        """Return the name of its process when it is up; VerifierGone if it never will be."""
 
     async def score(self, requests: list[ScoreRequest]) -> list[Scores | str]:
         """Scores of each request, or what is wrong with it; raises where the call was lost."""
@@ -98,6 +101,8 @@ class RemoteScorer:
         # Who is down, with the task that waits until it is up again (or never will be).
         self._down: dict[int, asyncio.Task[None]] = {}
         self._gone: dict[int, str] = {}
+        # Of each that was up, its process.
+        self._process: dict[int, str] = {}
         self._losses: dict[ScoreRequest, int] = {}
         # verifier -> what travels there next
         self._waiting: dict[int, list[_Waiting]] = {}
@@ -167,10 +172,10 @@ class RemoteScorer:
         try:
             answers = await self._answers(link, [request for request, _ in batch])
         except Exception as error:
-            known = number in self._down
-            self._watch(number)
+            known, hung = number in self._down, isinstance(error, TimeoutError)
+            self._watch(number, self._process.get(number) if hung else None)
             self._lose(batch, error)
-            if isinstance(error, TimeoutError) and not known:
+            if hung and not known:
                 # Several calls run out together: one fresh process is enough.
                 await link.restart()
             return
@@ -197,16 +202,19 @@ class RemoteScorer:
                 raise ServiceLost(f"no verifier answers: {why}")
             await asyncio.wait(self._down.values(), return_when=asyncio.FIRST_COMPLETED)
 
-    def _watch(self, number: int) -> None:
-        """Send nothing to a verifier before it is up again."""
+    def _watch(self, number: int, hung: str | None = None) -> None:
+        """Send nothing to a verifier before it is up again, by another process than one that `hung`."""
         if number not in self._down and number not in self._gone:
-            self._down[number] = asyncio.create_task(self._comes_back(number))
+            self._down[number] = asyncio.create_task(self._comes_back(number, hung))
 
-    async def _comes_back(self, number: int) -> None:
+    async def _comes_back(self, number: int, hung: str | None) -> None:
         while True:
             try:
-                await asyncio.wait_for(self._links[number].ready(), READY_ASK_S)
-                break
+                process = await asyncio.wait_for(self._links[number].ready(), READY_ASK_S)
+                if process != hung:
+                    self._process[number] = process
+                    break
+                await asyncio.sleep(KILLED_S)
             except VerifierGone as gone:
                 self._gone[number] = str(gone)
                 break

@@ -68,8 +68,8 @@ class Verifier:
     def __init__(self, folder: Path) -> None:
         self.replica = VerifierReplica(make_plan(folder))
 
-    async def ready(self) -> None:
-        return
+    async def ready(self) -> str:
+        return "here"
 
     async def score(self, requests: list[ScoreRequest]) -> list[Scores | str]:
         return await self.replica.score(requests)

@@ -42,11 +42,12 @@ class Link:
     works: bool = False
     computed: int = 0
 
-    async def ready(self) -> None:
+    async def ready(self) -> str:
         if self.gone:
             raise VerifierGone("dead for good")
         if self.back is not None and self.calls:
             await self.back.wait()
+        return f"process {self.restarts}"
 
     async def score(self, requests: list[ScoreRequest]) -> list[Scores | str]:
         self.calls.append([len(r.token_ids) for r in requests])
@@ -208,6 +209,26 @@ async def test_a_verifier_that_hangs_is_started_anew_and_left_for_another() -> N
     scorer = scorer_of((first, second), deadline=0.05)
     assert (await asyncio.wait_for(insist(scorer, 8), 5)).computed == 8
     assert first.restarts == 1
+
+
+async def test_one_that_hangs_is_not_asked_again_before_another_process_is_up() -> None:
+    """Trap: its channel of health answers until the kill arrives, and each call that it hangs in is charged."""
+
+    @dataclass
+    class Hung(Link):
+        looks: int = 0
+
+        async def ready(self) -> str:
+            self.looks += 1
+            if self.looks > 3 and self.waits is not None:
+                self.waits = None
+                self.restarts += 1
+            return f"process {self.waits is None}"
+
+    link = Hung(waits=asyncio.Event())
+    scorer = scorer_of((link,), deadline=0.05)
+    assert (await asyncio.wait_for(insist(scorer, 8), 5)).computed == 8
+    assert link.calls == [[8], [8]]
 
 
 async def test_calls_that_run_out_together_start_a_verifier_anew_once() -> None:

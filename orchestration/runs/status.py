@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import socket
 import time
 from dataclasses import asdict, dataclass, replace
@@ -33,6 +34,9 @@ WRITE_INTERVAL_S = 1.0
 
 SILENT_AFTER_S = 60.0
 """Seconds without a write after which a run that cannot be looked at more closely is held to be silent."""
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+"""What makes a terminal write in colours; Ray puts it into its errors."""
 
 State = Literal["running", "finished", "stopped", "failed"]
 Standing = Literal["never started", "running", "silent", "killed", "finished", "stopped", "failed"]
@@ -246,7 +250,10 @@ def line_of(error: BaseException) -> str:
     cause = getattr(error, "cause", None)
     if isinstance(cause, BaseException) and cause is not error:
         return line_of(cause)
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in _COLOURS.sub("", str(error)).splitlines() if line.strip()]
     name = type(error).__name__
     text = f"{name}: {lines[0]}" if lines else name
+    if len(lines) > 1 and "creation task" in lines[0]:
+        # Of an actor's constructor Ray tells the traceback: what was raised stands at its end.
+        text = f"{text.partition(',')[0]}: {lines[-1]}"
     return text if len(text) <= 300 else f"{text[:297]}..."

@@ -114,10 +114,20 @@ def test_an_error_in_one_line() -> None:
             super().__init__("Traceback:\n  a\n  b")
             self.cause = cause
 
+    class ActorDiedError(Exception):
+        """As Ray tells of a constructor that raised."""
+
     assert line_of(UserError("folder = 'x': choose another")) == "folder = 'x': choose another"
     assert line_of(Wrapped(Wrapped(ValueError("bad")))) == "ValueError: bad"
     assert line_of(RuntimeError()) == "RuntimeError"
     assert len(line_of(RuntimeError("x" * 1000))) == 300
+    of_a_constructor = (
+        "The actor died because of an error raised in its creation task, \x1b[36mray::_VerifierActor.__init__()\x1b[39m "
+        '(pid=7)\n  File "mine.py", line 3, in __init__\n    raise ValueError(path)\nValueError: no such head'
+    )
+    assert line_of(ActorDiedError(of_a_constructor)) == (
+        "ActorDiedError: The actor died because of an error raised in its creation task: ValueError: no such head"
+    )
 
 
 # How a run stands

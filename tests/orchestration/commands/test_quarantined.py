@@ -66,6 +66,11 @@ def test_a_strategy_that_fails_is_told_and_can_be_tried_again(
     )
     assert "retry=quarantined tries them again" in out
     assert "Traceback" not in out
+    # What is not asked for now is told, and no failure of this command.
+    code, out = run("strategies=[greedy]")
+    assert code == 0
+    assert f"quarantined {failed} of the folder's outcomes that were not asked for now: see " in out
+    assert "retry=quarantined" not in out
 
     mended.touch()
     code, out = run("retry=quarantined")

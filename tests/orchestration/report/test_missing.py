@@ -75,6 +75,7 @@ def test_one_outcome_that_did_not_run_takes_nothing_from_the_others(
     assert rows["majority(n=16)"]["accuracy_missing_wrong"] == ""
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_what_ran_on_nothing_has_no_number(whole: dict[str, dict[str, str]], tmp_path: Path) -> None:
     folder = write_run(tmp_path / "none", problems=PROBLEMS, lengths=False)
     failed(folder, {("beam(n=16,width=4)", "*"): "quarantined", ("majority(n=4)", "*"): "unaffordable"})

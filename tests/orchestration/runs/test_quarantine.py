@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from orchestration.problems import Quarantined
 from orchestration.report.tables import left_out_cells
-from orchestration.runs.quarantine import ROWS_FILE, LeftOut, left_out, read_rows, write_rows
+from orchestration.runs.quarantine import MOST, ROWS_FILE, LeftOut, left_out, read_rows, write_rows
 
 
 def outcomes(*reasons: tuple[str, str | None]) -> list[pa.RecordBatch]:
@@ -73,3 +73,16 @@ def test_reasons_that_differ_in_numbers_alone_are_one(tmp_path: Path) -> None:
     # But what was made again is told by its newest row.
     newest = np.array([True, False, True, True, True, True])
     assert sum(one.count for one in left_out(tmp_path, table, newest)) == len(ROWS) + 3
+
+
+def test_reasons_of_which_each_is_another_are_told_by_what_was_raised(tmp_path: Path) -> None:
+    """As many as there are problems: the first of them each by itself, the others together."""
+    words = [f"{first}{second}" for first in "abcdefgh" for second in "abcdefgh"]
+    table = outcomes(*[("quarantined", f"KeyError: '{word}'") for word in words], ("quarantined", "odd"))
+    found = left_out(tmp_path, table, np.ones(len(words) + 1, dtype=bool))
+    assert len(found) == MOST + 2
+    assert found[0] == LeftOut(
+        "outcome", "KeyError: ...", len(words) - MOST, f"KeyError: '{words[MOST]}'", f"p{MOST}"
+    )
+    assert {one.count for one in found[1:]} == {1}
+    assert sum(one.count for one in found) == len(words) + 1

@@ -317,6 +317,16 @@ def test_an_outcome_without_an_answer_in_the_end_has_no_candidates(tmp_path: Pat
     assert Run(folder).candidates()["key"].to_pylist() == keys
 
 
+def test_where_no_outcome_has_an_answer_in_the_end_there_are_no_candidates(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", problems=2, ladder=(1,))
+    rows = rows_of(pq.read_table(folder / "outcomes" / "part-000001.parquet"))
+    gone = [row | {"state": "quarantined", "answer": None, "correct": None} for row in rows]
+    logged(folder, 2, {"outcomes": gone, "candidates": [], "ledger": []})
+    left = Run(folder).candidates(problem="p0001", columns=["key", "tokens"])
+    assert (len(left), left.column_names) == (0, ["key", "tokens"])
+    assert [len(one.candidates) for one in Run(folder).results()] == [0] * len(rows)
+
+
 def test_a_segment_that_becomes_a_part_meanwhile_is_not_missed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ import actors.replicas.verifier
 from actors.engines.base import ScoreRequest, Scores
 from actors.engines.identity import model_hash, tokenizer_hash
 from actors.errors import UserError
+from actors.ledger import Purse
 from actors.messages import Grant, Lease, Limit, Orders, Report
 from actors.replicas.solver import SolverReplica
 from actors.strategy import Models, Prompt, Solution, Strategy
@@ -251,3 +252,26 @@ async def test_a_strategy_that_fails_leaves_the_replica_alone(
     assert (outcome.state, outcome.reason) == ("quarantined", "RuntimeError: scores outside [0, 1]")
     assert not left
     assert (await finish(replica, lease(2, Greedy()))).finished[-1].error == ""
+
+
+async def test_a_limit_that_was_told_to_come_near_is_told_again_once_it_is_reached(policy: Path) -> None:
+    """What was given by then may be less than what is asked for now."""
+    replica = SolverReplica(
+        "policy-0", make_plan(policy), make_bench(policy, None), (), Writer.__new__(Writer)
+    )
+    purse = replica._purses[1] = Purse(1_000, limit=100)
+    orders = Orders((), (), (), (1,))
+    await purse.reserve(60)
+    assert replica._has_news()
+    await replica.exchange(orders)
+    assert not replica._has_news()
+    waiting = asyncio.create_task(purse.reserve(50))
+    await asyncio.sleep(0)
+    assert replica._has_news()
+    [account] = (await replica.exchange(orders)).accounts
+    assert (account.limit, account.wanted) == (100, 110)
+    assert not replica._has_news(), "once"
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert not replica._has_news(), "nor of its end"
+    await replica._engine.close()

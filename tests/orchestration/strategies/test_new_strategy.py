@@ -4,11 +4,13 @@ a report puts them. No module knows any of them, and all are estimated, run and 
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -120,6 +122,26 @@ class Mistaken(First):
 
     def forecast(self, typical: int, most: int) -> int:
         return self.n * typical
+
+
+def timed(solve: Callable[..., Any]) -> Callable[..., Any]:
+    """A plain function around a coroutine function."""
+
+    @functools.wraps(solve)
+    def inner(*given: Any) -> Any:
+        return solve(*given)
+
+    return inner
+
+
+class Timed(First):
+    name = "Timed"
+    solve = timed(First.solve)
+
+
+def test_a_solve_in_a_wrapper_is_a_solve() -> None:
+    text = f"{__name__}.Timed(n=2)"
+    assert parse(text).text == text
 
 
 FIRST, GROUPED, MISNAMED, MISTAKEN = (

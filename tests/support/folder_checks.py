@@ -146,8 +146,9 @@ def check_finished(folder: Path) -> None:
     run = Run(folder)
     outcomes = run.outcomes()
     assert len(outcomes) == 2 * len(TASKS)
-    assert set(outcomes["correct"].to_pylist()) == {True}
     drawn = outcomes.filter(pc.equal(outcomes["state"], "answered"))
+    assert set(drawn["correct"].to_pylist()) == {True}
+    assert outcomes["correct"].null_count == len(outcomes) - len(drawn)
     assert sorted(run.candidates()["key"].to_pylist()) == sorted(drawn["key"].to_pylist())
     library = SampleLibrary([folder])
     assert len(library) == len(set(drawn["problem_id"].to_pylist()))

@@ -169,7 +169,7 @@ def survey(prepared: Prepared, start: Opened) -> Session:
             "set; choose another folder=..."
         )
         raise UserError.of("folder", str(folder), mend)
-    if prepared.budget is not None and prepared.budget < session.charged:
+    if session.outcomes_left and prepared.budget is not None and prepared.budget < session.charged:
         why = (
             f"{folder} has spent {session.charged:,} already: give more than that, as a budget is one for all starts in a "
             "folder, or choose another folder=..."

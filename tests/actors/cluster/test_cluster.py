@@ -363,14 +363,13 @@ def without(folder: Path, pattern: str, tmp_path: Path) -> Path:
 
 def test_a_model_without_weights_is_said_in_one_line_and_at_once(tmp_path: Path, policy: Path) -> None:
     broken = without(policy, "*.safetensors", tmp_path)
-    started = time.monotonic()
     with (
         pytest.raises(UserError, match=re.escape(f"model = '{broken}'")) as error,
         Cluster(run_plan(tmp_path / "run", broken, None, replicas=1)) as cluster,
     ):
         cluster.run((task, None) for task in tasks(tmp_path))
     assert "\n" not in str(error.value)
-    assert time.monotonic() - started < 45
+    assert "starts in" not in str(error.value), "it was not tried again"
     assert not done_keys(tmp_path / "run")
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import ray
 from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 
+from actors.cluster.links import mistake_in
 from actors.errors import UserError
 from actors.messages import Pulse
 from actors.work import Progress, Task
@@ -214,8 +215,8 @@ def get(reference: Any) -> Any:
         if isinstance(cause, UserError):
             raise cause from None
         if isinstance(cause, RayActorError):
-            # A constructor's mistake arrives as the text of its traceback, also through another actor that met it.
-            _, mark, tail = str(error).rpartition("UserError: ")
-            if mark:
-                raise UserError(tail.strip().splitlines()[0]) from None
+            # A constructor's mistake, also through another actor that met it.
+            mistake = mistake_in(error)
+            if mistake is not None:
+                raise UserError(mistake) from None
         raise

@@ -36,6 +36,12 @@ BEGIN_TIMEOUT_S = 30.0
 WRITER_DIED = "the run writer's process died: the same command goes on where it stopped"
 
 
+def mistake_in(error: Exception) -> str | None:
+    """The UserError that an actor's constructor raised: it stands at the end of the traceback that is Ray's text."""
+    _, mark, tail = str(error).rpartition("UserError: ")
+    return tail.strip().splitlines()[0] if mark else None
+
+
 class WriterLink:
     """The run writer."""
 
@@ -103,9 +109,8 @@ class VerifierLink:
             info: ReplicaInfo = await self._handle.info.remote()
             return f"{info.host}/{info.pid}"
         except ActorDiedError as error:
-            # What its constructor raised stands at the end of the traceback that is the error's text.
-            _, mark, tail = str(error).rpartition("UserError: ")
-            raise VerifierGone((tail if mark else str(error)).strip().splitlines()[0][:300]) from None
+            why = mistake_in(error) or str(error).strip().splitlines()[0]
+            raise VerifierGone(why[:300]) from None
 
     async def score(self, requests: list[ScoreRequest]) -> list[Scores | str]:
         reference = self._handle.score.remote(requests)

@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -21,14 +20,11 @@ from typing import Any
 import ray
 from ray._private import services
 
-from actors.engines.troubles import kind_of
+from actors.engines.troubles import insist, kind_of
 from actors.errors import UserError
 
 TRIES = 3
 """Starts of Ray, or calls at a cluster, before it is given up."""
-
-PAUSE_S = 1.0
-"""Seconds before the second of them; twice as many before the third."""
 
 
 def start_ray(address: str | None = None, cpus: int | None = None, packages: tuple[Path, ...] = ()) -> None:
@@ -74,16 +70,22 @@ def _environment(packages: tuple[Path, ...]) -> dict[str, Any] | None:
 def _insist(address: str | None, cpus: int | None, environment: dict[str, Any] | None) -> None:
     """Join or start, and where that fails of what may pass (a port that another took, a machine too busy to start it in
     time), from the beginning once more."""
-    for number in range(1, TRIES + 1):
+    tries = 0
+
+    def begin() -> None:
+        nonlocal tries
+        tries += 1
         try:
             _join_or_start(address, cpus, environment)
-            return
-        except Exception as error:
+        except Exception:
             # Half a Ray may be up: the next one has a session and ports of its own.
             ray.shutdown()
-            if number == TRIES or not _may_pass(error):
-                raise _given_up(address, number, error) from error
-            time.sleep(PAUSE_S * 2 ** (number - 1))
+            raise
+
+    try:
+        insist(begin, tries=TRIES, passes=_may_pass)
+    except Exception as error:
+        raise _given_up(address, tries, error) from error
 
 
 def _may_pass(error: Exception) -> bool:

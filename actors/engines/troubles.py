@@ -87,13 +87,19 @@ TROUBLE_WORDS = (
 _MISTAKE, _TROUBLE = (re.compile("|".join(words), re.IGNORECASE) for words in (MISTAKE_WORDS, TROUBLE_WORDS))
 
 
-def insist(ask: Callable[[], T], *, tries: int = TRIES, pause: Callable[[float], None] = time.sleep) -> T:
-    """What `ask` gives, for what can be asked again at no cost; where it fails of what passes, it is, after a while."""
+def insist(
+    ask: Callable[[], T],
+    *,
+    tries: int = TRIES,
+    passes: Callable[[Exception], bool] = lambda error: kind_of(error) == "trouble",
+    pause: Callable[[float], None] = time.sleep,
+) -> T:
+    """What `ask` gives, for what can be asked again at no cost; where it fails of what `passes`, it is, after a while."""
     for number in range(1, tries):
         try:
             return ask()
         except Exception as error:
-            if kind_of(error) != "trouble":
+            if not passes(error):
                 raise
         pause(PAUSE_S * 2 ** (number - 1))
     return ask()

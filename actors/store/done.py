@@ -12,11 +12,13 @@ from enum import IntEnum
 from pathlib import Path
 from typing import get_args
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from actors.store.digests import DigestMap
 from actors.store.log import live_records, parts, reading
+from actors.store.schema import OUTCOMES
 from actors.work import UNPAID, State
 
 BATCH = 1 << 14
@@ -65,13 +67,12 @@ class Done:
 def read_done(folder: Path) -> Done:
     """The outcomes that a run folder holds, in parts or still in its log."""
     done = Done()
-    for part in parts(folder, "outcomes"):
-        with reading(part):
-            for key, ended in _in_part(part):
-                done.note(key, ended)
-    for record in live_records(folder):
-        for row in record.get("outcomes", ()):
-            done.note(row["key"], ended_so(row["state"], row["reason"]))
+    for batch in _outcomes(folder, ["key", "state", "reason"]):
+        unpaid = pc.starts_with(batch["reason"], UNPAID).fill_null(False)
+        quarantined = pc.equal(batch["state"], "quarantined").fill_null(False)
+        ended = pc.if_else(quarantined, Ended.quarantined, pc.if_else(unpaid, Ended.unpaid, Ended.whole))
+        for key, number in zip(batch["key"].to_pylist(), ended.to_pylist(), strict=True):
+            done.note(key, Ended(number))
     return done
 
 
@@ -79,23 +80,10 @@ def read_states(folder: Path) -> dict[str, int]:
     """How many outcomes ended in each state, those in the log with them."""
     names: list[str] = list(get_args(State))
     found = DigestMap()
-    # The log first: a segment that becomes a part meanwhile is then read twice, never missed.
-    logged = [(row["key"], row["state"]) for one in live_records(folder) for row in one.get("outcomes", ())]
-    for part in parts(folder, "outcomes"):
-        with reading(part):
-            for batch in pq.ParquetFile(part).iter_batches(BATCH, columns=["key", "state"]):
-                for key, state in zip(batch["key"].to_pylist(), batch["state"].to_pylist(), strict=True):
-                    found[key] = names.index(state)
-    for key, state in logged:
-        found[key] = names.index(state)
+    for batch in _outcomes(folder, ["key", "state"]):
+        for key, state in zip(batch["key"].to_pylist(), batch["state"].to_pylist(), strict=True):
+            found[key] = names.index(state)
     return {names[number]: count for number, count in found.counts().items()}
-
-
-def ended_so(state: str, reason: str | None) -> Ended:
-    """How an outcome of this state and reason ended."""
-    if state == "quarantined":
-        return Ended.quarantined
-    return Ended.unpaid if (reason or "").startswith(UNPAID) else Ended.whole
 
 
 def holds_outcomes(folder: Path) -> bool:
@@ -107,11 +95,19 @@ def holds_outcomes(folder: Path) -> bool:
     return any(record.get("outcomes") for record in live_records(folder))
 
 
-def _in_part(part: Path) -> Iterator[tuple[str, Ended]]:
-    # Unlike whole tables, batches are given back before the next one is read.
-    for batch in pq.ParquetFile(part).iter_batches(BATCH, columns=["key", "state", "reason"]):
-        unpaid = pc.starts_with(batch["reason"], UNPAID).fill_null(False)
-        quarantined = pc.equal(batch["state"], "quarantined").fill_null(False)
-        ended = pc.if_else(quarantined, Ended.quarantined, pc.if_else(unpaid, Ended.unpaid, Ended.whole))
-        for key, number in zip(batch["key"].to_pylist(), ended.to_pylist(), strict=True):
-            yield key, Ended(number)
+def _outcomes(folder: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Some columns of all rows of a folder's outcomes, oldest first."""
+    # The log first: a segment that becomes a part meanwhile is then read twice, never missed.
+    logged = [
+        {name: row[name] for name in columns}
+        for record in live_records(folder)
+        for row in record.get("outcomes", ())
+    ]
+    for part in parts(folder, "outcomes"):
+        with reading(part):
+            # Unlike whole tables, batches are given back before the next one is read.
+            for batch in pq.ParquetFile(part).iter_batches(BATCH, columns=columns):
+                # A column that is not there is named here.
+                yield batch.select(columns)
+    schema = pa.schema([OUTCOMES.field(name) for name in columns])
+    yield from pa.Table.from_pylist(logged, schema=schema).to_batches()

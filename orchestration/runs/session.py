@@ -27,7 +27,7 @@ from orchestration.runs.problem_store import ProblemStore, edited, stored_proble
 from orchestration.runs.prompts import Prompts
 from orchestration.runs.record import begins_anew, check_keys, run_record
 from orchestration.runs.run import InHand
-from orchestration.setup.budget import too_small
+from orchestration.setup.budget import unfit
 from orchestration.setup.contexts import Contexts
 from orchestration.setup.prepare import Prepared
 
@@ -174,7 +174,7 @@ def survey(prepared: Prepared, start: Opened) -> Session:
             f"{folder} has spent {session.charged:,} already: give more than that, as a budget is one for all starts in a "
             "folder, or choose another folder=..."
         )
-        raise too_small(prepared.settings.budget, prepared.budget, why)
+        raise unfit(prepared.settings.budget, prepared.budget, why)
     return session
 
 

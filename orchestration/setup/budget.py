@@ -31,7 +31,7 @@ def budget_flops(
     else:
         return None
     if budget > MOST_FLOPS:
-        raise _unfit(given, budget, "a budget has at most 1e30: give less, or null for no limit")
+        raise unfit(given, budget, "a budget has at most 1e30: give less, or null for no limit")
     return budget
 
 
@@ -39,7 +39,7 @@ def check_budget(settings: EvaluateSettings, budget: int, first: int, *, scored:
     """Raise UserError where a budget cannot pay one generation, which is what a task needs to start."""
     if budget >= first:
         return
-    raise too_small(
+    raise unfit(
         settings.budget,
         budget,
         f"one generation of policy.max_tokens = {settings.policy.max_tokens:,} tokens"
@@ -47,12 +47,8 @@ def check_budget(settings: EvaluateSettings, budget: int, first: int, *, scored:
     )
 
 
-def too_small(given: BudgetSettings, budget: int, why: str) -> UserError:
-    """The error of a budget, `budget` in FLOPs, that does not suffice, whatever it was given in."""
-    return _unfit(given, budget, why)
-
-
-def _unfit(given: BudgetSettings, budget: int, why: str) -> UserError:
+def unfit(given: BudgetSettings, budget: int, why: str) -> UserError:
+    """The error of a budget, `budget` in FLOPs, that is too small or too large, whatever it was given in."""
     name = next(one for one in ("flops", "tokens", "generations") if getattr(given, one) is not None)
     mend = f"it is {budget:,} FLOPs ({given.unit}), and {why}"
     return UserError.of(f"budget.{name}", getattr(given, name), mend)

@@ -40,7 +40,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Ray:
     monkeypatch.setattr(ray, "shutdown", one.shutdown)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr("actors.cluster.ray_start._job", lambda: ("here", "1"))
-    monkeypatch.setattr("actors.cluster.ray_start.PAUSE_S", 0.0)
+    monkeypatch.setattr("actors.engines.troubles.PAUSE_S", 0.0)
     return one
 
 

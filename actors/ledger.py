@@ -187,10 +187,10 @@ class Pace:
     n tokens may be at the next: n + 1 are held to be drawn.
     """
 
-    __slots__ = ("_purse", "_token", "_worst", "left")
+    __slots__ = ("_purse", "_token", "left")
 
     def __init__(self, purse: Purse, worst: int, first: int, token: int) -> None:
-        self._purse, self._worst, self._token = purse, worst, token
+        self._purse, self._token = purse, token
         self.left = worst - first
 
     @property
@@ -250,6 +250,11 @@ class Purse:
     @property
     def free(self) -> int:
         return self.granted - self.spent - self.reserved
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is a limit to keep to: without one, no engine needs to tell each token."""
+        return self.limit < UNLIMITED
 
     @property
     def used(self) -> int:

@@ -241,7 +241,7 @@ class TaskPolicy:
         if (known := bench.prior.samples.get(key)) is not None:
             return known
         pace = None
-        if bench.engine.paced:
+        if bench.engine.paced and bench.purse.limited:
             # The last token reads the most.
             token = bench.run.price(
                 Cost(paper=cost.paper(1), exact=cost.exact(len(context) + most - 2, 1, 1))

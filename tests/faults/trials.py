@@ -201,6 +201,8 @@ def _wait_for(kind: Kind, when: Moment, watch: Watch, job: Job) -> int:
     until = time.monotonic() + when.delay
     watch.until(lambda: time.monotonic() + LOOK >= until, "the moment")
     time.sleep(max(0.0, until - time.monotonic()))
+    # One look into a list of processes that changes meanwhile may miss some.
+    watch.until(lambda: len(victims()) == 1, f"one {kind}")
     [victim] = victims()
     return victim
 

@@ -60,8 +60,9 @@ def test_neighbouring_seeds_share_next_to_nothing(source: Source) -> None:
     assert len(first & second) < 15
 
 
-def test_every_solution_line_is_right_and_ends_in_the_answer() -> None:
-    for problem in Generated(ArithmeticSource(), "train", 500):
+@pytest.mark.parametrize("halves", [0.0, 0.5, 1.0])
+def test_every_solution_line_is_right_and_ends_in_the_answer(halves: float) -> None:
+    for problem in Generated(ArithmeticSource(halves=halves), "train", 500):
         assert problem.solution is not None
         *lines, last = problem.solution.split("\n")
         assert last == f"#### {problem.answer}"
@@ -72,7 +73,24 @@ def test_every_solution_line_is_right_and_ends_in_the_answer() -> None:
                 a, sign, b = int(words[0]), words[1], int(words[2])
                 assert {"+": a + b, "-": a - b, "*": a * b}[sign] == int(right)
         length = problem.metadata["length"]
-        assert len(lines) == (length if problem.metadata["family"] == "legs" else length - 1)
+        least = length if problem.metadata["family"] == "legs" else length - 1
+        assert len(lines) == least if halves == 0 else least <= len(lines) <= 2 * length
+
+
+def test_a_share_of_the_lines_is_written_as_two() -> None:
+    whole, half, parted = (
+        {p.question: p for p in Generated(ArithmeticSource(halves=halves), "train", 300)}
+        for halves in (0, 0.5, 1)
+    )
+    assert list(whole) == list(half) == list(parted)
+    lines = [
+        [len((problems[question].solution or "").split("\n")) for problems in (whole, half, parted)]
+        for question in whole
+    ]
+    assert all(a <= b <= c for a, b, c in lines)
+    most = sum(c - a for a, _, c in lines)
+    assert sum(b - a for a, b, _ in lines) / most == pytest.approx(0.5, abs=0.05)
+    assert all(p.answer == half[q].answer and p.id == half[q].id for q, p in whole.items())
 
 
 def test_the_mixture_keeps_its_share_and_its_ranges() -> None:
@@ -118,6 +136,7 @@ def test_a_source_without_enough_questions_says_so() -> None:
         ({"options": {"legs": 3}}, r"\[low, high\]"),
         ({"options": {"legs": [3, 2]}}, "rising"),
         ({"options": {"sums": 2.0}}, "between 0 and 1"),
+        ({"options": {"halves": -0.1}}, "halves"),
         ({"name": "gcd", "options": {"nonsense": 1}}, "refuses"),
     ],
 )

@@ -35,6 +35,9 @@ COSTS = ("attributed_tokens", "kept_tokens", "attributed_flops", "attributed_flo
 
 _STATES: tuple[State, ...] = get_args(State)
 
+_LONGEST = 10**6
+"""No problem is as long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Named:
@@ -241,7 +244,8 @@ def _problems(
         for place, text in zip(places.of(batch["problem_id"]), batch["metadata"].to_pylist(), strict=True):
             told = json.loads(text) if place >= 0 else {}
             length = told.get("length")
-            if place >= 0 and not isinstance(length, int):
+            # A table's column of this name may hold anything.
+            if place >= 0 and (type(length) is not int or not 0 <= length < _LONGEST):
                 return labelled, None, panels, []
             if place >= 0:
                 lengths[place] = length

@@ -19,6 +19,7 @@ from orchestration.analysis.rows import Intervals, Row, vote_of
 from orchestration.analysis.statistics import Estimate, problem_means, quintiles
 
 _MOST_LENGTHS = 12
+_MOST_FAMILIES = 8
 _LEAST_FOR_QUINTILES = 25
 
 
@@ -45,7 +46,8 @@ def by_difficulty(
     run: Collected, told: Estimates | None, rows: Sequence[Row], intervals: Intervals
 ) -> Difficulty:
     """Accuracy of every series' largest budget that can be judged."""
-    if run.lengths is not None and len(np.unique(run.lengths)) <= _MOST_LENGTHS:
+    few = len(run.families) <= _MOST_FAMILIES
+    if run.lengths is not None and few and len(np.unique(run.lengths)) <= _MOST_LENGTHS:
         bins = [
             (
                 run.families[panel],

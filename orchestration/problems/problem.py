@@ -26,7 +26,8 @@ class Problem:
     `question` is plain text without any prompt template. `answer` is the reference as the data set writes it,
     or None where there is no label; `reference` is a label that says more, for the grader that reads it.
     `solution` is a worked solution, one step a line, used for training only.
-    `metadata` is JSON-like; generated problems carry `family`, mostly `length`, and how to draw them again.
+    `metadata` is JSON-like; problems of a table carry its further columns, generated ones `family`, mostly `length`, and how
+    to draw them again.
     """
 
     id: str

@@ -1,4 +1,5 @@
-"""Problems from a user's own table: JSON lines or Parquet, streamed, with columns under any names.
+"""Problems from a user's own table: JSON lines or Parquet, streamed, with columns under any names; further columns are kept
+as the problems' metadata.
 
 It knows nothing of prompts or grading. Invariant: every row is either one Problem or one Quarantined with its
 reason, in file order; a broken row never ends the stream and never passes for a problem.
@@ -15,6 +16,7 @@ from typing import Any
 
 from actors.errors import UserError, nearest
 from actors.store.digests import DigestMap
+from orchestration.problems.datasets.metadata import dates_as_texts, metadata_of, readable
 from orchestration.problems.problem import Problem, content_id
 
 _BATCH_ROWS = 1024
@@ -159,7 +161,7 @@ class Table:
         for name, text in (("question", question), ("answer", answer or ""), ("id", str(identity))):
             if not _is_text(text):
                 return "characters that no text may hold", f"the {name} has half of a surrogate pair"
-        return Problem(str(identity), question, answer)
+        return Problem(str(identity), question, answer, metadata=metadata_of(row, self.columns.names()))
 
     def _raw_rows(self) -> Iterator[dict[str, Any] | _Why]:
         """Yield rows as dicts, or why a line is no row."""
@@ -189,9 +191,11 @@ class Table:
         import pyarrow
 
         file = self._parquet()
+        own = self.columns.names()
+        columns = readable(file.schema_arrow, own)
         try:
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(self.columns.names())):
-                yield from batch.to_pylist()
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
+                yield from dates_as_texts(batch, own).to_pylist()
         except (pyarrow.ArrowException, OSError) as error:
             # Unlike a broken line, a broken page says nothing of where the next row begins.
             raise UserError.of("dataset.path", str(self.path), f"damaged Parquet file: {error}") from None

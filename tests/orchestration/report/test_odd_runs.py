@@ -93,3 +93,17 @@ def test_samples_without_a_step_are_wrong_and_no_error(folder: Path) -> None:
     assert found["best_of_n(n=2)"]["accuracy"] == found["best_of_n(n=4)"]["accuracy"] == "0"
     half, whole = (float(found[f"best_of_n(n={n})"]["flops"]) for n in (2, 4))
     assert half == pytest.approx(whole / 2)
+
+
+@pytest.mark.parametrize(
+    "length", [10**30, True, [1], 2], ids=["huge", "a truth value", "a list", "a family each"]
+)
+def test_columns_of_a_table_that_are_called_length_and_family_are_no_panels(
+    folder: Path, length: object
+) -> None:
+    edit(
+        folder,
+        "problems",
+        lambda row: row | {"metadata": json.dumps({"length": length, "family": row["problem_id"]})},
+    )
+    assert make_report(Run(folder), ReportSettings(figures=[])).measures.difficulty == []

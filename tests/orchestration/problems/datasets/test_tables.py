@@ -168,3 +168,54 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"question": pa.array([], pa.string())}), tmp_path / "none.parquet")
     with pytest.raises(UserError, match="no rows"):
         load(path=tmp_path / "none.parquet", columns={"answer": None})
+
+
+def test_further_columns_are_kept_as_metadata(tmp_path: Path) -> None:
+    rows = [
+        {"question": "a?", "answer": "1", "level": 3, "subject": "algebra", "tags": ["x", 2.5]},
+        {"question": "b?", "answer": "2", "level": None, "subject": "geometry", "tags": []},
+    ]
+    expected = [{name: row[name] for name in ("level", "subject", "tags")} for row in rows]
+    del expected[1]["level"]
+    path = _jsonl(tmp_path / "d.jsonl", list(rows))
+    assert [p.metadata for p in Table(path)] == expected
+    # An answer that is not to be read is a column like others.
+    assert [p.metadata["answer"] for p in Table(path, Columns(answer=None))] == ["1", "2"]
+    table = pa.table(
+        {
+            "question": ["a?", "b?"],
+            "level": pa.array([3, None]),
+            "share": pa.array([0.5, float("nan")]),
+            "subject": pa.array(["algebra", "geometry"]).dictionary_encode(),
+            "year": pa.array([0, 2**30], pa.int32()).cast(pa.date32()),
+            "box": [{"x": 1}, {"x": 2}],
+            "image": [b"\xff", b"\x00"],
+            "twice": [1, 2],
+        }
+    )
+    pq.write_table(table, tmp_path / "d.parquet")
+    first, second = (p.metadata for p in Table(tmp_path / "d.parquet", Columns(answer=None)))
+    assert first == {
+        "level": 3,
+        "share": 0.5,
+        "subject": "algebra",
+        "year": "1970-01-01",
+        "box": {"x": 1},
+        "twice": 1,
+    }
+    assert set(second) == {"subject", "year", "box", "twice"}, (
+        "no missing value, and no date that ends the stream"
+    )
+    pq.write_table(table.rename_columns([*table.column_names[:-1], "level"]), tmp_path / "d.parquet")
+    assert len(list(Table(tmp_path / "d.parquet", Columns(answer=None)))) == 2
+
+
+def test_whatever_a_column_holds_can_be_stored(tmp_path: Path) -> None:
+    """The run writes it as JSON in UTF-8, and nothing of it may end a run."""
+    odd = '"half": "\\ud800", "\\udfff": 1, "far": 1e999, "no": NaN, "deep": %s, "long": %s'
+    deep, digits = "[" * 400 + "]" * 400, "9" * 400
+    path = _jsonl(tmp_path / "d.jsonl", ['{"question": "a?", %s}' % (odd % (deep, digits))])
+    [problem] = Table(path, Columns(answer=None))
+    stored = json.dumps(problem.metadata, ensure_ascii=False, allow_nan=False).encode()
+    assert json.loads(stored) == problem.metadata
+    assert set(problem.metadata) == {"half", "?", "deep", "long"}

@@ -9,7 +9,7 @@ of an outcome that was made again the newest row counts; what did not run has no
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, get_args
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from actors.strategy import Grouping, Sampling
 from actors.work import UNPAID, State
 from orchestration.analysis.cells import Batches, Cells
+from orchestration.analysis.columns import Column, read_columns
 from orchestration.analysis.places import Places
 from orchestration.analysis.statistics import problem_means
 from orchestration.strategies.call import grouping_in
@@ -124,6 +125,7 @@ class Collected:
     """A run as arrays, over `places` problems and run `seeds`.
 
     `lengths` are those of the problems and `panels` their families (a place in `families`), where every one has a length.
+    `columns` are those of the problems' metadata that were asked for.
     `states` counts the outcomes by how they ended, `short` those that the budget cut short; `newest` says of each row of
     outcomes whether it counts, or the outcome was made again. `candidates` reads those of one strategy.
     """
@@ -134,6 +136,7 @@ class Collected:
     lengths: NDArray[np.int64] | None
     panels: NDArray[np.int64]
     families: list[str]
+    columns: list[Column]
     strategies: list[Measured]
     states: dict[str, int]
     short: int
@@ -150,15 +153,17 @@ def collect(
     candidates: Callable[[str], Batches],
     problems: Batches,
     declared: Mapping[str, Grouping] = MappingProxyType({}),
+    by: Sequence[str] = (),
 ) -> Collected:
     """Read a run's outcomes and problems; `candidates` gives those of one strategy. `declared` is by text what strategies of
-    the user's own said of themselves when they ran.
+    the user's own said of themselves when they ran; `by` names columns of the problems' metadata.
 
     A problem that has a label and an answer that cannot be read counts as wrong: leaving it out would flatter the strategy.
     One whose outcome was quarantined, or not paid for, has no number.
     """
     cells = Cells(outcomes)
     labelled, lengths, panels, families = _problems(problems, cells.places)
+    columns = read_columns(problems, cells.places, by) if by else []
     # A grade says that there was a label, also where the problems' table has none.
     graded = cells.values(["correct"], lambda batch: pc.is_valid(batch["correct"]), absent=False)
     labelled |= graded.any(axis=(0, 2))
@@ -198,6 +203,7 @@ def collect(
         lengths=lengths,
         panels=panels,
         families=families,
+        columns=columns,
         strategies=strategies,
         states=_counts(state),
         short=int(short.sum()),

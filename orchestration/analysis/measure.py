@@ -1,5 +1,5 @@
 """What a run says: accuracy and cost by strategy and budget, paired differences, the verifier's worth,
-difficulty.
+difficulty, groups of problems.
 
 It knows nothing of tables, figures or files. Invariant: whatever is compared is compared on the same
 problems, and the intervals are over problems, each with all its run seeds.
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from orchestration.analysis.collect import Collected
 from orchestration.analysis.difficulty import DifficultyPoint, by_difficulty
 from orchestration.analysis.estimates import Estimates, VerifierQuality, estimate
+from orchestration.analysis.groups import Group, by_columns
 from orchestration.analysis.notes import notes_of
 from orchestration.analysis.pairs import MAJORITY, baseline, check_pairs, read_pair
 from orchestration.analysis.rows import (
@@ -51,6 +52,7 @@ class Measures:
     verifier: VerifierQuality | None
     difficulty: list[DifficultyPoint]
     difficulty_axis: str
+    groups: list[Group]
     notes: list[str]
 
 
@@ -87,6 +89,7 @@ def measure(
         verifier=told.verifier if told is not None else None,
         difficulty=difficulty.points if difficulty is not None else [],
         difficulty_axis=difficulty.axis if difficulty is not None else "",
+        groups=by_columns(run, rows, intervals) if labelled else [],
         notes=notes_of(run, told, series, rows, untold)
         + (difficulty.notes if difficulty is not None else []),
     )

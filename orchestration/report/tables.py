@@ -75,7 +75,12 @@ def lacks(row: Row) -> bool:
 
 def problems_of(row: Row) -> str:
     """On how many problems a row has a number, and of how many where it lacks some."""
-    return f"{row.problems:,} of {row.asked:,}" if lacks(row) else f"{row.problems:,}"
+    return count_of(row.problems, row.asked)
+
+
+def count_of(problems: int, asked: int) -> str:
+    """A count, and of how many where it lacks some."""
+    return f"{problems:,} of {asked:,}" if problems < asked else f"{problems:,}"
 
 
 def baseline_title(row: Row) -> str:
@@ -123,6 +128,35 @@ def difference_cells(measures: Measures) -> tuple[list[str], Cells]:
         ]
         for one in measures.differences
     ]
+
+
+GROUPS_SHOWN = 40
+"""Values of a column that tables for people have; files have all."""
+
+
+def group_cells(measures: Measures, column: str) -> tuple[list[str], Cells]:
+    """Head and cells of the groups of a column: a row a value and strategy, with the number of problems."""
+    groups = [one for one in measures.groups if one.column == column]
+    values = list(dict.fromkeys(one.value for one in groups))
+    shown, more = values[:GROUPS_SHOWN], len(values[GROUPS_SHOWN:])
+    head = [column, "strategy", "problems", "accuracy", "interval"]
+    cells = [
+        [
+            one.value,
+            one.strategy,
+            count_of(one.accuracy.problems, one.asked),
+            percent(one.accuracy.mean),
+            interval(one.accuracy),
+        ]
+        for one in groups
+        if one.value in shown
+    ]
+    return head, cells + [[f"{more:,} more in groups.csv", "", "", "", ""]] * bool(more)
+
+
+def group_columns(measures: Measures) -> list[str]:
+    """The columns that the report groups by."""
+    return list(dict.fromkeys(one.column for one in measures.groups))
 
 
 # What the main table does without on a narrow terminal, in this order.
@@ -183,12 +217,18 @@ def rich_table(head: Sequence[str], cells: Cells, title: str = "") -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    # As text: a column may be called as a user's table calls it, which is no markup.
     table = Table(
-        title=title or None, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False
+        title=Text(title, style="bold") if title else None,
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        pad_edge=False,
     )
     for place, name in enumerate(head):
-        left = place == 0 or name in ("less", "", "reason", "first")
-        table.add_column(name, justify="left" if left else "right", no_wrap=place > 0 and name != "first")
+        left = place == 0 or name in ("less", "", "reason", "first", "strategy")
+        table.add_column(
+            Text(name), justify="left" if left else "right", no_wrap=place > 0 and name != "first"
+        )
     for row in cells:
         # As text: a cell may hold what a user wrote, which is no markup.
         table.add_row(*map(Text, row), style="dim" if row[0].startswith("~") else None)
@@ -197,9 +237,15 @@ def rich_table(head: Sequence[str], cells: Cells, title: str = "") -> Table:
 
 def markdown_table(head: Sequence[str], cells: Cells) -> str:
     """The cells as a Markdown table."""
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
-    return "\n".join(lines)
+    lines = [
+        "| " + " | ".join(in_a_line(cell).replace("|", "\\|") for cell in row) + " |"
+        for row in [head, *cells]
+    ]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
+
+
+def in_a_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def arrow_table(measures: Measures) -> pa.Table:
@@ -267,6 +313,27 @@ def differences_table(measures: Measures) -> pa.Table:
         for one in measures.differences
     ]
     kinds = (pa.string(), pa.string(), pa.int64(), pa.float64(), pa.float64(), pa.float64())
+    schema = pa.schema(list(zip(names, kinds, strict=True)))
+    return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema=schema)
+
+
+def groups_table(measures: Measures) -> pa.Table:
+    """The groups of all columns as numbers."""
+    import pyarrow as pa
+
+    names = ("column", "value", "strategy", "problems", "asked", "accuracy", "accuracy_low", "accuracy_high")
+    rows = [
+        (
+            one.column,
+            one.value,
+            one.strategy,
+            one.accuracy.problems,
+            one.asked,
+            *map(_known, (one.accuracy.mean, one.accuracy.low, one.accuracy.high)),
+        )
+        for one in measures.groups
+    ]
+    kinds = (*(pa.string(),) * 3, *(pa.int64(),) * 2, *(pa.float64(),) * 3)
     schema = pa.schema(list(zip(names, kinds, strict=True)))
     return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema=schema)
 

@@ -27,6 +27,10 @@ from orchestration.report.tables import (
     difference_cells,
     differences_table,
     fitted,
+    group_cells,
+    group_columns,
+    groups_table,
+    in_a_line,
     left_out_cells,
     main_cells,
     markdown_table,
@@ -45,6 +49,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 FAILURES_FILE = "failures.log"
+
+GROUPED = (
+    "Accuracy of each strategy's largest budget on the problems whose metadata has this value, with their number: those that "
+    "have an answer, and of how many that it was asked where it lacks some."
+)
 
 TRACE_LINES = 200
 """Lines of tracebacks that a report shows."""
@@ -71,6 +80,8 @@ class Report:
             console.print(rich_table(*baseline_cells(measures)))
         if measures.differences:
             console.print(rich_table(*difference_cells(measures), "Paired differences"))
+        for column in group_columns(measures):
+            console.print(rich_table(*group_cells(measures, column), f"By {column}"))
         if self.left_out:
             console.print(rich_table(LEFT_OUT, left_out_cells(self.left_out), "Left out"))
         for line in [*verifier_lines(measures), *measures.notes, *self.totals]:
@@ -85,6 +96,7 @@ def make_report(run: Run, settings: ReportSettings) -> Report:
         lambda text: lambda columns: candidates.batches(columns, pc.field("strategy") == text),
         run.stored("problems").batches,
         run.groupings(),
+        settings.by,
     )
     if not len(collected.newest):
         raise UserError.of("run", str(run.folder), "it has no outcome yet")
@@ -98,6 +110,9 @@ def make_report(run: Run, settings: ReportSettings) -> Report:
     figures = draw_figures(measures, folder, settings.figures, settings.level)
     tables = write_table(arrow_table(measures), folder / "table")
     tables += write_table(differences_table(measures), folder / "differences")
+    for old in folder.glob("groups.*"):
+        old.unlink()  # Of an earlier report, perhaps by other columns.
+    tables += write_table(groups_table(measures), folder / "groups") if measures.groups else []
     text = folder / "report.md"
     gone = left_out(run.folder, outcomes.batches(["problem_id", "state", "reason"]), collected.newest)
     write_atomically(text, _markdown(run, measures, totals, figures, settings.level, gone))
@@ -187,6 +202,8 @@ def _markdown(
             + ", in points.",
             markdown_table(*difference_cells(measures)),
         ]
+    for column in group_columns(measures):
+        parts += [f"## By {in_a_line(column)}", GROUPED, markdown_table(*group_cells(measures, column))]
     if measures.verifier:
         parts += ["## Verifier", *verifier_lines(measures)]
     shown = [path for path in figures if path.suffix == ".png"] or figures

@@ -72,6 +72,16 @@ def stored_problem(folder: Path, problem_id: str) -> Problem | None:
     return None
 
 
+def stored_columns(folder: Path) -> set[str]:
+    """The names in the metadata of a run folder's problems."""
+    found: set[str] = set()
+    for part in problem_parts(folder / "problems"):
+        with reading(part):
+            for batch in pq.ParquetFile(part).iter_batches(BATCH, columns=["metadata"]):
+                found.update(*map(json.loads, batch["metadata"].to_pylist()))
+    return found
+
+
 class ProblemStore:
     """The problems of a run, written by the driver as they stream by, so that the folder can be read without
     their source.

@@ -19,11 +19,12 @@ from actors.store.done import Done, Ended, holds_outcomes, read_done
 from actors.store.log import read_books, read_holds
 from actors.strategy import Prompt, Strategy
 from actors.work import Task
+from orchestration.analysis.columns import check_columns
 from orchestration.problems import Problem, Quarantined, Table
 from orchestration.runs.folder import known_record, read_record
 from orchestration.runs.gauge import Pass, Totals
 from orchestration.runs.identity import Identity, KeyMaker, content_hash, identify
-from orchestration.runs.problem_store import ProblemStore, edited, stored_problems
+from orchestration.runs.problem_store import ProblemStore, edited, stored_columns, stored_problems
 from orchestration.runs.prompts import Prompts
 from orchestration.runs.record import begins_anew, check_keys, run_record
 from orchestration.runs.run import InHand
@@ -138,7 +139,9 @@ def survey(prepared: Prepared, start: Opened) -> Session:
         stored=stored,
     )
     maker = KeyMaker(prepared.strategies, start.identity)
+    columns: set[str] = set()
     for problem in _problems(prepared, session.skipped):
+        columns |= problem.metadata.keys()
         content = stored.get(problem.id)
         if content is not None:
             if content != content_hash(problem, session.prompts.ids(problem.question)):
@@ -169,6 +172,7 @@ def survey(prepared: Prepared, start: Opened) -> Session:
             "set; choose another folder=..."
         )
         raise UserError.of("folder", str(folder), mend)
+    _check_columns(prepared.settings.report.by, columns, folder, stored=bool(stored))
     if session.outcomes_left and prepared.budget is not None and prepared.budget < session.charged:
         why = (
             f"{folder} has spent {session.charged:,} already: give more than that, as a budget is one for all starts in a "
@@ -176,6 +180,20 @@ def survey(prepared: Prepared, start: Opened) -> Session:
         )
         raise unfit(prepared.settings.budget, prepared.budget, why)
     return session
+
+
+def _check_columns(by: list[str], columns: set[str], folder: Path, *, stored: bool) -> None:
+    """Raise UserError for a column to group by that the problems do not have, or that those in the folder do not: what is
+    stored of a problem never changes."""
+    if not by:
+        return
+    check_columns(by, columns)
+    if stored and (missing := [name for name in by if name not in stored_columns(folder)]):
+        mend = (
+            f"the problems in {folder} were stored without this column; choose another folder=..., with reuse=[{folder}] "
+            "nothing is drawn twice"
+        )
+        raise UserError.of("report.by", missing[0], mend)
 
 
 def tasks(

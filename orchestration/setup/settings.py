@@ -153,10 +153,12 @@ class ClusterSettings:
 
 @dataclass
 class ReportSettings:
-    """How a report is made: the level of its intervals, further pairs to compare, the formats of its figures."""
+    """How a report is made: the level of its intervals, further pairs to compare, the columns of the problems' metadata that
+    it groups by, the formats of its figures."""
 
     level: float = 0.95
     pairs: list[str] = field(default_factory=list)
+    by: list[str] = field(default_factory=list)
     figures: list[str] = field(default_factory=lambda: ["png", "svg"])
 
 

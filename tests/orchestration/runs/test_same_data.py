@@ -103,6 +103,19 @@ def test_columns_and_kinds_of_files_are_no_content(common: list[str], tmp_path: 
     )
 
 
+def test_a_column_that_came_later_is_not_grouped_by(common: list[str], tmp_path: Path) -> None:
+    """Before anything is spent: what is stored of a problem never changes."""
+    more = [row | {"level": "3"} for row in ROWS]
+    words = [*common, "dataset.path=p.jsonl", "report.by=[text]"]
+    begin(words)
+    write(tmp_path / "p.jsonl", more)
+    assert looked(words).problems == 4
+    mend = r"^report\.by = 'level': the problems in run were stored without .*with reuse=\[run\] nothing is drawn twice"
+    with pytest.raises(UserError, match=mend):
+        looked([*words, "report.by=[text,level]"])
+    assert looked([*words, "report.by=[text,level]", "folder=new"]).problems == 4
+
+
 def test_a_changed_file_differs_in_the_problems_that_changed(common: list[str], tmp_path: Path) -> None:
     begin([*common, "dataset.path=p.jsonl"], outcomes=4)
     edited = [*ROWS[:3], {"question": "9 + 9 = ?", "answer": "18"}, {"question": "8 + 8 = ?", "answer": "16"}]

@@ -73,6 +73,7 @@ FREE = {
     "cluster.packages": f"[{ROOT / 'tests'}]",
     "report.level": "0.9",
     "report.pairs": "[greedy vs greedy]",
+    "report.by": "[family]",
     "report.figures": "[]",
 } | {
     f"cluster.{model}.{key}": value

@@ -39,6 +39,12 @@ def damaged_parquet() -> Words:
 
 
 @case
+def column_to_group_by() -> Words:
+    """a column to group by that no problem has"""
+    return table(GOOD | {"level": 1}, more=["report.by=[levle]"])
+
+
+@case
 def unknown_column() -> Words:
     """an unknown column"""
     return table(GOOD, more=["dataset.columns.question=qestion"])

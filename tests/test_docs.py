@@ -22,7 +22,7 @@ from actors.work import State
 from orchestration.api import settings_of
 from orchestration.commands.main import COMMANDS
 from orchestration.setup.compose import CONF, groups, options
-from orchestration.setup.settings import flatten
+from orchestration.setup.settings import ShowSettings, flatten
 from orchestration.strategies.parse import parse
 from orchestration.strategies.registry import STRATEGIES
 from orchestration.strategies.selection import AGGREGATIONS
@@ -66,7 +66,7 @@ PURPOSES = [purpose for part in get_args(Purpose) for purpose in get_args(part)]
 
 
 def settings() -> set[str]:
-    """Every key that `evaluate` or `train prm` takes, with the names of what holds several."""
+    """Every key that `evaluate`, `show` or `train prm` takes, with the names of what holds several."""
     trees = [
         yaml.safe_load((CONF / group / f"{option}.yaml").read_text())
         for group in groups("evaluate")
@@ -74,6 +74,7 @@ def settings() -> set[str]:
     ]
     keys = {f"{group}.{key}" for group, tree in _named(trees) for key in flatten(tree)}
     keys |= set(flatten(dataclasses.asdict(settings_of()))) | set(flatten(dataclasses.asdict(PrmJob())))
+    keys |= set(dataclasses.asdict(ShowSettings()))
     return keys | {".".join(key.split(".")[:depth]) for key in keys for depth in (1, 2)}
 
 

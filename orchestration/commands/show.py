@@ -1,16 +1,14 @@
-"""`flopwise show RUN [PROBLEM]`: read a run in the terminal: its problems, or one problem's candidates step
-by step.
+"""`flopwise show RUN [PROBLEM]`: read a run in the terminal: its problems, all or some of them, or one in full.
 
 It knows the tables of a run alone. Invariant: what the models wrote is shown as it is, never read as markup.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from actors.errors import UserError, nearest
+from actors.errors import UserError
 from orchestration.commands.arguments import options_of
 from orchestration.commands.helptext import help_of
 from orchestration.setup.compose import compose
@@ -38,50 +36,74 @@ def run(words: Sequence[str]) -> int:
     settings = compose("show", [word for word in rest if "=" in word], ShowSettings)
     from rich.console import Console
 
+    from orchestration.commands.show_problem import show_problem
     from orchestration.runs.run import Run
 
     console = Console()
     found = Run(places[0])
     if len(places) == 1:
-        _list(found, settings.count, console)
-    else:
-        _show(found, places[1], settings.strategy, settings.count, console)
+        _list(found, settings, console)
+        return 0
+    for name in ("wrong", "right", "state"):
+        if value := getattr(settings, name):
+            raise UserError.of(
+                name, value, f"it chooses among problems, and {places[1]} is named: leave one of them out"
+            )
+    show_problem(found, found.problem_id(places[1]), settings.strategy, settings.count, console)
     return 0
 
 
-def _list(run: Run, count: int, console: Console) -> None:
+def _list(run: Run, settings: ShowSettings, console: Console) -> None:
     """A row a problem, a column a strategy."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    shown = max(count, _LEAST_LISTED)
+    from orchestration.analysis.filters import Filter, meant
+    from orchestration.commands.show_problem import visible
+
+    shown = max(settings.count, _LEAST_LISTED)
     outcomes = (
         run.outcomes().select(["problem_id", "strategy", "seed", "state", "correct", "answer"]).to_pylist()
     )
-    strategies = list(dict.fromkeys(row["strategy"] for row in outcomes))
+    known = list(dict.fromkeys(row["strategy"] for row in outcomes))
+    strategies = known if settings.strategy is None else meant("strategy", settings.strategy, known)
+    asked = Filter.read(settings.wrong, settings.right, settings.state, strategies, known)
     seeds = sorted({row["seed"] for row in outcomes})
     by: dict[str, dict[tuple[str, int], Any]] = {}
     for row in outcomes:
         by.setdefault(row["problem_id"], {})[row["strategy"], row["seed"]] = row
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("problem", no_wrap=True, min_width=max(map(len, by), default=0))
+    problems = asked.problems(outcomes) if asked else list(by)
+    listed = problems[:shown]
+    # Narrow: what is left is the question's.
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("problem", no_wrap=True, min_width=max(map(len, listed), default=0))
     for place in range(len(strategies)):
         table.add_column(str(place + 1), no_wrap=True, min_width=2)
     table.add_column("question")
-    questions = {row["problem_id"]: row["question"] for row in run.problems().to_pylist()}
-    for problem in list(by)[:shown]:
+    stored = run.problems().select(["problem_id", "question"])
+    stored = stored.filter(pc.is_in(stored["problem_id"], pa.array(listed, pa.string())))
+    questions = {row["problem_id"]: row["question"] for row in stored.to_pylist()}
+    for problem in listed:
         marks = ["".join(_mark(by[problem].get((one, seed))) for seed in seeds) for one in strategies]
         question = visible(" ".join(questions.get(problem, "").split()))
         # The one column that may shrink; on one line, cut off where the terminal ends.
-        table.add_row(problem, *marks, Text(question, no_wrap=True, overflow="ellipsis"))
-    console.print(table)
-    for place, strategy in enumerate(strategies):
-        console.print(f"{place + 1}: {strategy}", highlight=False, markup=False)
-    if len(seeds) > 1:
-        console.print(f"A mark for each seed: {', '.join(map(str, seeds))}", highlight=False)
-    if len(by) > shown:
-        console.print(f"{len(by) - shown:,} more problems; count=... shows more.", highlight=False)
+        table.add_row(Text(problem), *marks, Text(question, no_wrap=True, overflow="ellipsis"))
+    if listed:
+        console.print(table)
+        for place, strategy in enumerate(strategies):
+            console.print(f"{place + 1}: {strategy}", highlight=False, markup=False)
+        console.print("+ right, x wrong, . an answer without a label, - no answer", highlight=False)
+        if len(seeds) > 1:
+            console.print(f"A mark for each seed: {', '.join(map(str, seeds))}", highlight=False)
+    if asked:
+        console.print(
+            f"{len(problems):,} of {len(by):,} problems: {asked.text}.", highlight=False, markup=False
+        )
+    if len(problems) > shown:
+        console.print(f"{len(problems) - shown:,} more problems; count=... shows more.", highlight=False)
 
 
 def _mark(row: dict[str, Any] | None) -> str:
@@ -92,102 +114,3 @@ def _mark(row: dict[str, Any] | None) -> str:
     if row["correct"] is None:
         return "-" if row["answer"] is None else "."
     return "[green]+[/]" if row["correct"] else "[red]x[/]"
-
-
-def _show(run: Run, problem_id: str, strategy: str | None, count: int, console: Console) -> None:
-    import pyarrow.compute as pc
-
-    problem = run.problem(problem_id)
-    table = run.outcomes()
-    outcomes = table.filter(pc.equal(table["problem_id"], problem_id)).to_pylist()
-    known = list(dict.fromkeys(row["strategy"] for row in outcomes))
-    several = len({row["seed"] for row in outcomes}) > 1
-    if strategy is not None and strategy not in known:
-        raise UserError.of(
-            "strategy", strategy, f"choose one of {', '.join(known)}{nearest(strategy, known)}"
-        )
-    candidates = run.candidates(problem=problem_id).to_pylist()
-    console.rule(problem_id)
-    console.print(visible(problem.question), markup=False, highlight=False)
-    if problem.answer is not None:
-        console.print(f"reference: {problem.answer}", markup=False, highlight=False, style="bold")
-    for outcome in outcomes:
-        if strategy in (None, outcome["strategy"]):
-            mine = [row for row in candidates if row["key"] == outcome["key"]]
-            _outcome(outcome, mine, count if strategy is None else len(mine), several, console)
-
-
-def _outcome(
-    outcome: dict[str, Any],
-    candidates: list[dict[str, Any]],
-    count: int,
-    several_seeds: bool,
-    console: Console,
-) -> None:
-    from rich.text import Text
-
-    console.print()
-    # What did not run is neither.
-    correct = outcome["correct"] if outcome["state"] == "answered" else None
-    verdict = {None: "", True: "right", False: "wrong"}[correct]
-    head = Text(f"{outcome['strategy']}  ", style="bold")
-    head.append(f"seed {outcome['seed']}  " if several_seeds else "")
-    head.append(
-        f"answer {visible(str(outcome['answer']))} "
-        if outcome["state"] == "answered"
-        else f"{outcome['state']} "
-    )
-    head.append(verdict, style="green" if verdict == "right" else "red")
-    head.append(
-        f"  {outcome['generations']} generations, {outcome['attributed_tokens']:,} tokens", style="dim"
-    )
-    if outcome["reason"]:
-        head.append(f"  {outcome['reason']}", style="yellow")
-    console.print(head)
-    # Kept candidates first, each by its last score, best first.
-    candidates.sort(key=lambda row: (not row["kept"], -(row["scores"] or [0.0])[-1], row["index"]))
-    for row in candidates[:count]:
-        _candidate(row, console)
-    if len(candidates) > count:
-        more = f"  {len(candidates) - count} more candidates; strategy={outcome['strategy']} shows all"
-        console.print(more, highlight=False, markup=False, style="dim")
-
-
-def _candidate(row: dict[str, Any], console: Console) -> None:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    verdict = {None: "", True: "right", False: "wrong"}[row["correct"]]
-    title = Text(f"candidate {row['index']}: answer {visible(str(row['answer']))} ")
-    title.append(verdict, style="green" if verdict == "right" else "red")
-    notes = [row["finish_reason"]] if row["finish_reason"] != "eos" else []
-    notes += [] if row["kept"] else ["dropped"]
-    notes += [f"from candidate {row['parent']} after {row['depth']} steps"] if row["parent"] >= 0 else []
-    title.append(f" ({', '.join(notes)})" if notes else "", style="dim")
-    table = Table(box=box.MINIMAL, title=title, title_justify="left", show_header=True, pad_edge=False)
-    table.add_column("score", justify="right", no_wrap=True)
-    table.add_column("log-prob.", justify="right", no_wrap=True)
-    table.add_column("step")
-    steps = row["steps"] or ["(steps were not kept)"] * max(len(row["scores"] or ()), 1)
-    for place, step in enumerate(steps):
-        score, logprob = _at(row["scores"], place), _at(row["logprobs"], place)
-        style = "" if math.isnan(score) else "green" if score >= 0.7 else "yellow" if score >= 0.3 else "red"
-        table.add_row(
-            Text("" if math.isnan(score) else f"{score:.2f}", style=style),
-            "" if math.isnan(logprob) else f"{logprob:.2f}",
-            Text(visible(step.rstrip("\n"))),
-        )
-    console.print(table)
-
-
-def visible(text: str) -> str:
-    """The text with control characters written out: what a model wrote shall not steer the terminal."""
-    return "".join(
-        letter if letter in "\n\t" or letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
-
-
-def _at(values: list[float] | None, place: int) -> float:
-    return values[place] if values and place < len(values) else math.nan

@@ -7,7 +7,7 @@ what is under its id never changes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -31,9 +31,11 @@ PROBLEMS = pa.schema(
         ("metadata", pa.string()),
         ("prompt_tokens", pa.int32()),
         ("content", pa.uint64()),
+        ("prompt", pa.string()),
     ]
 )
-"""`content` is a hash of all that is asked and judged by, prompt included; parts of earlier versions have none."""
+"""`content` is a hash of all that is asked and judged by, prompt included; `prompt` is the text of what the policy was given,
+special tokens and all, for people. Parts of earlier versions have none of them."""
 
 
 def stored_problems(folder: Path) -> DigestMap:
@@ -82,6 +84,16 @@ def stored_columns(folder: Path) -> set[str]:
     return found
 
 
+def stored_prompt(folder: Path, problem_id: str) -> tuple[int, str | None]:
+    """How many tokens a problem's prompt has, and its text; None where an earlier version stored it."""
+    for part in problem_parts(folder / "problems"):
+        with reading(part):
+            rows = pq.read_table(part, schema=PROBLEMS, filters=pc.field("problem_id") == problem_id)
+        for row in rows.to_pylist():
+            return row["prompt_tokens"], row["prompt"]
+    raise KeyError(problem_id)
+
+
 class ProblemStore:
     """The problems of a run, written by the driver as they stream by, so that the folder can be read without
     their source.
@@ -100,8 +112,13 @@ class ProblemStore:
         """What is stored of a problem, as `content_hash`; None: nothing yet."""
         return self._known.get(problem_id)
 
-    def store(self, batch: Iterable[tuple[Problem, Sequence[int]]]) -> list[int]:
+    def store(
+        self,
+        batch: Iterable[tuple[Problem, Sequence[int]]],
+        text_of: Callable[[Sequence[int]], str | None] = lambda _: None,
+    ) -> list[int]:
         """Write those of (problem, token ids of its prompt) that are not there yet; return what each says, as `content_hash`.
+        `text_of` makes a prompt's ids readable.
 
         Raises UserError for one that is there and said something else.
         """
@@ -125,6 +142,7 @@ class ProblemStore:
                     "metadata": json.dumps(problem.metadata, ensure_ascii=False),
                     "prompt_tokens": len(prompt),
                     "content": content,
+                    "prompt": text_of(prompt),
                 }
             )
         if rows:

@@ -6,6 +6,7 @@ time goes: a template that tells the date is told the day on which the run was b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,19 @@ class Prompts:
         self._format, self._folder, self._begun = prompt, tokenizer, datetime.fromisoformat(begun)
         self._tokenizer: Any = None
 
+    def text(self, ids: Sequence[int]) -> str:
+        """What ids stand for, special tokens and all; for people."""
+        text: str = self._loaded().decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return text
+
     def ids(self, question: str) -> tuple[int, ...]:
+        return tuple(self._format.prompt_ids(self._loaded(), question, self._begun))
+
+    def _loaded(self) -> Any:
         if self._tokenizer is None:
             from transformers import AutoTokenizer
 
             self._tokenizer = AutoTokenizer.from_pretrained(
                 self._folder, local_files_only=True, trust_remote_code=False
             )
-        return tuple(self._format.prompt_ids(self._tokenizer, question, self._begun))
+        return self._tokenizer

@@ -27,7 +27,7 @@ from actors.store.schema import CANDIDATES, OUTCOMES, TABLES
 from actors.strategy import Grouping
 from orchestration.problems import Problem
 from orchestration.runs.folder import read_record
-from orchestration.runs.problem_store import PROBLEMS, problem_parts, stored_problem
+from orchestration.runs.problem_store import PROBLEMS, problem_parts, stored_problem, stored_prompt
 from orchestration.runs.stored import Stored
 
 T = TypeVar("T")
@@ -153,7 +153,7 @@ class Run:
         return table.take(pa.array(kept, pa.int64())).select(names)
 
     def problems(self) -> pa.Table:
-        """Its problems: `problem_id`, `question`, `answer`, `metadata` (JSON), `prompt_tokens`."""
+        """Its problems: `problem_id`, `question`, `answer`, `metadata` (JSON), `prompt_tokens`, `prompt` (its text)."""
         folder = self.folder / "problems"
         with reading(folder):
             return ds.dataset(problem_parts(folder), schema=PROBLEMS, format="parquet").to_table()
@@ -166,6 +166,24 @@ class Run:
             mend = f"{self.folder} has no such problem{nearest(problem_id, ids)}"
             raise UserError.of("problem", problem_id, mend)
         return found
+
+    def problem_id(self, given: str) -> str:
+        """The id that is given, or the one that begins so; UserError where there is none, or more than one."""
+        ids = self.problems()["problem_id"].to_pylist()
+        if given in ids:
+            return given
+        found = [one for one in ids if one.startswith(given)]
+        if len(found) == 1:
+            return str(found[0])
+        if found:
+            some = ", ".join(sorted(found)[:3]) + (", ..." if len(found) > 3 else "")
+            mend = f"{len(found):,} problems of {self.folder} begin so ({some}); give more of it"
+            raise UserError.of("problem", given, mend)
+        raise UserError.of("problem", given, f"{self.folder} has no such problem{nearest(given, ids)}")
+
+    def prompt(self, problem_id: str) -> tuple[int, str | None]:
+        """How many tokens the prompt of one of its problems has, and its text; None where an earlier version stored it."""
+        return stored_prompt(self.folder, problem_id)
 
     def results(self) -> Iterator[Result]:
         """Outcomes with their candidates as objects, a part of the run in memory at a time."""

@@ -216,7 +216,7 @@ def tasks(
     )
     while chunk := list(itertools.islice(todo, _CHUNK)):
         prompted = [(problem, prompts.ids(problem.question)) for problem, _ in chunk]
-        contents = store.store(prompted)
+        contents = store.store(prompted, prompts.text)
         for (problem, ids), (_, seed), content in zip(prompted, chunk, contents, strict=True):
             reference = prepared.grader.reference_of(problem)
             # The prompt keeps the problem's own id: draws derive from seed and problem.

@@ -164,10 +164,13 @@ class ReportSettings:
 
 @dataclass
 class ShowSettings:
-    """What `flopwise show` may be told besides run and problem."""
+    """What `flopwise show` may be told besides run and problem: `wrong`, `right` and `state` choose among its problems."""
 
     strategy: str | None = None
     count: int = 3
+    wrong: list[str] = field(default_factory=list)
+    right: list[str] = field(default_factory=list)
+    state: str | None = None
 
 
 @dataclass

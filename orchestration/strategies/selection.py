@@ -95,10 +95,18 @@ def likelihood_weight(logprobs: Sequence[float], step_ends: Sequence[int]) -> fl
     return math.exp(math.fsum(logprobs) / step_ends[-1]) if step_ends else 1.0
 
 
+def same_answers(answers: Iterable[str]) -> list[str]:
+    """For each of one problem's answers the name of its class: those of one class are one answer."""
+    return list(answers)
+
+
 def _most(votes: Iterable[tuple[Candidate, float]]) -> str | None:
     """Sum the weights by answer; candidates come by index, so the first of equals has the smallest."""
     weights: dict[str, list[float]] = {}
-    for candidate, weight in votes:
-        assert candidate.answer is not None
-        weights.setdefault(candidate.answer, []).append(weight)
-    return max(weights, key=lambda answer: math.fsum(weights[answer]), default=None)
+    answers: dict[str, str] = {}
+    given = [(candidate.answer, weight) for candidate, weight in votes if candidate.answer is not None]
+    for (answer, weight), same in zip(given, same_answers(answer for answer, _ in given), strict=True):
+        answers.setdefault(same, answer)
+        weights.setdefault(same, []).append(weight)
+    chosen = max(weights, key=lambda same: math.fsum(weights[same]), default=None)
+    return None if chosen is None else answers[chosen]

@@ -62,7 +62,11 @@ def test_every_problem_and_strategy_has_one_outcome(first: Run) -> None:
     assert first.config["strategies"] == STRATEGIES
     result = next(iter(first.results()))
     assert result.candidates
-    assert first.problem(result.outcome["problem_id"]).question
+    problem = first.problem(result.outcome["problem_id"])
+    tokens, prompt = first.prompt(problem.id)
+    assert tokens > 1
+    assert prompt is not None
+    assert prompt.endswith(problem.question + "\n"), "as the policy was given it, special tokens before it"
 
 
 def test_strategies_share_samples_and_pay_them_once(first: Run) -> None:

@@ -1,27 +1,50 @@
 """The figures of a report: accuracy over generations, over FLOPs, and by difficulty.
 
-It knows nothing of runs. Invariant: a series has one colour, marker and dash in all figures, and no two of up to 64 have
-the same; intervals are drawn wherever they are known; looks are told apart without colour vision as well.
+It knows nothing of runs. Invariant: a series has one look in all figures; no two of up to 64 have the same, also in grey
+print, and no two of up to 16 the same colour; every strategy's points have their intervals; no line passes through a point
+that stands alone or is told from a single problem; an axis of accuracy stays within 0% and 100%.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestration.analysis.measure import Measures
 from orchestration.analysis.pairs import LIKELIHOOD, PASS
 from orchestration.analysis.rows import Row
+from orchestration.analysis.statistics import Estimate
 from orchestration.report.tables import baseline_title
 
-# Okabe and Ito's palette, darkest contrasts first.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F")
-_MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
-_DASHES = ("-", "--", ":", "-.")
+Dash = str | tuple[int, tuple[float, ...]]
+"""A line style of matplotlib's."""
 
-Look = tuple[str, str, str]
+# Okabe and Ito's palette without its yellow, then others as far from these and each other; greys are the baselines'.
+_COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#7A3E00"),
+    *("#6A3D9A", "#8FBC3B", "#B22222", "#1B5E5A", "#F781BF", "#808000", "#1F1F7A", "#B39DDB"),
+)
+_MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
+_DASHES: tuple[Dash, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a series is drawn; `hollow` markers are white inside."""
+
+    colour: str
+    marker: str
+    hollow: bool
+    dash: Dash
+
+
+_BASELINES = {
+    PASS: Look("#7F7F7F", "1", False, (0, (1, 2))),
+    LIKELIHOOD: Look("#A6A6A6", "2", False, (0, (5, 2))),
+}
 
 _STYLE: dict[str, Any] = {
     "font.size": 10,
@@ -34,7 +57,11 @@ _STYLE: dict[str, Any] = {
     "legend.frameon": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "flopwise",
+    # A name is a text: a dollar sign in it begins no formula.
+    "text.parse_math": False,
 }
+
+_LINE_WIDTH = 1.6
 
 
 def draw_figures(measures: Measures, folder: Path, kinds: Sequence[str], level: float) -> list[Path]:
@@ -69,13 +96,14 @@ def draw_figures(measures: Measures, folder: Path, kinds: Sequence[str], level: 
 
 
 def looks_of(series: Sequence[str]) -> dict[str, Look]:
-    """Colour, marker and dash of each series; no two of up to 64 are the same."""
+    """The look of each series; no two of up to 64 have the same marker and dash."""
     looks = {}
     for place, name in enumerate(series):
-        lap, colour = divmod(place, len(_COLOURS))
-        # Each lap of the colours has other markers and, for lines whose markers are hidden, other dashes.
-        marker = _MARKERS[(colour + 3 * lap) % len(_MARKERS)]
-        looks[name] = (_COLOURS[colour], marker, _DASHES[lap % len(_DASHES)])
+        half, marker = divmod(place, len(_MARKERS))
+        lap = place // len(_COLOURS)
+        # Neighbours differ in all; each lap of the colours has other dashes to the same markers.
+        dash = _DASHES[(place + lap) % len(_DASHES)]
+        looks[name] = Look(_COLOURS[place % len(_COLOURS)], _MARKERS[marker], bool(half % 2), dash)
     return looks
 
 
@@ -101,17 +129,21 @@ def _over_generations(measures: Measures) -> Any:
     axes.set_xticks(ns if len(ns) <= 12 else [n for n in ns if n & (n - 1) == 0])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
-    for name, dashes in ((PASS, (1, 2)), (LIKELIHOOD, (5, 2))):
+    # Room for what stands beside the first and the last of them, also where that is one.
+    axes.set_xlim(min(ns) / 1.35, max(ns) * 1.35)
+    for name, look in _BASELINES.items():
         line = [row for row in measures.baselines if row.family == name]
-        axes.plot(
-            [row.n for row in line],
-            [row.accuracy.mean for row in line],
-            color="#7F7F7F",
-            dashes=dashes,
-            linewidth=1.2,
-            label=baseline_title(line[0]) if line else None,
-            zorder=1,
-        )
+        if line:
+            axes.plot(
+                [row.n for row in line],
+                [row.accuracy.mean for row in line],
+                color=look.colour,
+                marker=look.marker,
+                linestyle=look.dash if len(line) > 1 else "none",
+                linewidth=1.2,
+                label=_label(baseline_title(line[0]), [row.problems for row in line]),
+                zorder=1,
+            )
     return _finished(figure, axes, measures)
 
 
@@ -121,12 +153,18 @@ def _over_flops(measures: Measures) -> Any:
     figure, (axes,) = _figure(7.2, 4.4)
     _curves(axes, measures, lambda row: row.flops, nudge=False)
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(
         FuncFormatter(lambda value, _: f"{value:.0e}".replace("e+0", "e").replace("e+", "e"))
     )
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("FLOPs a problem, as if run alone (2 x parameters a token)")
+    left, right = axes.get_xlim()
+    spent = [row.flops for row in measures.rows if math.isfinite(row.flops) and row.flops > 0]
+    if spent and max(spent) < 4 * min(spent):
+        left, right = min(spent) / 3, max(spent) * 3
+    axes.set_xlim(left, right)
+    # Over many powers of ten these alone have room for their names.
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if right < 300 * left else (1,)))
     return _finished(figure, axes, measures)
 
 
@@ -143,7 +181,10 @@ def _by_difficulty(measures: Measures) -> Any:
             # Side by side, so that intervals do not cover each other; within what belongs to one length.
             shift = min(0.08, 0.8 / len(strategies)) * (place - (len(strategies) - 1) / 2)
             xs_of_line = [p.x + shift for p in line]
-            _line(axes, xs_of_line, [p.accuracy for p in line], looks[series[strategy]], strategy)
+            problems = sum(p.accuracy.problems for p in measures.difficulty if p.strategy == strategy)
+            label = _label(strategy, [problems])
+            _line(axes, xs_of_line, [p.accuracy for p in line], looks[series[strategy]], label)
+        axes.set_xlim(xs[0] - 0.6, xs[-1] + 0.6)
         axes.set_xticks(xs)
         mine = [p for p in measures.difficulty if p.panel == panel]
         counts = {x: max(p.accuracy.problems for p in mine if p.x == x) for x in xs}
@@ -162,28 +203,51 @@ def _curves(axes: Any, measures: Measures, x: Callable[[Row], float], *, nudge: 
         # One that ran on nothing has a place and no accuracy.
         line = [row for row in line if x(row) > 0 and math.isfinite(row.accuracy.mean)]
         shift = ratio ** (place - (len(looks) - 1) / 2) if nudge else 1.0
-        xs, estimates = [x(row) * shift for row in line], [row.accuracy for row in line]
-        _line(axes, xs, estimates, look, name)
+        points = [(x(row) * shift, row.accuracy) for row in line]
+        seeds = {row.seeds for row in line} if len(measures.seeds) > 1 else set()
+        label = _label(name, [row.accuracy.problems for row in line])
+        if seeds - {len(measures.seeds)}:
+            label += f", {min(seeds)} of {len(measures.seeds)} seeds"
+        _line(axes, [x for x, _ in points], [estimate for _, estimate in points], look, label)
 
 
-def _line(axes: Any, xs: list[float], estimates: list[Any], look: Look, label: str) -> None:
-    colour, marker, dash = look
-    means = [estimate.mean for estimate in estimates]
-    below = [estimate.mean - estimate.low for estimate in estimates]
-    above = [estimate.high - estimate.mean for estimate in estimates]
-    axes.errorbar(
-        xs,
-        means,
-        yerr=[below, above],
-        color=colour,
-        marker=marker,
-        linestyle=dash,
-        markersize=5.5,
-        linewidth=1.8,
-        elinewidth=0.9,
-        capsize=2,
-        label=label,
-    )
+def _label(name: str, problems: Sequence[int]) -> str:
+    """A curve's name and how many problems its points are told from."""
+    least, most = min(problems, default=0), max(problems, default=0)
+    count = f"{most:,}" if least == most else f"{least:,} to {most:,}"
+    return f"{name}, {count} {'problem' if count == '1' else 'problems'}"
+
+
+def _line(axes: Any, xs: Sequence[float], estimates: Sequence[Estimate], look: Look, label: str) -> None:
+    """Points with their intervals, and a line where there are two or more to be joined."""
+    points = [(x, one) for x, one in zip(xs, estimates, strict=True) if not math.isnan(one.mean)]
+    joined = [one for one in points if one[1].problems > 1]
+    alone = [one for one in points if one[1].problems <= 1]
+    if len(joined) < 2:
+        joined, alone = points, []
+    lined = len(joined) > 1 and all(one.problems > 1 for _, one in joined)
+    for some, line, text in ((joined, look.dash if lined else "none", label), (alone, "none", None)):
+        if some or text:
+            axes.errorbar(
+                [x for x, _ in some],
+                [one.mean for _, one in some],
+                yerr=[
+                    [one.mean - one.low for _, one in some],
+                    [one.high - one.mean for _, one in some],
+                ],
+                color=look.colour,
+                marker=look.marker,
+                markerfacecolor="white" if look.hollow else look.colour,
+                linestyle=line,
+                markersize=5.5,
+                linewidth=_LINE_WIDTH,
+                elinewidth=0.9,
+                capsize=2,
+                label=text,
+                # At 0% and 100% a marker is drawn whole.
+                clip_on=False,
+                zorder=3,
+            )
 
 
 def _finished(figure: Any, axes: Any, measures: Measures, legend_of: Any = None) -> Any:
@@ -192,5 +256,7 @@ def _finished(figure: Any, axes: Any, measures: Measures, legend_of: Any = None)
     seeds = f", {len(measures.seeds)} seeds" if len(measures.seeds) > 1 else ""
     axes.set_ylabel(f"accuracy ({measures.labelled:,} problems{seeds})")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    (legend_of or axes).legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(0.0, low), min(1.0, high))
+    (legend_of or axes).legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, handlelength=3)
     return figure

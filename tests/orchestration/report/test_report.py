@@ -1,9 +1,12 @@
 """Reports of hand-made runs: numbers against counts, files, and what is said where something is missing."""
 
 import io
+import itertools
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +24,13 @@ from orchestration.analysis.collect import Named
 from orchestration.analysis.estimates import Vote, estimate
 from orchestration.analysis.measure import Measures, measure
 from orchestration.analysis.rows import Intervals
-from orchestration.report.figures import _by_difficulty, _over_generations, looks_of
+from orchestration.report.figures import (
+    _by_difficulty,
+    _over_flops,
+    _over_generations,
+    draw_figures,
+    looks_of,
+)
 from orchestration.report.tables import baseline_cells, scientific, verifier_lines
 from orchestration.report.write import Report, make_report
 from orchestration.runs.run import Run
@@ -383,7 +392,10 @@ def test_figures_are_drawn(report: Report, folder: Path) -> None:
 def test_many_series_are_told_apart_and_stay_where_they_belong(measures: Measures) -> None:
     """As many as there are strategies: each with a look of its own, each point next to its own N or length."""
     names = [f"series_{number}" for number in range(20)]
-    assert len(set(looks_of([*names, *map(str, range(44))]).values())) == 64
+    looks = list(looks_of([*names, *map(str, range(44))]).values())
+    assert len({(look.marker, look.hollow, look.dash) for look in looks}) == 64, "in grey print too"
+    assert len({look.colour for look in looks[:16]}) == 16
+    assert all(a.dash != b.dash and a.marker != b.marker for a, b in itertools.pairwise(looks[:16]))
     assert list(looks_of(names).items())[:4] == list(looks_of(names[:4]).items())
     [beam] = [row for row in measures.rows if row.strategy == "beam(n=4,width=4)"]
     points = [p for p in measures.difficulty if p.strategy == "greedy"]
@@ -402,6 +414,61 @@ def test_many_series_are_told_apart_and_stay_where_they_belong(measures: Measure
     for axes in _by_difficulty(many).axes:
         offsets = [abs(x - round(x)) for line in axes.get_lines() for x in map(float, line.get_xdata())]
         assert 0.3 < max(offsets) < 0.45
+
+
+def figures_of(measures: Measures) -> list[Any]:
+    return [axes for make in (_over_generations, _over_flops, _by_difficulty) for axes in make(measures).axes]
+
+
+def test_no_line_passes_through_a_point_that_stands_alone(measures: Measures) -> None:
+    [greedy] = [row for row in measures.rows if row.strategy == "greedy"]
+    line = [row for row in measures.rows if row.series == "majority"]
+    # One of a line's points is told from a single problem.
+    line[1] = replace(line[1], accuracy=replace(line[1].accuracy, problems=1))
+    odd = replace(
+        measures,
+        rows=[greedy, *line],
+        baselines=[row for row in measures.baselines if row.n == 1],
+        difficulty=[p for p in measures.difficulty if p.strategy == "greedy" and p.x in (2, 3)],
+    )
+    for axes in figures_of(odd):
+        lines = [one for one in axes.get_lines() if one.get_marker() not in ("|", "_")]
+        joined = [len(one.get_xdata()) for one in lines if one.get_linestyle() != "None"]
+        markers = sum(len(one.get_xdata()) for one in lines if one.get_marker() != "None")
+        difficulty = axes.get_title(loc="left") != ""
+        assert joined == ([] if difficulty else [len(line) - 1])
+        assert markers == (
+            1 if difficulty else 1 + len(line) + (2 if "generations" in axes.get_xlabel() else 0)
+        )
+
+
+def test_accuracy_stays_within_its_axis_and_every_curve_says_its_problems(measures: Measures) -> None:
+    sure = replace(
+        measures,
+        rows=[
+            replace(row, accuracy=replace(row.accuracy, mean=share, low=share, high=share, problems=count))
+            for row, share, count in zip(measures.rows, itertools.cycle((0.0, 1.0)), itertools.count(7))
+        ],
+    )
+    for axes in figures_of(sure):
+        low, high = axes.get_ylim()
+        assert 0 <= low < high <= 1
+        for text in axes.get_legend().get_texts() if axes.get_legend() else ():
+            assert re.search(r", (\d+|\d+ to \d+) problems$", text.get_text()), text
+    labels = [text.get_text() for text in figures_of(sure)[0].get_legend().get_texts()]
+    assert "greedy, 7 problems" in labels
+    assert "majority, 8 to 12 problems" in labels
+
+
+def test_a_name_is_no_formula(measures: Measures, tmp_path: Path) -> None:
+    name = "mine.Search(by='$x_{$')"
+    odd = replace(
+        measures,
+        rows=[replace(row, series=name) for row in measures.rows if row.series == "majority"],
+        difficulty=[],
+    )
+    assert draw_figures(odd, tmp_path, ["svg"], 0.95)
+    assert "$x_{$" in (tmp_path / "accuracy_flops.svg").read_text()
 
 
 def test_without_labels_costs_are_shown_and_no_accuracy(tmp_path: Path) -> None:

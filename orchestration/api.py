@@ -21,6 +21,7 @@ from orchestration.runs.evaluation import evaluate as evaluate_prepared
 from orchestration.runs.run import Result, Run
 from orchestration.runs.status import Standing, Status, read_status, standing
 from orchestration.setup.compose import compose
+from orchestration.setup.model_folders import has_chat_template
 from orchestration.setup.prepare import prepare
 from orchestration.setup.settings import EvaluateSettings, ReportSettings
 
@@ -73,7 +74,9 @@ def evaluate(
 
     Each problem is solved once for each of `seeds` ([0] by default), which all draws derive from.
     `dataset` is a data set's name in the config (arithmetic, gsm_symbolic, ...) or a .jsonl or .parquet file;
-    `policy` and `verifier` are an option's name (bundled, none) or a model's folder; `budget` is in FLOPs.
+    `policy` and `verifier` are an option's name (bundled, none) or a model's folder; `budget` is in FLOPs. A policy's folder
+    the settings of policy=chat where its tokenizer has a chat template, and of policy=base where not;
+    `settings=["policy=base"]` chooses plain text.
     A strategy or verifier of your own may be a mapping, `{"_target_": "my_package.module.Class", "n": 4}`.
     `settings` are further `key=value` words as the command takes them. Raises UserError for whatever the
     command would refuse.
@@ -85,7 +88,7 @@ def evaluate(
         words += ["dataset=table", f"dataset.path={dataset}"] if _is_file(dataset) else [f"dataset={dataset}"]
     words += [f"dataset.count={count}"] if count is not None else []
     words += [f"seeds=[{','.join(map(str, seeds))}]"] if seeds is not None else []
-    words += _model("policy", policy, "base")
+    words += _model("policy", policy, _prompting(policy))
     if isinstance(verifier, Mapping):
         words += [f"verifier={json.dumps(dict(verifier))}"]
     else:
@@ -122,6 +125,15 @@ def status(run: Run | str | Path) -> RunStatus:
 
 def _is_file(dataset: str) -> bool:
     return dataset.endswith((".jsonl", ".parquet"))
+
+
+def _prompting(policy: str | Path | None) -> str:
+    """The option whose prompts a policy's folder is made for."""
+    if policy is None:
+        return ""
+    folder = Path(policy).expanduser()
+    # A folder that is not there is refused by name later.
+    return "chat" if folder.is_dir() and has_chat_template(folder, "policy.path") else "base"
 
 
 def _model(group: str, value: str | Path | None, option: str) -> list[str]:

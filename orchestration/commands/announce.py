@@ -66,7 +66,7 @@ def announce(prepared: Prepared, session: Session, console: Console) -> None:
             "report",
             style="yellow",
         )
-    for line in skipped_lines(prepared, session):
+    for line in (*prepared.notes, *skipped_lines(prepared, session)):
         say(line, style="yellow")
 
 

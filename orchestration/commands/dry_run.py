@@ -155,7 +155,7 @@ def _verdict(prepared: Prepared, needs: Needs, session: Session) -> list[str]:
         lines.append(
             f"What {', '.join(prepared.settings.reuse)} hold already costs nothing, and is not taken off these figures."
         )
-    lines += skipped_lines(prepared, session)
+    lines += [*prepared.notes, *skipped_lines(prepared, session)]
     if session.gone:
         lines.append(f"Not in the data any more: {session.gone:,} of the folder's problems.")
     if session.outcomes_done:

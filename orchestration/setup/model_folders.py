@@ -26,6 +26,7 @@ class ModelFolder:
     context: int | None
     vocabulary: dict[str, int]
     tokenizer: Any
+    has_chat_template: bool = False
 
 
 def existing(field: str, given: str) -> Path:
@@ -84,10 +85,11 @@ def read_model(path: str, kind: str, *, chat: bool = False) -> ModelFolder:
             "vocab_size): it is another model's tokenizer"
         )
         raise UserError.of(field, path, mend)
-    if chat and not _chat_template(folder, field):
+    template = has_chat_template(folder, field)
+    if chat and not template:
         mend = "this tokenizer has no chat template: set policy.prompt.chat=false, or choose an instruction-tuned model"
         raise UserError.of("policy.prompt.chat", True, mend)
-    return ModelFolder(whole, text.get("max_position_embeddings"), vocabulary, tokenizer)
+    return ModelFolder(whole, text.get("max_position_embeddings"), vocabulary, tokenizer, template)
 
 
 def _tokenizer(folder: Path, field: str) -> Any:
@@ -105,7 +107,8 @@ def _tokenizer(folder: Path, field: str) -> Any:
         raise UserError.of(field, str(folder), mend) from None
 
 
-def _chat_template(folder: Path, field: str) -> bool:
+def has_chat_template(folder: Path, field: str) -> bool:
+    """Whether the tokenizer in a folder brings a chat template. Raises UserError of `field` where its config is damaged."""
     if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
         return True
     if not (folder / "tokenizer_config.json").is_file():

@@ -57,6 +57,16 @@ def read_policy(settings: EvaluateSettings, strategies: Sequence[Strategy]) -> M
     return read_model(settings.policy.path, "policy", chat=settings.policy.prompt.chat)
 
 
+def notes_of(settings: EvaluateSettings, policy: ModelFolder) -> tuple[str, ...]:
+    """What a user should know of the models before anything is spent, though nothing is wrong with them."""
+    if not policy.has_chat_template or settings.policy.prompt.chat:
+        return ()
+    return (
+        "policy.prompt.chat is false, and the policy's tokenizer has a chat template: a model that was tuned with it "
+        "answers badly without; policy=chat uses it",
+    )
+
+
 def read_models(settings: EvaluateSettings, policy: ModelFolder, *, scored: bool) -> dict[Role, ModelSetup]:
     """The models by role, given the policy's folder; `scored` says that a strategy asks a verifier."""
     models: dict[Role, ModelSetup] = {"policy": _policy(settings, policy)}

@@ -31,7 +31,7 @@ from orchestration.problems import (
 )
 from orchestration.setup.budget import budget_flops, check_budget
 from orchestration.setup.contexts import Contexts, check_contexts
-from orchestration.setup.models import ModelSetup, check_engines, costs_of, read_models, read_policy
+from orchestration.setup.models import ModelSetup, check_engines, costs_of, notes_of, read_models, read_policy
 from orchestration.setup.packages import importable
 from orchestration.setup.settings import ClusterSettings, DatasetSettings, EvaluateSettings, check
 from orchestration.strategies.parse import parse
@@ -43,7 +43,8 @@ class Prepared:
 
     `models` has a policy, and a verifier where a strategy asks one. `packages` are folders and modules that workers are to
     get. `prompt_tokens` and `longest_prompt` are told from the first problems that fit. `budget` is in FLOPs of `unit`, None
-    without one, and `first_grant` what a task needs of it to start: one candidate at worst, scored.
+    without one, and `first_grant` what a task needs of it to start: one candidate at worst, scored. `notes` are what a user
+    should know before anything is spent.
     """
 
     settings: EvaluateSettings
@@ -59,6 +60,7 @@ class Prepared:
     contexts: Contexts
     budget: int | None
     first_grant: int | None
+    notes: tuple[str, ...] = ()
 
     @property
     def policy(self) -> ModelSetup:
@@ -114,6 +116,7 @@ def prepare(settings: EvaluateSettings) -> Prepared:
         contexts=contexts,
         budget=budget,
         first_grant=first,
+        notes=notes_of(settings, policy),
     )
 
 

@@ -63,7 +63,11 @@ NOT_ALL = f"{UNPAID} before all candidates"
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How one (problem, strategy, seed) ended. `spent` was charged for real; `attributed` is what the strategy
-    would have cost alone, with an ideal cache of its own prefixes. `key` identifies it across runs."""
+    would have cost alone, with an ideal cache of its own prefixes. `key` identifies it across runs.
+
+    Of its candidates, dropped ones too, `ended` came to an end (or were cut off: `truncated`); of these `unreadable` have no
+    answer, and `single_step` but one step, which is counted where steps were drawn one by one.
+    """
 
     key: str
     problem_id: str
@@ -78,6 +82,9 @@ class Outcome:
     spent: Cost
     attributed: Cost
     wall_seconds: float
+    ended: int = 0
+    unreadable: int = 0
+    single_step: int = 0
 
 
 class Extractor(Protocol):
@@ -117,11 +124,36 @@ IDLE = Load()
 
 
 @dataclass(frozen=True, slots=True)
+class Tally:
+    """What became of one strategy's candidates so far: of those `ended`, how many have no answer, were cut off, or have but
+    one step where steps were drawn one by one."""
+
+    ended: int = 0
+    unreadable: int = 0
+    truncated: int = 0
+    single_step: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            self.ended + other.ended,
+            self.unreadable + other.unreadable,
+            self.truncated + other.truncated,
+            self.single_step + other.single_step,
+        )
+
+
+def tally_of(outcome: Outcome) -> Tally:
+    """One outcome's candidates."""
+    return Tally(outcome.ended, outcome.unreadable, outcome.truncated, outcome.single_step)
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How a run stands, as the scheduler sees it; costs in FLOPs of the budget's accounting.
 
     `load` has each role that has replicas or has done something. `oldest` names the tasks longest in hand and their age in
-    seconds, `waiting_for` says what is not up and why, `replicas_down` which replicas these are.
+    seconds, `waiting_for` says what is not up and why, `replicas_down` which replicas these are. `tallies` has the candidates
+    of each strategy, by its text, that this scheduler has seen.
     """
 
     tasks_open: int
@@ -138,6 +170,7 @@ class Progress:
     oldest: tuple[tuple[str, float], ...] = ()
     waiting_for: str = ""
     replicas_down: tuple[str, ...] = ()
+    tallies: Mapping[str, Tally] = field(default_factory=dict)
 
     def of(self, role: Role) -> Load:
         """The load of one role, all zero where it has none."""

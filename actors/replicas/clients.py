@@ -41,12 +41,13 @@ class Meter:
     """What one strategy took: `spent` for real, `attributed` alone with an ideal cache of its own prefixes.
 
     `refused` says that the purse could not pay one of its requests: it answers with less than it wanted. `used` are the
-    requests that it had an answer of, `waits` those it waits for.
+    requests that it had an answer of, `waits` those it waits for. `stepwise` says that it drew steps one by one.
     """
 
     spent: Cost = field(default_factory=Cost)
     attributed: Cost = field(default_factory=Cost)
     refused: bool = False
+    stepwise: bool = False
     used: set[asyncio.Future[Any]] = field(default_factory=set)
     waits: set[asyncio.Future[Any]] = field(default_factory=set)
     ended: bool = False
@@ -168,6 +169,7 @@ class TaskPolicy:
         bench = self._bench
         if len(prefix) >= bench.room:
             return Sample((), (), "length")
+        self._meter.stepwise |= one_step
         key: DrawKey = (prefix, place, one_step, sampling)
         turn = self._turn
         rank = turn.draw()

@@ -103,6 +103,9 @@ def failed(ended: Ended, failure: Failure) -> Ended:
         truncated=0,
         kept_tokens=0,
         attributed=Cost(),
+        ended=0,
+        unreadable=0,
+        single_step=0,
     )
     about = replace(failure, problem_id=outcome.problem_id, strategy=outcome.strategy, seed=outcome.seed)
     return Ended(outcome, ended.meter, failure=about)
@@ -220,6 +223,7 @@ def _outcome(
     reason = NO_CANDIDATE if solution is None else ""
     if solution is not None and meter.refused:
         reason = NOT_ALL
+    ended = [] if solution is None else [one for one in solution.candidates if one.finish != "stop"]
     return Outcome(
         key=key,
         problem_id=task.prompt.id,
@@ -234,4 +238,7 @@ def _outcome(
         spent=meter.spent,
         attributed=meter.attributed if solution is not None else Cost(),
         wall_seconds=seconds,
+        ended=len(ended),
+        unreadable=sum(one.answer is None for one in ended),
+        single_step=sum(len(one.step_ends) < 2 for one in ended) if meter.stepwise else 0,
     )

@@ -23,7 +23,7 @@ from actors.scheduling.leases import LeaseBook
 from actors.scheduling.own_time import answer_of
 from actors.scheduling.watch import Watch
 from actors.strategy import Role
-from actors.work import NO_CANDIDATE, Allocator, Cost, Load, Outcome, Progress, State, Task
+from actors.work import NO_CANDIDATE, Allocator, Cost, Load, Outcome, Progress, State, Tally, Task, tally_of
 
 EXCHANGE_TIMEOUT_S = 120.0
 """Seconds of its own time without an answer to an exchange after which a replica is held to hang."""
@@ -105,6 +105,7 @@ class Scheduler:
         self._inherited: list[Hold] = []
         self._outcomes: dict[State, int] = {"answered": 0, "unaffordable": 0, "quarantined": 0}
         self._tokens: Counter[Role] = Counter()
+        self._tallies: dict[str, Tally] = {}
         self._started = time.monotonic()
 
     async def open(self) -> int:
@@ -205,6 +206,7 @@ class Scheduler:
             oldest=self._book.oldest(now, 5),
             waiting_for=self._error or ", ".join(down),
             replicas_down=() if self._error else down,
+            tallies=dict(self._tallies),
         )
 
     def _load(self) -> dict[Role, Load]:
@@ -342,6 +344,9 @@ class Scheduler:
             self._unserved.clear()
             for outcome in one.outcomes:
                 self._outcomes[outcome.state] += 1
+                self._tallies[outcome.strategy] = self._tallies.get(outcome.strategy, Tally()) + tally_of(
+                    outcome
+                )
                 self._tokens.update(outcome.spent.tokens)
         for one in counted:
             if one.error:

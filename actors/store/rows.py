@@ -37,6 +37,9 @@ def outcome_row(outcome: Outcome, correct: bool | None) -> dict[str, Any]:
         "wall_seconds": outcome.wall_seconds,
         "difficulty": None,
         "bin": None,
+        "ended": outcome.ended,
+        "unreadable": outcome.unreadable,
+        "single_step": outcome.single_step,
     }
 
 

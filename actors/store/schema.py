@@ -40,6 +40,9 @@ OUTCOMES = pa.schema(
         ("wall_seconds", pa.float64()),
         ("difficulty", pa.float64()),
         ("bin", pa.int32()),
+        ("ended", pa.int32()),
+        ("unreadable", pa.int32()),
+        ("single_step", pa.int32()),
     ]
 )
 

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from actors.strategy import Grouping, Sampling
-from actors.work import UNPAID, State
+from actors.work import UNPAID, State, Tally
 from orchestration.analysis.cells import Batches, Cells
 from orchestration.analysis.columns import Column, read_columns
 from orchestration.analysis.places import Places
@@ -33,6 +33,9 @@ Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 COSTS = ("attributed_tokens", "kept_tokens", "attributed_flops", "attributed_flops_exact", "wall_seconds")
+
+_TALLIES = ("ended", "unreadable", "truncated", "single_step")
+"""The columns of a `Tally`, in its order."""
 
 _STATES: tuple[State, ...] = get_args(State)
 
@@ -98,7 +101,8 @@ class Measured:
     """One strategy over the problems (P) and run seeds (S): `asked` (P, S), `ran` (P, S; there is an answer), `correct`
     (P, S; NaN: no label, or it did not run), costs by column, a problem's being the mean of its seeds.
 
-    `truncated` and `generations` are sums, and like the costs over what ran. `ended` counts the other outcomes by state.
+    `tally` and `generations` are sums, and like the costs over what ran; of a run of an earlier version `tally.ended` is 0.
+    `ended` counts the other outcomes by state.
     `whole` says on how many labelled outcomes it drew as many samples as its budget is; `made` (P, S) how often an answer was
     made, where it chooses among samples.
     """
@@ -108,7 +112,7 @@ class Measured:
     ran: Flags
     correct: Array
     costs: dict[str, float]
-    truncated: int
+    tally: Tally
     generations: int
     ended: dict[str, int]
     whole: int
@@ -173,7 +177,7 @@ def collect(
     short = cells.values(["reason"], _cut_short, absent=False)
     named = [Named.of(text, declared.get(text)) for text in cells.strategies]
     generated = cells.values(["generations"], lambda batch: batch["generations"], absent=np.int32(0))
-    truncated = cells.values(["truncated"], lambda batch: batch["truncated"], absent=np.int32(0))
+    tallies = [cells.values([name], _filled(name), absent=np.int32(0)) for name in _TALLIES]
     costs = {name: _means(cells, name, ran) for name in COSTS}
     made = cells.counts(["state"], lambda batch: pc.equal(batch["state"], "answered"))
     strategies = []
@@ -189,7 +193,7 @@ def collect(
                 ran=mine,
                 correct=np.where(mine & labelled[:, None], right[place], np.nan),
                 costs={column: means[place] for column, means in costs.items()},
-                truncated=int(truncated[place][mine].sum()),
+                tally=Tally(*(int(counts[place][mine].sum()) for counts in tallies)),
                 generations=drawn,
                 ended=_counts(state[place], but="answered"),
                 whole=int((mine & (generations == name.n) & ~short[place] & labelled[:, None]).sum()),
@@ -216,6 +220,11 @@ def _state(batch: Any) -> Any:
     # What only another version knows is no answer either.
     known = pc.index_in(batch["state"], pa.array(_STATES))
     return pc.fill_null(known, _STATES.index("quarantined"))
+
+
+def _filled(name: str) -> Callable[[Any], Any]:
+    # Parts of an earlier version lack the column.
+    return lambda batch: pc.fill_null(batch[name], 0)
 
 
 def _cut_short(batch: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from orchestration.analysis.collect import Collected, Measured
+from orchestration.analysis.doubts import doubts
 from orchestration.analysis.estimates import Estimates
 from orchestration.analysis.pairs import LIKELIHOOD, read_pair
 from orchestration.analysis.rows import Row
@@ -33,6 +34,7 @@ def notes_of(
             f"Every row is what its strategy answered: estimates over subsets need all samples of a problem, up to {most}, "
             "and no problem has them."
         )
+    notes += doubts({one.name.text: one.tally for one in run.strategies}).values()
     notes += _lacking(run, rows)
     notes += _unfinished_seeds(run)
     return notes + [f"{pair}: cannot be told without {_needs(pair, told)}." for pair in untold]

@@ -38,7 +38,8 @@ class Row:
     (NaN where there are none). `samples` is the size of the set that its accuracy was estimated from (0: it is what the
     strategy answered). Where this n was not `ran`, tokens and FLOPs are what its series' largest n tells; NaN: not known.
     `wasted` is the share of tokens drawn that stand in no kept candidate, `truncated` the candidates cut off by the
-    token limit for each generation. `correct` has a value for each of its problems and run seeds (P, S); `by_seed` is the
+    token limit for each generation, `unreadable` the share of those that ended in which no answer was read (NaN: an earlier
+    version did not count them). `correct` has a value for each of its problems and run seeds (P, S); `by_seed` is the
     accuracy of each seed that was asked all of the row's problems, over those on which all of these seeds have one.
     """
 
@@ -59,6 +60,7 @@ class Row:
     flops_exact: float
     wasted: float
     truncated: float
+    unreadable: float
     seconds: float
     correct: Array = field(repr=False)
 
@@ -205,7 +207,8 @@ def _row(
     if drawn > 0:
         wasted = 1 - costs["kept_tokens"] / drawn
     if one is not None and one.generations:
-        truncated = one.truncated / one.generations
+        truncated = one.tally.truncated / one.generations
+    unreadable = _unreadable(one)
     if_wrong = float("nan")
     if lacking.any() and known.any():
         if_wrong = float(np.nanmean(problem_means(np.where(lacking, 0.0, correct))))
@@ -227,6 +230,7 @@ def _row(
         flops_exact=costs.get("attributed_flops_exact", np.nan),
         wasted=wasted,
         truncated=truncated,
+        unreadable=unreadable,
         seconds=costs.get("wall_seconds", np.nan),
         correct=correct,
     )
@@ -258,5 +262,13 @@ def _told_costs(row: Row, largest: Measured, told: Estimates, token_price: float
         flops = drawn * share + (flops - drawn) * read
     else:
         flops *= share
-    truncated = largest.truncated / largest.generations if largest.generations else 0.0
-    return replace(row, tokens=tokens * share, flops=flops, truncated=truncated)
+    truncated = largest.tally.truncated / largest.generations if largest.generations else 0.0
+    return replace(
+        row, tokens=tokens * share, flops=flops, truncated=truncated, unreadable=_unreadable(largest)
+    )
+
+
+def _unreadable(one: Measured | None) -> float:
+    if one is None or not one.tally.ended:
+        return float("nan")
+    return one.tally.unreadable / one.tally.ended

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.strategy import ROLES, Role
 from actors.work import Progress
+from orchestration.analysis.doubts import ENOUGH, Doubt, doubts
 from orchestration.commands.phrases import clock, why_it_waits
 from orchestration.report.tables import scientific
 from orchestration.runs.gauge import Gauge, Reading, Totals
@@ -60,6 +61,20 @@ class Interrupt:
         raise KeyboardInterrupt
 
 
+class _Doubts:
+    """Says once of each doubt that a run's candidates raise it."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._said: set[Doubt] = set()
+
+    def say(self, progress: Progress) -> None:
+        for doubt, sentence in doubts(progress.tallies, ENOUGH).items():
+            if doubt not in self._said:
+                self._said.add(doubt)
+                self._console.print(sentence, style="yellow", highlight=False, soft_wrap=True, markup=False)
+
+
 class Display:
     """Shows a run's progress until it is left: a live block on a terminal, a line every few seconds
     elsewhere.
@@ -71,6 +86,7 @@ class Display:
         self._live: Any = None
         self._next_line = 0.0
         self._interrupt = Interrupt()
+        self._doubts = _Doubts(console)
 
     def __enter__(self) -> Display:
         self._interrupt.__enter__()
@@ -95,6 +111,7 @@ class Display:
         reading = self._gauge.observe(progress)
         if self._interrupt.to_say():
             self._console.print(STOPPING, highlight=False)
+        self._doubts.say(progress)
         if self._live is not None:
             self._live.update(self._block(reading))
         elif progress.seconds >= self._next_line or progress.tasks_open == 0:
@@ -186,6 +203,7 @@ class Lines:
         self._console = console
         self._next = 0.0
         self._interrupt = Interrupt()
+        self._doubts = _Doubts(console)
 
     def __enter__(self) -> Lines:
         self._interrupt.__enter__()
@@ -194,10 +212,15 @@ class Lines:
     def __exit__(self, *_: object) -> None:
         self._interrupt.__exit__()
 
+    def say(self, text: str) -> None:
+        """Print a line of another kind."""
+        self._console.print(text, highlight=False, soft_wrap=True, markup=False)
+
     def update(self, progress: Progress) -> None:
         """Print the newest progress, if it is time."""
         if self._interrupt.to_say():
             self._console.print(STOPPING, highlight=False)
+        self._doubts.say(progress)
         if progress.seconds < self._next and progress.seconds > self._next - 2 * LINE:
             return
         self._next = progress.seconds + LINE

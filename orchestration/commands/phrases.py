@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestration.analysis.doubts import ENOUGH, doubts
 from orchestration.report.tables import scientific
 from orchestration.runs.gauge import STALL_S
 
@@ -30,6 +31,11 @@ def why_it_waits(reading: Reading) -> list[str]:
         named = ", ".join(f"{name} ({clock(age)})" for name, age in progress.oldest)
         found.append(f"nothing ended for {STALL_S:.0f} s; oldest tasks: {named}")
     return found
+
+
+def warnings(reading: Reading) -> list[str]:
+    """What a run waits for, and signs that its numbers will say little."""
+    return [*why_it_waits(reading), *doubts(reading.progress.tallies, ENOUGH).values()]
 
 
 def owed(lost: InHand) -> str:

@@ -157,7 +157,7 @@ def block(look: Look) -> Group:
     from rich.table import Table
     from rich.text import Text
 
-    from orchestration.commands.phrases import why_it_waits
+    from orchestration.commands.phrases import warnings
 
     style = {"killed": "red", "failed": "red", "silent": "yellow", "stopped": "yellow"}.get(
         look.standing, "green"
@@ -171,7 +171,7 @@ def block(look: Look) -> Group:
     for name, text in facts(look):
         grid.add_row(name, Text(text))
     reading = None if look.status is None or not goes_on(look.standing) else look.status.reading
-    below: list[Any] = [Text(text, style="yellow") for text in (why_it_waits(reading) if reading else ())]
+    below: list[Any] = [Text(text, style="yellow") for text in (warnings(reading) if reading else ())]
     if look.books:
         below += ["", _books(look.books)]
     return Group(head, grid, *below)

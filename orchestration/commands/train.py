@@ -44,7 +44,9 @@ def run(words: Sequence[str]) -> int:
     result = train(Path(places[1]), settings)
     # Longer things (settings, calibration) stand in the model's training.json.
     for name, value in result.items():
-        if isinstance(value, int | float | str):
+        if value is None:
+            print(f"{name:36} -")
+        elif isinstance(value, int | float | str):
             print(f"{name:36} {value:.4g}" if isinstance(value, float) else f"{name:36} {value}")
     print(f"{'model':36} {places[1]}")
     return 0
@@ -64,4 +66,4 @@ def _prm(folder: Path, words: Sequence[str]) -> dict[str, Any]:
 
     job = compose("train/prm", words, PrmJob)
     with Lines(Console()) as lines:
-        return dict(make_prm(job, folder, lines.update))
+        return dict(make_prm(job, folder, lines.update, lines.say))

@@ -33,6 +33,7 @@ MAIN = (
     "FLOPs exact",
     "dropped",
     "cut off",
+    "no answer",
     "seconds",
 )
 
@@ -59,6 +60,7 @@ def main_cells(measures: Measures) -> tuple[list[str], Cells]:
             scientific(row.flops_exact),
             percent(row.wasted),
             percent(row.truncated),
+            percent(row.unreadable),
             amount(row.seconds, 2),
         ]
         for row in measures.rows
@@ -160,7 +162,7 @@ def group_columns(measures: Measures) -> list[str]:
 
 
 # What the main table does without on a narrow terminal, in this order.
-EXPENDABLE = ("seconds", "FLOPs exact", "N", "cut off", "dropped")
+EXPENDABLE = ("seconds", "FLOPs exact", "N", "no answer", "cut off", "dropped")
 
 
 LEFT_OUT = ("left out", "reason", "first", "count")
@@ -276,6 +278,7 @@ def arrow_table(measures: Measures) -> pa.Table:
             "seconds": _known(row.seconds),
             "asked": row.asked,
             "accuracy_missing_wrong": _known(row.if_wrong),
+            "unreadable": _known(row.unreadable),
         }
 
     rows = [record(row, "strategy") for row in measures.rows]
@@ -293,6 +296,7 @@ def arrow_table(measures: Measures) -> pa.Table:
             *((name, pa.float64()) for name in ("seed_low", "seed_high", "seed_deviation")),
             ("asked", pa.int64()),
             ("accuracy_missing_wrong", pa.float64()),
+            ("unreadable", pa.float64()),
         ]
     )
     return pa.Table.from_pylist(rows, schema=schema)

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from actors.errors import UserError
 from actors.strategy import Role
-from actors.work import Load, Progress
+from actors.work import Load, Progress, Tally
 from orchestration.runs.folder import read_record, write_atomically
 from orchestration.runs.gauge import Gauge, Pass, Reading, Speed, Totals
 
@@ -164,7 +164,10 @@ def _reading(data: dict[str, Any] | None) -> Reading | None:
     oldest = tuple((name, age) for name, age in data["progress"]["oldest"])
     down = tuple(data["progress"]["replicas_down"])
     load = {role: Load(**one) for role, one in data["progress"]["load"].items()}
-    progress = Progress(**data["progress"] | {"load": load, "oldest": oldest, "replicas_down": down})
+    # A status of before there were any says none.
+    tallies = {text: Tally(**one) for text, one in data["progress"].get("tallies", {}).items()}
+    read = {"load": load, "oldest": oldest, "replicas_down": down, "tallies": tallies}
+    progress = Progress(**data["progress"] | read)
     speed = {role: Speed(**one) for role, one in data["speed"].items()}
     return Reading(**data | {"progress": progress, "speed": speed})
 

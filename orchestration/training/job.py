@@ -18,6 +18,7 @@ from actors.engines.plan import ReplicaShare
 from actors.errors import UserError
 from actors.work import Progress
 from orchestration.runs.evaluation import evaluate
+from orchestration.setup.model_folders import has_chat_template, model_folder
 from orchestration.setup.prepare import prepare
 from orchestration.setup.settings import (
     ClusterSettings,
@@ -104,9 +105,19 @@ def sampling_settings(job: PrmJob, number: int) -> EvaluateSettings:
 
 
 def make_prm(
-    job: PrmJob, output: Path, on_progress: Callable[[Progress], None] = lambda _: None
+    job: PrmJob,
+    output: Path,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Sample what is missing of every part, train the verifier and write it to `output`; return its measures."""
+    """Sample what is missing of every part, train the verifier and write it to `output`; return its measures. `say` is told,
+    in lines, what a user should know on the way."""
+    policy = model_folder(job.policy, "policy")
+    if not job.chat and has_chat_template(policy, "policy.path"):
+        say(
+            "chat is false, and the policy's tokenizer has a chat template: a model that was tuned with it answers badly "
+            "without; chat=true uses it"
+        )
     tables: list[tuple[str, pa.Table]] = []
     prompts: dict[str, tuple[int, ...]] = {}
     for number, part in enumerate(job.parts):
@@ -122,6 +133,7 @@ def make_prm(
         [table for use, table in tables if use != "language"],
         prompts,
         output,
+        say,
     )
 
 

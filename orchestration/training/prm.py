@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,16 +25,17 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, EarlyStoppingCallback, TrainingArguments
 
 from actors.engines.identity import model_hash
+from actors.engines.model_config import read_config
 from actors.engines.verifiers.value_head import STATE, ValueHead, ValueHeadConfig, likelihood_features
 from actors.errors import UserError
 from actors.memory import keep_freed_memory
 from actors.seeds import derive
 from orchestration.analysis.statistics import auroc, auroc_within
-from orchestration.training.batches import IGNORED_LABEL, Labelled, StepBatches, training_rows
+from orchestration.training.batches import IGNORED_LABEL, Labelled, StepBatches
 from orchestration.training.checkpoints import claim, last_checkpoint
 from orchestration.training.muon import MuonAdamW
 from orchestration.training.policy import BatchTrainer, linear_schedule
-from orchestration.training.step_data import held_out, labelled_solutions
+from orchestration.training.sides import check_right, check_values, split
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,47 +140,40 @@ def train_prm(
     value: Sequence[pa.Table],
     prompts: dict[str, tuple[int, ...]],
     output: Path,
+    say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Train a verifier from the policy in `base` on candidates of finished runs, and write it to `output`.
 
     `language` tables feed the language stage, `value` tables the value stage; where the two differ, the head is fitted on
     solutions whose likelihood the language stage has not raised by training on them. `prompts` gives the prompt's token
-    ids by problem id. Interrupted stages go on from `output/checkpoints`. Returns (and writes to `training.json`) the
-    measures on held-out problems.
+    ids by problem id. Interrupted stages go on from `output/checkpoints`. `say` is told in a line how many samples each stage
+    uses, and why not the others. Returns (and writes to `training.json`) the measures on held-out problems. Raises UserError
+    where too few samples are left to train on, or to measure by.
     """
     from transformers import AutoTokenizer
 
     keep_freed_memory()
     torch.set_num_threads(settings.threads)
     torch.manual_seed(derive("prm", settings.seed) % (1 << 31))
+    context = int(read_config(base).max_position_embeddings)
+    split_on = prompts, context, settings.held_out_share, settings.seed
+    sides = split(value, *split_on)
+    check_values(sides, say)
+    kept, held = sides.kept, sides.held
+    correct: list[Labelled] = []
+    correct_held: list[Labelled] = []
+    if settings.language_stage:
+        right = split(language, *split_on).right()
+        check_right(right, say)
+        correct, correct_held = right.kept, right.held
     tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
     model = AutoModelForCausalLM.from_pretrained(
         base, dtype=torch.float32, local_files_only=True, trust_remote_code=False
     )
-    context = int(model.config.max_position_embeddings)
-
-    def split(tables: Sequence[pa.Table]) -> tuple[list[Labelled], list[Labelled]]:
-        sides: tuple[list[Labelled], list[Labelled]] = ([], [])
-        for table in tables:
-            for row in training_rows(labelled_solutions(table), prompts, context):
-                sides[held_out(row.problem_id, settings.held_out_share, settings.seed)].append(row)
-        return sides
-
-    kept, held = split(value)
-    if not held or not any(r.correct for r in kept) or all(r.correct for r in kept):
-        raise UserError.of(
-            "train.runs",
-            len(kept),
-            "too few labelled solutions: both right and wrong ones are needed, and some held out",
-        )
     model.value_head = ValueHead(
         ValueHeadConfig(model.config.hidden_size, settings.hidden, settings.likelihood, settings.width)
     )
     pad = tokenizer.pad_token_id or 0
-    correct: list[Labelled] = []
-    correct_held: list[Labelled] = []
-    if settings.language_stage:
-        correct, correct_held = ([r for r in side if r.correct] for side in split(language))
     checkpoints = output / "checkpoints"
     rows = _digest(kept, held, correct, correct_held)
     claim(checkpoints, {**asdict(settings), "policy": model_hash(base), "samples": rows})
@@ -233,6 +227,11 @@ def train_prm(
         "held_out_solutions": len(held),
         **measure(model, held_batches),
     }
+    if not measures["questions_with_both"]:
+        say(
+            "no held-out problem has right and wrong samples: how well the verifier tells them apart within a question is "
+            "not known; draw more samples of each problem (parts), or raise training.held_out_share"
+        )
     head = model.value_head
     del model.value_head
     output.mkdir(parents=True, exist_ok=True)
@@ -286,10 +285,11 @@ def measure(model: Any, batches: StepBatches) -> dict[str, Any]:
     within, questions = auroc_within(last, right, groups)
     return {
         "auroc": auroc(last, right),
-        "auroc_within_question": within,
+        # What cannot be told is no number, in JSON either.
+        "auroc_within_question": within if questions else None,
         "questions_with_both": questions,
         "likelihood_auroc": auroc(likelihood, right),
-        "likelihood_auroc_within_question": auroc_within(likelihood, right, groups)[0],
+        "likelihood_auroc_within_question": auroc_within(likelihood, right, groups)[0] if questions else None,
         "calibration": [
             {
                 "step": number + 1,

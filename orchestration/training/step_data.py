@@ -1,14 +1,15 @@
 """From a finished run of sampled solutions to labelled steps: what a process reward model is trained on.
 
 It reads the run's tables alone and knows nothing of models. Invariant: a solution without a readable answer, or cut off,
-labels nothing (paper section 5.1), and no problem is in both parts of a split.
+labels nothing (paper section 5.1), every sample that labels nothing is counted under its reason, and no problem is in both
+parts of a split.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -28,8 +29,28 @@ class Solved:
     correct: bool
 
 
-def labelled_solutions(candidates: pa.Table) -> Iterator[Solved]:
-    """Yield every labelled sample of a run's candidates, problem by problem, identical samples of one problem once each.
+CUT_OFF = "cut off at max_tokens"
+UNREADABLE = "without a readable answer"
+STEPLESS = "without a step"
+TWICE = "equal to another of their problem"
+
+
+@dataclass
+class Drawn:
+    """How many samples there were, and how many of them are not used, by the reason."""
+
+    samples: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def __str__(self) -> str:
+        text = f"{self.samples:,} samples, {self.samples - self.dropped.total():,} of them used"
+        why = ", ".join(f"{count:,} {reason}" for reason, count in self.dropped.most_common())
+        return f"{text}; dropped: {why}" if why else text
+
+
+def labelled_solutions(candidates: pa.Table, drawn: Drawn | None = None) -> Iterator[Solved]:
+    """Yield every labelled sample of a run's candidates, problem by problem, identical samples of one problem once each;
+    all of them are counted in `drawn`.
 
     A step's label is the share of correct rollouts from it (Math-Shepherd); where none was drawn, and at the last step,
     the correctness of the samples that go through it. Rollouts are the rows with a `parent`, from `depth` of its steps.
@@ -50,11 +71,21 @@ def labelled_solutions(candidates: pa.Table) -> Iterator[Solved]:
         for row in batch.to_pylist():
             by_problem[row["problem_id"]].append(row)
     for rows in by_problem.values():
-        yield from _labelled(rows)
+        yield from _labelled(rows, Drawn() if drawn is None else drawn)
 
 
-def _labelled(rows: list[dict[str, Any]]) -> Iterator[Solved]:
-    samples = [r for r in rows if r["kept"] and r["answer"] is not None and r["finish_reason"] == "eos"]
+def _labelled(rows: list[dict[str, Any]], drawn: Drawn) -> Iterator[Solved]:
+    samples = []
+    for row in rows:
+        if not row["kept"]:
+            continue
+        drawn.samples += 1
+        if row["finish_reason"] != "eos":
+            drawn.dropped[CUT_OFF] += 1
+        elif row["answer"] is None:
+            drawn.dropped[UNREADABLE] += 1
+        else:
+            samples.append(row)
     named = {r["index"]: r for r in rows if r["kept"]}
     rollouts: dict[tuple[int, ...], list[bool]] = defaultdict(list)
     outcomes: dict[tuple[int, ...], list[bool]] = defaultdict(list)
@@ -70,14 +101,15 @@ def _labelled(rows: list[dict[str, Any]]) -> Iterator[Solved]:
     for row in samples:
         ids = tuple(row["token_ids"])
         if ids in seen or not row["step_tokens"]:
+            drawn.dropped[TWICE if ids in seen else STEPLESS] += 1
             continue
         seen.add(ids)
         labels = []
         for number, end in enumerate(row["step_tokens"], start=1):
             prefix = ids[:end]
             own = outcomes[prefix]
-            drawn = own if number == len(row["step_tokens"]) else rollouts.get(prefix, own)
-            labels.append(sum(drawn) / len(drawn))
+            judged = own if number == len(row["step_tokens"]) else rollouts.get(prefix, own)
+            labels.append(sum(judged) / len(judged))
         yield Solved(row["problem_id"], ids, tuple(row["step_tokens"]), tuple(labels), bool(row["correct"]))
 
 

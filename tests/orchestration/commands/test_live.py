@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
+from actors.work import Tally
 from orchestration.commands.live import Display, Lines
 from orchestration.commands.phrases import clock
 from orchestration.runs.gauge import Gauge, Pass, Totals
@@ -47,6 +48,29 @@ def test_stragglers_and_missing_replicas_are_named() -> None:
     text = out.getvalue()
     assert "waiting for policy-1" in text
     assert "nothing ended for 30 s; oldest tasks: p1 (00:41), p2 (00:12)" in text
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_candidates_that_tell_little_are_told_once(terminal: bool) -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=80, height=40, force_terminal=terminal, color_system=None)
+    cut, unread = Tally(40, truncated=30), Tally(80, unreadable=60, truncated=60)
+    with Display(console, NONE) as display:
+        display.update(at(1, 1, tallies={"greedy": Tally(20, truncated=20)}))
+        display.update(at(8, 2, tallies={"greedy": cut}))
+        display.update(at(9, 3, tallies={"greedy": unread}))
+        display.update(at(20, 4, tallies={"greedy": unread}))
+    text = " ".join(out.getvalue().split())
+    assert text.count("cut off at policy.max_tokens (greedy 30 of 40)") == 1
+    assert text.count("no answer could be read (greedy 60 of 80)") == 1
+
+
+def test_sampling_for_training_tells_it_too() -> None:
+    out = io.StringIO()
+    with Lines(Console(file=out, width=80)) as lines:
+        lines.update(at(1, tallies={"majority(n=2)": Tally(40, unreadable=30)}))
+        lines.update(at(2, tallies={"majority(n=2)": Tally(50, unreadable=40)}))
+    assert out.getvalue().count("no answer could be read") == 1
 
 
 def test_on_a_terminal_stragglers_and_missing_replicas_stand_below_the_block() -> None:

@@ -107,3 +107,30 @@ def test_columns_of_a_table_that_are_called_length_and_family_are_no_panels(
         lambda row: row | {"metadata": json.dumps({"length": length, "family": row["problem_id"]})},
     )
     assert make_report(Run(folder), ReportSettings(figures=[])).measures.difficulty == []
+
+
+def test_a_strategy_whose_candidates_tell_little_is_named_below_the_table(folder: Path) -> None:
+    def count(row: dict[str, Any]) -> dict[str, Any]:
+        n = row["generations"]
+        searched = row["strategy"].startswith("beam")
+        unread = n if row["strategy"] == "majority(n=4)" else 0
+        return row | {"ended": n, "unreadable": unread, "truncated": 0, "single_step": n if searched else 0}
+
+    edit(folder, "outcomes", count)
+    rows, text = reported(folder)
+    assert {row["strategy"]: row["unreadable"] for row in rows if row["ran"] == "true"} == {
+        "greedy": "0",
+        "majority(n=1)": "0",
+        "majority(n=4)": "1",
+        "best_of_n(n=4)": "0",
+        "beam(n=4,width=4)": "0",
+    }
+    assert "no answer could be read (majority(n=4) 48 of 48)" in text
+    assert "of one step only, so there was little to search among (beam(n=4,width=4) 48 of 48)" in text
+    assert "cut off at policy.max_tokens" not in text
+
+
+def test_a_run_of_before_candidates_were_counted_raises_no_doubt(folder: Path) -> None:
+    rows, text = reported(folder)
+    assert {row["unreadable"] for row in rows} == {""}
+    assert "More than half" not in text

@@ -15,6 +15,7 @@ import pytest
 from actors.errors import UserError
 from actors.store.log import FolderLock
 from actors.store.schema import RUN_FORMAT
+from actors.work import Tally
 from orchestration.runs.status import (
     SILENT_AFTER_S,
     line_of,
@@ -30,17 +31,18 @@ from tests.support.standing import TOTALS, at, read, writer
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert read_status(tmp_path) is None
+    more = {"budget": 10**12, "waiting_for": "policy-1", "tallies": {"greedy": Tally(4, 3, 2, 1)}}
     with writer(tmp_path) as run:
         first = read(tmp_path)
         assert (first.state, first.host, first.pid) == ("running", socket.gethostname(), os.getpid())
         assert (first.totals, first.reading) == (TOTALS, None)
-        run.update(at(3, 4, budget=10**12, waiting_for="policy-1"))
+        run.update(at(3, 4, **more))
         # Once a second: the newest waits for the next write.
         assert read(tmp_path) == first
     last = read(tmp_path)
     assert last.state == "finished"
     assert last.reading is not None
-    assert last.reading.progress == at(3, 4, budget=10**12, waiting_for="policy-1")
+    assert last.reading.progress == at(3, 4, **more)
     assert last.written >= first.written >= first.started
     # A public file: other programs read it by these names.
     data = json.loads((tmp_path / "status.json").read_text())

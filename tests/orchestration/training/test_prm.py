@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ from orchestration.training.checkpoints import claim
 from orchestration.training.job import PrmJob, Sampled, make_prm, sampling_settings
 from orchestration.training.policy import PolicyShape, PolicyTraining, train_policy
 from orchestration.training.prm import PrmTraining, train_prm
-from orchestration.training.step_data import held_out, labelled_solutions
+from orchestration.training.sides import check_values, split
+from orchestration.training.step_data import Drawn, held_out, labelled_solutions
 
 EASY: dict[str, Any] = {"legs": [1, 2], "counts": [1, 5], "sums": 0.0}
 
@@ -181,6 +183,24 @@ def test_what_no_stage_reads_is_not_sampled(
     assert sampled == ["part-1"]
 
 
+def test_plain_prompts_to_a_chat_model_are_told(
+    policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(policy, tmp_path / "chat")
+    (folder / "chat_template.jinja").write_text("{{ messages[-1].content }}")
+    said: list[str] = []
+
+    def stop(_: object) -> None:
+        raise LookupError
+
+    monkeypatch.setattr(prm_job, "prepare", stop)
+    for one, chat in ((policy, False), (folder, True), (folder, False)):
+        assert said == []
+        with pytest.raises(LookupError):
+            make_prm(PrmJob(policy=str(one), chat=chat), tmp_path / "out", say=said.append)
+    assert said[0].startswith("chat is false, and the policy's tokenizer has a chat template: ")
+
+
 def test_a_chat_models_prompt_is_sampled_as_it_is_evaluated() -> None:
     prompt = sampling_settings(PrmJob(prompt="Q: {question}", chat=True, system="Think."), 0).policy.prompt
     assert (prompt.template, prompt.chat, prompt.system) == ("Q: {question}", True, "Think.")
@@ -280,10 +300,80 @@ def test_a_verifier_is_trained_on_a_gpu(job: PrmJob, policy: Path, tmp_path: Pat
     assert 0 <= measures["auroc_within_question"] <= 1
 
 
-def test_solutions_of_one_kind_only_cannot_train_a_verifier(policy: Path, tmp_path: Path) -> None:
-    rows = [row(0, [1, 2], [2], True, problem_id=f"p{i}") for i in range(40)]
-    with pytest.raises(UserError, match="both right and wrong"):
-        train_prm(PrmTraining(), policy, [], [table(*rows)], {f"p{i}": (0,) for i in range(40)}, tmp_path)
+def sampled(right: list[int], wrong: list[int], **more: Any) -> tuple[pa.Table, dict[str, tuple[int, ...]]]:
+    """A right sample of some problems, by number, and a wrong one of others; and the prompts."""
+    rows = [row(0, [1, 2], [2], True, problem_id=f"p{i}", **more) for i in right]
+    rows += [row(1, [1, 3], [2], False, problem_id=f"p{i}", **more) for i in wrong]
+    return table(*rows), {one["problem_id"]: (0,) for one in rows}
+
+
+KEPT = [i for i in range(60) if not held_out(f"p{i}", 0.3, 0)]
+HELD = [i for i in range(60) if held_out(f"p{i}", 0.3, 0)]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "left"),
+    [
+        (KEPT + HELD, [], "0 wrong to train on"),
+        (KEPT[:9] + HELD[:4], KEPT[:3], "9 right and 3 wrong to train on, 4 right and 0 wrong held out"),
+        (KEPT[:9], KEPT + HELD[:4], "0 right and 4 wrong held out"),
+        (KEPT, KEPT, "0 right and 0 wrong held out"),
+    ],
+)
+def test_too_few_samples_of_a_kind_on_a_side_are_refused_before_a_model_is_loaded(
+    right: list[int], wrong: list[int], left: str, tmp_path: Path
+) -> None:
+    candidates, prompts = sampled(right, wrong)
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    settings = PrmTraining(held_out_share=0.3)
+    with pytest.raises(
+        UserError, match=r"^parts: too few samples for the value stage \(.*" + left + "[^\n]*$"
+    ):
+        train_prm(settings, tmp_path, [], [candidates], prompts, tmp_path / "out")
+
+
+def test_a_language_stage_without_a_right_sample_is_refused(tmp_path: Path) -> None:
+    candidates, prompts = sampled(KEPT + HELD, KEPT + HELD)
+    wrong, _ = sampled([], KEPT + HELD)
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(UserError, match=r"language stage \(0 right to train on, 0 right held out\)"):
+        train_prm(PrmTraining(held_out_share=0.3), tmp_path, [wrong], [candidates], prompts, tmp_path / "out")
+
+
+def test_what_became_of_every_sample_is_told() -> None:
+    rows = [
+        row(0, [1, 2], [2], False, answer=None),
+        row(1, [1, 3], [2], False, finish_reason="length", answer=None),
+        row(2, [1, 4], [2], True),
+        row(3, [1, 4], [2], True),
+        row(4, [1], [], True),
+        row(5, [1, 5], [2], False, finish_reason="length"),
+        row(6, [1, 2, 8], [2, 3], False, kept=False, parent=2, depth=1),
+    ]
+    drawn = Drawn()
+    assert len(list(labelled_solutions(table(*rows), drawn))) == 1
+    assert str(drawn) == (
+        "6 samples, 1 of them used; dropped: 2 cut off at max_tokens, 1 without a readable answer, "
+        "1 equal to another of their problem, 1 without a step"
+    )
+
+
+def test_the_mend_fits_what_most_samples_were_dropped_for(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    for more, mend in (({"finish_reason": "length"}, "raise max_tokens"), ({"answer": None}, "grader")):
+        candidates, prompts = sampled(KEPT + HELD, KEPT, **more)
+        said: list[str] = []
+        with pytest.raises(UserError, match=mend):
+            train_prm(PrmTraining(), tmp_path, [], [candidates], prompts, tmp_path / "out", said.append)
+        assert said[0].startswith("value stage: ")
+        assert "0 of them used; dropped: " in said[0]
+
+
+def test_solutions_of_one_step_are_told() -> None:
+    candidates, prompts = sampled(KEPT + HELD, KEPT + HELD)
+    said: list[str] = []
+    check_values(split([candidates], prompts, 64, 0.3, 0), said.append)
+    assert said[1].startswith("120 of these 120 samples are of one step only: ")
 
 
 def test_a_head_that_reads_nothing_is_refused() -> None:

@@ -112,12 +112,15 @@ class CostModel(Protocol):
 @dataclass(frozen=True, slots=True)
 class Load:
     """What the replicas of one role have done so far: `tokens` sampled or scored, `busy` seconds inside the model summed over
-    replicas, how many `replicas` are up, and the `flops` that their engines reckon to have computed (0 where they do not)."""
+    replicas, how many `replicas` are up, and the `flops` that their engines reckon to have computed (0 where they do not). Of
+    the solutions that a policy has `ended`, so many were `cut_off` by their token limit."""
 
     tokens: int = 0
     busy: float = 0.0
     replicas: int = 0
     flops: int = 0
+    ended: int = 0
+    cut_off: int = 0
 
 
 IDLE = Load()

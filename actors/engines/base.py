@@ -144,7 +144,8 @@ class EngineInfo:
 class EngineCounters:
     """Totals since the engine started; `busy_seconds` is time spent inside the model.
 
-    `flops` is the engine's own reckoning of what it computed, 0 where it has none: a second opinion on the ledger.
+    `flops` is the engine's own reckoning of what it computed, 0 where it has none: a second opinion on the ledger. Of the
+    solutions that a policy has `ended`, so many were `cut_off` by their token limit.
     """
 
     tokens_out: int
@@ -152,6 +153,8 @@ class EngineCounters:
     busy_seconds: float
     running: int
     flops: int = 0
+    ended: int = 0
+    cut_off: int = 0
 
 
 class EngineError(RuntimeError):

@@ -6,6 +6,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from actors.engines.end_tokens import further_ends
+
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -25,8 +27,8 @@ def _read_into(digest: hashlib.blake2b, file: Path) -> None:
             digest.update(block)
 
 
-def _digest(files: list[Path]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
+def _digest(files: list[Path], more: str = "") -> str:
+    digest = hashlib.blake2b(more.encode(), digest_size=16)
     for file in files:
         digest.update(file.name.encode())
         _read_into(digest, file)
@@ -34,9 +36,12 @@ def _digest(files: list[Path]) -> str:
 
 
 def model_hash(folder: Path) -> str:
-    """Hash of weights, config and value head, in hex."""
+    """Hash of weights, config, value head, and of end tokens that other files name than the config, in hex."""
     names = {p.name for p in folder.glob("*.safetensors")} | {"config.json", "value_head.json"}
-    return _digest([folder / name for name in sorted(names) if (folder / name).is_file()])
+    # What a verifier scores was ended by its policy.
+    ends = () if (folder / "value_head.json").is_file() else further_ends(folder)
+    files = [folder / name for name in sorted(names) if (folder / name).is_file()]
+    return _digest(files, f"ends {ends}" if ends else "")
 
 
 def tokenizer_hash(folder: Path) -> str:

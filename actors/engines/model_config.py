@@ -24,12 +24,6 @@ def read_config(folder: Path) -> Any:
     return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
 
-def eos_ids(config: Any) -> tuple[int, ...]:
-    """The tokens that end a text: a config names one, several or none."""
-    eos = config.eos_token_id
-    return tuple(eos) if isinstance(eos, list | tuple) else (() if eos is None else (int(eos),))
-
-
 def engine_info(
     folder: Path, config: Any, *, engine: str, dtype: str, context: int, ends: tuple[int, ...] = ()
 ) -> EngineInfo:

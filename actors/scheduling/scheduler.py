@@ -67,6 +67,10 @@ class _Seen:
     past_busy: float = 0.0
     flops: int = 0
     past_flops: int = 0
+    ended: int = 0
+    cut_off: int = 0
+    past_ended: int = 0
+    past_cut_off: int = 0
     settled: int = 0
     noted: float = 0.0
     starved: float | None = None
@@ -218,6 +222,8 @@ class Scheduler:
             busy=sum(s.busy + s.past_busy for s in seen),
             replicas=sum(s.alive for s in seen),
             flops=sum(s.flops + s.past_flops for s in seen),
+            ended=sum(s.ended + s.past_ended for s in seen),
+            cut_off=sum(s.cut_off + s.past_cut_off for s in seen),
         )
         return load
 
@@ -303,6 +309,7 @@ class Scheduler:
             seen.starved = report.starved
             seen.tokens, seen.busy = report.counters.tokens_out, report.counters.busy_seconds
             seen.flops = report.counters.flops
+            seen.ended, seen.cut_off = report.counters.ended, report.counters.cut_off
             self._book.hear(name, report.accounts, report.counters.busy_seconds)
             known = {one.lease for one in report.accounts} | {one.lease for one in report.finished}
             await self._settle(name, report.finished)
@@ -372,6 +379,8 @@ class Scheduler:
         seen.past_tokens, seen.tokens = seen.past_tokens + seen.tokens, 0
         seen.past_busy, seen.busy = seen.past_busy + seen.busy, 0.0
         seen.past_flops, seen.flops = seen.past_flops + seen.flops, 0
+        seen.past_ended, seen.ended = seen.past_ended + seen.ended, 0
+        seen.past_cut_off, seen.cut_off = seen.past_cut_off + seen.cut_off, 0
         self._acks[name].clear()
         await self._lose(name, [(lease, None) for lease in self._book.held_by(name)], reason, blame=blame)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from actors.strategy import ROLES, Role
 from actors.work import Progress
 from orchestration.analysis.doubts import ENOUGH, Doubt, doubts
-from orchestration.commands.phrases import clock, why_it_waits
+from orchestration.commands.phrases import all_cut_off, clock, why_it_waits
 from orchestration.report.tables import scientific
 from orchestration.runs.gauge import Gauge, Reading, Totals
 
@@ -62,17 +62,21 @@ class Interrupt:
 
 
 class _Doubts:
-    """Says once of each doubt that a run's candidates raise it."""
+    """Says once of each doubt that a run's candidates raise it, and that none of the first samples came to an end."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._said: set[Doubt] = set()
+        self._said: set[Doubt | str] = set()
 
     def say(self, progress: Progress) -> None:
+        self._once("first", all_cut_off(progress))
         for doubt, sentence in doubts(progress.tallies, ENOUGH).items():
-            if doubt not in self._said:
-                self._said.add(doubt)
-                self._console.print(sentence, style="yellow", highlight=False, soft_wrap=True, markup=False)
+            self._once(doubt, sentence)
+
+    def _once(self, doubt: Doubt | str, sentence: str) -> None:
+        if sentence and doubt not in self._said:
+            self._said.add(doubt)
+            self._console.print(sentence, style="yellow", highlight=False, soft_wrap=True, markup=False)
 
 
 class Display:
@@ -85,8 +89,7 @@ class Display:
         self._gauge = Gauge(totals.outcomes_left)
         self._live: Any = None
         self._next_line = 0.0
-        self._interrupt = Interrupt()
-        self._doubts = _Doubts(console)
+        self._interrupt, self._doubts = Interrupt(), _Doubts(console)
 
     def __enter__(self) -> Display:
         self._interrupt.__enter__()
@@ -202,8 +205,7 @@ class Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._next = 0.0
-        self._interrupt = Interrupt()
-        self._doubts = _Doubts(console)
+        self._interrupt, self._doubts = Interrupt(), _Doubts(console)
 
     def __enter__(self) -> Lines:
         self._interrupt.__enter__()

@@ -12,8 +12,25 @@ from orchestration.report.tables import scientific
 from orchestration.runs.gauge import STALL_S
 
 if TYPE_CHECKING:
+    from actors.work import Progress
     from orchestration.runs.gauge import Reading
     from orchestration.runs.run import InHand
+
+
+FIRST_SAMPLES = 32
+"""Samples that a run waits for before it says that not one of them has ended."""
+
+
+def all_cut_off(progress: Progress) -> str:
+    """That all samples so far were cut off, where that are enough to say so; else nothing."""
+    policy = progress.of("policy")
+    if policy.ended < FIRST_SAMPLES or policy.cut_off < policy.ended:
+        return ""
+    return (
+        f"all of the first {policy.ended:,} samples were cut off at policy.max_tokens: none came to an end token or another "
+        "end. Give more tokens, end solutions by a text (policy.stop), or see whether the model needs a chat template "
+        "(policy=chat)"
+    )
 
 
 def clock(seconds: float) -> str:

@@ -153,6 +153,8 @@ def _at_least(now: Load, before: Load) -> Load:
         tokens=max(now.tokens, before.tokens),
         busy=max(now.busy, before.busy),
         flops=max(now.flops, before.flops),
+        ended=max(now.ended, before.ended),
+        cut_off=max(now.cut_off, before.cut_off),
     )
 
 

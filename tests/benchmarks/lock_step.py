@@ -19,8 +19,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import torch
 
 from actors.engines.base import EngineCounters, GenerateRequest, Generation, ScoreRequest, Scores
+from actors.engines.end_tokens import end_ids
 from actors.engines.loading import load_verifier
-from actors.engines.model_config import engine_info, eos_ids, read_config
+from actors.engines.model_config import engine_info, read_config
 from actors.engines.plan import ModelPlan
 from actors.engines.verifiers.value_head import ValueHead
 from actors.engines.vllm.policy import generation, sampling
@@ -106,7 +107,12 @@ class LockStepPolicy:
         config = read_config(plan.path)
         context = int(config.max_position_embeddings)
         self.info = engine_info(
-            plan.path, config, engine="vllm", dtype=plan.dtype, context=context, ends=eos_ids(config)
+            plan.path,
+            config,
+            engine="vllm",
+            dtype=plan.dtype,
+            context=context,
+            ends=end_ids(plan.path, config),
         )
         args = dict(engine_args(plan, context=context))
         args.pop("enable_log_requests", None)

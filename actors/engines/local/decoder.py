@@ -192,15 +192,19 @@ class HubDecoder:
     def __init__(self, folder: Path, config: Any, *, dtype: torch.dtype, device: torch.device) -> None:
         from transformers import AutoModelForCausalLM
 
-        model = AutoModelForCausalLM.from_pretrained(
-            folder,
-            config=config,
-            dtype=dtype,
-            trust_remote_code=False,
-            local_files_only=True,
-            use_safetensors=True,
-            attn_implementation="sdpa",
-        )
+        try:
+            model = AutoModelForCausalLM.from_pretrained(
+                folder,
+                config=config,
+                dtype=dtype,
+                trust_remote_code=False,
+                local_files_only=True,
+                use_safetensors=True,
+                attn_implementation="sdpa",
+            )
+        except ValueError as error:
+            mend = f"transformers does not load it for the local engine ({str(error).split('. ')[0]}): set policy.engine=vllm"
+            raise UserError.of("model.model_type", config.model_type, mend) from None
         self._model = model.to(device).eval()
         self._dtype, self._device = dtype, device
         text = config.get_text_config()

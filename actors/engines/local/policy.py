@@ -28,10 +28,11 @@ from actors.engines.base import (
     GenerateRequest,
     Generation,
 )
+from actors.engines.end_tokens import end_ids
 from actors.engines.local.decoder import Decoder, load_decoder
 from actors.engines.local.kv import PrefixCache
 from actors.engines.local.sampling import draw, uniforms
-from actors.engines.model_config import engine_info, eos_ids
+from actors.engines.model_config import engine_info
 
 PREFILL_TOKENS = 4096
 """Padded tokens of one prefill pass: enough to fill the matrix units, small against a step's memory."""
@@ -82,7 +83,7 @@ class LocalEngine:
         self._stops = np.zeros((0, info.vocabulary), dtype=np.bool_)
         self._eos = np.zeros(info.vocabulary, dtype=np.bool_)
         self._eos[list(info.eos_ids)] = True
-        self._tokens_out = self._tokens_computed = 0
+        self._tokens_out = self._tokens_computed = self._ended = self._cut_off = 0
         self._busy = 0.0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
         self._loop_task: asyncio.Task[None] | None = None
@@ -107,7 +108,7 @@ class LocalEngine:
             engine="local",
             dtype=str(dtype).removeprefix("torch."),
             context=decoder.context,
-            ends=eos_ids(config),
+            ends=end_ids(folder, config),
         )
         return cls(decoder, info, device=where, max_sequences=max_sequences, prefix_bytes=prefix_bytes)
 
@@ -125,7 +126,12 @@ class LocalEngine:
 
     def counters(self) -> EngineCounters:
         return EngineCounters(
-            self._tokens_out, self._tokens_computed, self._busy, len(self._running) + len(self._waiting)
+            self._tokens_out,
+            self._tokens_computed,
+            self._busy,
+            len(self._running) + len(self._waiting),
+            ended=self._ended,
+            cut_off=self._cut_off,
         )
 
     async def generate(self, request: GenerateRequest) -> Generation:
@@ -321,6 +327,8 @@ class LocalEngine:
         if job.request.extend and finish == "stop":
             ids = job.request.token_ids + tuple(job.tokens[:-1])
             self._prefixes.put(ids, self._cache.store(row, len(ids)))
+        self._ended += finish != "stop"
+        self._cut_off += finish == "length"
         logprobs = tuple(job.logprobs) if job.request.likelihoods else ()
         return Generation(tuple(job.tokens), logprobs, finish, job.prefilled)
 

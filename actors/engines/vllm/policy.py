@@ -24,7 +24,8 @@ from actors.engines.base import (
     Generation,
 )
 from actors.engines.busy import Busy
-from actors.engines.model_config import engine_info, eos_ids, read_config
+from actors.engines.end_tokens import end_ids
+from actors.engines.model_config import engine_info, read_config
 from actors.engines.plan import ModelPlan
 from actors.engines.vllm.admission import Admission
 from actors.engines.vllm.start import import_vllm, prepare_process, start, stop
@@ -117,6 +118,7 @@ class VllmPolicy:
         self._gpus = int(engine.vllm_config.parallel_config.tensor_parallel_size)
         self._numbers = itertools.count()
         self._busy = Busy()
+        self._ended = self._cut_off = 0
 
     @classmethod
     def load(cls, plan: ModelPlan) -> VllmPolicy:
@@ -135,7 +137,12 @@ class VllmPolicy:
         )
         cache = engine.vllm_config.cache_config
         info = engine_info(
-            plan.path, config, engine="vllm", dtype=plan.dtype, context=context, ends=eos_ids(config)
+            plan.path,
+            config,
+            engine="vllm",
+            dtype=plan.dtype,
+            context=context,
+            ends=end_ids(plan.path, config),
         )
         tokens = int(cache.num_gpu_blocks) * int(cache.block_size)
         admission = Admission(tokens, context, plan.share.max_sequences)
@@ -162,7 +169,13 @@ class VllmPolicy:
     def counters(self) -> EngineCounters:
         tally, busy = self._tally, self._busy
         return EngineCounters(
-            tally.tokens_out, tally.tokens_computed, busy.seconds, busy.running, tally.flops * self._gpus
+            tally.tokens_out,
+            tally.tokens_computed,
+            busy.seconds,
+            busy.running,
+            tally.flops * self._gpus,
+            self._ended,
+            self._cut_off,
         )
 
     async def generate(self, request: GenerateRequest) -> Generation:
@@ -195,7 +208,10 @@ class VllmPolicy:
         except Exception as error:
             # vLLM hands whatever broke its front end to every request that waits.
             raise EngineError(f"vLLM: {error!r}") from error
-        return generation(request, output, self._info.eos_ids)
+        result = generation(request, output, self._info.eos_ids)
+        self._ended += result.finish != "stop"
+        self._cut_off += result.finish == "length"
+        return result
 
     async def _added(self, adding: asyncio.Future[Any]) -> Any:
         """The answers' queue of a request, once the engine has it. Cancelling this leaves the request on its way: cut off

@@ -162,6 +162,7 @@ async def test_without_likelihoods_the_draws_are_the_same(engine: PolicyEngine) 
 async def test_ends_are_told_apart(engine: PolicyEngine) -> None:
     """Trap: a token limit taken for an end; an end token or a stop token that is left out of the result."""
     context = contexts(1, seed=5)[0]
+    before = engine.counters()
     free = await engine.generate(GenerateRequest(context, NEW, seed=4))
     cut = await engine.generate(GenerateRequest(context, 3, seed=4))
     assert (cut.finish, cut.token_ids) == ("length", free.token_ids[:3])
@@ -173,6 +174,10 @@ async def test_ends_are_told_apart(engine: PolicyEngine) -> None:
     ended = [g for g in many if g.finish == "eos"]
     assert ended
     assert all(g.token_ids[-1] == 1 and 1 not in g.token_ids[:-1] for g in ended)
+    # What is ended with a step goes on.
+    after = engine.counters()
+    assert after.ended - before.ended == 42
+    assert after.cut_off - before.cut_off == 42 - len(ended) - (free.finish == "eos")
 
 
 async def test_a_cancelled_request_tells_what_it_drew(engine: PolicyEngine) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from actors.work import Tally
+from actors.work import Load, Progress, Tally
 from orchestration.commands.live import Display, Lines
 from orchestration.commands.phrases import clock
 from orchestration.runs.gauge import Gauge, Pass, Totals
@@ -121,6 +121,25 @@ def test_lines_for_work_of_unknown_size() -> None:
         lines.update(at(second, second))
     lines.update(at(0.0, 0))  # the next part starts its clock again
     assert len(out.getvalue().splitlines()) == 4
+
+
+@pytest.mark.parametrize("kind", ["display", "lines"])
+def test_that_the_first_samples_were_all_cut_off_is_said_once_and_at_once(kind: str) -> None:
+    def drawn(second: int, ended: int, cut_off: int) -> Progress:
+        return at(second, load={"policy": Load(1000, ended=ended, cut_off=cut_off)})
+
+    def said(*progresses: Progress) -> int:
+        out = io.StringIO()
+        console = Console(file=out, width=80)
+        shown: Display | Lines = Display(console, NONE) if kind == "display" else Lines(console)
+        with shown as display:
+            for progress in progresses:
+                display.update(progress)
+        return out.getvalue().count("samples were cut off at policy.max_tokens")
+
+    assert said(drawn(1, 31, 31), drawn(2, 33, 33), drawn(3, 50, 50)) == 1
+    assert said(drawn(1, 31, 31)) == 0
+    assert said(drawn(1, 40, 39), drawn(2, 80, 79)) == 0
 
 
 @pytest.fixture

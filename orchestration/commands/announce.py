@@ -66,6 +66,8 @@ def announce(prepared: Prepared, session: Session, console: Console) -> None:
             "report",
             style="yellow",
         )
+    if note := session.prompts.note():
+        say(note, style="yellow")
     for line in (*prepared.notes, *skipped_lines(prepared, session)):
         say(line, style="yellow")
 

@@ -49,6 +49,8 @@ def show_plan(prepared: Prepared, console: Console) -> None:
     console.print(rich_table(head, cells, _TITLE if needs.seeds == 1 else _TITLE_SEEDS))
     for line in _verdict(prepared, needs, session):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
+    if note := session.prompts.note():
+        console.print(note, highlight=False, soft_wrap=True, markup=False)
 
 
 _TITLE = "Expected for one problem, each strategy alone; at worst in brackets"

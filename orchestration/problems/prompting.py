@@ -1,8 +1,8 @@
 """How a question becomes the token ids that a policy reads, and a solution the ids that it learns.
 
 The one place where text is templated: training, search and evaluation share it. It knows nothing of models.
-Invariant: ids are made once, from text; whoever extends them appends ids and never encodes the joined text
-again.
+Invariants: ids are made once, from text, and whoever extends them appends ids and never encodes the joined text again; what
+special tokens a prompt has is the tokenizer's affair and its template's, never ours.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from actors.errors import UserError
 class Tokenizer(Protocol):
     """The part of a transformers tokenizer that is used here."""
 
-    bos_token_id: int | None
     eos_token_id: int | None
     chat_template: Any
 
@@ -30,7 +29,8 @@ class Tokenizer(Protocol):
 class PromptFormat:
     """A prompt's shape: `template` around `{question}`.
 
-    With `chat` that text is the user's turn in the tokenizer's chat template, after `system` if there is one.
+    With `chat` that text is the user's turn in the tokenizer's chat template, after `system` if there is one. Where the
+    template has no system turn, `system` stands at the beginning of the user's.
     """
 
     template: str = "{question}\n"
@@ -42,25 +42,61 @@ class PromptFormat:
             raise UserError.of("prompt.template", self.template, "it must contain {question}")
 
     def prompt_ids(self, tokenizer: Tokenizer, question: str, now: datetime | None = None) -> list[int]:
-        """Return the ids of a prompt: [bos] and the encoded text, or the chat template's own ids.
+        """Return the ids of a prompt: the text as the tokenizer encodes it, or as the chat template wraps it.
 
-        A template that asks for the date or time is told `now`, None: the clock's.
+        A template that asks for the date or time is told `now`, None: the clock's. Raises UserError where there is no
+        template, or it fails.
         """
         # Not str.format: a question or a template may hold other braces (LaTeX does).
         text = self.template.replace("{question}", question)
         if not self.chat:
-            start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-            return start + tokenizer.encode(text, add_special_tokens=False)
+            return _begun(tokenizer, text)
+        wrapped, _ = self._wrapped(tokenizer, text, now)
+        # A template writes its special tokens itself.
+        return tokenizer.encode(wrapped, add_special_tokens=False)
+
+    def note(self, tokenizer: Tokenizer) -> str:
+        """What a reader should know of how the prompt is made; empty where it is made as it was set."""
+        if not self.chat or not self.system or self._wrapped(tokenizer, self.template, None)[1]:
+            return ""
+        return "the chat template of this model has no system turn: policy.prompt.system stands at the beginning of the user's"
+
+    def _wrapped(self, tokenizer: Tokenizer, text: str, now: datetime | None) -> tuple[str, bool]:
+        """A user's text in the chat template, and whether the template took the system turn as one."""
         if not tokenizer.chat_template:
             raise UserError.of("prompt.chat", True, "this tokenizer has no chat template: set chat=false")
-        turns = [{"role": "system", "content": self.system}] if self.system else []
-        turns.append({"role": "user", "content": text})
         # The name under which transformers gives templates the clock.
         clock = {} if now is None else {"strftime_now": now.strftime}
-        ids = tokenizer.apply_chat_template(
-            turns, add_generation_prompt=True, tokenize=True, return_dict=False, **clock
-        )
-        return [int(token) for token in ids]
+
+        def render(*turns: tuple[str, str]) -> str:
+            said = [{"role": role, "content": content} for role, content in turns]
+            rendered = tokenizer.apply_chat_template(
+                said, add_generation_prompt=True, tokenize=False, **clock
+            )
+            return str(rendered)
+
+        if self.system:
+            try:
+                wrapped = render(("system", self.system), ("user", text))
+            except Exception:  # a template raises what it likes where a role is not meant
+                wrapped = ""
+            # Some templates leave out a turn that they do not know, without a word.
+            if "".join(self.system.split()) in "".join(wrapped.split()):
+                return wrapped, True
+            text = f"{self.system.strip()}\n\n{text}"
+        try:
+            return render(("user", text)), False
+        except Exception as error:
+            mend = f"the tokenizer's chat template fails ({' '.join(str(error).split())}): set chat=false, or mend it"
+            raise UserError.of("prompt.chat", True, mend) from None
+
+
+def _begun(tokenizer: Tokenizer, text: str) -> list[int]:
+    """A text that is to be continued, with what the tokenizer puts before it."""
+    ids, bare = tokenizer.encode(text), tokenizer.encode(text, add_special_tokens=False)
+    # Some tokenizers end every text, and nothing follows an end.
+    ended = ids[-1:] == [tokenizer.eos_token_id] and len(ids) > len(bare) and ids[-len(bare) :] != bare
+    return ids[:-1] if ended else ids
 
 
 def solution_ids(tokenizer: Tokenizer, solution: str) -> list[int]:

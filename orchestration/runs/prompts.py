@@ -29,6 +29,11 @@ class Prompts:
     def ids(self, question: str) -> tuple[int, ...]:
         return tuple(self._format.prompt_ids(self._loaded(), question, self._begun))
 
+    def note(self) -> str:
+        """What a reader should know of how prompts are made; empty where they are made as it was set."""
+        # Without a system text there is nothing to say, and no tokenizer to load for it.
+        return self._format.note(self._loaded()) if self._format.system else ""
+
     def _loaded(self) -> Any:
         if self._tokenizer is None:
             from transformers import AutoTokenizer

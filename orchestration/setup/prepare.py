@@ -160,7 +160,7 @@ def _prompt_lengths(dataset: Dataset, tokenizer: Any, prompt: PromptFormat, most
     lengths = []
     for problem, _ in zip(dataset, range(most), strict=False):
         text = (prompt.system or "") + prompt.template.replace("{question}", problem.question)
-        lengths.append(1 + len(tokenizer.encode(text, add_special_tokens=False).ids))
+        lengths.append(len(tokenizer.encode(text, add_special_tokens=not prompt.chat).ids))
     if not lengths:
         if not isinstance(dataset, Table):
             raise UserError.of("dataset", dataset.description, "it has no problem")

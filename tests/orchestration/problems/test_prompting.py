@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from actors.errors import UserError
 from orchestration.problems import ArithmeticSource, Generated, PromptFormat, solution_ids
 from orchestration.training.tokenizer import train_tokenizer
+from tests.support.model_folders import BOS, TOKENIZERS, tokenizer_of
 
 PROBLEMS = list(Generated(ArithmeticSource(), "train", 300))
 TOKENIZER = train_tokenizer((f"{p.question}\n{p.solution}\n" for p in PROBLEMS), 400)
@@ -64,6 +65,64 @@ def test_chat_uses_the_tokenizers_own_template() -> None:
     )
     ids = prompt.prompt_ids(tokenizer, "1 + 1?")
     assert tokenizer.decode(ids) == "system:Be brief.\nuser:1 + 1?\nassistant:"
+
+
+@pytest.mark.parametrize(
+    ("bos", "eos", "begin"),
+    [(False, False, []), (True, False, [BOS]), (True, True, [BOS]), (False, True, [])],
+)
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_what_stands_before_a_text_is_the_tokenizers_affair(
+    kind: str, bos: bool, eos: bool, begin: list[int]
+) -> None:
+    """Trap: a begin token that the model has never seen before a text; an end token after which nothing follows."""
+    tokenizer = tokenizer_of(kind, bos=bos, eos=eos)
+    bare = tokenizer.encode("the answer is:\n", add_special_tokens=False)
+    assert PromptFormat().prompt_ids(tokenizer, "the answer is:") == begin + bare
+    ended = tokenizer.encode("two</s>", add_special_tokens=False)
+    assert PromptFormat("{question}</s>").prompt_ids(tokenizer, "two") == begin + ended, (
+        "an end that was asked for"
+    )
+
+
+TURNS = "{% for m in messages %}<|{{ m.role }}|>{{ m.content | trim }}<|end|>{% endfor %}<|assistant|>"
+NO_SYSTEM = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+)
+SILENT = "{% for m in messages if m.role == 'user' %}<|user|>{{ m.content }}<|end|>{% endfor %}<|assistant|>"
+
+
+@pytest.mark.parametrize(
+    ("template", "says", "text"),
+    [
+        (TURNS, "", "<|system|>Be brief.<|end|><|user|>1 + 1?<|end|><|assistant|>"),
+        (NO_SYSTEM + TURNS, "no system turn", "<|user|>Be brief.\n\n1 + 1?<|end|><|assistant|>"),
+        (SILENT, "no system turn", "<|user|>Be brief.\n\n1 + 1?<|end|><|assistant|>"),
+        ("{{ bos_token }}" + TURNS, "", "<s><|system|>Be brief.<|end|><|user|>1 + 1?<|end|><|assistant|>"),
+    ],
+)
+def test_a_system_text_is_read_whatever_turns_a_template_has(template: str, says: str, text: str) -> None:
+    tokenizer = tokenizer_of("byte-level", bos=True)
+    tokenizer.chat_template = template
+    prompt = PromptFormat("{question}", chat=True, system="Be brief.\n")
+    assert tokenizer.decode(prompt.prompt_ids(tokenizer, "1 + 1?")) == text
+    assert says in prompt.note(tokenizer)
+    assert bool(says) == bool(prompt.note(tokenizer))
+    assert PromptFormat("{question}", chat=True).note(tokenizer) == ""
+    alone = PromptFormat("{question}", chat=True).prompt_ids(tokenizer, "1 + 1?")
+    assert alone == tokenizer.apply_chat_template(
+        [{"role": "user", "content": "1 + 1?"}], add_generation_prompt=True, return_dict=False
+    )
+
+
+def test_a_template_that_fails_is_one_line() -> None:
+    tokenizer = tokenizer_of("byte-level")
+    tokenizer.chat_template = "{{ raise_exception('no\nturns') }}"
+    for system in (None, "Be brief."):
+        with pytest.raises(
+            UserError, match=r"^prompt.chat = True: the tokenizer's chat template fails \(no turns\)"
+        ):
+            PromptFormat(chat=True, system=system).prompt_ids(tokenizer, "1 + 1?")
 
 
 def test_mistakes_are_named() -> None:

@@ -221,8 +221,12 @@ def test_a_template_is_told_the_time_that_it_is_asked_for() -> None:
     class Clock:
         chat_template = TODAY
 
-        def apply_chat_template(self, turns: object, **options: Any) -> list[int]:
-            return [ord(char) for char in options["strftime_now"]("%Y")]
+        def apply_chat_template(self, turns: object, **options: Any) -> str:
+            year: str = options["strftime_now"]("%Y")
+            return year
+
+        def encode(self, text: str, add_special_tokens: bool) -> list[int]:
+            return [ord(char) for char in text]
 
     tokenizer: Any = Clock()
     ids = PromptFormat(chat=True).prompt_ids(tokenizer, "1 + 1?", datetime(1999, 12, 31))

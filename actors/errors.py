@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from decimal import Decimal
+
+_LONGEST = 200
+"""Letters of a value that a message shows."""
 
 
 class UserError(Exception):
@@ -18,12 +22,25 @@ class UserError(Exception):
     @classmethod
     def of(cls, field: str, value: object, mend: str) -> UserError:
         """Name the field, the offending value and what to do about it."""
-        return cls(f"{field} = {value!r}: {mend}")
+        return cls(f"{field} = {_shown(value)}: {mend}")
 
 
 class ServiceLost(Exception):
     """Something that a task needs does not answer (every verifier, the library, the writer): no fault of the task, which is
     to be tried again."""
+
+
+def counted(count: int, thing: str) -> str:
+    """A number of things in words: "1 problem", "1,000 problems"."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
+def _shown(value: object) -> str:
+    """A value as code writes it; a very large number by its power of ten, a long text without its middle."""
+    if isinstance(value, int) and abs(value) >= 10**38:
+        return f"{Decimal(value):.3g}"
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]}...{text[-_LONGEST // 2 :]}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from actors.errors import UserError
 from actors.ledger import Entry
 from actors.work import Progress
+from orchestration.problems.datasets.files import readable
 from orchestration.report.write import Report, make_report
 from orchestration.runs.evaluation import evaluate as evaluate_prepared
 from orchestration.runs.run import Result, Run
@@ -61,7 +62,7 @@ def evaluate(
     strategies: str | Sequence[str | Mapping[str, Any]],
     *,
     folder: str | Path,
-    dataset: str | None = None,
+    dataset: str | Path | None = None,
     count: int | None = None,
     seeds: Sequence[int] | None = None,
     policy: str | Path | None = None,
@@ -73,49 +74,51 @@ def evaluate(
     """Solve problems by each strategy (one, or several) and return the run; what its folder holds already is not done again.
 
     Each problem is solved once for each of `seeds` ([0] by default), which all draws derive from.
-    `dataset` is a data set's name in the config (arithmetic, gsm_symbolic, ...) or a .jsonl or .parquet file;
-    `policy` and `verifier` are an option's name (bundled, none) or a model's folder; `budget` is in FLOPs. A policy's folder
-    the settings of policy=chat where its tokenizer has a chat template, and of policy=base where not;
+    `dataset` is a data set's name in the config (arithmetic, gsm_symbolic, ...) or a file (.csv, .jsonl,
+    .json, .parquet); `policy` and `verifier` are an option's name (bundled, none) or a model's folder; `budget` is in FLOPs.
+    A policy's folder takes the settings of policy=chat where its tokenizer has a chat template, and of policy=base where not;
     `settings=["policy=base"]` chooses plain text.
     A strategy or verifier of your own may be a mapping, `{"_target_": "my_package.module.Class", "n": 4}`.
-    `settings` are further `key=value` words as the command takes them. Raises UserError for whatever the
-    command would refuse.
+    `settings` are further `key=value` words as the command takes them.
+    `on_progress` is called in this thread, about four times a second while the run is under way, with how it stands; a run
+    with nothing left to do calls it never. What it raises ends the run: what had ended is kept, and the same call goes on.
+    Raises UserError for whatever the command would refuse, and for a value of another type.
     """
-    given = [strategies] if isinstance(strategies, str) else strategies
-    texts = [one if isinstance(one, str) else json.dumps(dict(one)) for one in given]
-    words = [f"strategies=[{','.join(texts)}]", f"folder={folder}"]
+    words = [f"strategies={_strategies(strategies)}", f"folder={_path('folder', folder)}"]
     if dataset is not None:
-        words += ["dataset=table", f"dataset.path={dataset}"] if _is_file(dataset) else [f"dataset={dataset}"]
+        words += _dataset(dataset)
     words += [f"dataset.count={count}"] if count is not None else []
-    words += [f"seeds=[{','.join(map(str, seeds))}]"] if seeds is not None else []
+    words += [f"seeds=[{','.join(map(str, _list('seeds', seeds, 'numbers')))}]"] if seeds is not None else []
     words += _model("policy", policy, _prompting(policy))
     if isinstance(verifier, Mapping):
-        words += [f"verifier={json.dumps(dict(verifier))}"]
+        words += [f"verifier={_mapping('verifier', verifier)}"]
     else:
         words += _model("verifier", verifier, "folder")
     words += [f"budget.flops={budget}"] if budget is not None else []
-    prepared = prepare(settings_of([*words, *settings]))
+    if not callable(on_progress):
+        raise UserError.of("on_progress", on_progress, "give a function that takes a Progress")
+    prepared = prepare(settings_of([*words, *_texts("settings", settings)]))
     return evaluate_prepared(prepared, on_progress=on_progress)
 
 
 def settings_of(words: Sequence[str] = ()) -> EvaluateSettings:
     """The settings that `flopwise evaluate` has with these `key=value` words."""
-    return compose("evaluate", words, EvaluateSettings)
+    return compose("evaluate", _texts("words", words), EvaluateSettings)
 
 
 def report(run: Run | str | Path, settings: ReportSettings | None = None) -> Report:
     """Measure a run, write its report into its folder, and return it."""
-    return make_report(run if isinstance(run, Run) else Run(run), settings or ReportSettings())
+    return make_report(_run(run), settings or ReportSettings())
 
 
 def load(folder: str | Path) -> Run:
     """The run of a folder, finished or not. Raises UserError where there is none."""
-    return Run(folder)
+    return _run(folder)
 
 
 def status(run: Run | str | Path) -> RunStatus:
     """How a run stands now; asking does not disturb it. Raises UserError where there is none."""
-    found = run if isinstance(run, Run) else Run(run)
+    found = _run(run)
     last_word = read_status(found.folder)
     # Before the tables: a run that had finished by then has all of them.
     state = standing(found.folder, last_word, time.time())
@@ -123,13 +126,71 @@ def status(run: Run | str | Path) -> RunStatus:
     return RunStatus(state, reason, found.states(), found.books(), last_word)
 
 
-def _is_file(dataset: str) -> bool:
-    return dataset.endswith((".jsonl", ".parquet"))
+def _run(given: Run | str | Path) -> Run:
+    if isinstance(given, Run):
+        return given
+    if not isinstance(given, str | Path):
+        raise UserError.of("run", given, "give a run, or its folder as a text or a Path")
+    return Run(given)
 
 
-def _prompting(policy: str | Path | None) -> str:
+def _list(name: str, given: object, things: str) -> list[Any]:
+    """What is a list of things, or like one; a text is none."""
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise UserError.of(name, given, f"give a list of {things}")
+    return list(given)
+
+
+def _texts(name: str, given: object) -> list[str]:
+    found = _list(name, given, "key=value texts")
+    for one in found:
+        if not isinstance(one, str):
+            raise UserError.of(name, one, "each must be a text, as in 'seeds=[0,1]'")
+    return found
+
+
+def _quoted(text: str) -> str:
+    """A text so that it is read as it is, whatever quotes, backslashes and commas it has."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _path(name: str, given: object) -> str:
+    if not isinstance(given, str | Path):
+        raise UserError.of(name, given, "give a text or a Path")
+    return _quoted(str(given))
+
+
+def _mapping(name: str, given: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(dict(given), ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        mend = f"it takes texts, numbers, true, false, null, lists and mappings of such ({error})"
+        raise UserError.of(name, dict(given), mend) from None
+
+
+def _strategies(given: object) -> str:
+    if isinstance(given, str):
+        return given
+    texts = []
+    for one in _list("strategies", given, "strategies' texts or mappings, or one text"):
+        if not isinstance(one, str | Mapping):
+            raise UserError.of("strategies", one, "each must be a text, as in 'majority(n=4)', or a mapping")
+        texts.append(_quoted(one) if isinstance(one, str) else _mapping("strategies", one))
+    return f"[{','.join(texts)}]"
+
+
+def _dataset(given: object) -> list[str]:
+    """Words that choose a data set: a name in the config as it is, a file as the path of a table."""
+    if not isinstance(given, str | Path):
+        raise UserError.of("dataset", given, "give the name of a data set, or a file as a text or a Path")
+    if isinstance(given, Path) or "/" in given or readable(Path(given)):
+        return ["dataset=table", f"dataset.path={_quoted(str(given))}"]
+    return [f"dataset={given}"]
+
+
+def _prompting(policy: object) -> str:
     """The option whose prompts a policy's folder is made for."""
-    if policy is None:
+    if not isinstance(policy, str | Path):
         return ""
     folder = Path(policy).expanduser()
     # A folder that is not there is refused by name later.
@@ -140,7 +201,9 @@ def _model(group: str, value: str | Path | None, option: str) -> list[str]:
     """Words that choose a model: an option's name as it is, a path as the path of `option`."""
     if value is None:
         return []
+    if not isinstance(value, str | Path):
+        raise UserError.of(group, value, "give an option's name, or a model's folder as a text or a Path")
     if isinstance(value, str) and "/" not in value and not Path(value).is_dir():
         return [f"{group}={value}"]
     # A later word wins, so an option of the user's own choice may follow.
-    return [f"{group}={option}", f"{group}.path={value}"]
+    return [f"{group}={option}", f"{group}.path={_quoted(str(value))}"]

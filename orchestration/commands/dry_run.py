@@ -39,7 +39,7 @@ def show_plan(prepared: Prepared, console: Console) -> None:
         grid.add_row(role, about + _share(model.share))
     grid.add_row(
         "tokens",
-        f"prompt {prepared.prompt_tokens} on average, solution {settings.policy.typical_tokens} "
+        f"prompt {prepared.prompt_tokens} on average, solution {settings.policy.typical} "
         f"(policy.typical_tokens), at most {settings.policy.max_tokens} (policy.max_tokens)",
     )
     grid.add_row("budget", _budget(prepared, session.charged))
@@ -103,7 +103,7 @@ def _share(replica: ReplicaShare) -> str:
 def _budget(prepared: Prepared, charged: int) -> str:
     if prepared.budget is None:
         return "none (budget.flops, budget.tokens or budget.generations sets one)"
-    typical = prepared.settings.policy.typical_tokens
+    typical = prepared.settings.policy.typical
     price = generation_flops(prepared.costs, prepared.prompt_tokens, typical, prepared.unit)
     left = max(0, prepared.budget - charged)
     generations = left / price

@@ -46,7 +46,7 @@ def run(words: Sequence[str]) -> int:
     """Run the command; return its exit code."""
     options, settings_words = options_of(words, ("--help", "--dry-run"))
     if "--help" in options:
-        print(help_of("evaluate"))
+        print(help_of("evaluate", settings_words))
         print(_strategies_help())
         return 0
     settings = compose("evaluate", settings_words, EvaluateSettings)

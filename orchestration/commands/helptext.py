@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestration.setup.compose import CONF, groups, options
+from orchestration.setup.compose import CONF, chosen_options, groups, options
 
 _LINE = re.compile(r"^( *)(\w+):(?: (.*?))??(?:  # (.*))?$")
 _WIDTH = 110
@@ -27,19 +28,25 @@ class Entry:
     meaning: str
 
 
-def help_of(root: str) -> str:
-    """Return the whole help: what the command does, examples, then every setting by group."""
-    lines = [_header(CONF / f"{root}.yaml"), "", "Settings, with their defaults:"]
+def help_of(root: str, words: Sequence[str] = ()) -> str:
+    """Return the whole help: what the command does, examples, then every setting by group, with the defaults of the options
+    that `words` choose (`policy=chat`). Raises UserError for an option that there is not."""
+    chosen = chosen_options(root, words)
+    options_too = ", those of the options chosen (add e.g. policy=chat)" if groups(root) else ""
+    settings = f"Settings, with their defaults{options_too}:"
+    lines = [_header(CONF / f"{root}.yaml"), "", settings]
     lines += _table(entries(CONF / f"{root}.yaml"))
-    for group, default in groups(root).items():
-        lines += ["", f"{group}, by default {default}:"]
+    for group, usual in groups(root).items():
+        default = chosen.get(group, usual)
+        about = f"by default {usual}" if default == usual else f"here {default} (by default {usual})"
+        lines += ["", f"{group}, {about}:"]
         lines += [f"  {group}={name:36} {_header(CONF / group / f'{name}.yaml')}" for name in options(group)]
         lines += _table(group_entries(group, default))
     return "\n".join(lines)
 
 
 def group_entries(group: str, default: str) -> list[Entry]:
-    """The settings of a group's default option, then those that only other options have, which are named."""
+    """The settings of a group's option, then those that only other options have, which are named."""
     known = {entry.key: entry for entry in entries(CONF / group / f"{default}.yaml", f"{group}.")}
     for option in options(group):
         for entry in entries(CONF / group / f"{option}.yaml", f"{group}."):

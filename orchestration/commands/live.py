@@ -141,7 +141,7 @@ class Display:
     def _left(self, reading: Reading) -> str:
         if self._interrupt.met:
             return "stopping"
-        return "left " + ("?" if reading.seconds_left is None else clock(reading.seconds_left))
+        return "left " + ("unknown" if reading.seconds_left is None else clock(reading.seconds_left))
 
     def _spent(self, progress: Progress) -> str:
         spent = f"{scientific(float(progress.spent + progress.wasted))} FLOPs"

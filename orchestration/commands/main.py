@@ -29,7 +29,7 @@ Examples:
   flopwise evaluate --dry-run     what that would take
   flopwise evaluate --help        every setting, with examples
 
-Every command has --help. Settings are given as key=value."""
+Every command has --help, and flopwise has --version. Settings are given as key=value."""
 
 COMMANDS = ("evaluate", "report", "show", "status", "train")
 
@@ -62,7 +62,7 @@ def _run(given: list[str]) -> int:
     if not given or given[0] in ("--help", "-h", "help"):
         print(HELP)
         return 0
-    if given[0] == "--version":
+    if given[0] in ("--version", "version"):
         from importlib.metadata import version
 
         print(f"flopwise {version('flopwise')}")

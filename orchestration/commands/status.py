@@ -6,6 +6,7 @@ that is known.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -57,12 +58,16 @@ KINDS: tuple[Kind, ...] = ("kept", "pruned", "failed", "lost")
 def run(words: Sequence[str]) -> int:
     """Run the command; return its exit code."""
     options, places = options_of(words, ("--help", "--watch"))
+    if given := [word for word in places if "=" in word]:
+        watch = given[0].startswith("watch=")
+        mend = "to watch a run add --watch" if watch else "name one run, as in: flopwise status runs/evaluate"
+        raise UserError(f"{given[0]!r}: status takes no settings: {mend}")
     if "--help" in options:
         print(HELP)
         return 0
-    if len(places) != 1 or "=" in places[0]:
+    if len(places) != 1:
         raise UserError("name one run, as in: flopwise status runs/evaluate")
-    folder = Path(places[0])
+    folder = Path(os.path.expanduser(places[0]))
     if not folder.is_dir():
         others = [str(path.parent) for path in folder.parent.glob("*/run.json")]
         raise UserError.of("run", str(folder), f"there is no such folder{nearest(str(folder), others)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,12 @@ def run(words: Sequence[str]) -> int:
     if "--help" in options and not places:
         print(HELP)
         return 0
-    if not places or places[0] not in MODELS:
-        wrong = repr(places[0]) + nearest(places[0], MODELS) if places else "nothing"
-        raise UserError(f"train takes policy or prm, not {wrong}")
+    if not places:
+        raise UserError(
+            "name a model, policy or prm, and a folder for it, as in: flopwise train policy runs/policy"
+        )
+    if places[0] not in MODELS:
+        raise UserError(f"train takes policy or prm, not {places[0]!r}{nearest(places[0], MODELS)}")
     if "--help" in options:
         print(help_of(f"train/{places[0]}"))
         return 0
@@ -41,7 +45,7 @@ def run(words: Sequence[str]) -> int:
         raise UserError(f"name one folder for the model, as in: flopwise train {places[0]} runs/{places[0]}")
     settings = [word for word in rest if "=" in word]
     train = _policy if places[0] == "policy" else _prm
-    result = train(Path(places[1]), settings)
+    result = train(Path(os.path.expanduser(places[1])), settings)
     # Longer things (settings, calibration) stand in the model's training.json.
     for name, value in result.items():
         if value is None:

@@ -59,7 +59,7 @@ class PromptFormat:
         """What a reader should know of how the prompt is made; empty where it is made as it was set."""
         if not self.chat or not self.system or self._wrapped(tokenizer, self.template, None)[1]:
             return ""
-        return "the chat template of this model has no system turn: policy.prompt.system stands at the beginning of the user's"
+        return "this model's chat template has no system turn: policy.prompt.system stands at the beginning of the user's"
 
     def _wrapped(self, tokenizer: Tokenizer, text: str, now: datetime | None) -> tuple[str, bool]:
         """A user's text in the chat template, and whether the template took the system turn as one."""

@@ -55,7 +55,7 @@ def estimate(prepared: Prepared, problems: int) -> Needs:
     """Estimate a run of `problems` problems, once for each seed of the settings, that starts from nothing."""
     seeds = len(prepared.settings.seeds)
     times = problems * seeds
-    typical, most = prepared.settings.policy.typical_tokens, prepared.settings.policy.max_tokens
+    typical, most = prepared.settings.policy.typical, prepared.settings.policy.max_tokens
     forecasts = [_forecast(strategy, typical, most) for strategy in prepared.strategies]
     each = [
         _need(prepared, strategy, forecast, most)

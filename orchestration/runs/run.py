@@ -6,6 +6,7 @@ too, and of each outcome the newest row.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ class Run:
     """A run folder, finished or not, read lazily; what stands in its log and in no part yet is read too."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(os.path.expanduser(folder))
         self.info: dict[str, Any] = read_record(self.folder, "run")
 
     @property

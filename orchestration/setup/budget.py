@@ -21,7 +21,7 @@ def budget_flops(
 
     UserError where tokens or generations come to more FLOPs than the books take.
     """
-    given, typical = settings.budget, settings.policy.typical_tokens
+    given, typical = settings.budget, settings.policy.typical
     if given.flops is not None:
         return given.flops
     if given.tokens is not None:

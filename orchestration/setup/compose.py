@@ -8,11 +8,11 @@ value) is answered by one line that names it and the nearest thing that exists, 
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import types
 import typing
 from collections.abc import Iterable, Sequence
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,13 +20,11 @@ import yaml
 
 from actors.errors import UserError, nearest
 from orchestration.setup.settings import flatten
+from orchestration.setup.values import list_of_texts, text_of, whole_number
 
 T = TypeVar("T")
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-
-_DIGITS = 100
-"""More than any setting has."""
 
 
 class _Yaml(yaml.SafeLoader):
@@ -50,6 +48,19 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
+def chosen_options(root: str, words: Sequence[str]) -> dict[str, str]:
+    """The options that `key=value` words choose, by group; a mapping is the option `custom`. UserError for one that there is
+    not."""
+    given = dict(_split(word) for word in words)
+    chosen = {group: given[group] for group in given if group in groups(root)}
+    chosen |= dict.fromkeys([group for group, text in chosen.items() if _is_mapping(text)], "custom")
+    for group, option in chosen.items():
+        if option not in options(group):
+            mend = f"choose one of {', '.join(options(group))}{nearest(option, options(group))}"
+            raise UserError.of(group, option, mend)
+    return chosen
+
+
 def compose(root: str, words: Sequence[str], schema: type[T]) -> T:
     """Return `conf/<root>.yaml` with its groups, changed by `words` (`key=value` each), as an instance of
     `schema`.
@@ -59,13 +70,10 @@ def compose(root: str, words: Sequence[str], schema: type[T]) -> T:
     """
     changes = dict(_split(word) for word in words)
     known_groups = groups(root)
-    chosen = {group: changes.pop(group) for group in list(changes) if group in known_groups}
-    mappings = {group: _mapping(group, text) for group, text in chosen.items() if _is_mapping(text)}
-    chosen |= dict.fromkeys(mappings, "custom")
-    for group, option in chosen.items():
-        if option not in options(group):
-            mend = f"choose one of {', '.join(options(group))}{nearest(option, options(group))}"
-            raise UserError.of(group, option, mend)
+    chosen = chosen_options(root, words)
+    mappings = {group: _mapping(group, changes[group]) for group in chosen if _is_mapping(changes[group])}
+    for group in chosen:
+        del changes[group]
     data = _defaults(root, [f"{group}={option}" for group, option in chosen.items()], bool(known_groups))
     picked = known_groups | chosen
     own = {group for group in picked if "_target_" in data[group]}
@@ -79,22 +87,6 @@ def compose(root: str, words: Sequence[str], schema: type[T]) -> T:
         _set(data, key, _value(key, text, kind))
     built: T = _build(schema, data, "")
     return built
-
-
-def list_of_texts(text: str) -> list[str]:
-    """Split `[a,b(c=1,d=2)]`, brackets optional, at commas outside parentheses; quotes around an item are
-    dropped.
-    """
-    inner = text.strip().removeprefix("[").removesuffix("]")
-    items, depth, item = [], 0, ""
-    for letter in inner:
-        depth += (letter in "([{") - (letter in ")]}")
-        if letter == "," and depth == 0:
-            items.append(item)
-            item = ""
-        else:
-            item += letter
-    return [_unquoted(one) for one in [*items, item] if one.strip()]
 
 
 def _split(word: str) -> tuple[str, str]:
@@ -171,26 +163,21 @@ def _set(data: dict[str, Any], key: str, value: Any) -> None:
     data[last] = value
 
 
-def _unquoted(text: str) -> str:
-    """Text as written; in double quotes with YAML's escapes, in single ones without."""
-    stripped = text.strip()
-    if len(stripped) >= 2 and stripped[0] == stripped[-1] and stripped[0] in "\"'":
-        return str(yaml.safe_load(stripped))
-    return stripped
-
-
 def _value(key: str, text: str, kind: Any) -> Any:
     """Read a value as its key's type wants it: texts as they stand, lists of them by commas, else YAML."""
     if _is_list_of_texts(kind):
-        items = list_of_texts(text)
+        items = list_of_texts(text, key)
         if typing.get_args(kind) == (str,):
             return items
         return [_mapping(key, item) if _is_mapping(item) else item for item in items]
     if text.strip() in ("null", "None"):
         return None
     if kind is str or (isinstance(kind, types.UnionType) and str in typing.get_args(kind)):
-        return _unquoted(text)
-    if int in _choices(kind) and (number := _whole(text)) is not None:
+        return text_of(text, key)
+    if not text.strip():
+        mend = f"nothing stands behind the equals sign: give a value, as in {key}={_example(kind)}"
+        raise UserError.of(key, text, mend)
+    if int in _choices(kind) and (number := whole_number(text)) is not None:
         return number
     try:
         return yaml.load(text, _Yaml)
@@ -203,16 +190,11 @@ def _choices(kind: Any) -> tuple[Any, ...]:
     return typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
 
 
-def _whole(text: str) -> int | None:
-    """A whole number to its last digit, also as 1e30, which a float would miss by 2e13; None for any other text."""
-    try:
-        number = Decimal(text.strip())
-    except InvalidOperation:
-        return None
-    # A text of five letters may stand for more digits than fit in memory.
-    if not number.is_finite() or not 0 <= number.adjusted() < _DIGITS or number != number.to_integral_value():
-        return None
-    return int(number)
+def _example(kind: Any) -> str:
+    """A value of this type, for a message."""
+    examples = {bool: "true", int: "1", float: "0.5"}
+    found = next((examples[one] for one in _choices(kind) if one in examples), "[...]")
+    return f"{found}, or null" if types.NoneType in _choices(kind) else found
 
 
 def _is_list_of_texts(kind: Any) -> bool:
@@ -258,6 +240,9 @@ def _build(kind: Any, value: Any, key: str) -> Any:
             for name, one in value.items()
             if name in hints  # else Hydra's own
         }
+        for field in dataclasses.fields(kind):
+            if field.metadata.get("path") and field.name in values:
+                values[field.name] = _path(f"{inside}{field.name}", values[field.name])
         return kind(**values)
     if typing.get_origin(kind) is typing.Literal:
         words = [str(word) for word in typing.get_args(kind)]
@@ -274,6 +259,17 @@ def _build(kind: Any, value: Any, key: str) -> Any:
     if typing.get_origin(kind) is list and isinstance(value, int | float | str):
         raise UserError.of(key, value, f"it must be a list, as in {key}=[{value}]")
     raise UserError.of(key, value, f"it must be {_name(choices)}")
+
+
+def _path(key: str, value: Any) -> Any:
+    """A path, or each of a list, with its ~ resolved."""
+    if isinstance(value, list):
+        return [_path(key, one) for one in value]
+    if value is None:
+        return None
+    if not value.strip() or "\0" in value:
+        raise UserError.of(key, value, "it must be the name of a file or folder")
+    return os.path.expanduser(value)
 
 
 def _as(kind: Any, value: Any, key: str) -> Any:

@@ -7,6 +7,7 @@ refused here is refused by the name of the setting that led to it.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,14 @@ class ModelFolder:
     has_chat_template: bool = False
 
 
+def resolved(given: str) -> Path:
+    """A path with its ~ resolved; one of a user that there is not stays as it is."""
+    return Path(os.path.expanduser(given))
+
+
 def existing(field: str, given: str) -> Path:
     """The file or folder that a setting names. Raises UserError, with the nearest that is there, where there is none."""
-    path = Path(given).expanduser()
+    path = resolved(given)
     if not path.exists():
         siblings = [str(one) for one in path.parent.glob("*")]
         raise UserError.of(field, given, f"there is no such file or folder{nearest(given, siblings)}")
@@ -44,8 +50,8 @@ def model_folder(path: str, kind: str) -> Path:
         folder = BUNDLED / ("policy" if kind == "policy" else "prm")
         mend = f"there is none at {folder}; make it with flopwise train {folder.name} {folder}"
     else:
-        folder = Path(path).expanduser().resolve()
-        siblings = [str(file.parent) for file in Path(path).expanduser().parent.glob("*/config.json")]
+        folder = resolved(path).resolve()
+        siblings = [str(file.parent) for file in resolved(path).parent.glob("*/config.json")]
         mend = f"there is no model's folder (with a config.json){nearest(path, siblings)}"
     if not (folder / "config.json").is_file():
         raise UserError.of(f"{kind}.path", path, mend)
@@ -58,7 +64,7 @@ def read_model(path: str, kind: str, *, chat: bool = False) -> ModelFolder:
     """
     whole, field = model_folder(path, kind), f"{kind}.path"
     # Messages name the folder as its user did.
-    folder = whole if path == "bundled" else Path(path).expanduser()
+    folder = whole if path == "bundled" else resolved(path)
     config = _json(folder, "config.json", field)
     text = config.get("text_config", config)
     weight_files(folder, field)

@@ -52,7 +52,11 @@ def read_policy(settings: EvaluateSettings, strategies: Sequence[Strategy]) -> M
     none."""
     needing = [strategy.text for strategy in strategies if strategy.uses_verifier]
     if needing and settings.verifier.path is None and settings.verifier._target_ is None:
-        mend = f"{', '.join(needing)} need one: set verifier.path, or leave them out of strategies"
+        other = [strategy.text for strategy in strategies if not strategy.uses_verifier] or ["greedy"]
+        mend = (
+            f"{', '.join(needing)} {'needs' if len(needing) == 1 else 'need'} a verifier: choose one (verifier=folder "
+            f"verifier.path=...), or go without, as in strategies=[{','.join(other)}]"
+        )
         raise UserError.of("verifier.path", None, mend)
     return read_model(settings.policy.path, "policy", chat=settings.policy.prompt.chat)
 

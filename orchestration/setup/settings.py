@@ -78,6 +78,10 @@ def flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+PATH = {"path": True}
+"""Of a field that names a file or folder, or a list of them: a ~ in it is resolved."""
+
+
 @dataclass
 class ColumnNames:
     question: str = "question"
@@ -90,7 +94,7 @@ class DatasetSettings:
     """What `orchestration.problems.load` takes, and the grader."""
 
     name: str = "arithmetic"
-    path: str | None = None
+    path: str | None = field(default=None, metadata=PATH)
     split: str = "test"
     count: int | None = None
     seed: int = 0
@@ -114,9 +118,16 @@ class PolicySettings:
     reproducible: bool = True
     likelihoods: bool = True
     max_tokens: int = 256
-    typical_tokens: int = 70
+    typical_tokens: int | None = None
     delimiter: str = "\n"
     prompt: PromptSettings = field(default_factory=PromptSettings)
+
+    @property
+    def typical(self) -> int:
+        """Mean tokens of a solution: as given, else a fifth of what one may have, or 70 where that is more."""
+        if self.typical_tokens is not None:
+            return self.typical_tokens
+        return min(self.max_tokens, max(70, self.max_tokens // 5))
 
 
 @dataclass
@@ -177,12 +188,12 @@ class ShowSettings:
 class EvaluateSettings:
     """Everything that `flopwise evaluate` may be told."""
 
-    folder: str = "runs/evaluate"
+    folder: str = field(default="runs/evaluate", metadata=PATH)
     strategies: list[str | dict[str, Any]] = field(default_factory=list)
     seeds: list[int] = field(default_factory=lambda: [0])
     keep: str = "all"
     retry: str = "nothing"
-    reuse: list[str] = field(default_factory=list)
+    reuse: list[str] = field(default_factory=list, metadata=PATH)
     dataset: DatasetSettings = field(default_factory=DatasetSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
     verifier: VerifierSettings = field(default_factory=VerifierSettings)
@@ -203,13 +214,19 @@ def check(settings: EvaluateSettings) -> None:
     _choose("verifier.engine", settings.verifier.engine, ENGINES)
     _choose("policy.dtype", policy.dtype, DTYPES)
     _choose("verifier.dtype", settings.verifier.dtype, DTYPES)
-    for name in ("max_tokens", "typical_tokens"):
-        _at_least(f"policy.{name}", getattr(policy, name), 1)
-    if policy.typical_tokens > policy.max_tokens:
+    _at_least("policy.max_tokens", policy.max_tokens, 1)
+    _at_least("policy.typical_tokens", policy.typical, 1)
+    if policy.typical > policy.max_tokens:
         mend = f"a typical solution cannot be longer than policy.max_tokens = {policy.max_tokens}"
         raise UserError.of("policy.typical_tokens", policy.typical_tokens, mend)
     if not policy.delimiter:
         raise UserError.of("policy.delimiter", policy.delimiter, 'give the text that ends a step, e.g. "\\n"')
+    if "\\n" in policy.delimiter:
+        mend = 'that is a backslash and an n, which no step ends in: for a line break write "\\n" in double quotes'
+        raise UserError.of("policy.delimiter", policy.delimiter, mend)
+    if "{question}" not in policy.prompt.template:
+        mend = "it must hold {question}, where a problem's question goes"
+        raise UserError.of("policy.prompt.template", policy.prompt.template, mend)
     _choose("budget.unit", budget.unit, UNITS)
     amounts = {name: getattr(budget, name) for name in ("flops", "tokens", "generations")}
     given = {name: value for name, value in amounts.items() if value is not None}
@@ -257,7 +274,8 @@ def _check_seeds(seeds: list[int]) -> None:
         if not 0 <= seed < 1 << 63:
             raise UserError.of("seeds", seed, "a seed lies between 0 and 9.2e18")
         if seeds.count(seed) > 1:
-            raise UserError.of("seeds", seeds, f"{seed} stands there twice; it would draw the same again")
+            mend = f"seed {seed} is named twice, and would draw the same samples again: name each once, as in seeds=[0,1]"
+            raise UserError.of("seeds", seeds, mend)
 
 
 def _choose(field_name: str, value: str, known: tuple[str, ...]) -> None:

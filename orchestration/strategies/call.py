@@ -7,6 +7,8 @@ The text is read as a Python call with named literals and never evaluated; a bar
 from __future__ import annotations
 
 import ast
+import keyword
+import re
 from dataclasses import dataclass
 
 from actors.errors import UserError
@@ -17,6 +19,11 @@ _LONGEST = 2_000
 
 # Digits of the largest budget that a text is believed to name.
 _LONGEST_NUMBER = 18
+
+_KEYWORD = re.compile(rf"(?<=[(,])\s*({'|'.join(keyword.kwlist)})\s*=(?!=)")
+"""A parameter by a word that Python's parser takes for its own, as in `beam(n=4,with=4)`."""
+
+_MARK = "_is_a_keyword_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +39,29 @@ def read_call(text: object) -> Call:
     if not isinstance(text, str) or not text.strip() or len(text) > _LONGEST:
         raise UserError.of("strategy", text, "must be a text such as beam(n=16,width=4)")
     source = text.strip()
-    try:
-        tree = ast.parse(source, mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    # A word of Python's own is read too, so that whoever knows the parameters can name the one that was meant.
+    tree = _parsed(source) or _parsed(_KEYWORD.sub(rf"{_MARK}\1=", source))
+    if tree is None:
         mend = "cannot be read; write it like beam(n=16,width=4)"
-        raise UserError.of("strategy", text, mend) from None
+        raise UserError.of("strategy", text, mend)
     call = tree if isinstance(tree, ast.Call) else ast.Call(func=tree, args=[], keywords=[])
     if call.args:
         raise UserError.of("strategy", text, "name each parameter, as in beam(n=16,width=4)")
     values: dict[str, object] = {}
-    for keyword in call.keywords:
-        if keyword.arg is None or keyword.arg in values:
+    for given in call.keywords:
+        name = (given.arg or "").removeprefix(_MARK)
+        if not name or name in values:
             raise UserError.of("strategy", text, "name each parameter, each of them once")
-        values[keyword.arg] = _value(text, keyword.arg, keyword.value)
+        values[name] = _value(text, name, given.value)
     return Call(_dotted(text, call.func), values)
+
+
+def _parsed(source: str) -> ast.expr | None:
+    """The expression that a text is; None where it is none."""
+    try:
+        return ast.parse(source, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
 
 
 def grouping_of(text: str, n: int | None) -> Grouping:

@@ -21,6 +21,7 @@ from orchestration.runs.evaluation import evaluate
 from orchestration.setup.model_folders import has_chat_template, model_folder
 from orchestration.setup.prepare import prepare
 from orchestration.setup.settings import (
+    PATH,
     ClusterSettings,
     DatasetSettings,
     EvaluateSettings,
@@ -67,7 +68,7 @@ class PrmJob:
         Sampled(1_200, 2, "monte_carlo(samples=6,rollouts=4)", "value"),
     )
     replicas: int = 2
-    runs: str = "runs/prm"
+    runs: str = field(default="runs/prm", metadata=PATH)
     training: PrmTraining = field(default_factory=PrmTraining)
 
     def __post_init__(self) -> None:

@@ -24,7 +24,7 @@ def metadata_of(row: Mapping[str, Any], but: Collection[str]) -> dict[str, Any]:
     return _object(((name, value) for name, value in row.items() if name not in but), 0)
 
 
-def readable(schema: pa.Schema, own: Collection[str]) -> list[str]:
+def kept_columns(schema: pa.Schema, own: Collection[str]) -> list[str]:
     """The columns of a Parquet file to be read: its `own`, whatever they hold, and of the others those that can be kept. An
     image in every row is not even read."""
     return [field.name for field in schema if field.name in own or _kept(field.type)]

@@ -1,5 +1,5 @@
-"""Problems from a user's own table: JSON lines or Parquet, streamed, with columns under any names; further columns are kept
-as the problems' metadata.
+"""Problems from a user's own table: JSON lines, JSON, CSV or Parquet, streamed, with columns under any names; further columns
+are kept as the problems' metadata.
 
 It knows nothing of prompts or grading. Invariant: every row is either one Problem or one Quarantined with its
 reason, in file order; a broken row never ends the stream and never passes for a problem.
@@ -7,7 +7,6 @@ reason, in file order; a broken row never ends the stream and never passes for a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -16,7 +15,8 @@ from typing import Any
 
 from actors.errors import UserError, nearest
 from actors.store.digests import DigestMap
-from orchestration.problems.datasets.metadata import dates_as_texts, metadata_of, readable
+from orchestration.problems.datasets.files import KINDS, Why, kind_of, readable, text_rows
+from orchestration.problems.datasets.metadata import dates_as_texts, kept_columns, metadata_of
 from orchestration.problems.problem import Problem, content_id
 
 _BATCH_ROWS = 1024
@@ -37,10 +37,6 @@ class Quarantined:
         return f"{self.reason} ({self.detail})" if self.detail else self.reason
 
 
-_Why = tuple[str, str]
-"""Reason and detail."""
-
-
 @dataclass(frozen=True, slots=True)
 class Columns:
     """Which column holds what.
@@ -58,7 +54,7 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A `.jsonl` or `.parquet` file as a dataset; at most `count` problems where that is given.
+    """A file as a dataset (`files.KINDS`); at most `count` problems where that is given.
 
     Checked on creation: the file exists, has rows and the named columns, else UserError. A question counts once,
     whatever ids it has: asked twice it would weigh twice. Ids that are made come from questions alone, wherever the file
@@ -112,7 +108,7 @@ class Table:
                 if problems == self.count:
                     return
 
-    def _repeats(self, problem: Problem, row: int, seen: DigestMap) -> _Why | None:
+    def _repeats(self, problem: Problem, row: int, seen: DigestMap) -> Why | None:
         """Why a problem stands in an earlier row already; if it does not, its question and id are put into `seen`."""
         keys = {"question": f"question {problem.question.strip()}"}
         if self.columns.id is not None:
@@ -125,14 +121,14 @@ class Table:
             seen[key] = row
         return None
 
-    def _read(self, row: dict[str, Any]) -> Problem | _Why:
+    def _read(self, row: dict[str, Any]) -> Problem | Why:
         """Return the row's problem, or why it is none."""
         question = row.get(self.columns.question)
         if question is None or (isinstance(question, str) and not question.strip()):
             state = "is missing" if question is None else "is empty"
             return "no question", f"{self.columns.question!r} {state}"
         if not isinstance(question, str):
-            return "the question is not a text", f"{self.columns.question!r} is {_kind(question)}"
+            return "the question is not a text", f"{self.columns.question!r} is {kind_of(question)}"
         answer: str | None = None
         value = row.get(self.columns.answer) if self.columns.answer is not None else None
         # Tables that know no null write NaN, the one value that is not itself.
@@ -141,7 +137,7 @@ class Table:
             if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
                 return (
                     "the answer is neither a text nor a number",
-                    f"{self.columns.answer!r} is {_kind(value)}",
+                    f"{self.columns.answer!r} is {kind_of(value)}",
                 )
             answer = str(value).strip()
             if not answer:
@@ -156,43 +152,26 @@ class Table:
             if isinstance(identity, bool) or not isinstance(identity, str | int) or not str(identity).strip():
                 return (
                     "the id is neither a text nor a whole number",
-                    f"{self.columns.id!r} is {_kind(identity)}",
+                    f"{self.columns.id!r} is {kind_of(identity)}",
                 )
         for name, text in (("question", question), ("answer", answer or ""), ("id", str(identity))):
             if not _is_text(text):
                 return "characters that no text may hold", f"the {name} has half of a surrogate pair"
         return Problem(str(identity), question, answer, metadata=metadata_of(row, self.columns.names()))
 
-    def _raw_rows(self) -> Iterator[dict[str, Any] | _Why]:
+    def _raw_rows(self) -> Iterator[dict[str, Any] | Why]:
         """Yield rows as dicts, or why a line is no row."""
-        if self.path.suffix == ".parquet":
+        if self.path.suffix.lower() == ".parquet":
             yield from self._parquet_rows()
             return
-        # Not pyarrow's JSON reader: one broken line would end the whole file.
-        with self.path.open("rb") as lines:
-            for line in lines:
-                if not line.strip():
-                    continue
-                try:
-                    # json.loads would guess another encoding from its bytes, and complain of that one.
-                    row = json.loads(line.decode("utf-8-sig"))
-                except UnicodeDecodeError as error:
-                    yield "not UTF-8", f"byte {line[error.start]:#04x}, column {error.start + 1}"
-                    continue
-                except json.JSONDecodeError as error:
-                    yield "not JSON", f"{error.msg}, column {error.colno}"
-                    continue
-                except (ValueError, RecursionError) as error:
-                    yield "not JSON", str(error)
-                    continue
-                yield row if isinstance(row, dict) else ("not a JSON object", f"it is {_kind(row)}")
+        yield from text_rows(self.path)
 
     def _parquet_rows(self) -> Iterator[dict[str, Any]]:
         import pyarrow
 
         file = self._parquet()
         own = self.columns.names()
-        columns = readable(file.schema_arrow, own)
+        columns = kept_columns(file.schema_arrow, own)
         try:
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
                 yield from dates_as_texts(batch, own).to_pylist()
@@ -201,11 +180,10 @@ class Table:
             raise UserError.of("dataset.path", str(self.path), f"damaged Parquet file: {error}") from None
 
     def _check_path(self) -> None:
-        suffixes = (".jsonl", ".parquet")
         try:
             is_file, is_folder = self.path.is_file(), self.path.is_dir()
             folder = self.path if is_folder else self.path.parent
-            siblings = [str(path) for path in folder.glob("*") if path.suffix in suffixes]
+            siblings = [str(path) for path in folder.glob("*") if readable(path)]
             if is_file:
                 self.path.open("rb").close()
         except PermissionError:
@@ -216,11 +194,11 @@ class Table:
         if not is_file:
             hint = nearest(str(self.path), siblings)
             raise UserError.of("dataset.path", str(self.path), f"there is no such file{hint}")
-        if self.path.suffix not in suffixes:
-            raise UserError.of("dataset.path", str(self.path), "the file must end in .jsonl or .parquet")
+        if not readable(self.path):
+            raise UserError.of("dataset.path", str(self.path), f"the file must end in {KINDS}")
 
     def _known_columns(self) -> set[str]:
-        if self.path.suffix == ".parquet":
+        if self.path.suffix.lower() == ".parquet":
             file = self._parquet()
             if file.metadata.num_rows == 0:
                 raise UserError.of("dataset.path", str(self.path), "the file has no rows")
@@ -237,7 +215,7 @@ class Table:
         if empty:
             raise UserError.of("dataset.path", str(self.path), "the file has no rows")
         if not known:
-            raise UserError.of("dataset.path", str(self.path), "no line of it is a JSON object")
+            raise UserError.of("dataset.path", str(self.path), "no row of it is an object")
         return known
 
     def _parquet(self) -> Any:
@@ -257,20 +235,3 @@ def _is_text(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _kind(value: object) -> str:
-    """What a JSON value is, for people."""
-    if value is None:
-        return "missing"
-    kinds = {
-        bool: "true or false",
-        int: "a number",
-        float: "a number",
-        str: "a text",
-        list: "a list",
-        dict: "an object",
-    }
-    if isinstance(value, str) and not value.strip():
-        return "empty"
-    return kinds.get(type(value), f"a {type(value).__name__}")

@@ -35,10 +35,16 @@ def said(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
         (["evaluate", "policy.path=/nowhere"], "no model's folder"),
         (["evaluate", "dataset=table", "dataset.path=/nowhere.jsonl"], "there is no such file"),
         (["evaluate", "dataset.grader=gym"], "it judges reasoning-gym's data sets by their names"),
+        (["evaluate", "--help", "policy=chta"], "did you mean 'chat'?"),
         (["report"], "name one run"),
+        (
+            ["status", "runs", "watch=true"],
+            "'watch=true': status takes no settings: to watch a run add --watch",
+        ),
+        (["status", "runs", "count=3"], "'count=3': status takes no settings"),
         (["report", "/nowhere"], "no run there"),
         (["show", "/nowhere"], "no run there"),
-        (["train"], "policy or prm"),
+        (["train"], "name a model, policy or prm, and a folder for it"),
         (["train", "prn"], "did you mean 'prm'?"),
         (["train", "policy"], "name one folder"),
     ],
@@ -143,8 +149,23 @@ def test_help_lists_strategies_with_their_parameters(capsys: pytest.CaptureFixtu
     assert "Self-consistency" in out
 
 
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--version"]) == 0
+def test_help_shows_the_defaults_of_the_options_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["evaluate", "--help"])
+    usual = said(capsys)[0]
+    main(["evaluate", "--help", "policy=chat", "verifier=none"])
+    chosen = said(capsys)[0]
+    assert "policy.max_tokens=256" in usual
+    assert "policy.max_tokens=2048" not in usual
+    assert "policy, here chat (by default bundled):" in chosen
+    assert "policy.max_tokens=2048" in chosen
+    assert "policy.max_tokens=256" not in chosen
+    assert "verifier.path=null" in chosen
+    assert "those of the options chosen (add e.g. policy=chat)" in usual
+
+
+@pytest.mark.parametrize("word", ["--version", "version"])
+def test_version(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([word]) == 0
     assert said(capsys)[0].startswith("flopwise 0.")
 
 

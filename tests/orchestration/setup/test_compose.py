@@ -10,8 +10,9 @@ import yaml
 from actors.errors import UserError
 from orchestration.commands.helptext import entries, group_entries, help_of
 from orchestration.commands.report import _Settings
-from orchestration.setup.compose import CONF, compose, groups, list_of_texts, options
+from orchestration.setup.compose import CONF, compose, groups, options
 from orchestration.setup.settings import EvaluateSettings, ReportSettings, ShowSettings, check, flatten
+from orchestration.setup.values import list_of_texts
 from orchestration.strategies.parse import parse
 
 

@@ -29,7 +29,25 @@ def empty_file() -> Words:
 @case
 def other_kind_of_file() -> Words:
     """another kind of file"""
-    return table("question,answer", "1 + 2 = ?,3", name="problems.csv")
+    return table("question,answer", name="problems.xlsx")
+
+
+@case
+def damaged_gzip() -> Words:
+    """a damaged file"""
+    return table(GOOD, name="problems.jsonl.gz")
+
+
+@case
+def damaged_json() -> Words:
+    """a damaged JSON document"""
+    return table(f"[{json.dumps(GOOD)},", name="problems.json")
+
+
+@case
+def columns_of_one_name() -> Words:
+    """two columns of one name"""
+    return table("question,answer,answer", "1 + 2 = ?,3,3", name="problems.csv")
 
 
 @case
@@ -113,6 +131,12 @@ def not_utf_8() -> Words:
 def no_object() -> Words:
     """a row that is no object"""
     return table(GOOD, ["5 + 6 = ?", "11"], OTHER)
+
+
+@row_case
+def comma_without_quotes() -> Words:
+    """a comma in no quotes"""
+    return table("question,answer", "1 + 2 = ?,3", "What is 1,000 + 1?,1001", name="problems.csv")
 
 
 @row_case

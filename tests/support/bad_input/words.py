@@ -42,6 +42,36 @@ def no_setting() -> Words:
 
 
 @case
+def no_value() -> Words:
+    """a setting without a value"""
+    return evaluate("dataset.count=")
+
+
+@case
+def escape_without_quotes() -> Words:
+    """an escape in no quotes"""
+    return evaluate(r"policy.prompt.template={question}\n")
+
+
+@case
+def unknown_escape() -> Words:
+    """an escape that there is not"""
+    return evaluate(r'policy.prompt.template="{question}\d"')
+
+
+@case
+def template_without_question() -> Words:
+    """a template without the question"""
+    return evaluate("policy.prompt.template=Solve it")
+
+
+@case
+def seed_twice() -> Words:
+    """a seed named twice"""
+    return evaluate("seeds=[0,0]")
+
+
+@case
 def other_kind_of_value() -> Words:
     """a value of another kind"""
     return evaluate("policy.max_tokens=many")
@@ -57,6 +87,12 @@ def misspelt_strategy() -> Words:
 def misspelt_parameter() -> Words:
     """a misspelt parameter of a strategy"""
     return evaluate("strategies=[beam(n=16,widht=4)]")
+
+
+@case
+def parameter_by_a_keyword() -> Words:
+    """a parameter by a word of Python's own"""
+    return evaluate("strategies=[beam(n=4,with=4)]")
 
 
 @case

@@ -151,16 +151,16 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         load(path=path, columns={"anser": "solution"})
     with pytest.raises(UserError, match=r"no such file .*problems\.jsonl"):
         load(path=tmp_path / "problem.jsonl")
-    (tmp_path / "x.csv").write_text("a")
+    (tmp_path / "x.txt").write_text("a")
     with pytest.raises(UserError, match=r"it is a folder; name a file in it, e\.g\. .*\.jsonl"):
         load(path=tmp_path)
-    with pytest.raises(UserError, match=r"\.jsonl or \.parquet"):
-        load(path=tmp_path / "x.csv")
+    with pytest.raises(UserError, match=r"must end in \.jsonl"):
+        load(path=tmp_path / "x.txt")
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(UserError, match="no rows"):
         load(path=tmp_path / "empty.jsonl")
     (tmp_path / "bad.jsonl").write_text("not json\n")
-    with pytest.raises(UserError, match="no line"):
+    with pytest.raises(UserError, match="no row of it is an object"):
         load(path=tmp_path / "bad.jsonl")
     (tmp_path / "bad.parquet").write_text("PAR?")
     with pytest.raises(UserError, match="not a Parquet file"):

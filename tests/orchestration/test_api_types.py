@@ -1,0 +1,78 @@
+"""Values of another type, and texts that a command line would read otherwise, given from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestration import api
+from orchestration.setup.prepare import Prepared
+
+
+@pytest.fixture
+def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Settings that were prepared, in place of a run."""
+    given: list[Any] = []
+
+    def prepare(settings: Any) -> Any:
+        given.append(settings)
+        return settings
+
+    monkeypatch.setattr(api, "prepare", prepare)
+    monkeypatch.setattr(api, "evaluate_prepared", lambda prepared, on_progress: prepared)
+    return given
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"strategies": 3}, "strategies = 3: give a list of strategies' texts or mappings, or one text"),
+        ({"strategies": None}, "strategies = None: give a list"),
+        ({"strategies": ["greedy", 3]}, "strategies = 3: each must be a text"),
+        ({"strategies": [{"_target_": object}]}, "strategies = .*it takes texts, numbers"),
+        ({"folder": None}, "folder = None: give a text or a Path"),
+        ({"folder": 3}, "folder = 3: give a text or a Path"),
+        ({"folder": "a\0b"}, "folder = .*: it must be the name of a file or folder"),
+        ({"count": "many"}, "dataset.count = 'many': it must be a whole number"),
+        ({"seeds": 3}, "seeds = 3: give a list of numbers"),
+        ({"seeds": "01"}, "seeds = '01': give a list of numbers"),
+        ({"dataset": ["a"]}, r"dataset = \['a'\]: give the name of a data set, or a file"),
+        ({"policy": 3}, "policy = 3: give an option's name, or a model's folder"),
+        ({"policy": b"x"}, "policy = b'x': give an option's name"),
+        ({"verifier": 3}, "verifier = 3: give an option's name"),
+        ({"verifier": {"_target_": "my.C", "weight": object()}}, "verifier = .*it takes texts, numbers"),
+        ({"budget": [1]}, r"budget.flops = \[1\]: it must be a whole number"),
+        ({"settings": "seeds=[1]"}, r"settings = 'seeds=\[1\]': give a list of key=value texts"),
+        ({"settings": [1]}, "settings = 1: each must be a text"),
+        ({"settings": {"seeds": [1]}}, "settings = .*: give a list of key=value texts"),
+        ({"on_progress": 3}, "on_progress = 3: give a function that takes a Progress"),
+    ],
+)
+def test_a_value_of_another_type_is_named(
+    given: dict[str, Any], message: str, nothing_runs: list[Prepared]
+) -> None:
+    with pytest.raises(api.UserError, match=message) as error:
+        api.evaluate(**{"strategies": "greedy", "folder": "r"} | given)
+    assert "\n" not in str(error.value)
+    assert nothing_runs == []
+
+
+@pytest.mark.parametrize("ask", [api.load, api.report, api.status])
+def test_what_is_no_run_is_named(ask: Any) -> None:
+    with pytest.raises(api.UserError, match="run = None: give a run, or its folder"):
+        ask(None)
+
+
+def test_texts_from_python_are_taken_as_they_are(nothing_runs: list[Any], tmp_path: Path) -> None:
+    odd = """it's, "a" [b] \\n ü"""
+    policy = tmp_path / odd
+    policy.mkdir()
+    api.evaluate(["majority(n=2)"], folder=odd, dataset=Path(odd), policy=policy)
+    api.evaluate("greedy,majority(n=2)", folder="r", dataset="my/d.CSV", settings=['folder="s"'])
+    first, second = nothing_runs
+    assert (first.strategies, first.folder, first.dataset.path) == (["majority(n=2)"], odd, odd)
+    assert first.policy.path == str(policy)
+    assert second.strategies == ["greedy", "majority(n=2)"]
+    assert (second.folder, second.dataset.path) == ("s", "my/d.CSV")

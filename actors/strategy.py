@@ -52,6 +52,30 @@ class Sample:
     finish: Finish
 
 
+class Answer(str):
+    """A final answer as text that also says whom it votes with: those of one `ballot`, however they are written.
+
+    An answer that is a plain text votes with those that read the same.
+    """
+
+    __slots__ = ("ballot",)
+
+    def __new__(cls, text: str, ballot: str) -> Answer:
+        answer = super().__new__(cls, text)
+        answer.ballot = ballot
+        return answer
+
+    ballot: str
+
+    def __reduce__(self) -> tuple[type[Answer], tuple[str, str]]:
+        return Answer, (str(self), self.ballot)
+
+
+def ballot_of(answer: str) -> str:
+    """The ballot that an answer votes with."""
+    return answer.ballot if isinstance(answer, Answer) else answer
+
+
 class PolicyClient(Protocol):
     """The policy as a strategy sees it: metered, seeded by place, shared between strategies of one problem."""
 
@@ -86,13 +110,13 @@ class VerifierClient(Protocol):
 
 
 class Reader(Protocol):
-    """Turns tokens into text, steps and the canonical answer."""
+    """Turns tokens into text, steps and the final answer."""
 
     def step_ends(self, solution: tuple[int, ...]) -> tuple[int, ...]:
         """Offsets (exclusive) where the non-empty steps of a solution end; a lone end token is no step."""
 
     async def answer(self, solution: tuple[int, ...]) -> str | None:
-        """The canonical final answer, or None where none can be read; such a candidate never votes."""
+        """The final answer (see `Answer`), or None where none can be read; such a candidate never votes."""
 
 
 class Models(Protocol):

@@ -88,7 +88,7 @@ class Outcome:
 
 
 class Extractor(Protocol):
-    """Reads the canonical final answer of a text; may block its thread."""
+    """Reads the final answer of a text (see `actors.strategy.Answer`); may block its thread."""
 
     def extract(self, text: str) -> str | None: ...
 

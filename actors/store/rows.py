@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from actors.strategy import ROLES, Solution
+from actors.strategy import ROLES, Answer, Solution
 from actors.work import Outcome
 
 
@@ -72,6 +72,7 @@ def candidate_rows(
                 "answer": candidate.answer,
                 "tokens": len(candidate.token_ids),
                 "kept": candidate.kept,
+                "ballot": candidate.answer.ballot if isinstance(candidate.answer, Answer) else None,
             }
         )
     return rows

@@ -65,8 +65,11 @@ CANDIDATES = pa.schema(
         ("correct", pa.bool_()),
         ("tokens", pa.int32()),
         ("kept", pa.bool_()),
+        ("ballot", pa.string()),
     ]
 )
+"""`ballot` says which answers a candidate votes with; null: with those that read the same, as in parts of earlier
+versions."""
 
 LEDGER = pa.schema(
     [

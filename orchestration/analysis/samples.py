@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from actors.strategy import Sampling
 from orchestration.analysis.collect import Array, Collected, Flags, Measured
 from orchestration.analysis.subsets import SampleSet
+from orchestration.problems.graders.ballots import classes
 from orchestration.strategies.selection import Aggregation, aggregate, likelihood_weight
 
 _COLUMNS = (
@@ -25,6 +26,7 @@ _COLUMNS = (
     "seed",
     "index",
     "answer",
+    "ballot",
     "correct",
     "finish_reason",
     "logprobs",
@@ -37,6 +39,7 @@ _COLUMNS = (
 class Block:
     """Some sets (B) of K samples each: `ids` are their problems, `rows` and `columns` (B,) the places of problem and seed.
 
+    `answers` are the classes that votes count (`problems.graders.ballots`), None where none could be read.
     `likelihoods` (B, K) are `selection.likelihood_weight`, NaN in a set of which any sample, `bare` in number, was drawn
     without the likelihoods of its tokens. `prefixes` has for each set how many of its samples begin with each distinct prefix
     of steps, and how many tokens that prefix's last step has; None where steps were not kept, or not asked for.
@@ -165,14 +168,15 @@ def _whole(
     table = table.take((np.array(good)[:, None] + np.arange(size)).ravel())
     shape = len(good), size
     cells = _cells(run, table)[::size]
-    answers = table["answer"].to_pylist()
+    # Parts of earlier versions have no ballots: there an answer votes with those that read the same.
+    ballots = pc.coalesce(table["ballot"], table["answer"]).to_pylist()
     scores = [tuple(one or ()) for one in table["scores"].to_pylist()]
     likelihoods, bare = _likelihoods(table, shape)
     return Block(
         ids=table["problem_id"].to_pylist()[::size],
         rows=cells // len(run.seeds),
         columns=cells % len(run.seeds),
-        answers=[answers[i : i + size] for i in range(0, len(answers), size)],
+        answers=[_classes(ballots[i : i + size]) for i in range(0, len(ballots), size)],
         correct=table["correct"].to_numpy().astype(bool).reshape(shape),
         finished=pc.equal(table["finish_reason"], "eos").to_numpy().astype(bool).reshape(shape),
         step_scores=[scores[i : i + size] for i in range(0, len(scores), size)],
@@ -180,6 +184,12 @@ def _whole(
         bare=bare,
         prefixes=_prefixes(table, size) if "steps" in table.column_names else None,
     )
+
+
+def _classes(ballots: list[str | None]) -> list[str | None]:
+    """The class of each answer of one set, as a vote over all of it has them; None stays None."""
+    found = iter(classes([one for one in ballots if one is not None]))
+    return [None if one is None else next(found) for one in ballots]
 
 
 def _likelihoods(table: pa.Table, shape: tuple[int, int]) -> tuple[Array, int]:

@@ -36,7 +36,7 @@ _NOBODY = 4
 class SampleSet:
     """One problem's K independent samples, in the order of their places; all sequences have length K.
 
-    `answers` are canonical (None: unreadable), `correct` says which of them agree with the reference,
+    `answers` name the class of each answer (None: unreadable), `correct` says which of them agree with the reference,
     `finished` which ended with the end token. `values` weighs them for "weighted" and "best": an aggregated
     verifier score, or a likelihood; at least 0, NaN where there is none.
     """

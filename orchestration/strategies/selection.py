@@ -17,7 +17,8 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
 from actors.errors import UserError
-from actors.strategy import Candidate
+from actors.strategy import Candidate, ballot_of
+from orchestration.problems.graders.ballots import classes
 
 Aggregation = Literal["last", "min", "product", "mean"]
 AGGREGATIONS: tuple[Aggregation, ...] = get_args(Aggregation)
@@ -95,18 +96,19 @@ def likelihood_weight(logprobs: Sequence[float], step_ends: Sequence[int]) -> fl
     return math.exp(math.fsum(logprobs) / step_ends[-1]) if step_ends else 1.0
 
 
-def same_answers(answers: Iterable[str]) -> list[str]:
-    """For each of one problem's answers the name of its class: those of one class are one answer."""
-    return list(answers)
-
-
 def _most(votes: Iterable[tuple[Candidate, float]]) -> str | None:
-    """Sum the weights by answer; candidates come by index, so the first of equals has the smallest."""
+    """Sum the weights by class of answers; candidates come by index, so the first of equals has the smallest, and it is the
+    first candidate that says the answer."""
+    given = [(candidate.answer, weight) for candidate, weight in votes if candidate.answer is not None]
     weights: dict[str, list[float]] = {}
     answers: dict[str, str] = {}
-    given = [(candidate.answer, weight) for candidate, weight in votes if candidate.answer is not None]
     for (answer, weight), same in zip(given, same_answers(answer for answer, _ in given), strict=True):
         answers.setdefault(same, answer)
         weights.setdefault(same, []).append(weight)
     chosen = max(weights, key=lambda same: math.fsum(weights[same]), default=None)
     return None if chosen is None else answers[chosen]
+
+
+def same_answers(answers: Iterable[str]) -> list[str]:
+    """For each of one problem's answers the name of its class: those of one class are one answer."""
+    return classes([ballot_of(answer) for answer in answers])

@@ -1,8 +1,8 @@
-"""What a grader is: from a solution's text to its final answer in one canonical form, and whether it is right.
+"""What a grader is: from a solution's text to its final answer, whom that votes with, and whether it is right.
 
-It knows nothing of models or strategies. Invariants: the canonical form is one string per answer, used alike
-for voting, grading and difficulty; what cannot be read is None and never raises; nothing is ever evaluated as
-code.
+It knows nothing of models or strategies. Invariants: what an answer says (its ballot) is made of its text
+alone, and serves voting, grading and difficulty alike; what cannot be read is None and never raises; nothing is ever
+evaluated as code.
 """
 
 from __future__ import annotations
@@ -10,9 +10,6 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 from orchestration.problems.problem import Problem
-
-MARKER = "####"
-"""What stands before a final answer, as in GSM8K."""
 
 
 @runtime_checkable
@@ -23,7 +20,8 @@ class Grader(Protocol):
     def version(self) -> str: ...
 
     def extract(self, text: str) -> str | None:
-        """Return the final answer of a solution in canonical form, or None where none can be read."""
+        """Return the final answer of a solution, an `Answer` where equal ones may read differently, or None where none can be
+        read."""
         ...
 
     def correct(self, answer: str | None, reference: str) -> bool:

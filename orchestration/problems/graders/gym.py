@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestration.problems.graders.grader import MARKER
+from orchestration.problems.graders.ending import MARKER
 from orchestration.problems.problem import Problem
 from orchestration.problems.workers.deadline import NoAnswer, shared_pool, warn
 

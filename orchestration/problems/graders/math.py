@@ -1,7 +1,8 @@
-"""Answers that are mathematics, read and compared by math-verify in processes that can be killed.
+r"""Answers that are mathematics: `\boxed{...}`, else what follows `####`, else "the answer is ...".
 
-It knows nothing of problems; `workers.math` parses what it finds in a text. Invariant: a text that cannot be parsed in time
-is unreadable, and never raises; what the machine is to blame for is no verdict, and no failure is remembered.
+Numbers, words and what they are put together to are read here, in microseconds; single expressions by math-verify's
+parser, in processes that can be killed. It knows nothing of problems. Invariant: a text that is not read to its end is an
+answer all the same, the text itself; what the machine is to blame for is no verdict, and no failure is remembered.
 """
 
 from __future__ import annotations
@@ -9,28 +10,30 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 
 from actors.errors import UserError
-from orchestration.problems.graders.grader import MARKER, JudgedByAnswer
-from orchestration.problems.workers.deadline import DeadlinePool, NoAnswer, shared_pool, warn
-
-_PHRASE = re.compile(r"(?:final answer|answer)\s*(?:is|:|=)\s*(.+)", re.IGNORECASE)
-
+from actors.strategy import Answer
+from orchestration.problems.graders.ballots import Ballot
+from orchestration.problems.graders.ending import boxed, final_answer, unwrapped
+from orchestration.problems.graders.grader import JudgedByAnswer
+from orchestration.problems.graders.numbers import as_text, number_of
+from orchestration.problems.graders.reading import read
+from orchestration.problems.workers.deadline import NoAnswer, shared_pool, warn
 
 _LONGEST_ANSWER = 1_000
+_FRACTION = re.compile(r"-?\d+/\d+")
+_PLAIN = re.compile(r"-?\d+(?:\.\d{1,15}|/\d+)?")
 _MATH = "orchestration.problems.workers.math"
 
 
 @dataclass(frozen=True, slots=True)
 class MathGrader(JudgedByAnswer):
-    r"""Free mathematics through math-verify: `\boxed{...}`, else `####`, else "answer is ...".
+    r"""Free mathematics: numbers, expressions, tuples, sets, intervals, equations, matrices, words.
 
-    The canonical form is the LaTeX of the simplified expression with decimals as fractions, without the name that
-    it is given (`x = 5` is `5`); two answers that math-verify finds equal have one, but for sets and tuples, see
-    `orchestration.problems.workers.math`. All parsing runs in `workers` processes of its own, each killed and replaced when
-    a call uses more than `deadline` seconds of the processor: such an answer is unreadable (extract) or wrong (correct), and
-    the log says so. Where a process gets no time to find out in, `Stalled` is raised. Safe to call from any thread; a call
-    blocks its thread only.
+    All that needs a parser runs in `workers` processes of its own, each killed and replaced when a call uses more than
+    `deadline` seconds of the processor: such an answer is its text, and the log says so. Where a process gets no time to find
+    out in, `Stalled` is raised. Safe to call from any thread; a call blocks its thread only.
     """
 
     workers: int = 1
@@ -46,67 +49,71 @@ class MathGrader(JudgedByAnswer):
     def version(self) -> str:
         from importlib.metadata import version
 
-        return f"math-3 math-verify-{version('math-verify')} deadline-{self.deadline:g}"
+        return f"math-4 latex2sympy2-{version('latex2sympy2_extended')} deadline-{self.deadline:g}"
 
-    def extract(self, text: str) -> str | None:
-        content = _final_math(text)
-        if content is None or len(content) > _LONGEST_ANSWER:
-            return None
-        return self._canonical(content)
+    def extract(self, text: str) -> Answer | None:
+        content = final_answer(text)
+        return None if content is None else self._answer(content)
 
     def correct(self, answer: str | None, reference: str) -> bool:
         if answer is None:
             return False
-        expected = self._canonical(_final_math(reference) or reference.strip().strip("$"))
+        expected = self._answer(final_answer(reference) or unwrapped(reference))
         if expected is None:
             return False
-        if answer == expected:
-            return True
-        try:
-            return self._pool().call("equal", answer, expected) is True
-        except NoAnswer as error:
-            warn(f"counts as wrong, for {error}", answer)
-            return False
+        given = answer if isinstance(answer, Answer) else self._answer(answer)
+        return given is not None and right(Ballot.of(given.ballot), Ballot.of(expected.ballot))
 
-    def _canonical(self, content: str) -> str | None:
+    def _answer(self, content: str) -> Answer | None:
+        if len(content) > _LONGEST_ANSWER:
+            return None
+        written: dict[str, str] = {}
+        found = read(boxed(content) or unwrapped(content), functools.partial(self._leaf, written))
+        if found is None:
+            return None
+        shown = found.shown
+        for value, text in written.items():
+            shown = shown.replace(value, text)
+        return Answer(shown, found.text)
+
+    def _leaf(self, written: dict[str, str], kind: str, content: str) -> str | None:
+        """The value of an expression; how it is written for people is noted in `written`."""
         try:
             # The same few answers come again and again: references, and votes for one problem.
-            return _canonical_math(self.workers, self.deadline, content)
+            found = _value(self.workers, self.deadline, kind, content)
         except NoAnswer as error:
-            warn(f"cannot be read, for {error}", content)
+            warn(f"is taken as a text, for {error}", content)
             return None
+        if found is None:
+            return None
+        value, text = found
+        if not _PLAIN.fullmatch(value):
+            written.setdefault(value, text)
+        return value
 
-    def _pool(self) -> DeadlinePool:
-        return shared_pool(_MATH, self.workers, self.deadline)
+
+def right(given: Ballot, expected: Ballot) -> bool:
+    """Whether an answer agrees with a reference; either may leave out a name or a unit, and a percentage is its value,
+    too."""
+    if given.agrees(expected):
+        return True
+    if "%" in (given.unit, expected.unit) and given.unit != expected.unit:
+        return _share(given) == _share(expected) is not None
+    return False
+
+
+def _share(ballot: Ballot) -> Fraction | None:
+    """The number that a ballot is, a percentage as its share of one."""
+    number = number_of(ballot.value)
+    if number is None or ballot.name or ballot.unit not in ("", "%"):
+        return None
+    return number.value / 100 if ballot.unit == "%" else number.value
 
 
 @functools.lru_cache(maxsize=65_536)
-def _canonical_math(workers: int, deadline: float, content: str) -> str | None:
-    result = shared_pool(_MATH, workers, deadline).call("canonical", content)
-    return result if isinstance(result, str) else None
-
-
-def _final_math(text: str) -> str | None:
-    """Return what is in the last closed `\\boxed{}`, else after the last `####`, else after "answer is"."""
-    boxed = _last_boxed(text)
-    if boxed is not None:
-        return boxed.strip() or None
-    _, marker, tail = text.rpartition(MARKER)
-    if not marker:
-        phrases = _PHRASE.findall(text)
-        if not phrases:
-            return None
-        tail = phrases[-1]
-    return tail.strip().rstrip(".").strip("$").strip() or None
-
-
-def _last_boxed(text: str) -> str | None:
-    end = len(text)
-    while (start := text.rfind(r"\boxed{", 0, end)) >= 0:
-        depth = 0
-        for place in range(start + len(r"\boxed"), len(text)):
-            depth += {"{": 1, "}": -1}.get(text[place], 0)
-            if depth == 0:
-                return text[start + len(r"\boxed{") : place]
-        end = start  # cut off inside this box: an earlier one may be whole
-    return None
+def _value(workers: int, deadline: float, kind: str, content: str) -> tuple[str, str] | None:
+    result = shared_pool(_MATH, workers, deadline).call(kind, content)
+    if result is None:
+        return None
+    value, written = map(str, result)
+    return (as_text(Fraction(value)) if _FRACTION.fullmatch(value) else value), written

@@ -8,36 +8,44 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from orchestration.problems.graders.grader import MARKER, JudgedByAnswer
+from orchestration.problems.graders.ending import MARKER, marked_answer, unwrapped
+from orchestration.problems.graders.grader import JudgedByAnswer
+from orchestration.problems.graders.numbers import as_text, number_of
+from orchestration.problems.graders.plain import cleaned
 
-# A number alone behind the last marker: sign, digits (grouped by thousands or not), decimals.
-_NUMBER = re.compile(r"([-+]?)(\d{1,3}(?:,\d{3})+|\d*)(?:\.(\d*))?")
+LONGEST_NUMBER = 100
+"""Characters of a number, at most."""
+
+# What nearly all answers are.
+_WHOLE = re.compile(r"\s*(-?)0*([1-9][0-9]{0,17}|0)\s*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class NumberGrader(JudgedByAnswer):
-    """`#### number`, as in GSM8K: microseconds an answer. "1,000", "+1000" and "1000.0" are one answer."""
+    """`#### number`, as in GSM8K: microseconds an answer. "1,000", "$1000", "1000.0 dollars" and "**1e3**" are one answer; a
+    percent sign or a unit is left out."""
 
     @property
     def version(self) -> str:
-        return "number-1"
+        return "number-2"
 
     def extract(self, text: str) -> str | None:
-        _, marker, tail = text.rpartition(MARKER)
-        return _canonical_number(tail) if marker else None
+        head, marker, tail = text.rpartition(MARKER)
+        if not marker:
+            return None
+        if MARKER not in head and "<" not in head and (whole := _WHOLE.fullmatch(tail)) is not None:
+            return whole[2] if whole[2] == "0" else whole[1] + whole[2]
+        content = marked_answer(text)
+        return None if content is None else _canonical(content)
 
     def correct(self, answer: str | None, reference: str) -> bool:
-        return answer is not None and answer == _canonical_number(reference.rpartition(MARKER)[2])
+        return answer is not None and answer == _canonical(marked_answer(reference) or reference)
 
 
-def _canonical_number(text: str) -> str | None:
-    match = _NUMBER.fullmatch(text.strip())
-    if match is None:
+def _canonical(content: str) -> str | None:
+    text = cleaned(unwrapped(content)).removesuffix("$").rstrip()
+    number = number_of(text)
+    if number is None:
         return None
-    sign, whole, decimals = match[1], match[2].replace(",", ""), match[3] or ""
-    # Lengths are bounded by nothing else; ASCII, for \d matches other scripts' digits too.
-    if not (whole or decimals) or len(whole + decimals) > 100 or not (whole + decimals).isascii():
-        return None
-    whole, decimals = whole.lstrip("0") or "0", decimals.rstrip("0")
-    number = f"{whole}.{decimals}" if decimals else whole
-    return f"-{number}" if sign == "-" and number != "0" else number
+    shown = as_text(number.value)
+    return shown if len(shown) <= LONGEST_NUMBER else None

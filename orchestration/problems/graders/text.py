@@ -1,30 +1,33 @@
 """Answers that are words: `#### words`.
 
-It knows nothing of problems. Invariant: case and white space never tell two answers apart.
+It knows nothing of problems. Invariant: case, white space, emphasis and a full stop never tell two answers apart.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 
-from orchestration.problems.graders.grader import MARKER, JudgedByAnswer
+from orchestration.problems.graders.ending import marked_answer, unwrapped
+from orchestration.problems.graders.grader import JudgedByAnswer
 
 
 @dataclass(frozen=True, slots=True)
 class TextGrader(JudgedByAnswer):
-    """`#### words`: equal up to case and white space. For data sets whose answers are not numbers."""
+    """`#### words`, to the end of the line: equal up to case, white space and a full stop. For answers that are not
+    numbers."""
 
     @property
     def version(self) -> str:
-        return "text-1"
+        return "text-2"
 
     def extract(self, text: str) -> str | None:
-        _, marker, tail = text.rpartition(MARKER)
-        return (_canonical_text(tail) or None) if marker else None
+        content = marked_answer(text)
+        return None if content is None else _canonical(content)
 
     def correct(self, answer: str | None, reference: str) -> bool:
-        return answer is not None and answer == _canonical_text(reference)
+        return answer is not None and answer == _canonical(marked_answer(reference) or reference)
 
 
-def _canonical_text(text: str) -> str:
-    return " ".join(text.casefold().split())
+def _canonical(text: str) -> str | None:
+    return " ".join(unicodedata.normalize("NFC", unwrapped(text)).casefold().split()) or None

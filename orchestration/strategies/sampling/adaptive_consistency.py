@@ -23,7 +23,7 @@ from actors.strategy import Candidate, Forecast, Grouping, Models, Prompt, Purse
 from orchestration.strategies import forecasting
 from orchestration.strategies.call import grouping_of
 from orchestration.strategies.drawing import solution_of, together, whole_sample
-from orchestration.strategies.selection import majority
+from orchestration.strategies.selection import majority, same_answers
 from orchestration.strategies.settings import (
     canonical,
     check_count,
@@ -101,7 +101,9 @@ class AdaptiveConsistency:
 
     def _lacking(self, candidates: Sequence[Candidate]) -> int:
         """Samples that are needed at least until the rule can hold; 0 where it does."""
-        votes = Counter(c.answer for c in candidates if c.finish == "eos" and c.answer is not None)
+        votes = Counter(
+            same_answers(c.answer for c in candidates if c.finish == "eos" and c.answer is not None)
+        )
         counts = [count for _, count in votes.most_common(2)] + [0, 0]
         return max(0, lead_needed(counts[1], self.threshold) - counts[0])
 

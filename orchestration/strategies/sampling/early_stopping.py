@@ -19,7 +19,7 @@ from actors.strategy import Candidate, Forecast, Grouping, Models, Prompt, Purse
 from orchestration.strategies import forecasting
 from orchestration.strategies.call import grouping_of
 from orchestration.strategies.drawing import solution_of, together, whole_sample
-from orchestration.strategies.selection import majority
+from orchestration.strategies.selection import majority, same_answers
 from orchestration.strategies.settings import canonical, check_count, check_temperature, check_top_p
 
 
@@ -93,5 +93,5 @@ class EarlyStopping:
 
 def _agree(window: Sequence[Candidate]) -> bool:
     """Whether all finished, and with the same readable answer."""
-    answers = {candidate.answer if candidate.finish == "eos" else None for candidate in window}
-    return len(answers) == 1 and None not in answers
+    answers = [one.answer for one in window if one.finish == "eos" and one.answer is not None]
+    return len(answers) == len(window) and len(set(same_answers(answers))) == 1

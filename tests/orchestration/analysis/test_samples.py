@@ -119,3 +119,15 @@ def test_places_are_the_order_in_which_ids_first_come() -> None:
     np.testing.assert_array_equal(places.of(pa.array(["c", "x", "a", "b", "d"])), [3, -1, 1, 0, 2])
     np.testing.assert_array_equal(Places([]).of(pa.array(["a"])), [-1])
     assert list(batches_of(table)(["id"]))
+
+
+def test_a_set_counts_ballots_where_there_are_any(folder: Path) -> None:
+    outcome, candidates = (of_problem(folder, table, "p0003") for table in ("outcomes", "candidates"))
+    said = [("5 m", "5\t\tm"), ("5", None), ("0.5", "0.5"), (r"\frac{1}{2}", "0.5")] * 4
+    rows = [
+        row | {"answer": answer, "ballot": ballot}
+        for row, (answer, ballot) in zip(candidates, said, strict=True)
+    ]
+    add(folder, 2, outcome, rows)
+    _, answers = sets_of(folder, outcomes=stored(folder, "outcomes"), candidates=stored(folder, "candidates"))
+    assert answers["p0003"] == ["5", "5", "0.5", "0.5"] * 4

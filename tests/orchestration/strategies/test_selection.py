@@ -1,13 +1,16 @@
 """Who votes, with what weight, and what decides a tie."""
 
 import math
+import pickle
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.errors import UserError
-from actors.strategy import Candidate
+from actors.strategy import Answer, Candidate
+from orchestration.strategies.sampling.adaptive_consistency import AdaptiveConsistency
+from orchestration.strategies.sampling.early_stopping import _agree
 from orchestration.strategies.selection import (
     AGGREGATIONS,
     aggregate,
@@ -89,6 +92,31 @@ def test_aggregation_reaches_the_vote() -> None:
     candidates = [candidate(0, "a", 0.1, 0.9), candidate(1, "b", 0.8, 0.8)]
     assert weighted(candidates, "last") == best(candidates, "last") == "a"
     assert weighted(candidates, "min") == best(candidates, "min") == "b"
+
+
+def test_answers_of_one_ballot_are_one_answer_however_they_read() -> None:
+    half, also = Answer(r"\frac{1}{2}", "0.5"), Answer("0.5", "0.5")
+    given = [candidate(0, "3"), candidate(1, half), candidate(2, "3"), candidate(3, also), candidate(4, also)]
+    assert majority(given) == half
+    assert pickle.loads(pickle.dumps(given)) == given
+    assert majority(pickle.loads(pickle.dumps(given))) == half
+    # A bare number votes with the unit that is given, as long as it is one.
+    bare, metres, feet = (
+        candidate(5, "5"),
+        candidate(6, Answer("5 m", "5\t\tm")),
+        candidate(7, Answer("5 ft", "5\t\tft")),
+    )
+    assert majority([candidate(0, "6"), bare, metres]) == "5"
+    assert majority([candidate(0, "6"), bare, metres, feet]) == "6"
+
+
+def test_those_who_stop_early_count_ballots() -> None:
+    half, also = candidate(0, Answer(r"\frac{1}{2}", "0.5")), candidate(1, Answer("0.5", "0.5"))
+    assert _agree([half, also])
+    assert not _agree([half, candidate(1, "3")])
+    assert not _agree([half, candidate(1, None)])
+    one = AdaptiveConsistency(8)
+    assert one._lacking([half, also]) < one._lacking([half, candidate(1, "3")])
 
 
 def test_ties_go_to_the_smallest_index() -> None:

@@ -59,7 +59,14 @@ OF_RUNS = {
     "failures.log",
     "runs",
 }
-OF_MODELS = {"config.json", "value_head.json", "pytorch_model.bin", "model.safetensors", "training.json"}
+OF_MODELS = {
+    "config.json",
+    "generation_config.json",
+    "value_head.json",
+    "pytorch_model.bin",
+    "model.safetensors",
+    "training.json",
+}
 OF_USERS = {"problems.jsonl", ".venv", ".venv-vllm"}
 _ENDINGS = r"md|py|yaml|json|jsonl|png|toml|safetensors|bin|parquet"
 PURPOSES = [purpose for part in get_args(Purpose) for purpose in get_args(part)]

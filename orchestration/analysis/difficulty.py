@@ -22,6 +22,11 @@ _MOST_LENGTHS = 12
 _MOST_FAMILIES = 8
 _LEAST_FOR_QUINTILES = 25
 
+NO_MEASURE = (
+    "No accuracy by difficulty: the problems have no lengths to tell it by, or too many, and no strategy drew a whole set of "
+    "independent samples that could."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class DifficultyPoint:
@@ -63,7 +68,7 @@ def by_difficulty(
             _points(sorted(bins, key=lambda one: one[:2]), judged, intervals), "length of the problem", []
         )
     if told is None:
-        return Difficulty([], "", [])
+        return Difficulty([], "", [NO_MEASURE])
     if told.size < 2:
         note = (
             "No accuracy by difficulty: half of a problem's samples would have to tell how difficult it is, and the other "
@@ -73,7 +78,11 @@ def by_difficulty(
     rate = problem_means(told.rate)
     kept = np.flatnonzero(~np.isnan(rate))
     if len(kept) < _LEAST_FOR_QUINTILES:
-        return Difficulty([], "", [])
+        note = (
+            f"No accuracy by difficulty: it takes {_LEAST_FOR_QUINTILES} problems whose samples tell how difficult they are, "
+            f"and there {'is' if len(kept) == 1 else 'are'} {len(kept):,}."
+        )
+        return Difficulty([], "", [note])
     fifths = quintiles(rate[kept])
     quintile_bins = [("", fifth, kept[fifths == fifth]) for fifth in range(1, 6)]
     judged, left = _judged(run, told, rows)

@@ -34,13 +34,15 @@ BASELINES = {
 class Row:
     """One strategy at one budget `n`. Costs are means over its problems, as if it had run alone (attributed).
 
-    It has a number on `problems` of the `asked` ones; `if_wrong` is what its accuracy would be if the others counted as wrong
+    It has a number on `problems` of the `asked` ones, and of `due` outcomes, one a problem and run seed, `outcomes` are
+    there; `if_wrong` is what its accuracy would be if the others counted as wrong
     (NaN where there are none). `samples` is the size of the set that its accuracy was estimated from (0: it is what the
     strategy answered). Where this n was not `ran`, tokens and FLOPs are what its series' largest n tells; NaN: not known.
     `wasted` is the share of tokens drawn that stand in no kept candidate, `truncated` the candidates cut off by the
     token limit for each generation, `unreadable` the share of those that ended in which no answer was read (NaN: an earlier
     version did not count them). `correct` has a value for each of its problems and run seeds (P, S); `by_seed` is the
-    accuracy of each seed that was asked all of the row's problems, over those on which all of these seeds have one.
+    accuracy of each seed that was asked all of the row's problems and has any answer, over those on which all of these seeds
+    have one.
     """
 
     strategy: str
@@ -50,6 +52,8 @@ class Row:
     problems: int
     asked: int
     seeds: int
+    outcomes: int
+    due: int
     accuracy: Estimate
     if_wrong: float
     by_seed: Array
@@ -220,6 +224,8 @@ def _row(
         problems=int(has.any(axis=1).sum()),
         asked=int((asked | has).any(axis=1).sum()),
         seeds=int(has.any(axis=0).sum()),
+        outcomes=int(has.sum()),
+        due=int((asked | has).sum()),
         accuracy=intervals.mean(correct),
         if_wrong=if_wrong,
         by_seed=_by_seed(correct, (asked | known) & run.labelled[:, None]),
@@ -238,8 +244,9 @@ def _row(
 
 def _by_seed(correct: Array, asked: Flags) -> Array:
     """The accuracy of each seed, of those that were asked all problems of the row: means over other problems would differ by
-    these too. So it is over the problems where all of these seeds have an answer."""
-    full = asked[asked.any(axis=1)].all(axis=0)
+    these too. So it is over the problems where all of these seeds have an answer. A seed that has none at all would leave
+    none of them."""
+    full = asked[asked.any(axis=1)].all(axis=0) & ~np.isnan(correct).all(axis=0)
     values = correct[:, full]
     return seed_means(values[~np.isnan(values).any(axis=1)])
 

@@ -40,17 +40,20 @@ MAIN = (
 
 def main_cells(measures: Measures) -> tuple[list[str], Cells]:
     """The main table's head and cells, costs per problem; where rows cover different problems, or not all that they were
-    asked, their number too; where there are several run seeds, the smallest and largest accuracy of one.
+    asked, their number too; where there are several run seeds, the smallest and largest accuracy of one, and the number of
+    outcomes where some are missing.
     """
     uneven = any(row.problems != measures.problems or lacks(row) for row in measures.rows)
+    missing = _misses_outcomes(measures, measures.rows)
     several = len(measures.seeds) > 1
-    head = [MAIN[0], "problems", *MAIN[1:]] if uneven else list(MAIN)
+    head = [MAIN[0], *(["problems"] if uneven else []), *(["outcomes"] if missing else []), *MAIN[1:]]
     if several:
         head.insert(head.index("interval") + 1, BY_SEED)
     return head, [
         [
             row.strategy if row.ran else f"~ {row.strategy}",
             *([problems_of(row)] if uneven else []),
+            *([outcomes_of(row, measures)] if missing else []),
             str(row.n),
             percent(row.accuracy.mean),
             interval(row.accuracy),
@@ -73,6 +76,17 @@ BY_SEED = "by seed"
 def lacks(row: Row) -> bool:
     """Whether a row has no number on some of the problems that its strategy was asked."""
     return row.problems < row.asked
+
+
+def _misses_outcomes(measures: Measures, rows: Sequence[Row]) -> bool:
+    """Whether a row has a number on a problem with some of the run's seeds alone: the count of problems hides that."""
+    return len(measures.seeds) > 1 and any(row.outcomes < row.due for row in rows)
+
+
+def outcomes_of(row: Row, measures: Measures) -> str:
+    """How many outcomes a row is told from, and of how many seeds where it lacks some."""
+    seeds = f" ({row.seeds} of {len(measures.seeds)} seeds)" if row.seeds < len(measures.seeds) else ""
+    return count_of(row.outcomes, row.due) + seeds
 
 
 def problems_of(row: Row) -> str:
@@ -100,6 +114,7 @@ def baseline_cells(measures: Measures) -> tuple[list[str], Cells]:
     """Head and cells of the baselines: a row a rule, a column an N; where they lack problems, their number too."""
     ns = sorted({row.n for row in measures.baselines})
     uneven = any(map(lacks, measures.baselines))
+    missing = _misses_outcomes(measures, measures.baselines)
     lines: dict[str, list[Row]] = {}
     for row in measures.baselines:
         lines.setdefault(row.series, []).append(row)
@@ -107,8 +122,10 @@ def baseline_cells(measures: Measures) -> tuple[list[str], Cells]:
     for line in lines.values():
         by = {row.n: percent(row.accuracy.mean) for row in line}
         count = [problems_of(line[0])] if uneven else []
+        count += [outcomes_of(line[0], measures)] if missing else []
         cells.append([baseline_title(line[0]), *count, *(by.get(n, "-") for n in ns)])
-    return ["baseline", *(["problems"] if uneven else []), *(f"N = {n}" for n in ns)], cells
+    counts = [*(["problems"] if uneven else []), *(["outcomes"] if missing else [])]
+    return ["baseline", *counts, *(f"N = {n}" for n in ns)], cells
 
 
 def difference_cells(measures: Measures) -> tuple[list[str], Cells]:
@@ -279,6 +296,8 @@ def arrow_table(measures: Measures) -> pa.Table:
             "asked": row.asked,
             "accuracy_missing_wrong": _known(row.if_wrong),
             "unreadable": _known(row.unreadable),
+            "outcomes": row.outcomes,
+            "outcomes_asked": row.due,
         }
 
     rows = [record(row, "strategy") for row in measures.rows]
@@ -297,6 +316,8 @@ def arrow_table(measures: Measures) -> pa.Table:
             ("asked", pa.int64()),
             ("accuracy_missing_wrong", pa.float64()),
             ("unreadable", pa.float64()),
+            ("outcomes", pa.int64()),
+            ("outcomes_asked", pa.int64()),
         ]
     )
     return pa.Table.from_pylist(rows, schema=schema)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from orchestration.analysis.collect import Named
+from orchestration.analysis.difficulty import NO_MEASURE
 from orchestration.report.write import Report, make_report
 from orchestration.runs.run import Run
 from orchestration.setup.settings import ReportSettings
@@ -80,6 +81,22 @@ def test_one_sample_makes_no_bins_and_a_note_says_so(tmp_path: Path) -> None:
     report = report_of(generate(tmp_path / "one", np.full(60, 0.5), samples=1))
     assert report.measures.difficulty == []
     assert any(note.startswith("No accuracy by difficulty") for note in report.measures.notes)
+
+
+def test_too_few_problems_for_bins_are_told(tmp_path: Path) -> None:
+    report = report_of(write_run(tmp_path / "few", problems=24, lengths=False))
+    assert report.measures.difficulty == []
+    assert (
+        "No accuracy by difficulty: it takes 25 problems whose samples tell how difficult they are, and there are 24."
+        in report.measures.notes
+    )
+    assert report_of(write_run(tmp_path / "enough", problems=25, lengths=False)).measures.difficulty
+
+
+def test_where_nothing_tells_difficulty_it_is_said(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "search", problems=30, ladder=(1,), lengths=False)
+    rewritten(folder, lambda _: None, lambda text: text.replace("majority(n=1)", "mine.Search(n=1)"))
+    assert NO_MEASURE in report_of(folder).measures.notes
 
 
 def test_what_may_have_read_the_samples_of_the_bins_is_not_judged_in_them(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_what_a_seed_could_not_answer_has_no_number() -> None:
     assert greedy.seed_range == (0.0, 1.0)
     assert greedy.tokens == 60
     assert greedy.truncated == 0.0
-    [note] = measures.notes
+    note, _ = measures.notes  # The other one is on difficulty.
     assert f"{GREEDY} on 2 of 6 (1 not paid for and 1 quarantined; 50.0% if they count as wrong)" in note
 
 
@@ -333,3 +333,25 @@ def test_a_question_is_a_problem_whatever_the_seed() -> None:
     quality = measured(outcomes, pa.Table.from_pylist(rows, schema=CANDIDATES)).verifier
     assert quality is not None
     assert (quality.questions, quality.within, quality.samples) == (1, 1.0, 4)
+
+
+def test_a_seed_that_failed_as_a_whole_is_counted_and_leaves_the_others_their_range(tmp_path: Path) -> None:
+    """Each problem has a number, of the seeds that answered: the count of problems alone would hide the third."""
+    folder = write_run(tmp_path / "run", problems=8, ladder=(1, 4))
+    other = write_run(tmp_path / "other", problems=8, ladder=(1, 4), seed=5)
+    add_seed(folder, other, 1, problems=8)
+    add_seed(folder, other, 2, problems=8)
+    part = folder / "outcomes" / "part-000003.parquet"
+    failed = {"state": "quarantined", "reason": "no", "answer": None, "correct": None}
+    table = pq.read_table(part)
+    pq.write_table(pa.Table.from_pylist([row | failed for row in table.to_pylist()], table.schema), part)
+    report = make_report(Run(folder), ReportSettings(figures=[]))
+    for row in report.measures.rows:
+        assert (row.problems, row.asked, row.seeds, row.outcomes, row.due) == (8, 8, 2, 16, 24), row.strategy
+        assert len(row.by_seed) == 2, "of the seeds that answered"
+    text = (folder / "report" / "report.md").read_text()
+    assert "| strategy | outcomes | N | accuracy | interval | by seed |" in text
+    assert "| greedy | 16 of 24 (2 of 3 seeds) | 1 |" in text
+    assert "| baseline | outcomes | N = 1 |" in text
+    rows = pq.read_table(folder / "report" / "table.parquet").to_pylist()
+    assert {(row["outcomes"], row["outcomes_asked"]) for row in rows} == {(16, 24)}

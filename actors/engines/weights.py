@@ -38,6 +38,46 @@ def weight_files(folder: Path, field: str = "model") -> list[Path]:
     return files
 
 
+_METHODS = {
+    "fp8": "FP8",
+    "fbgemm_fp8": "FP8",
+    "gptq": "GPTQ",
+    "awq": "AWQ",
+    "mxfp4": "MXFP4",
+    "modelopt": "ModelOpt",
+}
+"""How quantisations are written, by the name that a config has for them; others are written as they are named there."""
+
+_BESIDE = {"quantize_config.json": "GPTQ", "quant_config.json": "AWQ", "hf_quant_config.json": "ModelOpt"}
+"""Files of earlier tools that say how weights are quantised, where config.json does not."""
+
+
+def quantisation(folder: Path) -> str:
+    """By which method a folder's weights are quantised, as its files tell; empty where they tell of none."""
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError):
+        return ""
+    for part in (config, config.get("text_config")):
+        told = part.get("quantization_config") if isinstance(part, dict) else None
+        if isinstance(told, dict):
+            bits = told.get("load_in_8bit") or told.get("load_in_4bit")
+            method = str(told.get("quant_method") or ("bitsandbytes" if bits else "of an unnamed kind"))
+            return _METHODS.get(method, method)
+    return next((name for file, name in _BESIDE.items() if (folder / file).is_file()), "")
+
+
+def check_unquantised(folder: Path, field: str, instead: str, named: str = "") -> None:
+    """Raise UserError of `field` where the weights of a folder, `named` so by its user, are quantised: without their scales
+    they are another model's."""
+    if method := quantisation(folder):
+        mend = (
+            f"its weights are quantised ({method}), which the local engine does not run: {instead}, or take the model "
+            "unquantised (float32, bfloat16 or float16)"
+        )
+        raise UserError.of(field, named or str(folder), mend)
+
+
 def check_readable(file: Path, field: str) -> None:
     """Raise UserError unless this is a whole safetensors file: its header is read, and its length compared."""
     try:

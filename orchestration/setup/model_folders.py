@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actors.engines.positions import steady_context
 from actors.engines.weights import check_readable, weight_files
 from actors.errors import UserError, nearest
 
@@ -21,13 +22,15 @@ BUNDLED = Path(__file__).resolve().parents[2] / "models"
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
     """A folder that holds a whole model. `context` is in tokens, None where its config names none; `vocabulary` has every
-    token and its id: the same ids mean the same text, however the files were written."""
+    token and its id: the same ids mean the same text, however the files were written. `steady_context` is as in
+    `actors.engines.positions`."""
 
     path: Path
     context: int | None
     vocabulary: dict[str, int]
     tokenizer: Any
     has_chat_template: bool = False
+    steady_context: int | None = None
 
 
 def resolved(given: str) -> Path:
@@ -95,7 +98,8 @@ def read_model(path: str, kind: str, *, chat: bool = False) -> ModelFolder:
     if chat and not template:
         mend = "this tokenizer has no chat template: set policy.prompt.chat=false, or choose an instruction-tuned model"
         raise UserError.of("policy.prompt.chat", True, mend)
-    return ModelFolder(whole, text.get("max_position_embeddings"), vocabulary, tokenizer, template)
+    context = text.get("max_position_embeddings")
+    return ModelFolder(whole, context, vocabulary, tokenizer, template, steady_context(text))
 
 
 def _tokenizer(folder: Path, field: str) -> Any:

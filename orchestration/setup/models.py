@@ -13,6 +13,7 @@ from pathlib import Path
 from actors.engines.base import EngineName
 from actors.engines.plan import ReplicaShare
 from actors.engines.verifiers.custom import Target
+from actors.engines.weights import check_unquantised
 from actors.errors import UserError
 from actors.strategy import Role, Strategy
 from orchestration.flops import ModelCost
@@ -61,14 +62,23 @@ def read_policy(settings: EvaluateSettings, strategies: Sequence[Strategy]) -> M
     return read_model(settings.policy.path, "policy", chat=settings.policy.prompt.chat)
 
 
-def notes_of(settings: EvaluateSettings, policy: ModelFolder) -> tuple[str, ...]:
+def notes_of(
+    settings: EvaluateSettings, policy: ModelFolder, models: Mapping[Role, ModelSetup]
+) -> tuple[str, ...]:
     """What a user should know of the models before anything is spent, though nothing is wrong with them."""
-    if not policy.has_chat_template or settings.policy.prompt.chat:
-        return ()
-    return (
-        "policy.prompt.chat is false, and the policy's tokenizer has a chat template: a model that was tuned with it "
-        "answers badly without; policy=chat uses it",
-    )
+    notes = []
+    if policy.has_chat_template and not settings.policy.prompt.chat:
+        notes.append(
+            "policy.prompt.chat is false, and the policy's tokenizer has a chat template: a model that was tuned with it "
+            "answers badly without; policy=chat uses it"
+        )
+    run = models["policy"].context
+    if policy.context is not None and run is not None and run < policy.context:
+        notes.append(
+            f"the policy's positions depend on a text's length beyond {run:,} tokens (its RoPE scaling): the local engine "
+            f"takes that as its context, of {policy.context:,}; vLLM takes all"
+        )
+    return tuple(notes)
 
 
 def read_models(settings: EvaluateSettings, policy: ModelFolder, *, scored: bool) -> dict[Role, ModelSetup]:
@@ -85,7 +95,8 @@ def _policy(settings: EvaluateSettings, folder: ModelFolder) -> ModelSetup:
     given, share = settings.policy, settings.cluster.policy
     cost = ModelCost.from_folder(folder.path)
     engine = choose_engine(given.engine, "policy.engine", gpus=share.gpus, device=share.device)
-    return ModelSetup(folder.path, folder.path, cost, folder.context, engine, given.dtype, share)
+    context = _runs_on(engine, folder, "policy", given.path)
+    return ModelSetup(folder.path, folder.path, cost, context, engine, given.dtype, share)
 
 
 def _verifier(settings: EvaluateSettings, policy: ModelFolder) -> ModelSetup:
@@ -97,7 +108,16 @@ def _verifier(settings: EvaluateSettings, policy: ModelFolder) -> ModelSetup:
         mend = "its tokenizer is not the policy's; a verifier reads the policy's own token ids"
         raise UserError.of("verifier.path", given.path, mend)
     engine = choose_engine(given.engine, "verifier.engine", gpus=share.gpus, device=share.device)
-    return ModelSetup(folder.path, folder.path, cost, folder.context, engine, given.dtype, share)
+    context = _runs_on(engine, folder, "verifier", given.path)
+    return ModelSetup(folder.path, folder.path, cost, context, engine, given.dtype, share)
+
+
+def _runs_on(engine: EngineName, folder: ModelFolder, role: Role, named: str) -> int | None:
+    """The model's context on an engine. Raises UserError where the local engine does not run its weights."""
+    if engine != "local":
+        return folder.context
+    check_unquantised(folder.path, f"{role}.path", f"set {role}.engine=vllm", named)
+    return folder.steady_context or folder.context
 
 
 def _own_verifier(settings: EvaluateSettings, policy: ModelFolder) -> ModelSetup:

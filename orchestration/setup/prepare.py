@@ -116,7 +116,7 @@ def prepare(settings: EvaluateSettings) -> Prepared:
         contexts=contexts,
         budget=budget,
         first_grant=first,
-        notes=notes_of(settings, policy),
+        notes=notes_of(settings, policy, models),
     )
 
 

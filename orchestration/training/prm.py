@@ -22,11 +22,13 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import AutoModelForCausalLM, EarlyStoppingCallback, TrainingArguments
+from transformers import EarlyStoppingCallback, TrainingArguments
 
 from actors.engines.identity import model_hash
 from actors.engines.model_config import read_config
+from actors.engines.positions import steady_context
 from actors.engines.verifiers.value_head import STATE, ValueHead, ValueHeadConfig, likelihood_features
+from actors.engines.whole import load_whole
 from actors.errors import UserError
 from actors.memory import keep_freed_memory
 from actors.seeds import derive
@@ -155,7 +157,8 @@ def train_prm(
     keep_freed_memory()
     torch.set_num_threads(settings.threads)
     torch.manual_seed(derive("prm", settings.seed) % (1 << 31))
-    context = int(read_config(base).max_position_embeddings)
+    config = read_config(base)
+    context = steady_context(config) or int(config.max_position_embeddings)
     split_on = prompts, context, settings.held_out_share, settings.seed
     sides = split(value, *split_on)
     check_values(sides, say)
@@ -167,9 +170,7 @@ def train_prm(
         check_right(right, say)
         correct, correct_held = right.kept, right.held
     tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
-    model = AutoModelForCausalLM.from_pretrained(
-        base, dtype=torch.float32, local_files_only=True, trust_remote_code=False
-    )
+    model = load_whole(base, config, dtype=torch.float32)
     model.value_head = ValueHead(
         ValueHeadConfig(model.config.hidden_size, settings.hidden, settings.likelihood, settings.width)
     )

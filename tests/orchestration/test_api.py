@@ -79,3 +79,34 @@ def test_plain_prompts_to_a_chat_model_are_told(option: str, chat: Path) -> None
         "answers badly without; policy=chat uses it"
     )
     assert prepare(api.settings_of([*words, "policy=chat"])).notes == ()
+
+
+def test_positions_that_go_by_length_bound_the_local_engines_context(
+    models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(models[0], tmp_path / "long")
+    config = json.loads((folder / "config.json").read_text())
+    scaling = {"rope_type": "longrope", "original_max_position_embeddings": 96}
+    (folder / "config.json").write_text(json.dumps(config | {"rope_parameters": scaling}))
+    prepared = prepare(api.settings_of([f"policy.path={folder}", "strategies=[greedy]", *SMALL]))
+    assert prepared.policy.context == 96
+    assert prepared.notes == (
+        "the policy's positions depend on a text's length beyond 96 tokens (its RoPE scaling): the local engine takes that "
+        "as its context, of 256; vLLM takes all",
+    )
+
+
+@pytest.mark.parametrize("method", ["fp8", "bitsandbytes", "gptq", "awq", "compressed-tensors"])
+def test_quantised_weights_are_refused_where_the_local_engine_runs_them(
+    method: str, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(models[0], tmp_path / "small")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(
+        json.dumps(config | {"quantization_config": {"quant_method": method}})
+    )
+    words = [f"policy.path={folder}", "strategies=[greedy]", *SMALL]
+    with pytest.raises(UserError, match=r"policy\.path = .*quantised \(.*set policy\.engine=vllm"):
+        prepare(api.settings_of(words))
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
+    assert prepare(api.settings_of([*words, "policy.engine=vllm"])).policy.engine == "vllm"

@@ -16,8 +16,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from actors.engines.local.kv import SlotCache
+from actors.engines.local.probe import check_on_slots
 from actors.engines.model_config import read_config
-from actors.engines.weights import weight_files
+from actors.engines.positions import steady_context
+from actors.engines.weights import check_unquantised, weight_files
+from actors.engines.whole import check_tensors, load_whole
 from actors.errors import UserError
 
 LLAMA_LIKE = ("llama", "qwen2", "qwen3")
@@ -58,8 +61,10 @@ def load_decoder(folder: Path, *, dtype: torch.dtype, device: torch.device) -> t
     config = read_config(folder)
     windows = set(getattr(config, "layer_types", None) or ["full_attention"])
     if config.model_type in LLAMA_LIKE and windows == {"full_attention"}:
-        return LlamaDecoder(config, read_weights(folder), dtype=dtype, device=device), config
-    weight_files(folder)
+        check_unquantised(folder, "model", "set engine=vllm")
+        weights = read_weights(folder)
+        check_tensors(folder, config, weights)
+        return LlamaDecoder(config, weights, dtype=dtype, device=device), config
     return HubDecoder(folder, config, dtype=dtype, device=device), config
 
 
@@ -103,7 +108,7 @@ class LlamaDecoder:
             raise UserError.of("model", name, "this tensor is missing from the safetensors files")
 
         self._dtype, self._device = dtype, device
-        self.context = int(config.max_position_embeddings)
+        self.context = steady_context(config) or int(config.max_position_embeddings)
         self.heads = int(config.num_attention_heads)
         self.kv_heads = int(config.num_key_value_heads)
         head_dim = getattr(config, "head_dim", None)
@@ -190,21 +195,7 @@ class HubDecoder:
     """Any causal model that transformers can load from safetensors without remote code."""
 
     def __init__(self, folder: Path, config: Any, *, dtype: torch.dtype, device: torch.device) -> None:
-        from transformers import AutoModelForCausalLM
-
-        try:
-            model = AutoModelForCausalLM.from_pretrained(
-                folder,
-                config=config,
-                dtype=dtype,
-                trust_remote_code=False,
-                local_files_only=True,
-                use_safetensors=True,
-                attn_implementation="sdpa",
-            )
-        except ValueError as error:
-            mend = f"transformers does not load it for the local engine ({str(error).split('. ')[0]}): set policy.engine=vllm"
-            raise UserError.of("model.model_type", config.model_type, mend) from None
+        model = load_whole(folder, config, dtype=dtype, attn_implementation="sdpa")
         self._model = model.to(device).eval()
         self._dtype, self._device = dtype, device
         text = config.get_text_config()
@@ -214,11 +205,13 @@ class HubDecoder:
         window = getattr(text, "sliding_window", None)
         if window and window < int(text.max_position_embeddings):
             raise UserError.of("model.sliding_window", window, "this engine has full attention alone")
-        self.context = int(text.max_position_embeddings)
+        self.context = steady_context(text) or int(text.max_position_embeddings)
         self._layers = int(text.num_hidden_layers)
-        heads = int(text.num_attention_heads)
+        # What has no heads is refused below.
+        heads = int(getattr(text, "num_attention_heads", None) or 1)
         self._kv_heads = int(getattr(text, "num_key_value_heads", None) or heads)
         self._head_dim = int(getattr(text, "head_dim", None) or text.hidden_size // heads)
+        check_on_slots(self, self._model, config.model_type, dtype, device)
 
     def new_cache(self, rows: int) -> SlotCache:
         return SlotCache(

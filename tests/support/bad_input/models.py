@@ -39,6 +39,13 @@ def pickled() -> Words:
 
 
 @case
+def quantised() -> Words:
+    """quantised weights on the local engine"""
+    edit("policy/config.json", quantization_config={"quant_method": "fp8"})
+    return evaluate("policy.engine=local")
+
+
+@case
 def cut_off() -> Words:
     """weights that are cut off"""
     file = Path("policy/model.safetensors")

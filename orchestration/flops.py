@@ -8,12 +8,12 @@ the sum.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from actors.errors import UserError, nearest
+from actors.errors import UserError
 from actors.strategy import Role
 from actors.work import CostModel, Unit
 
@@ -54,7 +54,7 @@ class ModelCost:
     FLOPs) but with the output head, even where the two are tied; of a mixture of experts, the active experts
     only. `matrix` counts the weights that multiply a token inside the layers, `head` those of one row of the
     output head; `hidden` is the size of a token's state, `width` heads x head size. `window_layers` of the
-    layers read at most `window` keys, `full_layers` read all.
+    layers read at most `window` keys, `full_layers` read all. Without `exact_known` the paper's accounting is all there is.
     """
 
     parameters: int
@@ -65,6 +65,7 @@ class ModelCost:
     full_layers: int
     window_layers: int = 0
     window: int = 0
+    exact_known: bool = True
 
     def paper(self, tokens: int) -> int:
         """2 x parameters per token, generated or scored (paper section 7: Y = 2 N D_inference)."""
@@ -75,8 +76,10 @@ class ModelCost:
 
         A multiply-add is two FLOPs. The token at position p reads p + 1 keys (itself too), so attention is
         counted as the causal triangle that is needed, not as the full square. Norms, rotations and
-        activations are left out, as in torch's FlopCounterMode.
+        activations are left out, as in torch's FlopCounterMode. 0 where the shape is not known.
         """
+        if not self.exact_known:
+            return 0
         attention = self.full_layers * _keys(cached, computed)
         if self.window_layers:
             attention += self.window_layers * _windowed_keys(cached, computed, self.window)
@@ -104,12 +107,11 @@ class ModelCost:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ModelCost:
-        """Count from a transformers config (as in config.json) of a decoder family named in this module."""
+        """Count from a transformers config (as in config.json): in closed form for the decoder families named in this module;
+        the parameters alone, on the meta device, for every other text decoder of transformers."""
         kind = config.get("model_type")
         if kind not in _FAMILIES:
-            known = ", ".join(sorted(_FAMILIES))
-            hint = nearest(str(kind), _FAMILIES)
-            raise UserError.of("model_type", kind, f"cannot count its FLOPs; known families: {known}{hint}")
+            return cls._counted(config)
         family = _FAMILIES[kind]
         hidden, layers, heads = (
             _need(config, name) for name in ("hidden_size", "num_hidden_layers", "num_attention_heads")
@@ -142,6 +144,21 @@ class ModelCost:
             window_layers=windowed,
             window=config["sliding_window"] if windowed else 0,
         )
+
+    @classmethod
+    def _counted(cls, config: Mapping[str, Any]) -> ModelCost:
+        # Loads torch, which no known family needs.
+        from actors.engines.counting import active_parameters
+
+        parameters, head = active_parameters(config)
+        text = config.get("text_config", config)
+        hidden = text.get("hidden_size") or text.get("n_embd") or text.get("d_model") or 0
+        return cls(parameters, parameters - head, head, hidden, 0, 0, exact_known=False)
+
+
+def paper_alone(costs: Iterable[ModelCost]) -> bool:
+    """Whether a run of these models has no exact accounting: a sum that lacks one of them is no number."""
+    return not all(cost.exact_known for cost in costs)
 
 
 def generation_flops(costs: Mapping[Role, CostModel], prompt: int, tokens: int, unit: Unit) -> int:

@@ -210,6 +210,8 @@ class TaskPolicy:
         rank: Rank,
     ) -> Sample:
         bench, cost = self._bench, self._bench.run.costs["policy"]
+        # A tokenizer may have more tokens than its model: one that was added, and that this prompt holds.
+        check_ids("the prompt", bench.prompt.token_ids, bench.engine.info.vocabulary)
         check_draw(prefix, place, sampling, bench.engine.info.vocabulary)
         context = bench.prompt.token_ids + prefix
         most = bench.room - len(prefix)

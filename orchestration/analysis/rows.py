@@ -213,6 +213,10 @@ def _row(
     if one is not None and one.generations:
         truncated = one.tally.truncated / one.generations
     unreadable = _unreadable(one)
+    exact = costs.get("attributed_flops_exact", np.nan)
+    if exact == 0 and drawn > 0:
+        # Every token costs something: it was not known.
+        exact = float("nan")
     if_wrong = float("nan")
     if lacking.any() and known.any():
         if_wrong = float(np.nanmean(problem_means(np.where(lacking, 0.0, correct))))
@@ -233,7 +237,7 @@ def _row(
         ran=one is not None,
         tokens=drawn,
         flops=costs.get("attributed_flops", np.nan),
-        flops_exact=costs.get("attributed_flops_exact", np.nan),
+        flops_exact=exact,
         wasted=wasted,
         truncated=truncated,
         unreadable=unreadable,

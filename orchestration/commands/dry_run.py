@@ -70,10 +70,15 @@ def _cells(needs: Needs) -> list[list[str]]:
                 f"{need.expected.of('policy'):,}" + (f" ({worst.of('policy'):,})" if worst else ""),
                 f"{need.expected.of('verifier'):,}",
                 scientific(need.expected.paper) + (f" ({scientific(worst.paper)})" if worst else ""),
-                scientific(need.expected.exact) + (f" ({scientific(worst.exact)})" if worst else ""),
+                _exact(need.expected.exact) + (f" ({_exact(worst.exact)})" if worst else ""),
             ]
         )
     return cells
+
+
+def _exact(flops: int) -> str:
+    # Whatever runs costs something: 0 is not known.
+    return scientific(flops) if flops else "-"
 
 
 def _survey(prepared: Prepared) -> Session:
@@ -122,10 +127,10 @@ def _verdict(prepared: Prepared, needs: Needs, session: Session) -> list[str]:
     lines = [
         f"All {needs.problems:,} problems{seeds}, samples shared: {expected.of('policy'):,} tokens drawn, "
         f"{expected.of('verifier'):,} scored, {scientific(expected.paper)} FLOPs (paper), "
-        f"{scientific(expected.exact)} (exact). What several samples share is scored once, so less may be scored.",
+        f"{_exact(expected.exact)} (exact). What several samples share is scored once, so less may be scored.",
         "At worst: "
         + (
-            f"{scientific(needs.worst.paper)} FLOPs (paper), {scientific(needs.worst.exact)} (exact)."
+            f"{scientific(needs.worst.paper)} FLOPs (paper), {_exact(needs.worst.exact)} (exact)."
             if needs.worst
             else "no bound is known for some strategies; a budget bounds them."
         ),

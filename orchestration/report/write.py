@@ -7,6 +7,7 @@ again at any time.
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -128,6 +129,12 @@ def _totals(run: Run, collected: Collected, outcomes: Stored) -> list[str]:
     for batch in outcomes.batches(names):
         for name in names:
             total[name] += sum(int(value or 0) for value in batch[name].to_pylist())
+    # Every token costs something: 0 was not known.
+    exact = (
+        float(total["spent_flops_exact"])
+        if total["spent_flops_exact"] or not total["policy_tokens"]
+        else math.nan
+    )
     spent, wasted = read_books(run.folder)
     unit = run.info.get("settings", {}).get("budget.unit", "paper")
     again = int((~collected.newest).sum())
@@ -135,7 +142,7 @@ def _totals(run: Run, collected: Collected, outcomes: Stored) -> list[str]:
         f"{sum(collected.states.values()):,} outcomes: {ended}.",
         _charged(spent, wasted, unit),
         f"On outcomes, with samples shared between strategies: {scientific(float(total['spent_flops']))} FLOPs "
-        f"({scientific(float(total['spent_flops_exact']))} exact), {total['policy_tokens']:,} tokens drawn, "
+        f"({scientific(exact)} exact), {total['policy_tokens']:,} tokens drawn, "
         f"{total['verifier_tokens']:,} scored"
         + (f", also for outcomes that were made again ({again:,})." if again else "."),
     ]

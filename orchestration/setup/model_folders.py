@@ -23,7 +23,7 @@ BUNDLED = Path(__file__).resolve().parents[2] / "models"
 class ModelFolder:
     """A folder that holds a whole model. `context` is in tokens, None where its config names none; `vocabulary` has every
     token and its id: the same ids mean the same text, however the files were written. `steady_context` is as in
-    `actors.engines.positions`."""
+    `actors.engines.positions`, `added` are tokens that its tokenizer has beyond its own vocabulary."""
 
     path: Path
     context: int | None
@@ -31,6 +31,17 @@ class ModelFolder:
     tokenizer: Any
     has_chat_template: bool = False
     steady_context: int | None = None
+    added: frozenset[str] = frozenset()
+
+    def reads_as(self, other: ModelFolder) -> bool:
+        """Whether the same ids mean the same text in both: what one of them has besides may only be tokens that were added to
+        its tokenizer, such as a [PAD]."""
+        mine, theirs = self.vocabulary, other.vocabulary
+        both = mine.keys() & theirs.keys()
+        more = (mine.keys() - both - self.added) | (theirs.keys() - both - other.added)
+        ids = {mine[token] for token in mine.keys() - both} & {theirs[token] for token in both}
+        ids |= {theirs[token] for token in theirs.keys() - both} & {mine[token] for token in both}
+        return bool(both) and not more and not ids and all(mine[token] == theirs[token] for token in both)
 
 
 def resolved(given: str) -> Path:
@@ -88,9 +99,11 @@ def read_model(path: str, kind: str, *, chat: bool = False) -> ModelFolder:
     tokenizer = _tokenizer(folder, field)
     vocabulary: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
     rows = text.get("vocab_size")
-    if isinstance(rows, int) and vocabulary and max(vocabulary.values()) >= rows:
+    own: dict[str, int] = tokenizer.get_vocab(with_added_tokens=False)
+    # Tokens that were added, and that no text has, do not make it another model's.
+    if isinstance(rows, int) and own and max(own.values()) >= rows:
         mend = (
-            f"its tokenizer has ids up to {max(vocabulary.values()):,} and the model {rows:,} tokens (config.json, "
+            f"its tokenizer has ids up to {max(own.values()):,} and the model {rows:,} tokens (config.json, "
             "vocab_size): it is another model's tokenizer"
         )
         raise UserError.of(field, path, mend)
@@ -99,7 +112,8 @@ def read_model(path: str, kind: str, *, chat: bool = False) -> ModelFolder:
         mend = "this tokenizer has no chat template: set policy.prompt.chat=false, or choose an instruction-tuned model"
         raise UserError.of("policy.prompt.chat", True, mend)
     context = text.get("max_position_embeddings")
-    return ModelFolder(whole, context, vocabulary, tokenizer, template, steady_context(text))
+    added = frozenset(vocabulary.keys() - own.keys()) | frozenset(_added(tokenizer))
+    return ModelFolder(whole, context, vocabulary, tokenizer, template, steady_context(text), added)
 
 
 def _tokenizer(folder: Path, field: str) -> Any:
@@ -115,6 +129,11 @@ def _tokenizer(folder: Path, field: str) -> Any:
     except Exception as error:  # the library raises nothing narrower
         mend = f"tokenizer.json is damaged ({error}): copy or save it again"
         raise UserError.of(field, str(folder), mend) from None
+
+
+def _added(tokenizer: Any) -> list[str]:
+    """Tokens that were added to a tokenizer, those that its own vocabulary has as well."""
+    return [str(one.content) for one in tokenizer.get_added_tokens_decoder().values()]
 
 
 def has_chat_template(folder: Path, field: str) -> bool:

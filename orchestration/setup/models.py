@@ -7,7 +7,7 @@ and what only another engine heeds is refused by name.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from actors.engines.base import EngineName
@@ -16,7 +16,7 @@ from actors.engines.verifiers.custom import Target
 from actors.engines.weights import check_unquantised
 from actors.errors import UserError
 from actors.strategy import Role, Strategy
-from orchestration.flops import ModelCost
+from orchestration.flops import ModelCost, paper_alone
 from orchestration.setup.custom_verifier import read_own
 from orchestration.setup.engine_choice import choose_engine
 from orchestration.setup.model_folders import ModelFolder, read_model
@@ -72,6 +72,11 @@ def notes_of(
             "policy.prompt.chat is false, and the policy's tokenizer has a chat template: a model that was tuned with it "
             "answers badly without; policy=chat uses it"
         )
+    if paper_alone(model.cost for model in models.values()):
+        notes.append(
+            "FLOPs are by the paper's accounting alone, 2 x parameters a token: flopwise has no closed form of the exact "
+            "ones for these models"
+        )
     run = models["policy"].context
     if policy.context is not None and run is not None and run < policy.context:
         notes.append(
@@ -88,7 +93,12 @@ def read_models(settings: EvaluateSettings, policy: ModelFolder, *, scored: bool
         models["verifier"] = _own_verifier(settings, policy)
     elif scored:
         models["verifier"] = _verifier(settings, policy)
-    return models
+    if not paper_alone(model.cost for model in models.values()):
+        return models
+    if settings.budget.unit == "exact":
+        mend = "flopwise has no closed form of the exact FLOPs of these models: set budget=paper"
+        raise UserError.of("budget.unit", settings.budget.unit, mend)
+    return {role: replace(one, cost=replace(one.cost, exact_known=False)) for role, one in models.items()}
 
 
 def _policy(settings: EvaluateSettings, folder: ModelFolder) -> ModelSetup:
@@ -104,7 +114,7 @@ def _verifier(settings: EvaluateSettings, policy: ModelFolder) -> ModelSetup:
     assert given.path is not None
     folder = read_model(given.path, "verifier")
     cost = ModelCost.from_folder(folder.path)
-    if policy.vocabulary != folder.vocabulary:
+    if not policy.reads_as(folder):
         mend = "its tokenizer is not the policy's; a verifier reads the policy's own token ids"
         raise UserError.of("verifier.path", given.path, mend)
     engine = choose_engine(given.engine, "verifier.engine", gpus=share.gpus, device=share.device)

@@ -165,7 +165,7 @@ def test_conversions() -> None:
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="known families"):
+    with pytest.raises(UserError, match="no text decoder of this config"):
         ModelCost.from_config({"model_type": "qwen9"})
     with pytest.raises(UserError, match="hidden_size"):
         ModelCost.from_config({"model_type": "llama"})

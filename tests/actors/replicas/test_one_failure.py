@@ -447,3 +447,11 @@ def test_one_mistake_is_one_place_whatever_it_says() -> None:
     assert first.trace.endswith("KeyError: 0")
     assert Path(__file__).name in first.trace
     assert len(failure_of(RecursionError("x" * 10**6)).trace) < 10**5
+
+
+async def test_a_prompt_with_a_token_that_the_model_lacks_costs_nothing(table: Any) -> None:
+    """A token that was added to the tokenizer: the engine would look behind its table's end, and fail for all."""
+    one = table(prompt=Prompt("p", (*make_task(1, ()).prompt.token_ids, 97)))
+    with pytest.raises(ValueError, match="the prompt has the token 97: the policy's are 0 to 96"):
+        await one.solve(Greedy())
+    assert (one.engine.requests, one.purse.spent) == ([], 0)

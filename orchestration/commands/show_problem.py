@@ -69,6 +69,7 @@ class _Tried:
 def show_problem(run: Run, problem_id: str, strategy: str | None, count: int, console: Console) -> None:
     """Print all of a problem, or what concerns one strategy; of each `count` candidates, of one strategy all."""
     import pyarrow.compute as pc
+    from rich.text import Text
 
     table = run.outcomes()
     outcomes = table.filter(pc.equal(table["problem_id"], problem_id)).to_pylist()
@@ -79,7 +80,7 @@ def show_problem(run: Run, problem_id: str, strategy: str | None, count: int, co
     for row in run.candidates(problem=problem_id).to_pylist():
         by_key.setdefault(row["key"], []).append(row)
     tried = [_Tried.of(row, by_key.get(row["key"], [])) for row in outcomes if row["strategy"] in shown]
-    console.rule(problem_id)
+    console.rule(Text(problem_id))
     _question(run, problem_id, console)
     if len(tried) > 1:
         console.print(_choices(tried, several))

@@ -123,12 +123,12 @@ def test_the_beginning_of_a_name_will_do(folder: Path, capsys: pytest.CaptureFix
     edit(
         folder,
         "problems",
-        lambda row: {"problem_id": row["problem_id"] + "-x"} if row["problem_id"] == "p0001" else {},
+        lambda row: {"problem_id": row["problem_id"] + "-[/x]"} if row["problem_id"] == "p0001" else {},
     )
     assert "question 1?" in shown(capsys, folder, "p0001")
     assert main(["show", str(folder), "p00"]) == 2
     assert "3 problems of" in (err := capsys.readouterr().err)
-    assert "begin so (p0000, p0001-x, p0002); give more of it" in err
+    assert "begin so (p0000, p0001-[/x], p0002); give more of it" in err
     assert main(["show", str(folder), "q"]) == 2
     assert main(["show", str(folder), "p0001", "wrong=greedy"]) == 2
     assert "p0001 is named: leave one of them out" in capsys.readouterr().err

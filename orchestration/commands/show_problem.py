@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from actors.strategy import Candidate
+from actors.strategy import Answer, Candidate
 from orchestration.analysis.filters import meant
 from orchestration.strategies.parse import registered
 from orchestration.strategies.tally import Ballot, Counting, counting_of, tally
@@ -233,7 +233,9 @@ def _candidate(row: dict[str, Any], counting: Counting, console: Console) -> Non
 
 
 def _candidate_of(row: dict[str, Any]) -> Candidate:
-    """What of a candidate's row has to do with votes."""
+    """What of a candidate's row has to do with votes. Parts of earlier versions have no ballots: there an answer votes with
+    those that read the same."""
+    answer, ballot = row["answer"], row["ballot"]
     return Candidate(
         index=row["index"],
         token_ids=(),
@@ -241,7 +243,7 @@ def _candidate_of(row: dict[str, Any]) -> Candidate:
         logprobs=(),
         scores=tuple(row["scores"] or ()),
         finish=row["finish_reason"],
-        answer=row["answer"],
+        answer=answer if answer is None or ballot is None else Answer(answer, ballot),
         kept=row["kept"],
     )
 

@@ -180,7 +180,9 @@ class Run:
             some = ", ".join(sorted(found)[:3]) + (", ..." if len(found) > 3 else "")
             mend = f"{len(found):,} problems of {self.folder} begin so ({some}); give more of it"
             raise UserError.of("problem", given, mend)
-        mend = f"{self.folder} has no such problem{nearest(given, ids)}; flopwise show {self.folder} lists them"
+        mend = (
+            f"{self.folder} has no such problem{nearest(given, ids)}; flopwise show {self.folder} lists them"
+        )
         raise UserError.of("problem", given, mend)
 
     def prompt(self, problem_id: str) -> tuple[int, str | None]:

@@ -65,12 +65,14 @@ def tally(candidates: Sequence[Candidate], counting: Counting) -> list[Ballot]:
 
 
 def _ballot(mine: Sequence[Candidate], counting: Counting, scored: bool) -> Ballot:
-    # Called as its first candidate writes it, as the answer that is chosen is.
-    answer, members = mine[0].answer or "", tuple(one.index for one in mine)
+    members = tuple(one.index for one in mine)
     if not scored:
-        return Ballot(answer, members, members[0], None, None)
+        return Ballot(mine[0].answer or "", members, members[0], None, None)
     values = [aggregate(one.scores, counting.aggregation) for one in mine]
-    return Ballot(answer, members, members[values.index(max(values))], math.fsum(values), max(values))
+    leader = values.index(max(values))
+    # Written as the answer that is chosen is: as its best candidate does, or else its first.
+    said = mine[leader if counting.rule == "best" else 0].answer or ""
+    return Ballot(said, members, members[leader], math.fsum(values), max(values))
 
 
 def _rank(ballot: Ballot, counting: Counting) -> tuple[float, int]:

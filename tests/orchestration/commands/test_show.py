@@ -119,6 +119,25 @@ def test_candidates_come_best_first_and_say_why_they_ended(
     assert "(ended, 60 tokens, value 1.00, dropped)" in out
 
 
+def test_answers_of_one_ballot_are_one_vote_however_they_are_written(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = ["1/2", "0.5", "7", "2/4"]
+    edit(
+        folder,
+        "candidates",
+        lambda row: (
+            {"answer": told[row["index"]], "correct": False, "ballot": "7" if row["index"] == 2 else "1/2"}
+            if row["strategy"] == "majority(n=4)"
+            else {}
+        ),
+    )
+    edit(folder, "outcomes", lambda row: {"answer": "1/2"} if row["strategy"] == "majority(n=4)" else {})
+    out = shown(capsys, folder, "p0001", "strategy=majority")
+    assert "vote for votes 1/2 3 wrong chosen 7 1 wrong 4 of 4 candidates vote" in out
+    assert [part.split(" ")[0] for part in out.split("candidate ")[1:]] == ["0:", "1:", "3:", "2:"]
+
+
 def test_the_beginning_of_a_name_will_do(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edit(
         folder,

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from actors.strategy import Candidate
+from actors.strategy import Answer, Candidate
 from orchestration.strategies.parse import parse, registered
 from orchestration.strategies.selection import best, majority, weighted
 from orchestration.strategies.tally import Counting, counting_of, tally
@@ -23,7 +23,7 @@ def candidates(seed: int) -> list[Candidate]:
             logprobs=(),
             scores=tuple(draw.choice((0.25, 0.5, 0.75)) for _ in range(2)) if draw.random() < 0.8 else (),
             finish="eos" if draw.random() < 0.7 else "length",
-            answer=draw.choice(("1", "2", "3", None)),
+            answer=draw.choice((Answer("1/2", "1/2"), Answer("0.5", "1/2"), "2", "3", None)),
             kept=draw.random() < 0.9,
         )
         for index in range(draw.randrange(6))

@@ -83,7 +83,7 @@ def _list(run: Run, settings: ShowSettings, console: Console) -> None:
     for place in range(len(strategies)):
         table.add_column(str(place + 1), no_wrap=True, min_width=2)
     table.add_column("question")
-    stored = run.problems().select(["problem_id", "question"])
+    stored = run.problems(["problem_id", "question"])
     stored = stored.filter(pc.is_in(stored["problem_id"], pa.array(listed, pa.string())))
     questions = {row["problem_id"]: row["question"] for row in stored.to_pylist()}
     for problem in listed:

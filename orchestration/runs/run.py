@@ -153,24 +153,27 @@ class Run:
         # Typed: of an empty list Arrow makes a type that it cannot take by.
         return table.take(pa.array(kept, pa.int64())).select(names)
 
-    def problems(self) -> pa.Table:
-        """Its problems: `problem_id`, `question`, `answer`, `metadata` (JSON), `prompt_tokens`, `prompt` (its text)."""
+    def problems(self, columns: list[str] | None = None) -> pa.Table:
+        """Its problems, with all columns or those named: `problem_id`, `question`, `answer`, `metadata` (JSON),
+        `prompt_tokens`, `prompt` (its text)."""
         folder = self.folder / "problems"
         with reading(folder):
-            return ds.dataset(problem_parts(folder), schema=PROBLEMS, format="parquet").to_table()
+            return ds.dataset(problem_parts(folder), schema=PROBLEMS, format="parquet").to_table(
+                columns=columns
+            )
 
     def problem(self, problem_id: str) -> Problem:
         """One of its problems; UserError where there is none of this id."""
         found = stored_problem(self.folder, problem_id)
         if found is None:
-            ids = self.problems()["problem_id"].to_pylist()
+            ids = self.problems(["problem_id"])["problem_id"].to_pylist()
             mend = f"{self.folder} has no such problem{nearest(problem_id, ids)}"
             raise UserError.of("problem", problem_id, mend)
         return found
 
     def problem_id(self, given: str) -> str:
         """The id that is given, or the one that begins so; UserError where there is none, or more than one."""
-        ids = self.problems()["problem_id"].to_pylist()
+        ids = self.problems(["problem_id"])["problem_id"].to_pylist()
         if given in ids:
             return given
         found = [one for one in ids if one.startswith(given)]

@@ -17,7 +17,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import ray
 import torch
@@ -64,6 +66,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("reader")
     rows = [{"question": "12 + 7 = ?", "answer": "19"}, {"question": "40 - 3 + 5 = ?", "answer": "42"}]
     (folder / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    solutions = [{"text": "so #### 19", "completion": "#### 19", "answer": "19", "gold": "19"}]
+    (folder / "solutions.jsonl").write_text(json.dumps(solutions[0]))
+    pq.write_table(pa.Table.from_pylist(solutions), folder / "solutions.parquet")
     mine = folder / "models" / "mine"
     shutil.copytree(ROOT / "models" / "policy", mine)
     tokenizer = AutoTokenizer.from_pretrained(mine)

@@ -19,6 +19,7 @@ budget, with every FLOP on one ledger.
 Commands:
   flopwise evaluate               solve problems with several strategies and compare them
   flopwise report RUN             make tables and figures of a run again
+  flopwise grade FILE             read and judge answers without a model
   flopwise show RUN [PROBLEM]     read a run's problems, candidates, steps and scores
   flopwise status RUN             how a run stands, where its FLOPs went, what it waits for
   flopwise train policy FOLDER    train a small policy from nothing
@@ -31,7 +32,7 @@ Examples:
 
 Every command has --help, and flopwise has --version. Settings are given as key=value."""
 
-COMMANDS = ("evaluate", "report", "show", "status", "train")
+COMMANDS = ("evaluate", "report", "grade", "show", "status", "train")
 
 GOES_ON = ("evaluate", "train")
 """Commands that go on where they were stopped."""

@@ -10,7 +10,7 @@ from orchestration.problems.datasets.generated import Generated, Source
 from orchestration.problems.datasets.gym import GsmSymbolicSource, GymSource
 from orchestration.problems.datasets.load import load
 from orchestration.problems.datasets.tables import Columns, Quarantined, Table
-from orchestration.problems.graders.choose import judge_of, make_grader
+from orchestration.problems.graders.choose import judge_of, make_grader, why_unread
 from orchestration.problems.graders.grader import Grader
 from orchestration.problems.graders.gym import GymGrader
 from orchestration.problems.graders.math import MathGrader
@@ -43,4 +43,5 @@ __all__ = [
     "make_grader",
     "solution_ids",
     "split_of",
+    "why_unread",
 ]

@@ -6,10 +6,12 @@ loaded and nothing is written here, so a dry run and a real one are prepared by 
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from orchestration.problems import (
     Table,
     load,
     make_grader,
+    why_unread,
 )
 from orchestration.setup.budget import budget_flops, check_budget
 from orchestration.setup.contexts import Contexts, check_contexts
@@ -121,7 +124,8 @@ def prepare(settings: EvaluateSettings) -> Prepared:
 
 
 def _problems(given: DatasetSettings) -> tuple[Dataset, Grader]:
-    """The data set, and what judges its answers."""
+    """The data set, and what judges its answers: of a table, all that it can read."""
+    grader = make_grader(given.grader)
     dataset = load(
         given.name,
         path=given.path,
@@ -130,12 +134,29 @@ def _problems(given: DatasetSettings) -> tuple[Dataset, Grader]:
         seed=given.seed,
         columns=asdict(given.columns),
         options=given.options,
+        unread=partial(why_unread, grader, str(given.grader)),
     )
     ours = isinstance(dataset, Generated) and isinstance(dataset.source, GymSource)
     if given.grader == "gym" and not ours:
         mend = "it judges reasoning-gym's data sets by their names (dataset=gym); choose number, text or math"
         raise UserError.of("dataset.grader", given.grader, mend)
-    return dataset, make_grader(given.grader)
+    if isinstance(dataset, Generated):
+        _check_references(dataset, grader, str(given.grader))
+    return dataset, grader
+
+
+def _check_references(dataset: Generated, grader: Grader, name: str, most: int = 20) -> None:
+    """Raise UserError where the grader reads none of the first references: accuracy would be 0, whatever was answered."""
+    references = [
+        reference
+        for problem in itertools.islice(dataset, most)
+        if (reference := grader.reference_of(problem)) is not None
+    ]
+    unread = [why for one in references if (why := why_unread(grader, name, one))]
+    if unread and len(unread) == len(references):
+        raise UserError.of(
+            "dataset.grader", name, f"it reads no answer of {dataset.description}: {unread[0]}"
+        )
 
 
 def _strategies(given: Sequence[str | Mapping[str, object]]) -> tuple[Strategy, ...]:

@@ -91,7 +91,7 @@ class ColumnNames:
 
 @dataclass
 class DatasetSettings:
-    """What `orchestration.problems.load` takes, and the grader."""
+    """What `orchestration.problems.load` takes, and the grader: its name, or a mapping with `_target_` for one's own."""
 
     name: str = "arithmetic"
     path: str | None = field(default=None, metadata=PATH)
@@ -100,7 +100,7 @@ class DatasetSettings:
     seed: int = 0
     columns: ColumnNames = field(default_factory=ColumnNames)
     options: dict[str, Any] = field(default_factory=dict)
-    grader: str = "number"
+    grader: Any = "number"
 
 
 @dataclass
@@ -171,6 +171,20 @@ class ReportSettings:
     pairs: list[str] = field(default_factory=list)
     by: list[str] = field(default_factory=list)
     figures: list[str] = field(default_factory=lambda: ["png", "svg"])
+
+
+@dataclass
+class GradeColumns:
+    text: str = "text"
+    answer: str | None = "answer"
+    problem: str | None = "problem"
+
+
+@dataclass
+class GradeSettings:
+    grader: Any = "math"
+    count: int | None = None
+    columns: GradeColumns = field(default_factory=GradeColumns)
 
 
 @dataclass

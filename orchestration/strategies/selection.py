@@ -18,7 +18,6 @@ from typing import Literal, get_args
 
 from actors.errors import UserError
 from actors.strategy import Candidate, ballot_of
-from orchestration.problems.graders.ballots import classes
 
 Aggregation = Literal["last", "min", "product", "mean"]
 AGGREGATIONS: tuple[Aggregation, ...] = get_args(Aggregation)
@@ -111,4 +110,7 @@ def _most(votes: Iterable[tuple[Candidate, float]]) -> str | None:
 
 def same_answers(answers: Iterable[str]) -> list[str]:
     """For each of one problem's answers the name of its class: those of one class are one answer."""
+    # Here, so that whoever imports a strategy loads no data sets.
+    from orchestration.problems.graders.ballots import classes
+
     return classes([ballot_of(answer) for answer in answers])

@@ -6,7 +6,7 @@ refused before a problem is drawn.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +27,18 @@ def load(
     seed: int = 0,
     columns: Mapping[str, str | None] | None = None,
     options: Mapping[str, Any] | None = None,
+    unread: Callable[[str], str] | None = None,
 ) -> Dataset:
     """Return a dataset from plain values.
 
     With `path`: that table, with `columns` naming its `question`, `answer` and `id` columns; `count` limits
-    it. Without: `count` problems (500 by default) of `split`, generated from `seed`. `name` is "arithmetic"
-    (the shipped mixture; `options`: legs, terms, digits, sums), "gsm_symbolic", or any reasoning-gym data set
-    with its own `options`. Raises UserError for unknown names, columns and options.
+    it, and `unread` says of a reference why it can be of no use. Without: `count` problems (500 by default) of `split`,
+    generated from `seed`. `name` is "arithmetic" (the shipped mixture; `options`: legs, terms, digits, sums),
+    "gsm_symbolic", or any reasoning-gym data set with its own `options`. Raises
+    UserError for unknown names, columns and options.
     """
     if path is not None:
-        return Table(Path(path), _columns(columns or {}), count)
+        return Table(Path(path), _columns(columns or {}), count, unread)
     if split not in SPLITS:
         raise UserError.of(
             "dataset.split", split, f"choose one of {', '.join(SPLITS)}{nearest(split, SPLITS)}"

@@ -7,7 +7,7 @@ reason, in file order; a broken row never ends the stream and never passes for a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -64,6 +64,8 @@ class Table:
     path: Path
     columns: Columns = Columns()
     count: int | None = None
+    unread: Callable[[str], str] | None = None
+    """Says of a reference why it can be of no use, "" where it is."""
 
     def __post_init__(self) -> None:
         self._check_path()
@@ -96,10 +98,16 @@ class Table:
         """Yield every row as a Problem or as a Quarantined, stopping after `count` problems."""
         seen = DigestMap()
         problems = 0
-        for number, row in enumerate(self._raw_rows()):
+        for number, row in enumerate(self.raw_rows()):
             result = self._read(row) if isinstance(row, dict) else row
             if not isinstance(result, Problem):
                 yield Quarantined(number, *result)
+            elif (
+                result.answer is not None
+                and self.unread is not None
+                and (unread := self.unread(result.answer))
+            ):
+                yield Quarantined(number, "the answer is none that the grader reads", unread)
             elif why := self._repeats(result, number, seen):
                 yield Quarantined(number, *why)
             else:
@@ -139,7 +147,7 @@ class Table:
                     "the answer is neither a text nor a number",
                     f"{self.columns.answer!r} is {kind_of(value)}",
                 )
-            answer = str(value).strip()
+            answer = _written(value).strip()
             if not answer:
                 return (
                     "the answer is empty",
@@ -159,8 +167,8 @@ class Table:
                 return "characters that no text may hold", f"the {name} has half of a surrogate pair"
         return Problem(str(identity), question, answer, metadata=metadata_of(row, self.columns.names()))
 
-    def _raw_rows(self) -> Iterator[dict[str, Any] | Why]:
-        """Yield rows as dicts, or why a line is no row."""
+    def raw_rows(self) -> Iterator[dict[str, Any] | Why]:
+        """Every row as it stands, as a dict, or the reason and detail why it is none."""
         if self.path.suffix.lower() == ".parquet":
             yield from self._parquet_rows()
             return
@@ -174,7 +182,7 @@ class Table:
         columns = kept_columns(file.schema_arrow, own)
         try:
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
-                yield from dates_as_texts(batch, own).to_pylist()
+                yield from dates_as_texts(_shortest(batch), own).to_pylist()
         except (pyarrow.ArrowException, OSError) as error:
             # Unlike a broken line, a broken page says nothing of where the next row begins.
             raise UserError.of("dataset.path", str(self.path), f"damaged Parquet file: {error}") from None
@@ -205,7 +213,7 @@ class Table:
             return set(file.schema_arrow.names)
         known: set[str] = set()
         empty = True
-        for number, row in enumerate(self._raw_rows()):
+        for number, row in enumerate(self.raw_rows()):
             empty = False
             if isinstance(row, dict):
                 known |= set(row)
@@ -226,6 +234,29 @@ class Table:
             return pyarrow.parquet.ParquetFile(self.path)
         except (pyarrow.ArrowInvalid, OSError) as error:
             raise UserError.of("dataset.path", str(self.path), f"not a Parquet file: {error}") from None
+
+
+def _written(value: str | int | float | Decimal) -> str:
+    """A number as people write it: an exponent is no digit of an answer."""
+    text = str(value)
+    if isinstance(value, float | Decimal) and "e" in text.casefold():
+        return format(Decimal(text), "f")
+    return text
+
+
+def _shortest(batch: Any) -> Any:
+    """The batch with floats of 32 and 16 bits as their shortest texts: 0.1 is no 0.10000000149011612."""
+    import pyarrow
+
+    for place, field in enumerate(batch.schema):
+        if pyarrow.types.is_float32(field.type) or pyarrow.types.is_float16(field.type):
+            column = batch.column(place)
+            numbers = column.to_numpy(zero_copy_only=False)
+            missing = column.is_null().to_pylist()
+            texts = [None if none else str(one) for one, none in zip(numbers, missing, strict=True)]
+            floats = pyarrow.array([None if one is None else float(one) for one in texts], pyarrow.float64())
+            batch = batch.set_column(place, field.name, floats)
+    return batch
 
 
 def _is_text(text: str) -> bool:

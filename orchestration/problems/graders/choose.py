@@ -6,14 +6,16 @@ Invariant: every grader that has a name can be made without arguments.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from actors.errors import UserError, nearest
 from orchestration.problems.graders.grader import Grader
 from orchestration.problems.graders.gym import GymGrader
 from orchestration.problems.graders.math import MathGrader
 from orchestration.problems.graders.number import NumberGrader
+from orchestration.problems.graders.own import own_grader
 from orchestration.problems.graders.text import TextGrader
 
 _GRADERS: dict[str, Callable[[], Grader]] = {
@@ -23,16 +25,33 @@ _GRADERS: dict[str, Callable[[], Grader]] = {
     "gym": GymGrader,
 }
 
+_SHOWN = 40
+
 MOST_WORKERS = 16
 """Processes that judge at once, at most; each takes about 100 MB."""
 
 
-def make_grader(name: str) -> Grader:
-    """Return the grader of this name: "number", "text", "math" or "gym"; another name raises UserError."""
+def make_grader(name: str | Mapping[str, Any]) -> Grader:
+    """Return the grader of this name: "number", "text", "math" or "gym", or that which a mapping's `_target_` names; raises
+    UserError."""
+    if isinstance(name, Mapping):
+        return own_grader(name)
     if name not in _GRADERS:
         known = ", ".join(_GRADERS)
         raise UserError.of("dataset.grader", name, f"choose one of {known}{nearest(name, _GRADERS)}")
     return _GRADERS[name]()
+
+
+def why_unread(grader: Grader, name: str, reference: str) -> str:
+    """Why a reference is of no use to the grader of this name, with the grader that reads it; "" where it is of use."""
+    if grader.reads(reference):
+        return ""
+    # Words are the text grader's first.
+    others = ("text", "math") if reference.replace(" ", "").isalpha() else ("number", "math", "text")
+    fits = next((other for other in others if other != name and _GRADERS[other]().reads(reference)), None)
+    mend = f"dataset.grader={fits} reads it" if fits is not None else "no grader reads it"
+    shown = reference if len(reference) <= _SHOWN else f"{reference[: _SHOWN - 3]}..."
+    return f"{shown!r}; {mend}"
 
 
 def judge_of(grader: Grader) -> Grader:

@@ -28,6 +28,11 @@ class Grader(Protocol):
         """Say whether an answer that `extract` gave agrees with a reference of `reference_of`."""
         ...
 
+    def reads(self, reference: str) -> bool:
+        """Say whether a reference is one that an answer could agree with: one that is not would count every answer as
+        wrong."""
+        ...
+
     def reference_of(self, problem: Problem) -> str | None:
         """Return what answers to a problem are judged by, None where it has no label. It goes to the judge alone."""
         ...

@@ -47,5 +47,8 @@ class GymGrader:
             return False
         return isinstance(score, float) and score >= 1.0
 
+    def reads(self, reference: str) -> bool:
+        return True
+
     def reference_of(self, problem: Problem) -> str | None:
         return problem.reference

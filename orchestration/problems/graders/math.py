@@ -18,10 +18,11 @@ from orchestration.problems.graders.ballots import Ballot
 from orchestration.problems.graders.ending import boxed, final_answer, unwrapped
 from orchestration.problems.graders.grader import JudgedByAnswer
 from orchestration.problems.graders.numbers import as_text, number_of
-from orchestration.problems.graders.reading import read
+from orchestration.problems.graders.reading import read, says_something
 from orchestration.problems.workers.deadline import NoAnswer, shared_pool, warn
 
 _LONGEST_ANSWER = 1_000
+_MOST_WORDS = 40
 _FRACTION = re.compile(r"-?\d+/\d+")
 _PLAIN = re.compile(r"-?\d+(?:\.\d{1,15}|/\d+)?")
 _MATH = "orchestration.problems.workers.math"
@@ -63,6 +64,14 @@ class MathGrader(JudgedByAnswer):
             return False
         given = answer if isinstance(answer, Answer) else self._answer(answer)
         return given is not None and right(Ballot.of(given.ballot), Ballot.of(expected.ballot))
+
+    def reads(self, reference: str) -> bool:
+        """All but a whole text without a final answer, which no answer equals; without the help of a parser."""
+        if (found := final_answer(reference)) is None:
+            found = unwrapped(reference)
+            if len(found.split()) > _MOST_WORDS:
+                return False
+        return len(found) <= _LONGEST_ANSWER and says_something(found)
 
     def _answer(self, content: str) -> Answer | None:
         if len(content) > _LONGEST_ANSWER:

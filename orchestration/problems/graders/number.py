@@ -39,7 +39,14 @@ class NumberGrader(JudgedByAnswer):
         return None if content is None else _canonical(content)
 
     def correct(self, answer: str | None, reference: str) -> bool:
-        return answer is not None and answer == _canonical(marked_answer(reference) or reference)
+        return answer is not None and answer == _expected(reference)
+
+    def reads(self, reference: str) -> bool:
+        return _expected(reference) is not None
+
+
+def _expected(reference: str) -> str | None:
+    return _canonical(marked_answer(reference) or reference)
 
 
 def _canonical(content: str) -> str | None:

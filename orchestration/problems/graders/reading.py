@@ -62,7 +62,12 @@ def read(content: str, leaf: Leaf) -> Ballot | None:
     """What the text of an answer says; None where there is nothing."""
     text = cleaned(content)
     text = text.removesuffix("$").rstrip()
-    return _read(text, leaf) if _SAYS.search(_EMPTY_BOX.sub("", text)) else None
+    return _read(text, leaf) if says_something(text) else None
+
+
+def says_something(text: str) -> bool:
+    """Whether there is more in it than delimiters and empty boxes."""
+    return bool(_SAYS.search(_EMPTY_BOX.sub("", text)))
 
 
 def _read(text: str, leaf: Leaf) -> Ballot:

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from orchestration.problems.graders.ending import marked_answer, unwrapped
 from orchestration.problems.graders.grader import JudgedByAnswer
 
+_MOST_WORDS = 40
+"""Of a reference: a longer text is no answer that a solution would end in."""
+
 
 @dataclass(frozen=True, slots=True)
 class TextGrader(JudgedByAnswer):
@@ -27,6 +30,10 @@ class TextGrader(JudgedByAnswer):
 
     def correct(self, answer: str | None, reference: str) -> bool:
         return answer is not None and answer == _canonical(marked_answer(reference) or reference)
+
+    def reads(self, reference: str) -> bool:
+        content = marked_answer(reference) or unwrapped(reference)
+        return bool(content) and "\n" not in content and len(content.split()) <= _MOST_WORDS
 
 
 def _canonical(text: str) -> str | None:

@@ -81,6 +81,24 @@ def no_row_that_can_be_used() -> Words:
 
 
 @case
+def unread_answers() -> Words:
+    """answers that the grader reads none of"""
+    return table(GOOD | {"answer": "Paris"}, OTHER | {"answer": "Rome"})
+
+
+@case
+def unread_generated_answers() -> Words:
+    """generated problems whose answers the grader does not read"""
+    return [
+        "evaluate",
+        "dataset=gym",
+        "dataset.name=caesar_cipher",
+        "dataset.grader=number",
+        "dataset.count=2",
+    ]
+
+
+@case
 def all_prompts_too_long() -> Words:
     """prompts that all exceed the context"""
     return table(LONG, LONG | {"question": LONG["question"] + " now"})
@@ -143,6 +161,12 @@ def comma_without_quotes() -> Words:
 def strange_answer() -> Words:
     """an answer that is neither text nor number"""
     return table(GOOD, OTHER | {"answer": ["7"]})
+
+
+@row_case
+def unread_answer() -> Words:
+    """an answer that the grader does not read"""
+    return table(GOOD, OTHER | {"answer": "Paris"})
 
 
 @row_case

@@ -57,7 +57,7 @@ class PrmJob:
     policy: str = "bundled"
     dataset: str = "arithmetic"
     options: dict[str, Any] = field(default_factory=dict)
-    grader: str = "number"
+    grader: Any = "number"
     prompt: str = "{question}\n"
     chat: bool = False
     system: str | None = None

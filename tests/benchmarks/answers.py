@@ -3,9 +3,8 @@
     python -m tests.benchmarks.answers [--numbers 20000] [--samples 64]
 
 Numbers: answers of the number grader a second, as GSM8K's solutions end. Mathematics: the vote on one problem of so many
-samples,
-by how alike they are, with a grader whose process is up; none of their expressions was read before. Seconds are of the
-processor, of this process and of the grader's: what one core takes, whatever else runs.
+samples, by how alike they are, with a grader whose process is up; none of their expressions was read before. Seconds are of
+the processor, of this process and of the grader's: what one core takes, whatever else runs.
 """
 
 from __future__ import annotations

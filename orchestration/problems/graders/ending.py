@@ -30,9 +30,12 @@ _BETWEEN = re.compile(
 )
 _PHRASE = re.compile(
     r"\banswer\b(?:\s+(?:to|for|in|of)\s[^.\n:=]{0,60}?)?\s*"
-    r"(?:is\b|are\b|would be\b|will be\b|should be\b|:|=)\s*(?::|=)?\s*",
-    re.IGNORECASE,
+    r"(?:is\b|are\b|would be\b|will be\b|should be\b|:|=)\s*(?::|=)?\s*(?:(?:therefore|thus|hence|then|simply)\b,?\s*)?"
+    r"|^[ \t#]*(?:the\s+)?(?:final\s+)?answer[ \t]*\n",
+    re.IGNORECASE | re.MULTILINE,
 )
+_REASON = re.compile(r",?\s+(?:because|since)\s")
+_IN_WORDS = re.compile(r"\s+(?!and\b|or\b|to\b)[a-z][a-z ]*[.!]?")
 _LABEL = re.compile(
     r"(?:(?:so|thus|hence|therefore)[, ]+)?(?:the\s+)?(?:(?:final|correct)\s+)?"
     r"(?:answer|result|solution)\s*(?:is\b\s*:?|[:=])\s*",
@@ -184,13 +187,12 @@ def _told(text: str) -> str | None:
     line = _first(text[last.end() :])
     if line is None:
         return None
-    content = line[0]
+    content = _REASON.split(line[0])[0]
     for left, right in _WRAPPERS[:4]:
         # A formula ends where it is closed, a price has no such end.
         if content.startswith(left) and (end := content.find(right, len(left))) > 0:
-            if not content[end + len(right) :].strip(" .,;:!") or _SENTENCE_END.match(
-                content[end + len(right) :]
-            ):
+            rest = content[end + len(right) :]
+            if not rest.strip(" .,;:!") or _SENTENCE_END.match(rest) or _IN_WORDS.fullmatch(rest):
                 return unwrapped(content[: end + len(right)]) or None
             break
     cut = _SENTENCE_END.search(content)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestration.problems.graders.ending import MARKER
+from orchestration.problems.graders.ending import MARKER, own_turn
 from orchestration.problems.problem import Problem
 from orchestration.problems.workers.deadline import NoAnswer, shared_pool, warn
 
@@ -31,10 +31,10 @@ class GymGrader:
     def version(self) -> str:
         from importlib.metadata import version
 
-        return f"gym-2 reasoning-gym-{version('reasoning-gym')} deadline-{self.deadline:g}"
+        return f"gym-3 reasoning-gym-{version('reasoning-gym')} deadline-{self.deadline:g}"
 
     def extract(self, text: str) -> str | None:
-        _, marker, tail = text.rpartition(MARKER)
+        _, marker, tail = own_turn(text).rpartition(MARKER)
         return ("\n".join(line.rstrip() for line in tail.strip().splitlines()) or None) if marker else None
 
     def correct(self, answer: str | None, reference: str) -> bool:

@@ -51,6 +51,10 @@ def _expected(reference: str) -> str | None:
 
 def _canonical(content: str) -> str | None:
     text = cleaned(unwrapped(content)).removesuffix("$").rstrip()
+    # `x = 7`, `(7)`, `[7]`
+    text = re.sub(r"^[A-Za-z]\w*\s*=\s*", "", text)
+    if text[:1] + text[-1:] in ("()", "[]"):
+        text = text[1:-1].strip()
     number = number_of(text)
     if number is None:
         return None

@@ -85,6 +85,7 @@ def cleaned(content: str) -> str:
     text = re.sub(r"\\!|\\\s*$", "", text)
     text = _COMMAND.sub(lambda m: _SAME.get(m[1], "\\" + m[1]) + (" " if m[0][-1] in " \t" else ""), text)
     text = text.replace(r"^{\circ}", r"^\circ").replace(r"^{ \circ }", r"^\circ")
+    text = re.sub(r"\\text\s*\{[\s.,;:!?]*\}", " ", text)
     text = _UPRIGHT_LETTER.sub(lambda m: m[1] or m[2], text)
     text = _FRAC.sub(_fraction, text)
     text = _SQRT.sub(lambda m: r"\sqrt{" + (m[1] or m[2]) + "}", text)

@@ -24,6 +24,8 @@ _ALL_TEXT = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|mathsf|operatorname)\s*\{([^{}]*)\}"
 )
 _WORDS = re.compile(r"[A-Za-zÀ-ɏͰ-ӿ一-鿿]['A-Za-zÀ-ɏͰ-ӿ一-鿿.,-]*(?: [A-Za-z0-9À-ɏͰ-ӿ一-鿿'.,&-]+)*")
+# A choice, and what it stands for.
+_OPTION = re.compile(r"\(([A-E])\)\s+[^\s(+*/^=-].*")
 _EMPTY_BOX = re.compile(r"\\boxed\s*(?:\{\s*\})?")
 _SAYS = re.compile(r"[^\W_]|\\\{")
 _CHOICE = re.compile(r"\(?([A-Za-z])[).:]?")
@@ -53,6 +55,8 @@ _SETS = {
 _TIME = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?\s*(?:([ap])\.?\s?m\.?)?", re.IGNORECASE)
 _RATIO = re.compile(r"(\d+(?:\.\d+)?)\s*:\s*(\d+(?:\.\d+)?)")
 _MATRIX = re.compile(r"\\begin\{([pb]?matrix)\}(.*)\\end\{\1\}")
+_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
+_DEGREES = re.compile(r"(\d+)\s*\^\\circ")
 _UNIT_BEHIND = re.compile(
     r"^(.*\S)\s*(\\(?:text|mathrm|textrm|mbox)\s*\{[^{}]*\}(?:\s*\^\s*\{?\d\}?)?|\^\\circ|%)$"
 )
@@ -62,6 +66,8 @@ def read(content: str, leaf: Leaf) -> Ballot | None:
     """What the text of an answer says; None where there is nothing."""
     text = cleaned(content)
     text = text.removesuffix("$").rstrip()
+    while text.startswith("{") and text.endswith("}") and _balanced(text[1:-1]):
+        text = text[1:-1].strip()
     return _read(text, leaf) if says_something(text) else None
 
 
@@ -97,6 +103,8 @@ def _plain(text: str) -> Ballot | None:
         return Ballot(f"{int(time[1])}:{time[2]}{':' + time[3] if time[3] else ''}{half}")
     if (ratio := _RATIO.fullmatch(words)) is not None and Fraction(ratio[2]):
         return Ballot(as_text(Fraction(ratio[1]) / Fraction(ratio[2])))
+    if (option := _OPTION.fullmatch(words)) is not None:
+        return Ballot(option[1])
     upright = inner is not None or words != text
     if (choice := _CHOICE.fullmatch(words)) is not None and (
         upright or words != choice[1] or choice[1].isupper()
@@ -330,6 +338,8 @@ def _sign(text: str, leaf: Leaf) -> Ballot | None:
 
 
 def _single(text: str, leaf: Leaf) -> Ballot | None:
+    if r"\circ" in text and _TRIGONOMETRIC.search(text):
+        text = _DEGREES.sub(r"{\\frac{\1\\pi}{180}}", text)
     value = leaf("value", text)
     if value is not None:
         return Ballot(value)

@@ -324,6 +324,10 @@ def test_gym_scores_as_reasoning_gym_does(name: str) -> None:
     assert not grader.correct(grader.extract(f"{problem.answer}"), label)
 
 
+def test_gym_reads_its_own_turn_alone() -> None:
+    assert make_grader("gym").extract("#### 1 2\n3 4<|im_end|>\n#### 5") == "1 2\n3 4"
+
+
 def test_gym_knows_right_answers_that_are_not_the_written_one() -> None:
     entry = {"question": "?", "answer": "3", "metadata": {}}
     label = reference("leg_counting", {}, entry)

@@ -27,7 +27,12 @@ Ray and no pyarrow.
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+# Until flopwise's packages are imported: a module of the user's may have the name of one, in the folder of a script.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from actors.engines.base import EngineCounters, ScoreRequest, Scores
 from actors.engines.verifiers.custom import Scorer
@@ -57,6 +62,8 @@ from orchestration.strategies.drawing import (
     whole_sample,
     whole_samples,
 )
+
+sys.path.remove(str(Path(__file__).resolve().parent))
 
 __all__ = [
     "Candidate",

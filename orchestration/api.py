@@ -22,7 +22,7 @@ from orchestration.runs.evaluation import evaluate as evaluate_prepared
 from orchestration.runs.run import Result, Run
 from orchestration.runs.status import Standing, Status, read_status, standing
 from orchestration.setup.compose import compose
-from orchestration.setup.model_folders import has_chat_template
+from orchestration.setup.model_folders import has_chat_template, resolved
 from orchestration.setup.prepare import prepare
 from orchestration.setup.settings import EvaluateSettings, ReportSettings
 
@@ -106,9 +106,11 @@ def settings_of(words: Sequence[str] = ()) -> EvaluateSettings:
     return compose("evaluate", _texts("words", words), EvaluateSettings)
 
 
-def report(run: Run | str | Path, settings: ReportSettings | None = None) -> Report:
-    """Measure a run, write its report into its folder, and return it."""
-    return make_report(_run(run), settings or ReportSettings())
+def report(
+    run: Run | str | Path, settings: ReportSettings | None = None, out: str | Path | None = None
+) -> Report:
+    """Measure a run, write its report into its folder, or into `out`, and return it."""
+    return make_report(_run(run), settings or ReportSettings(), None if out is None else resolved(str(out)))
 
 
 def load(folder: str | Path) -> Run:

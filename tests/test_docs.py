@@ -73,7 +73,7 @@ PURPOSES = [purpose for part in get_args(Purpose) for purpose in get_args(part)]
 
 
 def settings() -> set[str]:
-    """Every key that `evaluate`, `show` or `train prm` takes, with the names of what holds several."""
+    """Every key that `evaluate`, `show`, `report` or `train prm` takes, with the names of what holds several."""
     trees = [
         yaml.safe_load((CONF / group / f"{option}.yaml").read_text())
         for group in groups("evaluate")
@@ -82,6 +82,7 @@ def settings() -> set[str]:
     keys = {f"{group}.{key}" for group, tree in _named(trees) for key in flatten(tree)}
     keys |= set(flatten(dataclasses.asdict(settings_of()))) | set(flatten(dataclasses.asdict(PrmJob())))
     keys |= set(dataclasses.asdict(ShowSettings()))
+    keys |= set(yaml.safe_load((CONF / "report.yaml").read_text()))
     return keys | {".".join(key.split(".")[:depth]) for key in keys for depth in (1, 2)}
 
 

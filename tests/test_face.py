@@ -69,7 +69,7 @@ PARAMETERS = {
     "draw": "policy prefix place sampling *one_step",
     "evaluate": "strategies *folder *dataset *count *seeds *policy *verifier *budget *settings *on_progress",
     "load": "folder",
-    "report": "run settings",
+    "report": "run settings out",
     "score": "verifier solution",
     "settings_of": "words",
     "solution_of": "candidates answer",

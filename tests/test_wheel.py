@@ -143,10 +143,31 @@ def test_command_and_face_are_there(installed: Installed) -> None:
     assert names == f"{NAMES}\n"
 
 
-def test_it_evaluates_with_the_bundled_models(installed: Installed) -> None:
+@pytest.fixture(scope="module")
+def taken(installed: Installed) -> Path:
+    """A folder in which a user has files of the names of flopwise's packages, of Python's modules, and of Ray."""
+    folder = installed.cwd.parent / "taken"
+    (folder / "conf").mkdir(parents=True)
+    for name in ("actors", "orchestration", "statistics", "ray", "conf/__init__"):
+        (folder / f"{name}.py").write_text("raise SystemExit('a file of the user's')")
+    (folder / "conf" / "evaluate.yaml").write_text("mine: true")
+    return folder
+
+
+def test_a_script_of_the_users_beside_such_files_imports_flopwise(installed: Installed, taken: Path) -> None:
+    scripts = taken.parent / "scripts"
+    shutil.copytree(taken, scripts)
+    # What Python itself takes from beside a script is nobody's to mend.
+    for name in ("statistics", "ray"):
+        (scripts / f"{name}.py").unlink()
+    (scripts / "script.py").write_text("import flopwise; print(flopwise.settings_of().folder)")
+    assert run([installed.bin / "python", "script.py"], scripts) == "runs/evaluate\n"
+
+
+def test_it_evaluates_with_the_bundled_models(installed: Installed, taken: Path) -> None:
     words = ["strategies=[majority(n=2),best_of_n(n=2)]", "dataset.count=3", "folder=run", "report=table"]
-    said = run([installed.bin / "flopwise", "evaluate", *words], installed.cwd)
-    folder = installed.cwd / "run"
+    said = run([installed.bin / "flopwise", "evaluate", *words], taken)
+    folder = taken / "run"
     assert "6 outcomes: 6 answered." in said
     report = (folder / "report" / "report.md").read_text()
     assert "| majority(n=2) |" in report

@@ -19,6 +19,7 @@ from typing import Any
 
 import ray
 from ray._private import services
+from ray.job_config import JobConfig
 
 from actors.engines.troubles import insist, kind_of
 from actors.errors import UserError
@@ -50,6 +51,42 @@ def start_ray(address: str | None = None, cpus: int | None = None, packages: tup
     if callable(handler) and threading.current_thread() is threading.main_thread():
         # Ray puts a handler of its own in place of the driver's.
         signal.signal(signal.SIGTERM, handler)
+
+
+def _job_config() -> Any:
+    """A job whose processes look for modules where this one does. By itself Ray puts the current folder before everything:
+    a user's own statistics.py there would take the place of Python's, and an actors.py that of flopwise's."""
+    config = JobConfig(_py_driver_sys_path=import_path())
+    # Ray adds no folder to those of a job that it believes to have one of its own.
+    config._runtime_env_has_working_dir = lambda: True
+    return config
+
+
+def import_path() -> list[str]:
+    """Folders that a worker puts first on its path, the last before the others: this process's script and current folder,
+    where it looks for modules itself; and flopwise's own, where one of those has something of the name of its packages."""
+    known = {os.path.realpath(one) for one in sys.path}
+    script = os.path.dirname(os.path.realpath(sys.argv[0]))
+    folders = [one for one in dict.fromkeys((script, os.path.realpath(os.curdir))) if one in known]
+    own = Path(__file__).resolve().parents[2]
+    names = [path.stem for path in (own / "actors", own / "orchestration", own / "conf", own / "flopwise.py")]
+    taken = any(
+        os.path.isdir(os.path.join(folder, name)) or os.path.isfile(os.path.join(folder, f"{name}.py"))
+        for folder in folders
+        for name in names
+        if folder != str(own)
+    )
+    return [*folders, str(own)] if taken else folders
+
+
+def gpus_here() -> int:
+    """GPUs that a Ray of this machine would have."""
+    from ray._private.accelerators import get_accelerator_manager_for_resource
+
+    manager = get_accelerator_manager_for_resource("GPU")
+    count: int = manager.get_current_node_num_accelerators()
+    visible: list[str] | None = manager.get_current_process_visible_accelerator_ids()
+    return count if visible is None else min(count, len(visible))
 
 
 # What this process has sent with its jobs: Ray takes packages only as a job begins.
@@ -122,7 +159,13 @@ def _groups_of_their_own() -> Iterator[None]:
 
 def _join_or_start(address: str | None, cpus: int | None, environment: dict[str, Any] | None) -> None:
     if address is not None:
-        ray.init(address=address, log_to_driver=False, configure_logging=False, runtime_env=environment)
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            configure_logging=False,
+            runtime_env=environment,
+            job_config=_job_config(),
+        )
         return
     ray.init(
         address="local",
@@ -132,4 +175,5 @@ def _join_or_start(address: str | None, cpus: int | None, environment: dict[str,
         configure_logging=False,
         object_store_memory=200 << 20,
         runtime_env=environment,
+        job_config=_job_config(),
     )

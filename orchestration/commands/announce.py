@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from actors.errors import counted
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -31,13 +33,17 @@ def announce(prepared: Prepared, session: Session, console: Console) -> None:
     if session.anew:
         say(f"{folder}: begun anew, for it was begun with another set-up and had no outcome", style="yellow")
     if not session.outcomes_left and session.quarantined:
+        are = "is" if session.problems == 1 else "are"
         outcomes = "an outcome" if session.quarantined == 1 else f"{session.quarantined:,} outcomes"
         say(
-            f"{folder}: {session.problems:,} problems are done, but for {outcomes} that failed or could not be tried "
-            f"(quarantined): {RETRY}; making the report again."
+            f"{folder}: {counted(session.problems, 'problem')} {are} done, but for {outcomes} that failed or could not be "
+            f"tried (quarantined): {RETRY}; making the report again."
         )
     elif not session.outcomes_left:
-        say(f"{folder}: all {session.problems:,} problems are done; making the report again.")
+        all_of_them = (
+            f"all {session.problems:,} problems are" if session.problems > 1 else "its one problem is"
+        )
+        say(f"{folder}: {all_of_them} done; making the report again.")
     elif session.outcomes_done:
         say(
             f"resuming: {session.problems_done:,} of {session.problems:,} problems done, "
@@ -50,9 +56,12 @@ def announce(prepared: Prepared, session: Session, console: Console) -> None:
             f"{prepared.described(session.problems)}; {count} {'strategy' if count == 1 else 'strategies'}{seeds}"
         )
     if session.retried:
-        say(f"trying {session.retried:,} quarantined outcomes again")
+        say(f"trying {counted(session.retried, 'quarantined outcome')} again")
     elif session.quarantined and session.outcomes_left:
-        say(f"quarantined by an earlier start: {session.quarantined:,} outcomes; {RETRY}", style="yellow")
+        say(
+            f"quarantined by an earlier start: {counted(session.quarantined, 'outcome')}; {RETRY}",
+            style="yellow",
+        )
     if session.lost.tasks:
         what = f"{session.lost.tasks:,} tasks that were" if session.lost.tasks > 1 else "a task that was"
         say(

@@ -5,10 +5,18 @@ It knows no command. Invariant: an option that does not exist is answered with t
 
 from __future__ import annotations
 
+import os
 import shlex
+import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from actors.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_WIDE = 1000
 
 
 def options_of(words: Sequence[str], known: Sequence[str]) -> tuple[set[str], list[str]]:
@@ -23,6 +31,15 @@ def options_of(words: Sequence[str], known: Sequence[str]) -> tuple[set[str], li
 def shell(words: Sequence[str]) -> str:
     """The command of these words, quoted so that a shell takes it."""
     return shlex.join(["flopwise", *words])
+
+
+def terminal() -> Console:
+    """Where a command prints. Off a terminal a line is a line and a table has all its columns, unless COLUMNS says how wide
+    they may be. What stands in brackets is a text like any other."""
+    from rich.console import Console
+
+    wide = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(width=_WIDE if wide else None, markup=False, highlight=False)
 
 
 def complain(message: str) -> None:

@@ -6,27 +6,35 @@ refuse.
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actors.engines.plan import ReplicaShare
+from actors.errors import counted
 from orchestration.commands.announce import skipped_lines
 from orchestration.flops import generation_flops
-from orchestration.report.tables import fitted, rich_table, scientific
+from orchestration.report.tables import fitted, no_room, rich_table, scientific
 from orchestration.runs.estimate import Needs, estimate
+from orchestration.runs.example import Example, example
 from orchestration.setup.prepare import Prepared
+from orchestration.setup.settings import flatten
+from orchestration.setup.values import word_of
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from orchestration.runs.session import Session
+    from orchestration.runs.session import Opened, Session
 
 
 def show_plan(prepared: Prepared, console: Console) -> None:
     """Print the plan of a run."""
     from rich.table import Table
 
-    session = _survey(prepared)
+    start = _opened(prepared)
+    session = _survey(prepared, start)
+    shown = example(prepared, start.record["created"])
     needs = estimate(prepared, session.problems)
     settings = prepared.settings
     grid = Table.grid(padding=(0, 2))
@@ -47,7 +55,9 @@ def show_plan(prepared: Prepared, console: Console) -> None:
     console.print()
     head, cells = fitted(_HEAD, _cells(needs), console.width, ("FLOPs (exact)", "scored", "generations"))
     console.print(rich_table(head, cells, _TITLE if needs.seeds == 1 else _TITLE_SEEDS))
-    for line in _verdict(prepared, needs, session):
+    if gone := no_room(_HEAD, head, console.width):
+        console.print(gone, highlight=False, soft_wrap=True)
+    for line in [*_verdict(prepared, needs, session), *_example(shown), *_settings(prepared)]:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     if note := session.prompts.note():
         console.print(note, highlight=False, soft_wrap=True, markup=False)
@@ -81,10 +91,49 @@ def _exact(flops: int) -> str:
     return scientific(flops) if flops else "-"
 
 
-def _survey(prepared: Prepared) -> Session:
-    from orchestration.runs.session import opened, survey
+def _opened(prepared: Prepared) -> Opened:
+    from orchestration.runs.session import opened
 
-    return survey(prepared, opened(prepared))
+    return opened(prepared)
+
+
+def _survey(prepared: Prepared, start: Opened) -> Session:
+    from orchestration.runs.session import survey
+
+    return survey(prepared, start)
+
+
+def _example(shown: Example) -> list[str]:
+    """The first problem as the models will read it."""
+    ids = list(map(str, shown.ids))
+    if len(ids) > 2 * _IDS:
+        ids = [*ids[:_IDS], "...", *ids[-_IDS:]]
+    what = "a worked solution" if shown.worked else "a made-up solution"
+    return [
+        "",
+        f"The prompt of the first problem ({shown.problem}), in quotes, and its {counted(len(shown.ids), 'token')}:",
+        f"  {json.dumps(shown.text, ensure_ascii=False)}",
+        f"  {' '.join(ids)}",
+        f"The steps of {what}:",
+        *(f"  {json.dumps(step, ensure_ascii=False)}" for step in shown.steps),
+    ]
+
+
+def _settings(prepared: Prepared) -> list[str]:
+    """Every setting as it counts, with what was made of those that were left to be told."""
+    settings = prepared.settings
+    told: dict[str, object] = {"policy.typical_tokens": settings.policy.typical}
+    for role, model in prepared.models.items():
+        told |= {f"{role}.engine": model.engine, f"cluster.{role}.device": model.share.device_kind}
+    lines = []
+    for key, value in flatten(asdict(settings)).items():
+        made = told.get(key, value)
+        lines.append(f"  {word_of(key, value)}" + ("" if made == value else f"  (here {made})"))
+    return ["", "Settings:", *lines]
+
+
+_IDS = 20
+"""Token ids that are shown of a prompt's beginning, and of its end."""
 
 
 def _folder(prepared: Prepared, session: Session) -> str:
@@ -125,7 +174,8 @@ def _verdict(prepared: Prepared, needs: Needs, session: Session) -> list[str]:
     disk = ", ".join(f"{_size(size)} with keep={keep}" for keep, size in needs.disk.items())
     seeds = f", each with {needs.seeds:,} seeds" if needs.seeds > 1 else ""
     lines = [
-        f"All {needs.problems:,} problems{seeds}, samples shared: {expected.of('policy'):,} tokens drawn, "
+        f"{'All ' if needs.problems > 1 else ''}{counted(needs.problems, 'problem')}{seeds}, samples shared: "
+        f"{expected.of('policy'):,} tokens drawn, "
         f"{expected.of('verifier'):,} scored, {scientific(expected.paper)} FLOPs (paper), "
         f"{_exact(expected.exact)} (exact). What several samples share is scored once, so less may be scored.",
         "At worst: "

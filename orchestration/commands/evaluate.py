@@ -15,10 +15,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from actors.errors import UserError
+from actors.errors import UserError, counted
 from actors.store.failures import FAILURES_FILE
 from orchestration.commands.announce import RETRY, announce
-from orchestration.commands.arguments import complain, options_of, shell
+from orchestration.commands.arguments import complain, options_of, shell, terminal
 from orchestration.commands.helptext import help_of
 from orchestration.setup.compose import compose
 from orchestration.setup.settings import EvaluateSettings
@@ -50,11 +50,9 @@ def run(words: Sequence[str]) -> int:
         print(_strategies_help())
         return 0
     settings = compose("evaluate", settings_words, EvaluateSettings)
-    from rich.console import Console
-
     from orchestration.setup.prepare import prepare
 
-    console = Console()
+    console = terminal()
     prepared = prepare(settings)
     if "--dry-run" in options:
         from orchestration.commands.dry_run import show_plan
@@ -164,8 +162,8 @@ def _ended_early(error: BaseException, folder: Path, totals: Totals, latest: Pro
     if lost.tasks:
         print(owed(lost), file=sys.stderr)
     print(
-        f"{how} with {problems:,} of {totals.problems:,} problems{seed} and "
-        f"{totals.outcomes_done + latest.outcomes:,} of {totals.outcomes:,} outcomes done, which are kept",
+        f"{how} with {problems:,} of {counted(totals.problems, 'problem')}{seed} and "
+        f"{totals.outcomes_done + latest.outcomes:,} of {counted(totals.outcomes, 'outcome')} done, which are kept",
         file=sys.stderr,
     )
     print(f"go on with: {command}", file=sys.stderr)

@@ -7,6 +7,7 @@ and one line, Ctrl-C with 130; whatever else goes wrong keeps its traceback.
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
@@ -41,6 +42,10 @@ GOES_ON = ("evaluate", "train")
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command that `words` (by default the command line's) name; return the exit code."""
     given = list(sys.argv[1:] if words is None else words)
+    for stream in (sys.stdout, sys.stderr):
+        # A letter that a terminal of another encoding has not is written out, and ends nothing.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = _run(given)
         sys.stdout.flush()

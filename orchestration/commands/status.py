@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actors.errors import UserError, nearest
+from actors.errors import UserError, counted, nearest
 from actors.ledger import Entry, Kind
 from actors.strategy import Role
 from orchestration.commands.announce import RETRY
@@ -215,7 +215,7 @@ def about(look: Look) -> str:
 def way_on(look: Look) -> str:
     """What goes on with a run that has not come to its end, and does not run, or with what it left quarantined."""
     if look.standing == "finished" and (count := look.states.get("quarantined", 0)):
-        return f"{count:,} outcomes are quarantined: {RETRY}"
+        return f"{counted(count, 'outcome')} {'is' if count == 1 else 'are'} quarantined: {RETRY}"
     if look.standing not in ("killed", "stopped", "failed"):
         return ""
     if look.status is None or not look.status.command:
@@ -241,7 +241,7 @@ def facts(look: Look) -> list[tuple[str, str]]:
     if look.states:
         parts = ", ".join(f"{count:,} {state}" for state, count in sorted(look.states.items()))
         old = f", {look.now - look.read:.0f} s ago" if look.now - look.read >= 1 else ""
-        found.append(("in folder", f"{sum(look.states.values()):,} outcomes{old}: {parts}"))
+        found.append(("in folder", f"{counted(sum(look.states.values()), 'outcome')}{old}: {parts}"))
     if status is None or reading is None:
         return found
     progress = reading.progress

@@ -230,6 +230,16 @@ def fitted(
     return names, rows
 
 
+def no_room(whole: Sequence[str], shown: Sequence[str], width: int) -> str:
+    """What a table was shown without, for people; empty where all of it was shown."""
+    gone = [name for name in whole if name not in shown]
+    return (
+        f"Not shown in {width} columns of text: {', '.join(gone)}; a wider terminal shows all."
+        if gone
+        else ""
+    )
+
+
 def rich_table(head: Sequence[str], cells: Cells, title: str = "") -> Table:
     """The cells as a table for the terminal; the first column reads from the left, numbers from the right."""
     from rich import box

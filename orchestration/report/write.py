@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
-from actors.errors import UserError
+from actors.errors import UserError, counted
 from actors.store.log import read_books
 from orchestration.analysis.collect import Collected, collect
 from orchestration.analysis.measure import Measures, measure
@@ -35,6 +35,7 @@ from orchestration.report.tables import (
     left_out_cells,
     main_cells,
     markdown_table,
+    no_room,
     rich_table,
     scientific,
     verifier_lines,
@@ -74,9 +75,12 @@ class Report:
         """Print the tables."""
         measures = self.measures
         seeds = f", {len(measures.seeds)} seeds" if len(measures.seeds) > 1 else ""
-        title = f"{measures.problems:,} problems{seeds}, {self.level:.0%} intervals, costs a problem"
-        head, cells = fitted(*main_cells(measures), console.width, EXPENDABLE)
+        title = f"{counted(measures.problems, 'problem')}{seeds}, {self.level:.0%} intervals, costs a problem"
+        whole, rows = main_cells(measures)
+        head, cells = fitted(whole, rows, console.width, EXPENDABLE)
         console.print(rich_table(head, cells, title))
+        if gone := no_room(whole, head, console.width):
+            console.print(gone, highlight=False, soft_wrap=True)
         if measures.baselines:
             console.print(rich_table(*baseline_cells(measures)))
         if measures.differences:
@@ -89,8 +93,9 @@ class Report:
             console.print(line, highlight=False)
 
 
-def make_report(run: Run, settings: ReportSettings) -> Report:
-    """Measure a run and write `report/` inside its folder. Raises UserError where the run holds no outcome."""
+def make_report(run: Run, settings: ReportSettings, out: Path | None = None) -> Report:
+    """Measure a run and write its report into `out`, None: `report/` inside its folder. Raises UserError where the run holds
+    no outcome, and where nothing may be written there."""
     outcomes, candidates = run.stored("outcomes"), run.stored("candidates")
     collected = collect(
         outcomes.batches,
@@ -106,17 +111,23 @@ def make_report(run: Run, settings: ReportSettings) -> Report:
     price = 2.0 * policy["parameters"] if policy else float("nan")
     measures = measure(collected, intervals, settings.pairs, price)
     totals = _totals(run, collected, outcomes)
-    folder = run.folder / "report"
-    folder.mkdir(exist_ok=True)
-    figures = draw_figures(measures, folder, settings.figures, settings.level)
-    tables = write_table(arrow_table(measures), folder / "table")
-    tables += write_table(differences_table(measures), folder / "differences")
-    for old in folder.glob("groups.*"):
-        old.unlink()  # Of an earlier report, perhaps by other columns.
-    tables += write_table(groups_table(measures), folder / "groups") if measures.groups else []
+    folder = run.folder / "report" if out is None else out
     text = folder / "report.md"
     gone = left_out(run.folder, outcomes.batches(["problem_id", "state", "reason"]), collected.newest)
-    write_atomically(text, _markdown(run, measures, totals, figures, settings.level, gone))
+    try:
+        folder.mkdir(parents=out is not None, exist_ok=True)
+        figures = draw_figures(measures, folder, settings.figures, settings.level)
+        tables = write_table(arrow_table(measures), folder / "table")
+        tables += write_table(differences_table(measures), folder / "differences")
+        for old in folder.glob("groups.*"):
+            old.unlink()  # Of an earlier report, perhaps by other columns.
+        tables += write_table(groups_table(measures), folder / "groups") if measures.groups else []
+        write_atomically(text, _markdown(run, measures, totals, figures, settings.level, gone))
+    except OSError as error:
+        mend = f"{error.strerror or error}: choose a folder for the report that you may write, out=..."
+        raise UserError.of(
+            "run" if out is None else "out", str(run.folder if out is None else out), mend
+        ) from None
     return Report(measures, totals, [text, *figures, *tables], settings.level, gone)
 
 
@@ -139,7 +150,7 @@ def _totals(run: Run, collected: Collected, outcomes: Stored) -> list[str]:
     unit = run.info.get("settings", {}).get("budget.unit", "paper")
     again = int((~collected.newest).sum())
     lines = [
-        f"{sum(collected.states.values()):,} outcomes: {ended}.",
+        f"{counted(sum(collected.states.values()), 'outcome')}: {ended}.",
         _charged(spent, wasted, unit),
         f"On outcomes, with samples shared between strategies: {scientific(float(total['spent_flops']))} FLOPs "
         f"({scientific(exact)} exact), {total['policy_tokens']:,} tokens drawn, "
@@ -154,8 +165,8 @@ def _totals(run: Run, collected: Collected, outcomes: Stored) -> list[str]:
     if collected.short:
         none = collected.states.get("unaffordable", 0)
         lines.append(
-            f"The budget cut {collected.short:,} outcomes short, {none:,} of them before their first candidate; with a "
-            "larger budget the same command goes on with them."
+            f"The budget cut {counted(collected.short, 'outcome')} short, {none:,} of them before their first candidate; "
+            "with a larger budget the same command goes on with them."
         )
     return lines
 
@@ -191,7 +202,7 @@ def _markdown(
 ) -> str:
     parts = [
         f"# {run.folder.name}",
-        f"{measures.problems:,} problems, {measures.labelled:,} of them with an answer. Intervals ({level:.0%}) are "
+        f"{counted(measures.problems, 'problem')}, {measures.labelled:,} of them with an answer. Intervals ({level:.0%}) are "
         "over problems: Wilson's, and Bonett and Price's for differences. Costs are a problem's, as if each strategy had "
         "run alone; FLOPs are 2 x parameters a token, exact FLOPs are prefill, decode and attention. Dropped: the share of "
         "tokens that stand in no kept candidate. Cut off: candidates that met the token limit, for each generation. "

@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,10 +90,12 @@ def _damaged(folder: Path, field: str, why: str) -> UserError:
 
 
 def _check_place(folder: Path) -> None:
-    """Raise UserError unless this can be a folder, and may be written."""
+    """Raise UserError unless this can be a folder, and may be written. A folder is made for a moment where it is to be: some
+    places refuse what their permissions allow."""
     place = folder
-    while not os.path.lexists(place) and place != place.parent:
-        place = place.parent
+    with writing(folder):
+        while not place.exists() and not place.is_symlink() and place != place.parent:
+            place = place.parent
     if not place.is_dir():
         kind = "a file" if place.exists() else "a link that leads nowhere"
         raise UserError.of("folder", str(folder), f"{place} is {kind}: choose another folder=...")
@@ -100,6 +103,10 @@ def _check_place(folder: Path) -> None:
         raise UserError.of(
             "folder", str(folder), _refusal(PermissionError(errno.EACCES, "Permission denied"))
         )
+    # With .. in it a trial would be made elsewhere.
+    if place != folder and ".." not in folder.parts:
+        with writing(folder), tempfile.TemporaryDirectory(prefix=".flopwise-", dir=place) as trial:
+            Path(trial, folder.relative_to(place)).mkdir(parents=True)
 
 
 def _check_empty(folder: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from actors.errors import UserError
+from actors.errors import UserError, counted
 from actors.strategy import Role
 
 
@@ -50,7 +50,7 @@ def check_contexts(prompts: Sequence[int], contexts: Contexts, paths: Mapping[Ro
         if shortest + 1 > context:
             mend = (
                 f"its context of {context:,} tokens leaves no room for a solution, even after the shortest of "
-                f"{len(prompts):,} prompts, which has {shortest:,}; choose another {role}, or shorter problems"
+                f"{counted(len(prompts), 'prompt')}, which has {shortest:,}; choose another {role}, or shorter problems"
             )
             raise UserError.of(f"{role}.path", paths[role], mend)
         mend = (

@@ -103,7 +103,7 @@ def read_models(settings: EvaluateSettings, policy: ModelFolder, *, scored: bool
 
 def _policy(settings: EvaluateSettings, folder: ModelFolder) -> ModelSetup:
     given, share = settings.policy, settings.cluster.policy
-    cost = ModelCost.from_folder(folder.path)
+    cost = _cost("policy.path", given.path, folder)
     engine = choose_engine(given.engine, "policy.engine", gpus=share.gpus, device=share.device)
     context = _runs_on(engine, folder, "policy", given.path)
     return ModelSetup(folder.path, folder.path, cost, context, engine, given.dtype, share)
@@ -113,7 +113,7 @@ def _verifier(settings: EvaluateSettings, policy: ModelFolder) -> ModelSetup:
     given, share = settings.verifier, settings.cluster.verifier
     assert given.path is not None
     folder = read_model(given.path, "verifier")
-    cost = ModelCost.from_folder(folder.path)
+    cost = _cost("verifier.path", given.path, folder)
     if not policy.reads_as(folder):
         mend = "its tokenizer is not the policy's; a verifier reads the policy's own token ids"
         raise UserError.of("verifier.path", given.path, mend)
@@ -128,6 +128,14 @@ def _runs_on(engine: EngineName, folder: ModelFolder, role: Role, named: str) ->
         return folder.context
     check_unquantised(folder.path, f"{role}.path", f"set {role}.engine=vllm", named)
     return folder.steady_context or folder.context
+
+
+def _cost(field: str, given: str, folder: ModelFolder) -> ModelCost:
+    """What a token costs; a model that nothing is known of is refused by the setting that named it."""
+    try:
+        return ModelCost.from_folder(folder.path)
+    except UserError as error:
+        raise (error if str(error).startswith(field) else UserError.of(field, given, str(error))) from None
 
 
 def _own_verifier(settings: EvaluateSettings, policy: ModelFolder) -> ModelSetup:

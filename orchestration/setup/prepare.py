@@ -7,16 +7,13 @@ loaded and nothing is written here, so a dry run and a real one are prepared by 
 from __future__ import annotations
 
 import itertools
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from actors.engines.plan import ReplicaShare
-from actors.errors import UserError
+from actors.errors import UserError, counted
 from actors.strategy import Role, Strategy
 from actors.work import Unit
 from orchestration.flops import ModelCost, generation_flops
@@ -34,9 +31,10 @@ from orchestration.problems import (
 )
 from orchestration.setup.budget import budget_flops, check_budget
 from orchestration.setup.contexts import Contexts, check_contexts
+from orchestration.setup.machine import check_machine
 from orchestration.setup.models import ModelSetup, check_engines, costs_of, notes_of, read_models, read_policy
 from orchestration.setup.packages import importable
-from orchestration.setup.settings import ClusterSettings, DatasetSettings, EvaluateSettings, check
+from orchestration.setup.settings import DatasetSettings, EvaluateSettings, check
 from orchestration.strategies.parse import parse
 
 
@@ -77,7 +75,7 @@ class Prepared:
     def described(self, problems: int) -> str:
         """What is solved, for people."""
         text = self.dataset.description
-        return text if isinstance(self.dataset, Generated) else f"{problems:,} problems of {text}"
+        return text if isinstance(self.dataset, Generated) else f"{counted(problems, 'problem')} of {text}"
 
 
 def prepare(settings: EvaluateSettings) -> Prepared:
@@ -92,7 +90,7 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     prompt = PromptFormat(given.prompt.template, given.prompt.chat, given.prompt.system)
     policy = read_policy(settings, strategies)
     models = read_models(settings, policy, scored=any(one.uses_verifier for one in strategies))
-    check_room(settings.cluster, {role: model.share for role, model in models.items()})
+    check_machine(settings.cluster, {role: model.share for role, model in models.items()})
     check_engines(settings, models)
     contexts = Contexts({role: model.context for role, model in models.items()}, given.max_tokens)
     lengths = _prompt_lengths(dataset, policy.tokenizer, prompt)
@@ -125,6 +123,12 @@ def prepare(settings: EvaluateSettings) -> Prepared:
 
 def _problems(given: DatasetSettings) -> tuple[Dataset, Grader]:
     """The data set, and what judges its answers: of a table, all that it can read."""
+    if given.path is None and given.count is None:
+        raise UserError.of(
+            "dataset.count",
+            None,
+            "problems that are made have no end: give a number, as in dataset.count=200",
+        )
     grader = make_grader(given.grader)
     dataset = load(
         given.name,
@@ -186,23 +190,9 @@ def _prompt_lengths(dataset: Dataset, tokenizer: Any, prompt: PromptFormat, most
         if not isinstance(dataset, Table):
             raise UserError.of("dataset", dataset.description, "it has no problem")
         rows = [row for row in dataset.rows() if isinstance(row, Quarantined)]
-        mend = f"none of its {len(rows):,} rows is a problem; row {rows[0].row}: {rows[0].text}"
+        which = (
+            f"none of its {len(rows):,} rows is a problem" if len(rows) > 1 else "its only row is no problem"
+        )
+        mend = f"{which}; row {rows[0].row}: {rows[0].text}"
         raise UserError.of("dataset.path", str(dataset.path), mend)
     return lengths
-
-
-def check_room(cluster: ClusterSettings, shares: Mapping[Role, ReplicaShare]) -> None:
-    """Raise UserError where the replicas want more CPUs than this machine has, unless a cluster is to be joined: who fits
-    nowhere would wait for ever."""
-    ray = sys.modules.get("ray")
-    if cluster.address or os.environ.get("RAY_ADDRESS") or (ray is not None and ray.is_initialized()):
-        return
-    need, there = sum(one.cpus * one.replicas for one in shares.values()), os.cpu_count() or 1
-    if need > there + 1e-6:
-        role, most = max(shares.items(), key=lambda item: item[1].cpus * item[1].replicas)
-        asked = ", ".join(f"{name} {one.replicas} x {one.cpus:g}" for name, one in shares.items())
-        mend = (
-            f"the replicas take {need:g} CPUs ({asked}) and this machine has {there}: lower the replicas or their cpus, or "
-            "join a cluster by cluster.address"
-        )
-        raise UserError.of(f"cluster.{role}.replicas", most.replicas, mend)

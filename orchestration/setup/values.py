@@ -6,6 +6,7 @@ dropped in silence.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
@@ -94,6 +95,24 @@ def _letters(text: str) -> Iterator[tuple[int, str, bool]]:
             found = _QUOTED[letter].match(text, place)
             closes = found.end() - 1 if found else closes
         yield place, letter, place <= closes
+
+
+def word_of(key: str, value: object) -> str:
+    """The `key=value` word that gives a setting this value."""
+    return f"{key}={_written(value)}"
+
+
+_PLAIN = re.compile(r"[\w./~+(=)-]+")
+
+
+def _written(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        return value if _PLAIN.fullmatch(value) and value != "null" else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_written, value))}]"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
 
 
 def whole_number(text: str) -> int | None:

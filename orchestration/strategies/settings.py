@@ -38,10 +38,18 @@ def _literal(value: object) -> str:
     return repr(value)
 
 
+MOST = 1_000_000
+"""The largest count: what a strategy draws of one problem is in memory at once."""
+
+
 def check_count(field: str, value: object) -> None:
-    """Raise UserError unless `value` is a whole number of at least 1."""
+    """Raise UserError unless `value` is a whole number of at least 1, and not above what a machine holds."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise UserError.of(field, value, "must be a whole number of at least 1")
+    if value > MOST:
+        raise UserError.of(
+            field, value, f"must be at most {MOST:,}: all that is drawn of one problem is in memory at once"
+        )
 
 
 def check_whole(field: str, value: object) -> None:

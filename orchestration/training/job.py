@@ -124,7 +124,10 @@ def make_prm(
     for number, part in enumerate(job.parts):
         if part.use == "language" and not job.training.language_stage:
             continue
-        prepared = prepare(sampling_settings(job, number))
+        try:
+            prepared = prepare(sampling_settings(job, number))
+        except UserError as error:
+            raise _as_here(error) from None
         tables.append((part.use, evaluate(prepared, on_progress=on_progress).candidates()))
         prompts |= _prompts(prepared)
     return train_prm(
@@ -136,6 +139,27 @@ def make_prm(
         output,
         say,
     )
+
+
+_HERE = {
+    "policy.path": "policy",
+    "policy.prompt.template": "prompt",
+    "policy.prompt.chat": "chat",
+    "policy.delimiter": "delimiter",
+    "policy.max_tokens": "max_tokens",
+    "dataset.name": "dataset",
+    "dataset.count": "parts.problems",
+    "dataset.grader": "grader",
+    "dataset.options": "options",
+    "cluster.policy.replicas": "replicas",
+}
+"""Settings of an evaluation that have other names in a job."""
+
+
+def _as_here(error: UserError) -> UserError:
+    """The same mistake by the name that this command has for the setting."""
+    field, equals, rest = str(error).partition(" = ")
+    return UserError(f"{_HERE[field]} = {rest}") if equals and field in _HERE else error
 
 
 def _prompts(prepared: Any) -> dict[str, tuple[int, ...]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Protocol
 
-from actors.errors import UserError
+from actors.errors import UserError, counted
 from actors.store.digests import DigestMap
 from orchestration.problems.problem import Problem, Split, plain, split_of
 
@@ -44,7 +44,9 @@ class Generated:
 
     @property
     def description(self) -> str:
-        return f"{self.count:,} {self.split} problems of {self.source.description} (seed {self.seed})"
+        return (
+            f"{counted(self.count, f'{self.split} problem')} of {self.source.description} (seed {self.seed})"
+        )
 
     @property
     def identity(self) -> dict[str, Any]:

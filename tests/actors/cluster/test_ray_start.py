@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
 
-from actors.cluster.ray_start import TRIES, start_ray
+from actors.cluster.ray_start import TRIES, import_path, start_ray
 from actors.errors import UserError
+from tests.support.places import ROOT
 
 SLOW = RuntimeError(
     "The current node timed out during startup. This could happen because some of the raylet failed"
@@ -82,3 +85,24 @@ def test_a_mistake_is_told_at_once(fake: Ray) -> None:
     ):
         start_ray("head")
     assert len(fake.asked) == 1
+
+
+def test_workers_look_for_modules_where_this_process_does(
+    fake: Ray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere, script = tmp_path / "here", tmp_path / "scripts"
+    for folder in (elsewhere, script):
+        folder.mkdir()
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setattr(sys, "argv", [str(script / "mine.py")])
+    monkeypatch.setattr(sys, "path", [str(script), *sys.path])
+    # As the command has it: the current folder is not on its path.
+    assert import_path() == [str(script)]
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    assert import_path() == [str(script), str(elsewhere)]
+    (elsewhere / "actors.py").touch()
+    assert import_path() == [str(script), str(elsewhere), str(ROOT)]
+    start_ray()
+    job = fake.asked[0]["job_config"]
+    assert job._py_driver_sys_path == import_path()
+    assert job._runtime_env_has_working_dir(), "Ray adds no folder of its own"

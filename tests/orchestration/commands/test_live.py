@@ -27,6 +27,7 @@ def test_off_a_terminal_a_line_comes_every_few_seconds() -> None:
     lines = out.getvalue().splitlines()
     assert lines[0] == "starting the models ..."
     assert len(lines) == 5
+    assert lines[1].endswith("left unknown")
     assert lines[2] == (
         "00:05  12/20 problems  25/40 outcomes  1,000 tok/s  5.00e6 FLOPs of 1.00e12  busy 80%/25%  left 00:15"
     )

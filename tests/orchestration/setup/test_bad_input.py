@@ -48,12 +48,16 @@ def here(models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for name, folder in zip(("policy", "prm"), models, strict=True):
         shutil.copytree(folder, tmp_path / name)
     monkeypatch.chdir(tmp_path)
+    environment = dict(os.environ)
     monkeypatch.setattr(FolderLock.__init__, "__defaults__", (0.1,))
     # A user's package is found beside it, and stays imported.
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     before = set(sys.modules)
     yield tmp_path
+    # What a case sets is forgotten after it.
+    os.environ.clear()
+    os.environ.update(environment)
     for name in ("mine", "vllm"):
         if name in sys.modules and name not in before:
             del sys.modules[name]

@@ -37,7 +37,7 @@ NUMBERS = {
 }
 
 # The first cell names a state of the file system that the case cannot leave behind.
-UNPRIVILEGED = {"a folder that may not be written"}
+UNPRIVILEGED = {"a folder that may not be written", "a report of a folder that may not be written"}
 
 
 def documented() -> dict[str, str]:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.support.bad_input.cases import GOOD, LONG, OTHER, Words, case, row_case, table
+from tests.support.bad_input.cases import GOOD, LONG, OTHER, Words, case, evaluate, row_case, table
 
 
 @case
 def no_such_file() -> Words:
     """no such file"""
     return [*table(GOOD)[:-2], "dataset.path=problem.jsonl"]
+
+
+@case
+def no_count() -> Words:
+    """no number of problems that are made"""
+    return evaluate("dataset.count=null")
 
 
 @case

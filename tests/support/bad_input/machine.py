@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -66,6 +67,40 @@ def memory_on_the_local_engine() -> Words:
 def too_many_replicas() -> Words:
     """more replicas than cores"""
     return evaluate("cluster.policy.replicas=64000")
+
+
+@case
+def gpus() -> Words:
+    """GPUs that are not there"""
+    return evaluate("strategies=[greedy]", "cluster.policy.gpus=8000")
+
+
+@case
+def no_address() -> Words:
+    """an address that is none"""
+    return evaluate("cluster.address=head")
+
+
+@case
+def dead_address() -> Words:
+    """an address where nobody answers"""
+    return evaluate("cluster.address=127.0.0.1:1")
+
+
+@case
+def long_temporary_folder() -> Words:
+    """a folder of temporary files that is too long"""
+    os.environ["RAY_TMPDIR"] = "/tmp/a-very-long-name-for-a-folder-of-temporary-files"
+    return evaluate()
+
+
+@case
+def locked_home() -> Words:
+    """a home that may not be written"""
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
+        os.environ.pop(name, None)
+    os.environ["HOME"] = "/proc/nobody"
+    return evaluate()
 
 
 def run_json(text: str) -> Words:
@@ -174,6 +209,26 @@ def locked_folder() -> Words:
     """a folder that may not be written"""
     Path("locked").mkdir(mode=0o555)
     return evaluate("folder=locked/run")
+
+
+@case
+def impossible_folder() -> Words:
+    """a folder that cannot be made"""
+    return evaluate("folder=/proc/run")
+
+
+@case
+def long_name() -> Words:
+    """a name that is too long"""
+    return evaluate(f"folder=runs/{'x' * 300}/run")
+
+
+@case
+def locked_report() -> Words:
+    """a report of a folder that may not be written"""
+    write_run(Path("locked/run"), problems=1)
+    Path("locked/run").chmod(0o555)
+    return ["report", "locked/run"]
 
 
 @case

@@ -18,6 +18,26 @@ def no_model() -> Words:
 
 
 @case
+def architecture() -> Words:
+    """an architecture that is not supported"""
+    edit("policy/config.json", model_type="bert")
+    return evaluate()
+
+
+@case
+def failing_template() -> Words:
+    """a chat template that fails"""
+    Path("policy/chat_template.jinja").write_text("{{ raise_exception('no turn of this kind') }}")
+    return evaluate("policy.prompt.chat=true", "--dry-run")
+
+
+@case
+def delimiter_of_no_step() -> Words:
+    """a delimiter that no step ends in"""
+    return evaluate("policy.delimiter=@@@", "--dry-run")
+
+
+@case
 def no_weights() -> Words:
     """a model without weights"""
     Path("policy/model.safetensors").unlink()

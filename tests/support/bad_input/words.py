@@ -102,6 +102,12 @@ def width() -> Words:
 
 
 @case
+def too_many() -> Words:
+    """more than a machine holds"""
+    return evaluate("strategies=[majority(n=100000000)]")
+
+
+@case
 def verifier_needed() -> Words:
     """a strategy that needs a verifier, and none set"""
     words = [word for word in evaluate("strategies=[greedy,beam(n=16)]") if not word.startswith("verifier")]

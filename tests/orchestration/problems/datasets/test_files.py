@@ -90,6 +90,7 @@ def test_cells_that_cannot_be_meant_are_left_out_with_their_reason(tmp_path: Pat
         ("d.xlsx", b"", r"the file must end in \.jsonl, \.json, \.csv or \.tsv"),
         ("d.parquet.gz", b"", r"the file must end in"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_file_that_cannot_be_read_is_one_line(name: str, data: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(data)

@@ -1,0 +1,76 @@
+"""What the models of a run will read, shown on one problem: its prompt as text and ids, and a made-up solution in steps.
+
+It loads a tokenizer and no model, with what a run makes prompts and reads steps with. Invariant: a chat template or a
+delimiter that fails in a run fails here, by the setting that names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from actors.errors import UserError
+from orchestration.problems import Problem
+from orchestration.runs.prompts import Prompts
+from orchestration.setup.prepare import Prepared
+
+_MADE_UP = ("First step", "Second step", "#### 42")
+"""Where a data set has no worked solutions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A problem's prompt, as ids and as the text that they stand for, and a solution as the steps that it is read as;
+    `worked` says that the data set has it."""
+
+    problem: str
+    ids: tuple[int, ...]
+    text: str
+    steps: tuple[str, ...]
+    worked: bool
+
+
+def example(prepared: Prepared, begun: str) -> Example:
+    """The first problem of a run that was begun at this time (ISO format). Raises UserError where its prompt cannot be made,
+    or no step ends where it should and a strategy has steps scored."""
+    from transformers import AutoTokenizer
+
+    from actors.replicas.reader import ReaderPlan, TokenReader
+
+    problem = next(iter(prepared.dataset))
+    folder, delimiter = prepared.policy.tokenizer, prepared.settings.policy.delimiter
+    with _named():
+        ids = Prompts(prepared.prompt, folder, begun).ids(problem.question)
+        reader = TokenReader(ReaderPlan(folder, delimiter, prepared.grader), ())
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    solution = tuple(tokenizer.encode(_solution(problem, delimiter), add_special_tokens=False))
+    ends = reader.step_ends(solution)
+    if len(ends) < 2 and any(one.uses_verifier for one in prepared.strategies):
+        mend = 'no step of a solution ends in it, as this policy\'s tokenizer writes it: choose another, such as "\\n"'
+        raise UserError.of("policy.delimiter", delimiter, mend)
+    steps = tuple(
+        reader.text(solution[start:end]) for start, end in zip((0, *ends), ends, strict=False) if start < end
+    )
+    return Example(problem.id, ids, reader.text(ids), steps, problem.solution is not None)
+
+
+def _solution(problem: Problem, delimiter: str) -> str:
+    if problem.solution is None:
+        return delimiter.join(_MADE_UP)
+    # Worked solutions have a step a line.
+    return problem.solution.replace("\n", delimiter)
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """Name a setting as a user of this command knows it."""
+    try:
+        yield
+    except UserError as error:
+        ours = str(error).startswith(("prompt.", "delimiter "))
+        raise UserError(f"policy.{error}" if ours else str(error)) from None
+    except Exception as error:  # a template raises what it likes
+        why = " ".join(str(error).split())
+        mend = f"the tokenizer's chat template fails ({why}): mend it, or set policy.prompt.chat=false"
+        raise UserError.of("policy.prompt.chat", True, mend) from None

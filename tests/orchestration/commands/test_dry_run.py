@@ -1,0 +1,147 @@
+"""What a dry run shows of what the models will read, and what it refuses as the run would."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from orchestration.api import settings_of
+from orchestration.commands.main import main
+from orchestration.setup.settings import flatten
+from orchestration.setup.values import word_of
+
+
+def lines(words: list[str], capsys: pytest.CaptureFixture[str], *more: str) -> list[str]:
+    assert main(["evaluate", "--dry-run", *words, *more]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def after(found: list[str], head: str) -> list[str]:
+    """The indented lines below a heading."""
+    start = next(place for place, line in enumerate(found) if line.startswith(head)) + 1
+    return [line.strip() for line in found[start:] if line.startswith("  ")][: _count(found[start:])]
+
+
+def _count(found: list[str]) -> int:
+    return next((place for place, line in enumerate(found) if not line.startswith("  ")), len(found))
+
+
+def test_the_prompt_and_a_solution_in_steps_are_shown(
+    words: list[str], models: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from transformers import AutoTokenizer
+
+    found = lines(words, capsys, "policy.prompt.template=Q: {question}\nA: ", "strategies=[greedy]")
+    text, ids = after(found, "The prompt of the first problem")
+    shown = [int(one) for one in ids.split() if one != "..."]
+    tokenizer = AutoTokenizer.from_pretrained(models[0])
+    assert json.loads(text).endswith("?\nA:")
+    begin = tokenizer.encode(json.loads(text), add_special_tokens=False)
+    assert shown[:20] == begin[:20]
+    assert shown[-20:] == begin[-20:]
+    steps = [json.loads(step) for step in after(found, "The steps of a worked solution")]
+    assert len(steps) > 2
+    assert all(step.endswith("\n") for step in steps[:-1])
+    assert steps[-1].startswith("#### ")
+
+
+def test_a_table_without_solutions_has_a_made_up_one(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "d.csv").write_text("question,answer\n1 + 2 = ?,3\n")
+    kept = [word for word in words if not word.startswith("dataset")]
+    more = ["dataset=table", f"dataset.path={tmp_path / 'd.csv'}", "strategies=[beam(n=2)]"]
+    found = lines(kept, capsys, *more)
+    steps = ["First step\n", "Second step\n", "#### 42"]
+    assert [json.loads(step) for step in after(found, "The steps of a made-up solution")] == steps
+    assert any("1 problem of " in line for line in found)
+
+
+def test_the_settings_that_are_shown_make_the_same_again(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = [
+        'policy.delimiter="\\n"',
+        'policy.prompt.system=it\'s, "so"',
+        'report.pairs=["greedy vs majority(n=4)"]',
+    ]
+    own += ["strategies=[greedy,majority(n=4)]", "reuse=[]", "budget.flops=1e12"]
+    given = settings_of([*words, *own])
+    assert settings_of([word_of(key, value) for key, value in _words(given)]) == given
+    found = after(lines(words, capsys, *own), "Settings")
+    assert "policy.engine=auto  (here local)" in found
+    assert 'policy.delimiter="\\n"' in found
+    assert "budget.flops=1000000000000" in found
+
+
+def _words(given: object) -> list[tuple[str, object]]:
+    from dataclasses import asdict
+
+    flat = flatten(asdict(given))  # type: ignore[call-overload]
+    # What the default options of dataset and verifier do not have.
+    absent = (
+        "dataset.path",
+        "dataset.columns",
+        "verifier._target_",
+        "verifier.parameters",
+        "verifier.options",
+    )
+    return [(key, value) for key, value in flat.items() if not key.startswith(absent)]
+
+
+def test_what_is_not_set_is_told_from_what_is(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    kept = [word for word in words if "typical" not in word]
+    assert "policy.typical_tokens=null  (here 40)" in after(lines(kept, capsys), "Settings")
+    assert [settings_of([f"policy.max_tokens={most}"]).policy.typical for most in (40, 256, 4096)] == [
+        40,
+        70,
+        819,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("policy.delimiter=@@@", "policy.delimiter = '@@@': no "),
+        ("strategies=[majority(n=100000000)]", "majority.n = 100000000: must be at most 1,000,000"),
+        ("folder=/proc/none/run", "folder = '/proc/none/run': No such file or directory"),
+    ],
+)
+def test_what_the_run_would_refuse_is_refused(
+    word: str, message: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "--dry-run", *words, word]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"error: {message}")
+    assert said.err.count("\n") == 1
+
+
+def test_a_chat_template_that_fails_is_named(
+    words: list[str], models: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(models[0], tmp_path / "chat")
+    (tmp_path / "chat" / "chat_template.jinja").write_text("{{ raise_exception('no turn of this kind') }}")
+    kept = [word for word in words if not word.startswith("policy.path")]
+    more = ["strategies=[greedy]", f"policy.path={tmp_path / 'chat'}", "policy.prompt.chat=true"]
+    assert main(["evaluate", "--dry-run", *kept, *more]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("error: policy.prompt.chat = True: ")
+    assert "no turn of this kind" in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_columns_that_have_no_room_are_named(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "70")
+    told = "Not shown in 70 columns of text: scored, FLOPs (exact); a wider terminal shows all."
+    assert told in lines(words, capsys, "strategies=[beam(n=4)]")
+    # Off a terminal there is room for all.
+    monkeypatch.delenv("COLUMNS")
+    found = lines(words, capsys, "strategies=[beam(n=4)]")
+    assert any("FLOPs (exact)" in line and "scored" in line for line in found)
+    assert not any(line.startswith("Not shown") for line in found)

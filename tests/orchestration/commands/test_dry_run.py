@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from orchestration.api import settings_of
 from orchestration.commands.main import main
 from orchestration.setup.settings import flatten
 from orchestration.setup.values import word_of
+from tests.support.handmade import write_run
 
 
 def lines(words: list[str], capsys: pytest.CaptureFixture[str], *more: str) -> list[str]:
@@ -145,3 +148,34 @@ def test_columns_that_have_no_room_are_named(
     found = lines(words, capsys, "strategies=[beam(n=4)]")
     assert any("FLOPs (exact)" in line and "scored" in line for line in found)
     assert not any(line.startswith("Not shown") for line in found)
+
+
+def test_brackets_and_letters_that_a_terminal_lacks_are_shown(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bytes_out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(bytes_out, encoding="latin-1"))
+    folder = tmp_path / "[red]run[/red] [1]"
+    more = [f"folder={folder}", "strategies=[greedy]", "policy.prompt.system=π ü"]
+    assert main(["evaluate", "--dry-run", *words, *more]) == 0
+    said = bytes_out.getvalue().decode("latin-1")
+    assert f"{folder} (new)" in said
+    assert r'policy.prompt.system="\u03c0 ü"' in said
+
+
+def test_a_report_is_written_where_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = write_run(tmp_path / "run[1]", problems=2)
+    shutil.rmtree(folder / "report", ignore_errors=True)
+    assert main(["report", str(folder), "out=~/mine/[b]", "report=table"]) == 0
+    out = tmp_path / "mine" / "[b]"
+    assert str(out / "report.md") in capsys.readouterr().out
+    assert (out / "table.csv").is_file()
+    assert not (folder / "report").exists()
+    (tmp_path / "file").touch()
+    assert main(["report", str(folder), f"out={tmp_path / 'file'}"]) == 2
+    assert capsys.readouterr().err.startswith(
+        f"error: out = '{tmp_path / 'file'}': File exists: choose a folder"
+    )

@@ -8,9 +8,11 @@ never on what else is in the batch, up to the engine's own rounding.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
+
+from actors.engines.text_ends import Watch
 
 Finish = Literal["eos", "stop", "length"]
 EngineName = Literal["local", "vllm"]
@@ -35,7 +37,8 @@ class GenerateRequest:
     """One sequence to continue.
 
     `token_ids` is the whole context, prompt first. Generation ends with the end token ("eos"), with any of
-    `stop_ids` ("stop"; the stop token is part of the result) or after `max_tokens` new tokens ("length").
+    `stop_ids` ("stop"; the stop token is part of the result), with the token in which one of `watches` sees a text complete
+    (by the watch's name for it) or after `max_tokens` new tokens ("length").
     `temperature` 0 is greedy. `extend` says that the result may be continued, so its keys and values are worth keeping. Of
     requests that wait, the one of the lowest `priority` is next. An engine that is `paced` computes nothing while the
     `pace` of a request is not paid.
@@ -47,10 +50,19 @@ class GenerateRequest:
     temperature: float = 1.0
     top_p: float = 1.0
     stop_ids: tuple[int, ...] = ()
+    watches: tuple[Watch, ...] = ()
     extend: bool = False
     priority: int = 0
     likelihoods: bool = True
     pace: Pace | None = field(default=None, compare=False, repr=False)
+
+    def finish_of(self, tokens: Sequence[int], eos_ids: tuple[int, ...]) -> Finish:
+        """Why it ended with these new tokens: an end of the solution comes before an end of a step."""
+        last = tokens[-1]
+        seen = {watch.finish for watch in self.watches if watch.ended(tokens)}
+        if last in eos_ids or "eos" in seen:
+            return "eos"
+        return "stop" if last in self.stop_ids or "stop" in seen else "length"
 
     def check(self, context: int) -> None:
         """Raise ValueError where a model of that context cannot take it."""
@@ -77,13 +89,15 @@ class Generation:
     """New tokens only. `logprobs` are natural logs under the model at temperature 1: one a token, or none at all where the
     request went without `likelihoods`.
 
-    `prefilled` counts the context tokens that had to be computed for this request (the rest came from a cache).
+    `prefilled` counts the context tokens that had to be computed for this request (the rest came from a cache), `beyond` the
+    tokens that may have been drawn after the end, at most, before the engine heard of it.
     """
 
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     finish: Finish
     prefilled: int
+    beyond: int = 0
 
 
 @dataclass(frozen=True, slots=True)

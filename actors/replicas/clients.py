@@ -236,6 +236,7 @@ class TaskPolicy:
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             stop_ids=bench.reader.stop_ids if one_step else (),
+            watches=bench.reader.watches(prefix, one_step=one_step),
             extend=one_step,
             # The end of a tree comes before the start of another: what it holds of the cache is free the sooner.
             priority=-len(prefix),
@@ -258,7 +259,7 @@ class TaskPolicy:
         took, kind = worst, _FAILED
         try:
             result = await bench.engine.generate(replace(request, pace=pace))
-            count = len(result.token_ids)
+            count = len(result.token_ids) + result.beyond
             spent = Cost(
                 tokens={"policy": count},
                 paper=cost.paper(count),

@@ -1,7 +1,7 @@
 """From token ids to text, steps and answers: the only place of the runtime that makes text.
 
-It knows a tokenizer and a delimiter, and is handed what reads an answer out of a text. Invariant: text is never encoded
-again; ids are the truth.
+It knows a tokenizer, and the texts that end a step or a solution, and is handed what reads an answer out of a text.
+Invariants: text is never encoded again, ids are the truth; where a step ends depends on the tokens up to there alone.
 """
 
 from __future__ import annotations
@@ -11,85 +11,96 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from actors.errors import UserError
+from actors.engines.text_ends import ANSWER_LINE, TextEnds, Watch, pieces
 from actors.work import Extractor
 
 
 @dataclass(frozen=True, slots=True)
 class ReaderPlan:
-    """How solutions of one policy are read: its tokenizer's folder and the text that ends a step."""
+    """How solutions of one policy are read: its tokenizer's folder, the text that ends a step (None: a solution is one step),
+    the texts that end a solution, and whether the first whole line with an answer behind #### does."""
 
     tokenizer: Path
-    delimiter: str
+    delimiter: str | None
     extractor: Extractor
+    stop: tuple[str, ...] = ()
+    end_after_answer: bool = False
 
 
 class TokenReader:
     """Reads solutions of one policy."""
 
-    def __init__(self, plan: ReaderPlan, eos_ids: tuple[int, ...]) -> None:
+    def __init__(self, plan: ReaderPlan, eos_ids: tuple[int, ...], vocabulary: int = 0) -> None:
         from transformers import AutoTokenizer
 
-        if not plan.delimiter:
-            raise UserError.of("delimiter", plan.delimiter, "a step must end in some text, usually a newline")
         self._tokenizer = AutoTokenizer.from_pretrained(
             plan.tokenizer, trust_remote_code=False, local_files_only=True
         )
-        self._extractor = plan.extractor
-        self._delimiter = plan.delimiter
+        self._extractor, self._plan = plan.extractor, plan
         self._eos = frozenset(eos_ids)
-        size = len(self._tokenizer)
-        texts = self._tokenizer.batch_decode(
-            [[i] for i in range(size)], skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
-        # Every token after whose delimiter nothing is written ends a step: ".\n\n" is often one token, as is "\n  ".
-        self.stop_ids = tuple(
-            i
-            for i, text in enumerate(texts)
-            if plan.delimiter in text and not text.rpartition(plan.delimiter)[2].strip()
-        )
-        if not self.stop_ids:
-            raise UserError.of("delimiter", plan.delimiter, "no token of the policy's vocabulary ends in it")
-        self._stops = frozenset(self.stop_ids)
-        self._blank = frozenset(i for i, text in enumerate(texts) if not text.strip()) | self._eos
+        known = pieces(self._tokenizer.backend_tokenizer)
+        # A model may have more rows than its tokenizer has tokens, and draw one of them.
+        known += [b""] * max(0, vocabulary - len(known))
+        self._blank = frozenset(i for i, one in enumerate(known) if not one.decode(errors="replace").strip())
+        self._blank |= self._eos
+        self._steps = TextEnds(known, [plan.delimiter]) if plan.delimiter else None
+        ending = plan.stop or plan.end_after_answer
+        self._ends = TextEnds(known, plan.stop, answer=plan.end_after_answer) if ending else None
+        self.stop_ids = self._steps.always if self._steps is not None else ()
+
+    def watches(self, solution: tuple[int, ...], *, one_step: bool) -> tuple[Watch, ...]:
+        """What ends a draw after this solution, besides `stop_ids` where one step is drawn. Raises ValueError for a step
+        where none can end."""
+        found = []
+        if self._ends is not None:
+            found.append(Watch(self._ends, self._ends.state(solution), "eos"))
+        if one_step:
+            if self._steps is None or not self._steps.possible:
+                raise ValueError(f"no step can end: policy.delimiter = {self._plan.delimiter!r}")
+            if not self._steps.by_token:
+                found.append(Watch(self._steps, self._steps.state(solution), "stop"))
+        return tuple(found)
 
     def step_ends(self, solution: tuple[int, ...]) -> tuple[int, ...]:
-        """Offsets (exclusive) where the non-empty steps end.
+        """Offsets (exclusive) where the non-empty steps end: with the token that completes the delimiter.
 
         A blank step counts to the one after it; what is blank behind the last step, such as a lone end token, to none.
         """
         ends: list[int] = []
-        filled = False
-        for position, token in enumerate(solution, start=1):
-            filled = filled or token not in self._blank
-            if filled and token in self._stops:
-                ends.append(position)
-                filled = False
-        if filled:
+        start = 0
+        for end in self._steps.ends(solution) if self._steps is not None else ():
+            if not self._is_blank(solution[start:end]):
+                ends.append(end)
+                start = end
+        if not self._is_blank(solution[start:]):
             ends.append(len(solution))
         return tuple(ends)
 
     def ends_from_last(self, solution: tuple[int, ...]) -> Iterator[int]:
-        """The same offsets, the last first, reading no further than is asked for: whether a step ends at a delimiter depends
-        on the tokens since the delimiter before it alone."""
-        end, filled = len(solution), False
-        for position in range(len(solution), 0, -1):
-            token = solution[position - 1]
-            if token in self._stops and position < end:
-                if filled:
+        """The same offsets, the last first, reading no further than is asked for."""
+        end = len(solution)
+        for start in self._steps.ends_from_last(solution) if self._steps is not None else ():
+            if start < end:
+                if not self._is_blank(solution[start:end]):
                     yield end
-                end, filled = position, False
-            filled = filled or token not in self._blank
-        if filled:
+                end = start
+        if not self._is_blank(solution[:end]):
             yield end
 
+    def _is_blank(self, tokens: tuple[int, ...]) -> bool:
+        return self._blank.issuperset(tokens)
+
     def text(self, ids: tuple[int, ...]) -> str:
-        """Decode ids, without the end token."""
+        """Decode ids, without the end token, and without the text that ended the solution or what stands behind it."""
         shown = [i for i in ids if i not in self._eos]
         text: str = self._tokenizer.decode(
             shown, skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
-        return text
+        if self._plan.end_after_answer and (line := ANSWER_LINE.search(text)):
+            text = text[: line.end()]
+        return text[
+            : min((at for stop in self._plan.stop if (at := text.find(stop)) >= 0), default=len(text))
+        ]
 
     async def answer(self, solution: tuple[int, ...]) -> str | None:
         answer = await asyncio.to_thread(self._extractor.extract, self.text(solution))

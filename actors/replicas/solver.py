@@ -81,7 +81,8 @@ class SolverReplica:
         self._starvation = Starvation()
         self._engine = load_policy(plan)
         plan.check(self._engine.info)
-        self._reader = TokenReader(bench.reader, self._engine.info.eos_ids)
+        info = self._engine.info
+        self._reader = TokenReader(bench.reader, info.eos_ids, info.vocabulary)
         self._scorer = RemoteScorer(verifiers) if verifiers else None
         self._work: dict[int, asyncio.Task[None]] = {}
         self._purses: dict[int, Purse] = {}

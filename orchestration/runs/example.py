@@ -1,7 +1,7 @@
 """What the models of a run will read, shown on one problem: its prompt as text and ids, and a made-up solution in steps.
 
-It loads a tokenizer and no model, with what a run makes prompts and reads steps with. Invariant: a chat template or a
-delimiter that fails in a run fails here, by the setting that names it.
+It loads a tokenizer and no model, with what a run makes prompts and reads steps with. Invariant: a chat template that fails
+in a run fails here, by the setting that names it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Example:
 
 
 def example(prepared: Prepared, begun: str) -> Example:
-    """The first problem of a run that was begun at this time (ISO format). Raises UserError where its prompt cannot be made,
-    or no step ends where it should and a strategy has steps scored."""
+    """The first problem of a run that was begun at this time (ISO format). Raises UserError where its prompt cannot be
+    made."""
     from transformers import AutoTokenizer
 
     from actors.replicas.reader import ReaderPlan, TokenReader
@@ -42,20 +42,18 @@ def example(prepared: Prepared, begun: str) -> Example:
     folder, delimiter = prepared.policy.tokenizer, prepared.settings.policy.delimiter
     with _named():
         ids = Prompts(prepared.prompt, folder, begun).ids(problem.question)
-        reader = TokenReader(ReaderPlan(folder, delimiter, prepared.grader), ())
+    reader = TokenReader(ReaderPlan(folder, delimiter, prepared.grader), ())
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     solution = tuple(tokenizer.encode(_solution(problem, delimiter), add_special_tokens=False))
     ends = reader.step_ends(solution)
-    if len(ends) < 2 and any(one.uses_verifier for one in prepared.strategies):
-        mend = 'no step of a solution ends in it, as this policy\'s tokenizer writes it: choose another, such as "\\n"'
-        raise UserError.of("policy.delimiter", delimiter, mend)
     steps = tuple(
         reader.text(solution[start:end]) for start, end in zip((0, *ends), ends, strict=False) if start < end
     )
     return Example(problem.id, ids, reader.text(ids), steps, problem.solution is not None)
 
 
-def _solution(problem: Problem, delimiter: str) -> str:
+def _solution(problem: Problem, delimiter: str | None) -> str:
+    delimiter = "\n" if delimiter is None else delimiter
     if problem.solution is None:
         return delimiter.join(_MADE_UP)
     # Worked solutions have a step a line.
@@ -68,7 +66,7 @@ def _named() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        ours = str(error).startswith(("prompt.", "delimiter "))
+        ours = str(error).startswith("prompt.")
         raise UserError(f"policy.{error}" if ours else str(error)) from None
     except Exception as error:  # a template raises what it likes
         why = " ".join(str(error).split())

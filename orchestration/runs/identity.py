@@ -43,7 +43,8 @@ NO_MODEL = ModelIdentity("", "", "", "")
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """All of a set-up, besides problem, strategy and seed, that can change an outcome; `models` has each role's model."""
+    """All of a set-up, besides problem, strategy and seed, that can change an outcome; `models` has each role's model,
+    `delimiter` says what ends a step and a solution."""
 
     models: Mapping[Role, ModelIdentity]
     grader: str
@@ -128,7 +129,7 @@ def identify(prepared: Prepared) -> Identity:
         models=models,
         grader=prepared.grader.version,
         prompt=json.dumps(asdict(settings.policy.prompt), ensure_ascii=False, sort_keys=True),
-        delimiter=settings.policy.delimiter,
+        delimiter=prepared.ending,
         max_tokens=settings.policy.max_tokens,
     )
 

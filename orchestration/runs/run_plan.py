@@ -44,7 +44,13 @@ def run_plan(prepared: Prepared, identity: Identity) -> RunPlan:
             for role, model in prepared.models.items()
         },
         bench=Bench(
-            reader=ReaderPlan(prepared.policy.path, settings.policy.delimiter, prepared.grader),
+            reader=ReaderPlan(
+                prepared.policy.path,
+                settings.policy.delimiter,
+                prepared.grader,
+                tuple(settings.policy.stop),
+                settings.policy.ends_after_answer,
+            ),
             costs=prepared.costs,
             unit=prepared.unit,
             max_tokens=settings.policy.max_tokens,

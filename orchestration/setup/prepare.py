@@ -31,6 +31,7 @@ from orchestration.problems import (
 )
 from orchestration.setup.budget import budget_flops, check_budget
 from orchestration.setup.contexts import Contexts, check_contexts
+from orchestration.setup.endings import ending
 from orchestration.setup.machine import check_machine
 from orchestration.setup.models import ModelSetup, check_engines, costs_of, notes_of, read_models, read_policy
 from orchestration.setup.packages import importable
@@ -43,9 +44,9 @@ class Prepared:
     """Settings turned into what they name.
 
     `models` has a policy, and a verifier where a strategy asks one. `packages` are folders and modules that workers are to
-    get. `prompt_tokens` and `longest_prompt` are told from the first problems that fit. `budget` is in FLOPs of `unit`, None
-    without one, and `first_grant` what a task needs of it to start: one candidate at worst, scored. `notes` are what a user
-    should know before anything is spent.
+    get. `prompt_tokens` and `longest_prompt` are told from the first problems that fit. `ending` says what ends a step and a
+    solution, in the words that keys have. `budget` is in FLOPs of `unit`, None without one, and `first_grant` what a task
+    needs of it to start: one candidate at worst, scored. `notes` are what a user should know before anything is spent.
     """
 
     settings: EvaluateSettings
@@ -59,6 +60,7 @@ class Prepared:
     prompt_tokens: int
     longest_prompt: int
     contexts: Contexts
+    ending: str
     budget: int | None
     first_grant: int | None
     notes: tuple[str, ...] = ()
@@ -115,6 +117,7 @@ def prepare(settings: EvaluateSettings) -> Prepared:
         prompt_tokens=mean,
         longest_prompt=longest,
         contexts=contexts,
+        ending=ending(given, policy.tokenizer, strategies),
         budget=budget,
         first_grant=first,
         notes=notes_of(settings, policy, models),

@@ -112,6 +112,8 @@ class PromptSettings:
 
 @dataclass
 class PolicySettings:
+    """`end_after_answer` None: unless the prompt is a chat's."""
+
     path: str = "bundled"
     engine: str = "auto"
     dtype: str = "float32"
@@ -119,7 +121,9 @@ class PolicySettings:
     likelihoods: bool = True
     max_tokens: int = 256
     typical_tokens: int | None = None
-    delimiter: str = "\n"
+    delimiter: str | None = "\n"
+    stop: list[str] = field(default_factory=list)
+    end_after_answer: bool | None = False
     prompt: PromptSettings = field(default_factory=PromptSettings)
 
     @property
@@ -128,6 +132,10 @@ class PolicySettings:
         if self.typical_tokens is not None:
             return self.typical_tokens
         return min(self.max_tokens, max(70, self.max_tokens // 5))
+
+    @property
+    def ends_after_answer(self) -> bool:
+        return not self.prompt.chat if self.end_after_answer is None else self.end_after_answer
 
 
 @dataclass
@@ -233,11 +241,16 @@ def check(settings: EvaluateSettings) -> None:
     if policy.typical > policy.max_tokens:
         mend = f"a typical solution cannot be longer than policy.max_tokens = {policy.max_tokens}"
         raise UserError.of("policy.typical_tokens", policy.typical_tokens, mend)
-    if not policy.delimiter:
-        raise UserError.of("policy.delimiter", policy.delimiter, 'give the text that ends a step, e.g. "\\n"')
-    if "\\n" in policy.delimiter:
+    if policy.delimiter == "":
+        mend = 'give the text that ends a step, e.g. "\\n", or null where no strategy goes by steps'
+        raise UserError.of("policy.delimiter", policy.delimiter, mend)
+    if policy.delimiter is not None and "\\n" in policy.delimiter:
         mend = 'that is a backslash and an n, which no step ends in: for a line break write "\\n" in double quotes'
         raise UserError.of("policy.delimiter", policy.delimiter, mend)
+    if "" in policy.stop:
+        raise UserError.of(
+            "policy.stop", policy.stop, 'give texts that end a solution, e.g. ["\\n\\nQuestion:"]'
+        )
     if "{question}" not in policy.prompt.template:
         mend = "it must hold {question}, where a problem's question goes"
         raise UserError.of("policy.prompt.template", policy.prompt.template, mend)

@@ -50,8 +50,8 @@ class PrmJob:
     `parts` are sampled in turn; `majority(n=4)` gives samples labelled by their answers, `monte_carlo(samples=4,rollouts=4)`
     soft labels at every step (paper section 5.1: 16 and 16); one that only feeds the language stage is left out where the
     training has none. `dataset` and `options` name a generator of training problems, of which each part takes others by
-    its seed. `prompt`, `chat` and `system` are what the policy reads, as in `flopwise evaluate`, `replicas` the policy
-    replicas that sample, one core each.
+    its seed. `prompt`, `chat` and `system` are what the policy reads, `delimiter`, `stop` and `end_after_answer` what ends a
+    step and a solution, as in `flopwise evaluate`; `replicas` are the policy replicas that sample, one core each.
     """
 
     policy: str = "bundled"
@@ -62,6 +62,8 @@ class PrmJob:
     chat: bool = False
     system: str | None = None
     delimiter: str = "\n"
+    stop: list[str] = field(default_factory=list)
+    end_after_answer: bool | None = False
     max_tokens: int = 256
     parts: tuple[Sampled, ...] = (
         Sampled(70_000, 1, "majority(n=2)", "language"),
@@ -98,6 +100,8 @@ def sampling_settings(job: PrmJob, number: int) -> EvaluateSettings:
             path=job.policy,
             max_tokens=job.max_tokens,
             delimiter=job.delimiter,
+            stop=list(job.stop),
+            end_after_answer=job.end_after_answer,
             prompt=PromptSettings(template=job.prompt, chat=job.chat, system=job.system),
         ),
         verifier=VerifierSettings(path=None),

@@ -24,7 +24,6 @@ from actors.engines.base import (
     EngineCounters,
     EngineError,
     EngineInfo,
-    Finish,
     GenerateRequest,
     Generation,
 )
@@ -33,6 +32,7 @@ from actors.engines.local.decoder import Decoder, load_decoder
 from actors.engines.local.kv import PrefixCache
 from actors.engines.local.sampling import draw, uniforms
 from actors.engines.model_config import engine_info
+from actors.engines.text_ends import TextEnds
 
 PREFILL_TOKENS = 4096
 """Padded tokens of one prefill pass: enough to fill the matrix units, small against a step's memory."""
@@ -81,6 +81,10 @@ class LocalEngine:
         self._stop_row = np.zeros(max_sequences, dtype=np.int64)
         self._stop_sets: dict[tuple[int, ...], int] = {}
         self._stops = np.zeros((0, info.vocabulary), dtype=np.bool_)
+        # Texts that some requests are watched for, and by row whether and in which state; see `text_ends`.
+        self._texts: list[TextEnds] = []
+        self._watched = np.zeros((0, max_sequences), dtype=np.bool_)
+        self._state = np.zeros((0, max_sequences), dtype=np.int64)
         self._eos = np.zeros(info.vocabulary, dtype=np.bool_)
         self._eos[list(info.eos_ids)] = True
         self._tokens_out = self._tokens_computed = self._ended = self._cut_off = 0
@@ -284,7 +288,21 @@ class LocalEngine:
             table[list(request.stop_ids)] = True
             self._stops = np.concatenate([self._stops, table[None]])
         self._stop_row[row] = stop
+        self._watched[:, row], self._state[:, row] = False, 0
+        for watch in request.watches:
+            place = self._place(watch.texts)
+            self._watched[place, row], self._state[place, row] = True, watch.state
         return row
+
+    def _place(self, texts: TextEnds) -> int:
+        """Where the state of these texts stands; a new place where they are new."""
+        for place, known in enumerate(self._texts):
+            if known is texts:
+                return place
+        self._texts.append(texts)
+        self._watched = np.concatenate([self._watched, np.zeros((1, self._slots), dtype=np.bool_)])
+        self._state = np.concatenate([self._state, np.zeros((1, self._slots), dtype=np.int64)])
+        return len(self._texts) - 1
 
     # Decoding
 
@@ -313,6 +331,11 @@ class LocalEngine:
         self._drawn[:n] += 1
         limit = np.fromiter((job.request.max_tokens for job in self._running), np.int64, n)
         done = self._stops[self._stop_row[:n], new] | (self._drawn[:n] >= limit)
+        for texts, watched, state in zip(self._texts, self._watched, self._state, strict=True):
+            # All rows at once, for that costs less than to choose; only those that are watched can end.
+            kinds = texts.kinds[new]
+            done |= texts.hit[state[:n], kinds] & watched[:n]
+            state[:n] = texts.after[state[:n], kinds]
         finished = []
         for row in np.flatnonzero(done)[::-1].tolist():
             job = self._running[row]
@@ -322,8 +345,7 @@ class LocalEngine:
         return finished
 
     def _result(self, job: _Job, row: int) -> Generation:
-        last = job.tokens[-1]
-        finish: Finish = "eos" if self._eos[last] else "stop" if last in job.request.stop_ids else "length"
+        finish = job.request.finish_of(job.tokens, self._info.eos_ids)
         if job.request.extend and finish == "stop":
             ids = job.request.token_ids + tuple(job.tokens[:-1])
             self._prefixes.put(ids, self._cache.store(row, len(ids)))
@@ -342,4 +364,5 @@ class LocalEngine:
                 self._last, self._length, self._drawn, self._temperature, self._top_p, self._stop_row
             ):  # fmt: skip
                 state[row] = state[last]
+            self._watched[:, row], self._state[:, row] = self._watched[:, last], self._state[:, last]
         self._running.pop()

@@ -12,6 +12,7 @@ import itertools
 import math
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from actors.engines.base import (
@@ -19,7 +20,6 @@ from actors.engines.base import (
     EngineCounters,
     EngineError,
     EngineInfo,
-    Finish,
     GenerateRequest,
     Generation,
 )
@@ -27,6 +27,7 @@ from actors.engines.busy import Busy
 from actors.engines.end_tokens import end_ids
 from actors.engines.model_config import engine_info, read_config
 from actors.engines.plan import ModelPlan
+from actors.engines.text_ends import Watch
 from actors.engines.vllm.admission import Admission
 from actors.engines.vllm.start import import_vllm, prepare_process, start, stop
 
@@ -115,6 +116,8 @@ class VllmPolicy:
         self._engine, self._info, self._seeded = engine, info, seeded
         self._admission, self._tally = admission, tally
         tally.admission = admission
+        self._watches: dict[str, tuple[Watch, ...]] = {}
+        watch_requests(engine.output_processor, self._watches)
         self._gpus = int(engine.vllm_config.parallel_config.tensor_parallel_size)
         self._numbers = itertools.count()
         self._busy = Busy()
@@ -190,9 +193,12 @@ class VllmPolicy:
         from vllm.exceptions import VLLMClientError
         from vllm.inputs.engine import tokens_input
 
+        name = f"{next(self._numbers)}"
+        if request.watches:
+            self._watches[name] = request.watches
         adding = asyncio.ensure_future(
             self._engine.add_request(
-                f"{next(self._numbers)}",
+                name,
                 tokens_input(list(request.token_ids)),
                 sampling(request, self._info.eos_ids, seeded=self._seeded),
                 priority=request.priority,
@@ -209,6 +215,9 @@ class VllmPolicy:
             # vLLM hands whatever broke its front end to every request that waits.
             raise EngineError(f"vLLM: {error!r}") from error
         result = generation(request, output, self._info.eos_ids)
+        if seen_here(request, result):
+            # The engine drew on until it was told.
+            result = replace(result, beyond=min(STEPS_AHEAD, request.max_tokens - len(result.token_ids)))
         self._ended += result.finish != "stop"
         self._cut_off += result.finish == "length"
         return result
@@ -247,6 +256,43 @@ class VllmPolicy:
         return Aborted(min(drawn + self._tally.ahead(), request.max_tokens), max(0, context - cached))
 
 
+def watch_requests(processor: Any, watches: dict[str, tuple[Watch, ...]]) -> None:
+    """Have vLLM's front end stop a request in which a text is complete: where it would look for stop strings, it looks at
+    each token by the watches that stand under the request's name before it is added."""
+    from vllm.v1.engine.detokenizer import IncrementalDetokenizer
+
+    class Watching(IncrementalDetokenizer):  # type: ignore[misc]
+        def __init__(self, watches: tuple[Watch, ...]) -> None:
+            super().__init__()
+            self._watched = [(watch.texts, watch.state) for watch in watches]
+
+        def update(self, new_token_ids: list[int], stop_terminated: bool) -> str | None:
+            for token in new_token_ids:
+                self.token_ids.append(token)
+                told = [(texts, *texts.next(state, token)) for texts, state in self._watched]
+                self._watched = [(texts, state) for texts, state, _ in told]
+                if any(hit for _, _, hit in told):
+                    return "text"
+            return None
+
+    add = processor.add_request
+
+    def add_watched(request: Any, *rest: Any, **named: Any) -> None:
+        # Before the core has heard of it, so that no token comes first.
+        add(request, *rest, **named)
+        if (mine := watches.pop(request.external_req_id, None)) is not None:
+            processor.request_states[request.request_id].detokenizer = Watching(mine)
+
+    processor.add_request = add_watched
+
+
+def seen_here(request: GenerateRequest, result: Generation) -> bool:
+    """Whether a watch saw the end, and the core did not."""
+    last = result.token_ids[-1]
+    known = {i for one in request.watches for i in one.texts.always}.union(request.stop_ids)
+    return last not in known and any(one.ended(result.token_ids) for one in request.watches)
+
+
 def sampling(request: GenerateRequest, eos_ids: tuple[int, ...], *, seeded: bool) -> Any:
     """vLLM's parameters of a request."""
     from vllm import SamplingParams
@@ -257,8 +303,13 @@ def sampling(request: GenerateRequest, eos_ids: tuple[int, ...], *, seeded: bool
         temperature=request.temperature,
         top_p=request.top_p,
         seed=request.seed if seeded and request.temperature else None,
-        # vLLM has no tokenizer here, so it knows no end token of its own.
-        stop_token_ids=[*request.stop_ids, *eos_ids],
+        # vLLM has no tokenizer here, so it knows no end token of its own. A token that completes a text whatever came before
+        # ends it in the core.
+        stop_token_ids=[
+            *request.stop_ids,
+            *eos_ids,
+            *(i for one in request.watches for i in one.texts.always),
+        ],
         ignore_eos=True,
         # Three arrays a token, packed in the core and unpacked here.
         logprobs=0 if request.likelihoods else None,
@@ -275,8 +326,7 @@ def generation(request: GenerateRequest, output: Any, eos_ids: tuple[int, ...]) 
     if one.finish_reason not in ("stop", "length"):
         raise EngineError(f"vLLM ended a request: {one.finish_reason}")
     tokens = tuple(one.token_ids)
-    last = tokens[-1]
-    finish: Finish = "eos" if last in eos_ids else "stop" if last in request.stop_ids else "length"
+    finish = request.finish_of(tokens, eos_ids)
     logprobs: tuple[float, ...] = ()
     if request.likelihoods:
         flat = one.logprobs

@@ -11,6 +11,7 @@ negative number keeps it apart from the places of trees. Invariant: a prefix of 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from actors.strategy import Candidate, Forecast, Grouping, Models, Prompt, Sampling, Solution
 from orchestration.strategies import forecasting
@@ -43,6 +44,7 @@ class MonteCarlo:
     belongs to the first of them. The defaults are the paper's.
     """
 
+    by_steps: ClassVar[bool] = True
     samples: int = 16
     rollouts: int = 16
     temperature: float = 1.0

@@ -20,6 +20,7 @@ finished beams are merged too, and nothing is ever copied to fill up a pool: a v
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from actors.strategy import Forecast, Grouping, Models, Prompt, Sampling, Solution
 from orchestration.strategies import forecasting
@@ -50,6 +51,7 @@ class Beam:
     others goes on to "compete" for a place, or leaves them to "vote".
     """
 
+    by_steps: ClassVar[bool] = True
     n: int
     width: int | str = 4
     rounds: int = 40

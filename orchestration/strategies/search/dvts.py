@@ -20,6 +20,7 @@ Where this departs from the authors' code (search-and-learn):
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from actors.strategy import Forecast, Grouping, Models, Prompt, Sampling, Solution
 from orchestration.strategies import forecasting
@@ -48,6 +49,7 @@ class Dvts:
     leaves them to "vote".
     """
 
+    by_steps: ClassVar[bool] = True
     n: int
     width: int | str = 4
     rounds: int = 40

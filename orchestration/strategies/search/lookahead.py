@@ -16,6 +16,7 @@ drawn but not scored, so that its k has no effect; here, as in the paper, it dec
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from actors.strategy import Forecast, Grouping, Models, Prompt, Sampling, Solution
 from orchestration.strategies import forecasting
@@ -43,6 +44,7 @@ class Lookahead:
     counts a candidate's own scores. `n` = 1 is one whole sample, for there is nothing to choose.
     """
 
+    by_steps: ClassVar[bool] = True
     n: int
     width: int | str = 4
     k: int = 3

@@ -26,6 +26,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from actors.strategy import Forecast, Grouping, Models, Prompt, Sampling, Solution
 from orchestration.strategies import forecasting
@@ -60,6 +61,7 @@ class Mcts:
     it.
     """
 
+    by_steps: ClassVar[bool] = True
     n: int
     width: int | str = 4
     exploration: float = 1.0

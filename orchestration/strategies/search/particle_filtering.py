@@ -23,6 +23,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import ClassVar
 
 from actors.seeds import derive
 from actors.strategy import Forecast, Grouping, Models, Prompt, Sampling, Solution
@@ -60,6 +61,7 @@ class ParticleFiltering:
     finished by then, the best particle is completed by one plain sample, should the purse still allow it.
     """
 
+    by_steps: ClassVar[bool] = True
     n: int
     softmax_temperature: float = 1.0
     weighted: bool = True

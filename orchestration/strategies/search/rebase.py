@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from actors.strategy import Forecast, Grouping, Models, Prompt, Sampling, Solution
 from orchestration.strategies import forecasting
@@ -49,6 +50,7 @@ class Rebase:
     finished by then, the best node is completed by one plain sample, should the purse still allow it.
     """
 
+    by_steps: ClassVar[bool] = True
     n: int
     temperature_b: float = 0.2
     rounds: int = 40

@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM
 from actors.engines.base import Aborted, EngineName, GenerateRequest, Generation, PolicyEngine
 from actors.engines.loading import load_policy
 from actors.engines.plan import ModelPlan, ReplicaShare
+from actors.engines.text_ends import TextEnds, Watch
 from tests.support.wide import FAMILIES, save_wide
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
@@ -178,6 +179,33 @@ async def test_ends_are_told_apart(engine: PolicyEngine) -> None:
     after = engine.counters()
     assert after.ended - before.ended == 42
     assert after.cut_off - before.cut_off == 42 - len(ended) - (free.finish == "eos")
+
+
+async def test_a_text_ends_a_request_across_tokens_and_after_its_context(engine: PolicyEngine) -> None:
+    """Beside requests that look for another text, or for none."""
+    letters = [bytes([i]) for i in range(97)]
+    free = [await engine.generate(GenerateRequest(c, NEW, seed=4)) for c in contexts(6, seed=5)]
+    # Of two tokens in a row the last byte of the one, and the first of the other.
+    texts = [TextEnds(letters, [chr(one.token_ids[1]) + chr(one.token_ids[2])]) for one in free]
+    requests = [
+        GenerateRequest(c, NEW, seed=4, watches=(Watch(text, 0, "stop"),) if i % 3 else ())
+        for i, (c, text) in enumerate(zip(contexts(6, seed=5), texts, strict=True))
+    ]
+    watched = await together(engine, requests)
+    for i, (one, whole, text) in enumerate(zip(watched, free, texts, strict=True)):
+        end = next(text.ends(whole.token_ids)) if i % 3 else len(whole.token_ids)
+        assert one.token_ids == whole.token_ids[:end]
+        assert len(one.logprobs) == end
+        assert one.finish == ("stop" if i % 3 else whole.finish)
+        assert one.beyond <= NEW - end
+    # One that goes on from the first token of the text ends with the second.
+    context, whole = contexts(6, seed=5)[1], free[1].token_ids
+    greedy = await engine.generate(GenerateRequest(context + whole[:2], 1, seed=0, temperature=0))
+    text = TextEnds(letters, [chr(whole[1]) + chr(greedy.token_ids[0])])
+    watch = Watch(text, text.state(whole[:2]), "eos")
+    on = GenerateRequest(context + whole[:2], NEW, seed=0, temperature=0, watches=(watch,))
+    ended = await engine.generate(on)
+    assert (ended.token_ids, ended.finish) == (greedy.token_ids, "eos")
 
 
 async def test_a_cancelled_request_tells_what_it_drew(engine: PolicyEngine) -> None:

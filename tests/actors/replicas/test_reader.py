@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.errors import UserError
 from actors.replicas.reader import ReaderPlan, TokenReader
 from orchestration.training.tokenizer import train_tokenizer
+from tests.support.model_folders import tokenizer_of
 from tests.support.tiny import (
     EOS_IDS,
     EQUALS_AND_TWO_NEWLINES,
@@ -105,10 +105,58 @@ def test_a_longer_delimiter_leaves_lines_together(folder: Path) -> None:
     assert reader.step_ends((WORD, EQUALS_AND_TWO_NEWLINES, NEWLINE, EOS)) == (2,)
 
 
-@pytest.mark.parametrize(("delimiter", "message"), [("", "must end in some text"), ("@@", "no token")])
-def test_a_delimiter_that_no_token_ends_in_is_a_mistake(folder: Path, delimiter: str, message: str) -> None:
-    with pytest.raises(UserError, match=f"delimiter = '{delimiter}'.*{message}"):
-        TokenReader(ReaderPlan(folder, delimiter, LastDigit()), EOS_IDS)
+def test_a_delimiter_lies_across_tokens(folder: Path) -> None:
+    reader = TokenReader(ReaderPlan(folder, "\n\n", LastDigit()), EOS_IDS)
+    assert reader.step_ends((A_LINE, NEWLINE, WORD, NEWLINE, WORD, NEWLINE, NEWLINE, EOS)) == (2, 7)
+    assert tuple(reader.ends_from_last((A_LINE, NEWLINE, WORD, NEWLINE, EOS))) == (5, 2)
+    # A draw that goes on from the first newline ends with the second.
+    [watch] = reader.watches((WORD, A_LINE), one_step=True)
+    assert watch.ended((NEWLINE,))
+    [watch] = reader.watches((WORD, A_LINE, NEWLINE), one_step=True)
+    assert not watch.ended((NEWLINE,))
+    assert watch.ended((NEWLINE, NEWLINE))
+
+
+@pytest.mark.parametrize("delimiter", [None, "@@"])
+def test_without_a_delimiter_a_solution_is_one_step(folder: Path, delimiter: str | None) -> None:
+    """Whole samples need none."""
+    reader = TokenReader(ReaderPlan(folder, delimiter, LastDigit()), EOS_IDS)
+    assert reader.step_ends((WORD, NEWLINE, WORD, EOS)) == (4,)
+    assert tuple(reader.ends_from_last((WORD, NEWLINE, WORD, EOS))) == (4,)
+    assert reader.step_ends((NEWLINE, EOS)) == ()
+    assert reader.watches((), one_step=False) == ()
+    with pytest.raises(ValueError, match=r"no step can end: policy\.delimiter = "):
+        reader.watches((), one_step=True)
+
+
+def test_a_solution_is_read_up_to_the_text_that_ended_it(folder: Path) -> None:
+    stopped = TokenReader(ReaderPlan(folder, "\n", LastDigit(), stop=("a\n\n", "2")), EOS_IDS)
+    assert stopped.text((ONE, A_LINE, NEWLINE, TWO)) == "1"
+    assert stopped.text((ONE, TWO)) == "1"
+    [watch] = stopped.watches((ONE, A_LINE), one_step=False)
+    assert watch.finish == "eos"
+    assert watch.ended((NEWLINE,))
+    step, end = [one.finish for one in stopped.watches((), one_step=True)], stopped.stop_ids
+    assert step == ["eos"]
+    assert NEWLINE in end
+
+
+def test_the_first_complete_line_with_an_answer_ends_a_solution(tmp_path: Path) -> None:
+    tokenizer_of("byte-level").save_pretrained(tmp_path)
+    reader = TokenReader(ReaderPlan(tmp_path, "\n", LastDigit(), end_after_answer=True), (2,), 400)
+
+    def ids(text: str) -> tuple[int, ...]:
+        return tuple(tokenizer_of("byte-level").encode(text, add_special_tokens=False))
+
+    [watch] = reader.watches((), one_step=False)
+    for text in ("so\n#### 29\n", "####29\n", "#### \\boxed{1}\n", "## a\n#### 29 dollars.\n"):
+        assert watch.ended(ids(text)), text
+        assert reader.text(ids(text + "Question: 3")) == text
+    for text in ("#### 29", "####\n", "### 29\n", "#### \n29\n"):
+        assert not watch.ended(ids(text)), text
+    # A beam that goes on in the middle of the line ends with it.
+    [watch] = reader.watches(ids("so\n#### 2"), one_step=False)
+    assert watch.ended(ids("9\n"))
 
 
 def test_text_leaves_the_end_token_out(reader: TokenReader) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from tests.support.bad_input.cases import Words, case, edit, evaluate
+from tests.support.model_folders import tokenizer_of
 
 
 @case
@@ -131,3 +132,16 @@ def foreign_value_head() -> Words:
 def no_verifier() -> Words:
     """a verifier that is none"""
     return evaluate("verifier.path=policy")
+
+
+@case
+def no_step_can_end() -> Words:
+    """a delimiter that no step can end in"""
+    tokenizer_of("wordpiece").save_pretrained("policy")
+    return evaluate("strategies=[monte_carlo(samples=2,rollouts=2)]")
+
+
+@case
+def no_delimiter() -> Words:
+    """no delimiter for a strategy that draws step by step"""
+    return evaluate("policy.delimiter=null", "strategies=[beam(n=4,width=2)]")

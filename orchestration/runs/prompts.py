@@ -32,7 +32,7 @@ class Prompts:
     def note(self) -> str:
         """What a reader should know of how prompts are made; empty where they are made as it was set."""
         # Without a system text there is nothing to say, and no tokenizer to load for it.
-        return self._format.note(self._loaded()) if self._format.system else ""
+        return self._format.note(self._loaded()) if self._format.chat and self._format.system else ""
 
     def _loaded(self) -> Any:
         if self._tokenizer is None:

@@ -108,7 +108,6 @@ def test_what_is_not_set_is_told_from_what_is(words: list[str], capsys: pytest.C
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("policy.delimiter=@@@", "policy.delimiter = '@@@': no "),
         ("strategies=[majority(n=100000000)]", "majority.n = 100000000: must be at most 1,000,000"),
         ("folder=/proc/none/run", "folder = '/proc/none/run': No such file or directory"),
     ],

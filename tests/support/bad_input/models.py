@@ -33,12 +33,6 @@ def failing_template() -> Words:
 
 
 @case
-def delimiter_of_no_step() -> Words:
-    """a delimiter that no step ends in"""
-    return evaluate("policy.delimiter=@@@", "--dry-run")
-
-
-@case
 def no_weights() -> Words:
     """a model without weights"""
     Path("policy/model.safetensors").unlink()

@@ -35,6 +35,7 @@ benchmark: $(READY)  ## speed as ratios of two things measured in one run
 	$(BIN)/python -m tests.benchmarks.scheduler
 	$(BIN)/python -m tests.benchmarks.verifier_books
 	$(BIN)/python -m tests.benchmarks.grading
+	$(BIN)/python -m tests.benchmarks.answers
 	$(BIN)/python -m tests.benchmarks.resume_memory
 	$(BIN)/python -m tests.benchmarks.report_memory
 

@@ -24,8 +24,14 @@ def active_parameters(config: Mapping[str, Any]) -> tuple[int, int]:
     import torch
     from torch import nn
     from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
     kind = config.get("model_type")
+    if kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not config.get("is_decoder"):
+        # transformers has a class for such a one as a decoder, too.
+        raise UserError.of(
+            "model_type", kind, "it is a masked language model, which writes no text: take a causal one"
+        )
     try:
         whole = AutoConfig.for_model(**{k: v for k, v in config.items() if k != "quantization_config"})
         text = whole.get_text_config(decoder=True)

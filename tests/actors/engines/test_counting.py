@@ -91,3 +91,9 @@ def test_what_cannot_be_counted_is_named() -> None:
     _, config = config_of("olmoe", num_experts=4, num_experts_per_tok=0)
     with pytest.raises(UserError, match="how many experts"):
         active_parameters(config)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "modernbert"])
+def test_a_masked_language_model_is_no_policy(kind: str) -> None:
+    with pytest.raises(UserError, match=f"model_type = '{kind}': it is a masked language model"):
+        active_parameters({"model_type": kind})

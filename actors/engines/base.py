@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from actors.engines.text_ends import Watch
+if TYPE_CHECKING:
+    # Settings and help come here too, and need no numpy.
+    from actors.engines.text_ends import Watch
 
 Finish = Literal["eos", "stop", "length"]
 EngineName = Literal["local", "vllm"]

@@ -117,8 +117,11 @@ def make_prm(
 ) -> dict[str, Any]:
     """Sample what is missing of every part, train the verifier and write it to `output`; return its measures. `say` is told,
     in lines, what a user should know on the way."""
-    policy = model_folder(job.policy, "policy")
-    if not job.chat and has_chat_template(policy, "policy.path"):
+    try:
+        untold = not job.chat and has_chat_template(model_folder(job.policy, "policy"), "policy.path")
+    except UserError as error:
+        raise _as_here(error) from None
+    if untold:
         say(
             "chat is false, and the policy's tokenizer has a chat template: a model that was tuned with it answers badly "
             "without; chat=true uses it"
@@ -150,6 +153,7 @@ _HERE = {
     "policy.prompt.template": "prompt",
     "policy.prompt.chat": "chat",
     "policy.delimiter": "delimiter",
+    "policy.stop": "stop",
     "policy.max_tokens": "max_tokens",
     "dataset.name": "dataset",
     "dataset.count": "parts.problems",

@@ -41,7 +41,7 @@ FOLDERS = [
     Folder("gemma3", "Gemma3TextConfig", (KV, ("head_dim", 8), ("sliding_window", 16)), refused="window"),
     Folder("starcoder2", "Starcoder2Config", (KV, ("sliding_window", None))),
     Folder("stablelm", "StableLmConfig", (KV,)),
-    Folder("granite", "GraniteConfig", (KV,)),
+    Folder("granite", "GraniteConfig", (KV, ("logits_scaling", 8.0))),
     Folder("falcon", "FalconConfig", (("new_decoder_architecture", False),)),
     Folder("bloom", "BloomConfig", (("n_head", 4), ("n_layer", 2)), refused="scaled_dot_product"),
     Folder("cohere", "CohereConfig", (KV,)),

@@ -206,6 +206,10 @@ class HubDecoder:
         if window and window < int(text.max_position_embeddings):
             raise UserError.of("model.sliding_window", window, "this engine has full attention alone")
         self.context = steady_context(text) or int(text.max_position_embeddings)
+        # Cohere multiplies by the one, Granite divides by the other: greedy tokens are the same without, samples are not.
+        self._scale = float(getattr(text, "logit_scale", None) or 1) / float(
+            getattr(text, "logits_scaling", None) or 1
+        )
         self._layers = int(text.num_hidden_layers)
         # What has no heads is refused below.
         heads = int(getattr(text, "num_attention_heads", None) or 1)
@@ -225,7 +229,7 @@ class HubDecoder:
         )
 
     def logits(self, hidden: Tensor) -> Tensor:
-        return cast(Tensor, self._model.get_output_embeddings()(hidden)).float()
+        return cast(Tensor, self._model.get_output_embeddings()(hidden)).float() * self._scale
 
     def forward(self, tokens: Tensor, starts: Tensor, cache: SlotCache, first: int, longest: int) -> Tensor:
         from actors.engines.local.hub_cache import slot_view

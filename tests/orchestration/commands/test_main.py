@@ -45,7 +45,10 @@ def said(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
         (["report", "/nowhere"], "no run there"),
         (["show", "/nowhere"], "no run there"),
         (["train", "prm", "x", "prompt=Solve"], "error: prompt = 'Solve': it must hold {question}"),
-        (["train", "prm", "x", "policy=/nowhere"], "error: policy = '/nowhere': there is no model's folder"),
+        (
+            ["train", "prm", "x", "policy=/nowhere"],
+            "error: policy = '/nowhere': there is no model's folder",
+        ),
         (["train"], "name a model, policy or prm, and a folder for it"),
         (["train", "prn"], "did you mean 'prm'?"),
         (["train", "policy"], "name one folder"),

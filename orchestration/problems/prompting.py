@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from actors.errors import UserError
+from orchestration.problems.problem import plain
 
 
 class Tokenizer(Protocol):
@@ -30,12 +31,16 @@ class PromptFormat:
     """A prompt's shape: `template` around `{question}`.
 
     With `chat` that text is the user's turn in the tokenizer's chat template, after `system` if there is one. Where the
-    template has no system turn, `system` stands at the beginning of the user's.
+    template has no system turn, `system` stands at the beginning of the first user's. Before it stand the first `shots` of
+    the `examples` (question and solution each) that are not the question itself: as text, or as turns of user and assistant.
+    One example more than `shots` leaves a question that is one of them as many as the others.
     """
 
     template: str = "{question}\n"
     chat: bool = False
     system: str | None = None
+    shots: int = 0
+    examples: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if "{question}" not in self.template:
@@ -47,22 +52,34 @@ class PromptFormat:
         A template that asks for the date or time is told `now`, None: the clock's. Raises UserError where there is no
         template, or it fails.
         """
-        # Not str.format: a question or a template may hold other braces (LaTeX does).
-        text = self.template.replace("{question}", question)
         if not self.chat:
-            return _begun(tokenizer, text)
-        wrapped, _ = self._wrapped(tokenizer, text, now)
+            return _begun(tokenizer, self.text(question))
+        wrapped, _ = self._wrapped(tokenizer, question, now)
         # A template writes its special tokens itself.
         return tokenizer.encode(wrapped, add_special_tokens=False)
 
+    def text(self, question: str) -> str:
+        """The prompt as plain text: the examples, each with an empty line behind it, and the question."""
+        told = (_continued(self._asked(one), solution) + "\n\n" for one, solution in self._before(question))
+        return "".join(told) + self._asked(question)
+
     def note(self, tokenizer: Tokenizer) -> str:
         """What a reader should know of how the prompt is made; empty where it is made as it was set."""
-        if not self.chat or not self.system or self._wrapped(tokenizer, self.template, None)[1]:
+        if not self.chat or not self.system or self._wrapped(tokenizer, "{question}", None)[1]:
             return ""
         return "this model's chat template has no system turn: policy.prompt.system stands at the beginning of the user's"
 
-    def _wrapped(self, tokenizer: Tokenizer, text: str, now: datetime | None) -> tuple[str, bool]:
-        """A user's text in the chat template, and whether the template took the system turn as one."""
+    def _asked(self, question: str) -> str:
+        # Not str.format: a question or a template may hold other braces (LaTeX does).
+        return self.template.replace("{question}", question)
+
+    def _before(self, question: str) -> list[tuple[str, str]]:
+        """The examples that stand before a question."""
+        itself = plain(question) if self.shots else ""
+        return [one for one in self.examples if plain(one[0]) != itself][: self.shots]
+
+    def _wrapped(self, tokenizer: Tokenizer, question: str, now: datetime | None) -> tuple[str, bool]:
+        """A question in the chat template, and whether the template took the system turn as one."""
         if not tokenizer.chat_template:
             raise UserError.of("prompt.chat", True, "this tokenizer has no chat template: set chat=false")
         # The name under which transformers gives templates the clock.
@@ -75,20 +92,44 @@ class PromptFormat:
             )
             return str(rendered)
 
+        told = [(self._asked(one), solution) for one, solution in self._before(question)]
+        turns = [turn for one, solution in told for turn in (("user", one), ("assistant", solution))]
+        turns.append(("user", self._asked(question)))
         if self.system:
             try:
-                wrapped = render(("system", self.system), ("user", text))
+                wrapped = render(("system", self.system), *turns)
             except Exception:  # a template raises what it likes where a role is not meant
                 wrapped = ""
             # Some templates leave out a turn that they do not know, without a word.
-            if "".join(self.system.split()) in "".join(wrapped.split()):
+            if _holds(wrapped, self.system):
+                _check_told(wrapped, told)
                 return wrapped, True
-            text = f"{self.system.strip()}\n\n{text}"
+            turns[0] = ("user", f"{self.system.strip()}\n\n{turns[0][1]}")
         try:
-            return render(("user", text)), False
+            wrapped = render(*turns)
         except Exception as error:
             mend = f"the tokenizer's chat template fails ({' '.join(str(error).split())}): set chat=false, or mend it"
             raise UserError.of("prompt.chat", True, mend) from None
+        _check_told(wrapped, told)
+        return wrapped, False
+
+
+def _continued(asked: str, solution: str) -> str:
+    """A prompt with its solution; one that ends in a word, as in "A:", is gone on with behind a blank."""
+    return asked + ("" if asked[-1:].isspace() else " ") + solution
+
+
+def _holds(wrapped: str, text: str) -> bool:
+    """Whether what a template made holds a text; white space is the template's own affair."""
+    return "".join(text.split()) in "".join(wrapped.split())
+
+
+def _check_told(wrapped: str, told: list[tuple[str, str]]) -> None:
+    """Raise UserError where a template left an example out, which would show in no number."""
+    # Of a solution its end: some templates leave out what a model thought before it.
+    if not all(_holds(wrapped, asked) and _holds(wrapped, said.splitlines()[-1]) for asked, said in told):
+        mend = "the tokenizer's chat template leaves out earlier turns: set shots=0, or chat=false"
+        raise UserError.of("prompt.shots", len(told), mend)
 
 
 def _begun(tokenizer: Tokenizer, text: str) -> list[int]:

@@ -10,12 +10,12 @@ import hashlib
 import json
 from array import array
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from actors.engines.identity import model_hash, tokenizer_hash
 from actors.strategy import ROLES, Role, Strategy, asked_by
-from orchestration.problems import Problem
+from orchestration.problems import Problem, PromptFormat
 from orchestration.setup.engine_choice import engine_identity
 from orchestration.setup.models import ModelSetup
 from orchestration.setup.prepare import Prepared
@@ -128,10 +128,17 @@ def identify(prepared: Prepared) -> Identity:
     return Identity(
         models=models,
         grader=prepared.grader.version,
-        prompt=json.dumps(asdict(settings.policy.prompt), ensure_ascii=False, sort_keys=True),
+        prompt=_prompt_words(prepared.prompt),
         delimiter=prepared.ending,
         max_tokens=settings.policy.max_tokens,
     )
+
+
+def _prompt_words(prompt: PromptFormat) -> str:
+    said: dict[str, Any] = {"template": prompt.template, "chat": prompt.chat, "system": prompt.system}
+    if prompt.shots:
+        said |= {"shots": prompt.shots, "examples": _digest(prompt.examples)}
+    return json.dumps(said, ensure_ascii=False, sort_keys=True)
 
 
 def _model_identity(model: ModelSetup) -> ModelIdentity:

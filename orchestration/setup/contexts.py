@@ -40,13 +40,23 @@ class Contexts:
         )
 
 
-def check_contexts(prompts: Sequence[int], contexts: Contexts, paths: Mapping[Role, str | None]) -> None:
+def check_contexts(
+    prompts: Sequence[int], contexts: Contexts, paths: Mapping[Role, str | None], shots: int = 0
+) -> None:
     """Raise UserError where not one of these prompts (lengths in tokens, at least one) fits with a whole solution: the run
-    would be of cut off or quarantined problems alone. `paths` are the models', as set, by role."""
+    would be of cut off or quarantined problems alone. `paths` are the models', as set, by role; `shots` worked examples are
+    in every prompt."""
     shortest = min(prompts)
     for role, context in contexts.tokens.items():
         if context is None or shortest + contexts.most <= context:
             continue
+        if shots:
+            mend = (
+                f"with so many examples the shortest of {counted(len(prompts), 'prompt')} has {shortest:,} tokens, which "
+                f"with policy.max_tokens = {contexts.most:,} exceeds the {role}'s context of {context:,}; take fewer or "
+                f"shorter examples, lower policy.max_tokens, or choose another {role}"
+            )
+            raise UserError.of("policy.prompt.shots", shots, mend)
         if shortest + 1 > context:
             mend = (
                 f"its context of {context:,} tokens leaves no room for a solution, even after the shortest of "

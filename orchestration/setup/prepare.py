@@ -32,6 +32,7 @@ from orchestration.problems import (
 from orchestration.setup.budget import budget_flops, check_budget
 from orchestration.setup.contexts import Contexts, check_contexts
 from orchestration.setup.endings import ending
+from orchestration.setup.examples import worked_examples
 from orchestration.setup.machine import check_machine
 from orchestration.setup.models import ModelSetup, check_engines, costs_of, notes_of, read_models, read_policy
 from orchestration.setup.packages import importable
@@ -89,14 +90,17 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     strategies = _strategies(settings.strategies)
     dataset, grader = _problems(settings.dataset)
     given = settings.policy
-    prompt = PromptFormat(given.prompt.template, given.prompt.chat, given.prompt.system)
+    shown = given.prompt
+    examples = worked_examples(settings, grader)
+    prompt = PromptFormat(shown.template, shown.chat, shown.system, shown.shots, examples)
     policy = read_policy(settings, strategies)
     models = read_models(settings, policy, scored=any(one.uses_verifier for one in strategies))
     check_machine(settings.cluster, {role: model.share for role, model in models.items()})
     check_engines(settings, models)
     contexts = Contexts({role: model.context for role, model in models.items()}, given.max_tokens)
     lengths = _prompt_lengths(dataset, policy.tokenizer, prompt)
-    check_contexts(lengths, contexts, {"policy": given.path, "verifier": settings.verifier.path})
+    paths: dict[Role, str | None] = {"policy": given.path, "verifier": settings.verifier.path}
+    check_contexts(lengths, contexts, paths, shown.shots)
     fitting = [length for length in lengths if not contexts.policy_refuses(length)]
     mean, longest = round(sum(fitting) / len(fitting)), max(fitting)
     costs = costs_of(models)
@@ -187,7 +191,7 @@ def _prompt_lengths(dataset: Dataset, tokenizer: Any, prompt: PromptFormat, most
     no problem."""
     lengths = []
     for problem, _ in zip(dataset, range(most), strict=False):
-        text = (prompt.system or "") + prompt.template.replace("{question}", problem.question)
+        text = (prompt.system or "") + prompt.text(problem.question)
         lengths.append(len(tokenizer.encode(text, add_special_tokens=not prompt.chat).ids))
     if not lengths:
         if not isinstance(dataset, Table):

@@ -43,6 +43,8 @@ EFFECTS: dict[str, Effect] = {
     "policy": "changes",
     # The hash of the model's files says what it is; its path does not.
     "policy.path": "free",
+    # As with models, what an example says counts, not where it lies.
+    "policy.prompt.examples": "free",
     "policy.typical_tokens": "free",
     # The draws are the same; without them some figures of the report are missing.
     "policy.likelihoods": "free",
@@ -105,9 +107,14 @@ class DatasetSettings:
 
 @dataclass
 class PromptSettings:
+    """`examples` None: of the data set's train split; `examples_seed` says which, and in which order."""
+
     template: str = "{question}\n"
     chat: bool = False
     system: str | None = None
+    shots: int = 0
+    examples: str | None = field(default=None, metadata=PATH)
+    examples_seed: int = 0
 
 
 @dataclass
@@ -254,6 +261,10 @@ def check(settings: EvaluateSettings) -> None:
     if "{question}" not in policy.prompt.template:
         mend = "it must hold {question}, where a problem's question goes"
         raise UserError.of("policy.prompt.template", policy.prompt.template, mend)
+    _at_least("policy.prompt.shots", policy.prompt.shots, 0)
+    if policy.prompt.examples is not None and not policy.prompt.shots:
+        mend = "none of them is shown: say how many are, as in policy.prompt.shots=4"
+        raise UserError.of("policy.prompt.examples", policy.prompt.examples, mend)
     _choose("budget.unit", budget.unit, UNITS)
     amounts = {name: getattr(budget, name) for name in ("flops", "tokens", "generations")}
     given = {name: value for name, value in amounts.items() if value is not None}

@@ -50,8 +50,9 @@ class PrmJob:
     `parts` are sampled in turn; `majority(n=4)` gives samples labelled by their answers, `monte_carlo(samples=4,rollouts=4)`
     soft labels at every step (paper section 5.1: 16 and 16); one that only feeds the language stage is left out where the
     training has none. `dataset` and `options` name a generator of training problems, of which each part takes others by
-    its seed. `prompt`, `chat` and `system` are what the policy reads, `delimiter`, `stop` and `end_after_answer` what ends a
-    step and a solution, as in `flopwise evaluate`; `replicas` are the policy replicas that sample, one core each.
+    its seed. `prompt`, `chat`, `system`, `shots`, `examples` and `examples_seed` are what the policy reads, `delimiter`,
+    `stop` and `end_after_answer` what ends a step and a solution, as in `flopwise evaluate`; `replicas` are the policy
+    replicas that sample, one core each.
     """
 
     policy: str = "bundled"
@@ -61,6 +62,9 @@ class PrmJob:
     prompt: str = "{question}\n"
     chat: bool = False
     system: str | None = None
+    shots: int = 0
+    examples: str | None = field(default=None, metadata=PATH)
+    examples_seed: int = 0
     delimiter: str = "\n"
     stop: list[str] = field(default_factory=list)
     end_after_answer: bool | None = False
@@ -102,7 +106,9 @@ def sampling_settings(job: PrmJob, number: int) -> EvaluateSettings:
             delimiter=job.delimiter,
             stop=list(job.stop),
             end_after_answer=job.end_after_answer,
-            prompt=PromptSettings(template=job.prompt, chat=job.chat, system=job.system),
+            prompt=PromptSettings(
+                job.prompt, job.chat, job.system, job.shots, job.examples, job.examples_seed
+            ),
         ),
         verifier=VerifierSettings(path=None),
         cluster=ClusterSettings(policy=ReplicaShare(replicas=job.replicas)),
@@ -152,6 +158,8 @@ _HERE = {
     "policy.path": "policy",
     "policy.prompt.template": "prompt",
     "policy.prompt.chat": "chat",
+    "policy.prompt.shots": "shots",
+    "policy.prompt.examples": "examples",
     "policy.delimiter": "delimiter",
     "policy.stop": "stop",
     "policy.max_tokens": "max_tokens",

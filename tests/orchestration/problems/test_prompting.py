@@ -115,6 +115,47 @@ def test_a_system_text_is_read_whatever_turns_a_template_has(template: str, says
     )
 
 
+EXAMPLES = (("2 + 2?", "2 + 2 = 4\n#### 4"), ("4 + 1?", "#### 5"), ("1 + 1?", "#### 2"))
+
+
+def test_examples_stand_before_the_question_and_are_never_the_question_itself() -> None:
+    tokenizer = tokenizer_of("byte-level", bos=True)
+    prompt = PromptFormat("Q: {question}\nA:", shots=2, examples=EXAMPLES)
+    first, second, last = (f"Q: {one}\nA: {solution}\n\n" for one, solution in EXAMPLES)
+    assert prompt.text("3 + 3?") == f"{first}{second}Q: 3 + 3?\nA:"
+    # The one example to spare stands in, and what comes before it stays.
+    assert prompt.text(" 4  + 1? ") == f"{first}{last}Q:  4  + 1? \nA:"
+    assert prompt.prompt_ids(tokenizer, "3 + 3?") == tokenizer.encode(prompt.text("3 + 3?"))
+    assert (
+        PromptFormat("{question}\n", shots=1, examples=EXAMPLES).text("1?")
+        == "2 + 2?\n2 + 2 = 4\n#### 4\n\n1?\n"
+    )
+
+
+@pytest.mark.parametrize(("template", "begin"), [(TURNS, ""), (NO_SYSTEM + TURNS, "Be brief.\n\n")])
+def test_examples_are_turns_of_a_chat(template: str, begin: str) -> None:
+    tokenizer = tokenizer_of("byte-level", bos=True)
+    tokenizer.chat_template = template
+    prompt = PromptFormat("{question}", chat=True, system="Be brief.", shots=2, examples=EXAMPLES)
+    head = f"<|user|>{begin}" if begin else "<|system|>Be brief.<|end|><|user|>"
+    turns = (
+        "2 + 2?<|end|><|assistant|>2 + 2 = 4\n#### 4<|end|><|user|>4 + 1?<|end|><|assistant|>#### 5<|end|>"
+    )
+    text = f"{head}{turns}<|user|>3 + 3?<|end|><|assistant|>"
+    assert tokenizer.decode(prompt.prompt_ids(tokenizer, "3 + 3?")) == text
+    assert bool(prompt.note(tokenizer)) == bool(begin)
+
+
+def test_a_template_that_leaves_examples_out_is_refused() -> None:
+    tokenizer = tokenizer_of("byte-level")
+    for template in ("{{ messages[-1].content }}", SILENT):
+        tokenizer.chat_template = template
+        for system in (None, "Be brief."):
+            prompt = PromptFormat("{question}", True, system, 2, EXAMPLES)
+            with pytest.raises(UserError, match=r"^prompt.shots = 2: .* leaves out earlier turns"):
+                prompt.prompt_ids(tokenizer, "3 + 3?")
+
+
 def test_a_template_that_fails_is_one_line() -> None:
     tokenizer = tokenizer_of("byte-level")
     tokenizer.chat_template = "{{ raise_exception('no\nturns') }}"

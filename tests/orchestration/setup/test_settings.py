@@ -39,6 +39,8 @@ CHANGES = {
     "policy.prompt.template": "Q: {question}",
     "policy.prompt.chat": "true",
     "policy.prompt.system": "think",
+    "policy.prompt.shots": "2",
+    "policy.prompt.examples_seed": "1",
     "verifier.engine": "vllm",
     "verifier.dtype": "bfloat16",
     "verifier._target_": f"{own_targets.__name__}.Other",
@@ -65,6 +67,7 @@ FREE = {
     "keep": "answers",
     "retry": "quarantined",
     "policy.path": None,
+    "policy.prompt.examples": "moved.jsonl",
     "policy.typical_tokens": "20",
     "policy.likelihoods": "false",
     "verifier.path": None,
@@ -111,6 +114,8 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     row = {"question": "1 + 1 = ?", "text": "2 + 2 = ?", "answer": "2", "label": "4", "name": "one"}
     for name in ("mine.jsonl", "other.jsonl"):
         (folder / name).write_text(json.dumps(row) + "\n")
+    for name in ("examples.jsonl", "moved.jsonl"):
+        (folder / name).write_text(json.dumps({"question": "7 + 1 = ?", "solution": "#### 8"}) + "\n")
     return folder
 
 
@@ -131,6 +136,12 @@ def base(key: str, words: list[str], table: Path) -> list[str]:
             f"verifier._target_={own_targets.__name__}.Rule",
             "verifier.parameters=3",
         ]
+    if key.startswith("policy.prompt.") and key != "policy.prompt.chat":
+        # With one example, as there is none to be another with none.
+        words = [*words, "policy.prompt.shots=1", "policy.max_tokens=10", "policy.typical_tokens=10"]
+        words += ["dataset.options={legs: [1,1], sums: 0}"]
+    if key == "policy.prompt.examples":
+        words = [*words, f"{key}={table / 'examples.jsonl'}"]
     # Two replicas of a kind have to fit this machine.
     small = ["cluster.policy.cpus=0.25", "cluster.verifier.cpus=0.25"]
     if key.endswith(".gpus"):
@@ -173,8 +184,8 @@ def test_all_else_goes_on(key: str, words: list[str], table: Path, monkeypatch: 
     before = base(key, words, table)
     known = record_of(before, None)
     value = (EXTENDS | FREE)[key]
-    if key == "dataset.path":
-        value = str(table / "other.jsonl")
+    if key in ("dataset.path", "policy.prompt.examples"):
+        value = str(table / str(value))
     if value is not None:
         before = [word for word in before if not word.startswith(f"{key}=")] + [f"{key}={value}"]
     assert record_of(before, known)["identity"] == known["identity"]

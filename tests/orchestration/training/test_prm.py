@@ -204,6 +204,8 @@ def test_plain_prompts_to_a_chat_model_are_told(
 def test_a_chat_models_prompt_is_sampled_as_it_is_evaluated() -> None:
     prompt = sampling_settings(PrmJob(prompt="Q: {question}", chat=True, system="Think."), 0).policy.prompt
     assert (prompt.template, prompt.chat, prompt.system) == ("Q: {question}", True, "Think.")
+    shown = sampling_settings(PrmJob(shots=4, examples="e.csv", examples_seed=3), 0).policy.prompt
+    assert (shown.shots, shown.examples, shown.examples_seed) == (4, "e.csv", 3)
 
 
 def _prompts(run: Run) -> dict[str, tuple[int, ...]]:

@@ -32,6 +32,7 @@ NUMBERS = {
     "a budget below one generation",
     "prompts that all exceed the context",
     "solutions that exceed the context with every prompt",
+    "examples that do not fit the context",
     "more replicas than cores",
     "a run of another version",
 }

@@ -116,6 +116,70 @@ def solutions_too_long() -> Words:
     return table(GOOD, OTHER, more=["policy.max_tokens=250"])
 
 
+def _shown(*rows: object, shots: int = 1, more: Words | None = None) -> Words:
+    """A command whose prompts show examples of a file of these rows."""
+    table(*rows, name="examples.jsonl")
+    examples = [f"policy.prompt.shots={shots}", "policy.prompt.examples=examples.jsonl"]
+    return evaluate("strategies=[greedy]", *examples, *(more or []))
+
+
+WORKED = {"question": "2 + 2 = ?", "solution": "2 + 2 = 4\n#### 4"}
+
+
+@case
+def no_train_split() -> Words:
+    """examples of a table without a file of them"""
+    return table(GOOD, more=["policy.prompt.shots=2"])
+
+
+@case
+def generated_without_solutions() -> Words:
+    """examples of generated problems that have no worked solutions"""
+    return evaluate("dataset=gym", "dataset.name=chain_sum", "policy.prompt.shots=2")
+
+
+@case
+def file_without_solutions() -> Words:
+    """a file of examples without worked solutions"""
+    return _shown({"question": "2 + 2 = ?", "working": "4"})
+
+
+@case
+def examples_without_questions() -> Words:
+    """a file of examples without questions"""
+    return _shown({"problem": "2 + 2 = ?", "solution": "#### 4"})
+
+
+@case
+def no_file_of_examples() -> Words:
+    """no such file of examples"""
+    return [*_shown(WORKED), "policy.prompt.examples=example.jsonl"]
+
+
+@case
+def unread_examples() -> Words:
+    """examples that end in no answer"""
+    return _shown(WORKED | {"solution": "It is four"})
+
+
+@case
+def more_shots_than_examples() -> Words:
+    """more examples asked for than there are"""
+    return _shown(WORKED, WORKED | {"question": "4 + 0 = ?"}, shots=3)
+
+
+@case
+def examples_not_shown() -> Words:
+    """a file of examples of which none is shown"""
+    return _shown(WORKED, shots=0)
+
+
+@case
+def long_examples() -> Words:
+    """examples that do not fit the context"""
+    return _shown(WORKED | {"question": LONG["question"]})
+
+
 @row_case
 def row_without_question() -> Words:
     """a row without a question"""

@@ -33,6 +33,19 @@ def failing_template() -> Words:
 
 
 @case
+def no_earlier_turns() -> Words:
+    """a chat template that shows no examples"""
+    Path("policy/chat_template.jinja").write_text("{{ messages[-1].content }}")
+    return evaluate(
+        "policy.prompt.chat=true",
+        "policy.prompt.shots=1",
+        "policy.max_tokens=10",
+        "policy.typical_tokens=10",
+        "--dry-run",
+    )
+
+
+@case
 def no_weights() -> Words:
     """a model without weights"""
     Path("policy/model.safetensors").unlink()

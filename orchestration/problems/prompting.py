@@ -64,8 +64,9 @@ class PromptFormat:
         return "".join(told) + self._asked(question)
 
     def note(self, tokenizer: Tokenizer) -> str:
-        """What a reader should know of how the prompt is made; empty where it is made as it was set."""
-        if not self.chat or not self.system or self._wrapped(tokenizer, "{question}", None)[1]:
+        """What a reader should know of how the prompt is made; empty where it is made as it was set. Raises UserError as
+        `prompt_ids` does."""
+        if not self.chat or self._wrapped(tokenizer, "{question}", None)[1] or not self.system:
             return ""
         return "this model's chat template has no system turn: policy.prompt.system stands at the beginning of the user's"
 

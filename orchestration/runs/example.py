@@ -6,11 +6,8 @@ in a run fails here, by the setting that names it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-from actors.errors import UserError
 from orchestration.problems import Problem
 from orchestration.runs.prompts import Prompts
 from orchestration.setup.prepare import Prepared
@@ -40,8 +37,7 @@ def example(prepared: Prepared, begun: str) -> Example:
 
     problem = next(iter(prepared.dataset))
     folder, delimiter = prepared.policy.tokenizer, prepared.settings.policy.delimiter
-    with _named():
-        ids = Prompts(prepared.prompt, folder, begun).ids(problem.question)
+    ids = Prompts(prepared.prompt, folder, begun).ids(problem.question)
     reader = TokenReader(ReaderPlan(folder, delimiter, prepared.grader), ())
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     solution = tuple(tokenizer.encode(_solution(problem, delimiter), add_special_tokens=False))
@@ -58,17 +54,3 @@ def _solution(problem: Problem, delimiter: str | None) -> str:
         return delimiter.join(_MADE_UP)
     # Worked solutions have a step a line.
     return problem.solution.replace("\n", delimiter)
-
-
-@contextmanager
-def _named() -> Iterator[None]:
-    """Name a setting as a user of this command knows it."""
-    try:
-        yield
-    except UserError as error:
-        ours = str(error).startswith("prompt.")
-        raise UserError(f"policy.{error}" if ours else str(error)) from None
-    except Exception as error:  # a template raises what it likes
-        why = " ".join(str(error).split())
-        mend = f"the tokenizer's chat template fails ({why}): mend it, or set policy.prompt.chat=false"
-        raise UserError.of("policy.prompt.chat", True, mend) from None

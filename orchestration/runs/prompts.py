@@ -6,11 +6,13 @@ time goes: a template that tells the date is told the day on which the run was b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from actors.errors import UserError
 from orchestration.problems import PromptFormat
 
 
@@ -27,12 +29,17 @@ class Prompts:
         return text
 
     def ids(self, question: str) -> tuple[int, ...]:
-        return tuple(self._format.prompt_ids(self._loaded(), question, self._begun))
+        with _named():
+            return tuple(self._format.prompt_ids(self._loaded(), question, self._begun))
 
     def note(self) -> str:
-        """What a reader should know of how prompts are made; empty where they are made as it was set."""
-        # Without a system text there is nothing to say, and no tokenizer to load for it.
-        return self._format.note(self._loaded()) if self._format.chat and self._format.system else ""
+        """What a reader should know of how prompts are made; empty where they are made as it was set. Raises UserError where
+        they cannot be made."""
+        # Of a plain prompt there is nothing to say, and no tokenizer to load for it.
+        if not self._format.chat:
+            return ""
+        with _named():
+            return self._format.note(self._loaded())
 
     def _loaded(self) -> Any:
         if self._tokenizer is None:
@@ -42,3 +49,13 @@ class Prompts:
                 self._folder, local_files_only=True, trust_remote_code=False
             )
         return self._tokenizer
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """Name a setting as a user of a run knows it."""
+    try:
+        yield
+    except UserError as error:
+        ours = str(error).startswith("prompt.")
+        raise UserError(f"policy.{error}" if ours else str(error)) from None

@@ -173,6 +173,9 @@ def survey(prepared: Prepared, start: Opened) -> Session:
         )
         raise UserError.of("folder", str(folder), mend)
     _check_columns(prepared.settings.report.by, columns, folder, stored=bool(stored))
+    if session.outcomes_left:
+        # A chat template that fails, or shows no examples, does so before anything is written.
+        session.prompts.note()
     if session.outcomes_left and prepared.budget is not None and prepared.budget < session.charged:
         why = (
             f"{folder} has spent {session.charged:,} already: give more than that, as a budget is one for all starts in a "

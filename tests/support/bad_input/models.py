@@ -29,20 +29,20 @@ def architecture() -> Words:
 def failing_template() -> Words:
     """a chat template that fails"""
     Path("policy/chat_template.jinja").write_text("{{ raise_exception('no turn of this kind') }}")
-    return evaluate("policy.prompt.chat=true", "--dry-run")
+    return evaluate("policy.prompt.chat=true")
 
 
 @case
 def no_earlier_turns() -> Words:
     """a chat template that shows no examples"""
     Path("policy/chat_template.jinja").write_text("{{ messages[-1].content }}")
-    return evaluate(
-        "policy.prompt.chat=true",
-        "policy.prompt.shots=1",
+    short = [
         "policy.max_tokens=10",
         "policy.typical_tokens=10",
-        "--dry-run",
-    )
+        "dataset.count=9",
+        "dataset.options={legs: [1,1], sums: 0}",
+    ]
+    return evaluate("policy.prompt.chat=true", "policy.prompt.shots=1", *short)
 
 
 @case

@@ -72,6 +72,11 @@ def notes_of(
             "policy.prompt.chat is false, and the policy's tokenizer has a chat template: a model that was tuned with it "
             "answers badly without; policy=chat uses it"
         )
+    if settings.policy.path == "bundled" and settings.policy.prompt.shots:
+        notes.append(
+            "the bundled policy was trained on questions alone, and answers badly with worked examples before them: "
+            "policy.prompt.shots is for models of yours"
+        )
     if paper_alone(model.cost for model in models.values()):
         notes.append(
             "FLOPs are by the paper's accounting alone, 2 x parameters a token: flopwise has no closed form of the exact "

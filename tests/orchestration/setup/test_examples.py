@@ -104,3 +104,12 @@ def test_a_table_of_other_names_names_those_of_its_examples(words: list[str], tm
 def test_without_examples_an_outcome_is_what_it_was(words: list[str]) -> None:
     none = prepared(words, "policy.prompt.system=Think.", "policy.prompt.examples_seed=7")
     assert identify(none).prompt == '{"chat": false, "system": "Think.", "template": "{question}\\n"}'
+
+
+def test_the_bundled_policy_has_never_seen_an_example(words: list[str]) -> None:
+    """Measured: with two, greedy gets none of 100 problems right, and 57 without."""
+    own = [word for word in words if not word.startswith("policy.path=")]
+    assert prepared(own).notes == ()
+    (note,) = prepared(own, "policy.prompt.shots=1").notes
+    assert "policy.prompt.shots is for models of yours" in note
+    assert prepared(words, "policy.prompt.shots=1").notes == ()

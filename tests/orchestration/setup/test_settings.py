@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from actors.cluster import ray_start
 from actors.errors import UserError
 from actors.strategy import Role
 from orchestration.api import settings_of
@@ -21,6 +22,13 @@ from orchestration.setup.prepare import prepare
 from orchestration.setup.settings import EvaluateSettings, check, effect_of, flatten
 from tests.support import own_targets
 from tests.support.places import ROOT
+
+
+@pytest.fixture(autouse=True)
+def a_machine_with_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another value of a setting of GPUs is refused by what it says, not for want of any."""
+    monkeypatch.setattr(ray_start, "gpus_here", lambda: 16)
+
 
 # Another value gives other results: a folder that holds results refuses it.
 CHANGES = {

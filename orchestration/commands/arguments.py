@@ -28,6 +28,14 @@ def options_of(words: Sequence[str], known: Sequence[str]) -> tuple[set[str], li
     return options, [word for word in words if not word.startswith("-")]
 
 
+def place_and_settings(words: Sequence[str], mend: str) -> tuple[str, list[str]]:
+    """The one word that is no setting, and the settings. Raises UserError, with `mend`, where it is not one."""
+    places = [word for word in words if "=" not in word]
+    if len(places) != 1:
+        raise UserError(mend)
+    return places[0], [word for word in words if "=" in word]
+
+
 def shell(words: Sequence[str]) -> str:
     """The command of these words, quoted so that a shell takes it."""
     return shlex.join(["flopwise", *words])

@@ -34,7 +34,7 @@ def show_plan(prepared: Prepared, console: Console) -> None:
 
     start = _opened(prepared)
     session = _survey(prepared, start)
-    shown = example(prepared, start.record["created"])
+    shown = example(prepared, session.prompts)
     needs = estimate(prepared, session.problems)
     settings = prepared.settings
     grid = Table.grid(padding=(0, 2))

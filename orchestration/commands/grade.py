@@ -9,17 +9,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from actors.errors import UserError
-from actors.strategy import ballot_of
-from orchestration.commands.arguments import options_of
+from orchestration.commands.arguments import options_of, place_and_settings
 from orchestration.commands.helptext import help_of
 from orchestration.problems import Columns, Grader, Table, judge_of, make_grader, why_unread
-from orchestration.problems.graders.ballots import classes
 from orchestration.setup.compose import compose
+from orchestration.setup.model_folders import resolved
 from orchestration.setup.settings import GradeColumns, GradeSettings
+from orchestration.strategies.selection import same_answers
 
 _WIDE = 40
 
@@ -42,12 +40,11 @@ def run(words: Sequence[str]) -> int:
     if "--help" in options:
         print(help_of("grade"))
         return 0
-    places = [word for word in rest if "=" not in word]
-    if len(places) != 1:
-        raise UserError("name a file of solutions, as in: flopwise grade solutions.jsonl grader=math")
-    settings = compose("grade", [word for word in rest if "=" in word], GradeSettings)
+    mend = "name a file of solutions, as in: flopwise grade solutions.jsonl grader=math"
+    file, words = place_and_settings(rest, mend)
+    settings = compose("grade", words, GradeSettings)
     grader = judge_of(make_grader(settings.grader))
-    table = Table(Path(places[0]).expanduser(), Columns(settings.columns.text, None))
+    table = Table(resolved(file), Columns(settings.columns.text, None))
     rows = graded(table, grader, str(settings.grader), settings.columns)
     _print(list(itertools.islice(rows, settings.count)))
     return 0
@@ -87,7 +84,7 @@ def ballots(rows: Sequence[Graded]) -> list[str]:
         if row.answer is not None:
             by_problem.setdefault(row.problem, []).append(place)
     for places in by_problem.values():
-        told = classes([ballot_of(rows[place].answer or "") for place in places])
+        told = same_answers(rows[place].answer or "" for place in places)
         # A ballot is shown as the first answer of its class reads.
         first: dict[str, str] = {}
         for place, one in zip(places, told, strict=True):

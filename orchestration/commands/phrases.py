@@ -17,14 +17,10 @@ if TYPE_CHECKING:
     from orchestration.runs.run import InHand
 
 
-FIRST_SAMPLES = 32
-"""Samples that a run waits for before it says that not one of them has ended."""
-
-
 def all_cut_off(progress: Progress) -> str:
     """That all samples so far were cut off, where that are enough to say so; else nothing."""
     policy = progress.of("policy")
-    if policy.ended < FIRST_SAMPLES or policy.cut_off < policy.ended:
+    if policy.ended < ENOUGH or policy.cut_off < policy.ended:
         return ""
     return (
         f"all of the first {policy.ended:,} samples were cut off at policy.max_tokens: none came to an end token or another "

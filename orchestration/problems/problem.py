@@ -25,7 +25,7 @@ class Problem:
 
     `question` is plain text without any prompt template. `answer` is the reference as the data set writes it,
     or None where there is no label; `reference` is a label that says more, for the grader that reads it.
-    `solution` is a worked solution, one step a line, used for training only.
+    `solution` is a worked solution, one step a line, for training and for examples in prompts.
     `metadata` is JSON-like; problems of a table carry its further columns, generated ones `family`, mostly `length`, and how
     to draw them again.
     """
@@ -36,6 +36,10 @@ class Problem:
     solution: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     reference: str | None = None
+
+    def worked(self, delimiter: str | None) -> str | None:
+        """The worked solution with each step ended by `delimiter` (None: by a newline), None where there is none."""
+        return None if self.solution is None else self.solution.strip().replace("\n", delimiter or "\n")
 
 
 class Dataset(Protocol):

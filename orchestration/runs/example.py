@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestration.problems import Problem
 from orchestration.runs.prompts import Prompts
 from orchestration.setup.prepare import Prepared
 
@@ -28,29 +27,18 @@ class Example:
     worked: bool
 
 
-def example(prepared: Prepared, begun: str) -> Example:
-    """The first problem of a run that was begun at this time (ISO format). Raises UserError where its prompt cannot be
-    made."""
-    from transformers import AutoTokenizer
-
+def example(prepared: Prepared, prompts: Prompts) -> Example:
+    """The first problem of a run with these prompts. Raises UserError where its prompt cannot be made."""
     from actors.replicas.reader import ReaderPlan, TokenReader
 
     problem = next(iter(prepared.dataset))
     folder, delimiter = prepared.policy.tokenizer, prepared.settings.policy.delimiter
-    ids = Prompts(prepared.prompt, folder, begun).ids(problem.question)
+    ids = prompts.ids(problem.question)
     reader = TokenReader(ReaderPlan(folder, delimiter, prepared.grader), ())
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    solution = tuple(tokenizer.encode(_solution(problem, delimiter), add_special_tokens=False))
+    worked = problem.worked(delimiter)
+    solution = prompts.continued((delimiter or "\n").join(_MADE_UP) if worked is None else worked)
     ends = reader.step_ends(solution)
     steps = tuple(
         reader.text(solution[start:end]) for start, end in zip((0, *ends), ends, strict=False) if start < end
     )
-    return Example(problem.id, ids, reader.text(ids), steps, problem.solution is not None)
-
-
-def _solution(problem: Problem, delimiter: str | None) -> str:
-    delimiter = "\n" if delimiter is None else delimiter
-    if problem.solution is None:
-        return delimiter.join(_MADE_UP)
-    # Worked solutions have a step a line.
-    return problem.solution.replace("\n", delimiter)
+    return Example(problem.id, ids, reader.text(ids), steps, worked is not None)

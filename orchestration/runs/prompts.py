@@ -28,6 +28,10 @@ class Prompts:
         text: str = self._loaded().decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return text
 
+    def continued(self, text: str) -> tuple[int, ...]:
+        """The ids of a text that goes on from a prompt."""
+        return tuple(self._loaded().encode(text, add_special_tokens=False))
+
     def ids(self, question: str) -> tuple[int, ...]:
         with _named():
             return tuple(self._format.prompt_ids(self._loaded(), question, self._begun))

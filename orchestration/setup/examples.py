@@ -80,11 +80,9 @@ def _of_train_split(settings: EvaluateSettings) -> Iterator[_Example]:
             return  # it has no more
         if problem is None:
             return
-        if not problem.solution:
+        if not (lines := problem.worked(settings.policy.delimiter)):
             mend = f"{dataset.name} has no worked solutions: name a file of worked examples"
             raise UserError.of("policy.prompt.examples", None, mend)
-        # Worked solutions have a step a line.
-        lines = problem.solution.strip().replace("\n", settings.policy.delimiter or "\n")
         yield _Example(problem.question, lines, problem.answer or "")
 
 

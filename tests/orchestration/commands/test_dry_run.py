@@ -154,6 +154,8 @@ def test_brackets_and_letters_that_a_terminal_lacks_are_shown(
 ) -> None:
     bytes_out = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(bytes_out, encoding="latin-1"))
+    # A terminal of so many columns would break the folder's name.
+    monkeypatch.delenv("COLUMNS", raising=False)
     folder = tmp_path / "[red]run[/red] [1]"
     more = [f"folder={folder}", "strategies=[greedy]", "policy.prompt.system=π ü"]
     assert main(["evaluate", "--dry-run", *words, *more]) == 0

@@ -14,6 +14,7 @@ from orchestration.commands.main import main
 from orchestration.runs.run import Run
 from orchestration.runs.status import process_mark
 from tests.faults.job import Command, LogTail, Watch
+from tests.support.processes import descendants
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 
@@ -33,16 +34,16 @@ def words(folder: Path, *strategies: str, count: int = PROBLEMS) -> list[str]:
     ]
 
 
-class Cores:
-    """The processes of vLLM's cores that were seen under commands."""
+class Engines:
+    """The processes of vLLM that were seen under commands: what the actors of models have started, by whatever title."""
 
     def __init__(self) -> None:
         self._seen: dict[int, str | None] = {}
 
     def look(self, watch: Watch) -> int:
         """Take in the command's last look, and say how many there have been."""
-        for pid, title in watch.titles.items():
-            if "EngineCore" in title:
+        for actor in (pid for pid, name in watch.names.items() if name.startswith(("policy-", "verifier-"))):
+            for pid in descendants(actor):
                 self._seen.setdefault(pid, process_mark(pid))
         return len(self._seen)
 
@@ -68,11 +69,11 @@ def test_the_main_job_in_small(
     tmp_path: Path, start: Callable[[list[str]], Watch], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
-    cores = Cores()
+    engines = Engines()
 
     def run(*strategies: str) -> None:
         watch = start(words(folder, *strategies))
-        watch.until(lambda: bool(cores.look(watch)) and watch.command.code is not None, "its end", 420)
+        watch.until(lambda: bool(engines.look(watch)) and watch.command.code is not None, "its end", 420)
         assert watch.command.code == 0, watch.command.said
 
     run(*FIRST)
@@ -93,7 +94,7 @@ def test_the_main_job_in_small(
     assert before <= after, "what was drawn is kept"
     assert after.total() - before.total() == 4 * PROBLEMS, "and not drawn again"
 
-    assert cores.left() == []
+    assert engines.left() == []
     assert main([*words(folder, *FIRST), "policy.engine=local"]) == 2
     said = capsys.readouterr().err
     assert re.search(r'another set-up \(engine was "vllm \d+\.\d+ cpu" and is "local cpu"\)', said), said
@@ -102,17 +103,17 @@ def test_the_main_job_in_small(
 def test_at_ctrl_c_what_is_in_hand_ends_on_vllm_and_nothing_of_it_lives_on(
     tmp_path: Path, start: Callable[[list[str]], Watch]
 ) -> None:
-    """SIGINT goes to the whole group, as from a terminal: the cores are not in it, and go on until the last request."""
+    """SIGINT goes to the whole group, as from a terminal: vLLM's are not in it, and go on until the last request."""
     folder = tmp_path / "run"
-    watch, cores = start(words(folder, "greedy", "best_of_n(n=16)", count=300)), Cores()
+    watch, engines = start(words(folder, "greedy", "best_of_n(n=16)", count=300)), Engines()
 
     def under_way() -> bool:
         # At every look: one look into a list of processes that changes meanwhile may miss some.
-        # What a core starts has its title at first, so there may be more than two.
-        both = cores.look(watch) >= 2
-        return (both and len(watch.log.committed) >= 4) or watch.command.code is not None
+        engines.look(watch)
+        return len(watch.log.committed) >= 4 or watch.command.code is not None
 
     watch.until(under_way, "outcomes", 420)
+    assert engines.look(watch) >= 2, f"one of each model's actor, under {watch.names} of {watch.titles}"
     assert watch.command.code is None, watch.command.said
     before = len(watch.log.committed)
     watch.command.interrupt()
@@ -122,4 +123,4 @@ def test_at_ctrl_c_what_is_in_hand_ends_on_vllm_and_nothing_of_it_lives_on(
     assert before < len(Run(folder).outcomes()) < 600
     assert not watch.log.lost
     assert Run(folder).info["wasted_flops"] == 0
-    assert cores.left() == []
+    assert engines.left() == []

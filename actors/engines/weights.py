@@ -38,6 +38,16 @@ def weight_files(folder: Path, field: str = "model") -> list[Path]:
     return files
 
 
+def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of a model folder by its name, told from headers alone."""
+    shapes = {}
+    for file in weight_files(folder):
+        with safe_open(str(file), framework="np") as handle:
+            for name in handle.keys():
+                shapes[name] = tuple(handle.get_slice(name).get_shape())
+    return shapes
+
+
 _METHODS = {
     "fp8": "FP8",
     "fbgemm_fp8": "FP8",

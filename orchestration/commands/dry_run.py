@@ -18,6 +18,7 @@ from orchestration.flops import generation_flops
 from orchestration.report.tables import fitted, no_room, rich_table, scientific
 from orchestration.runs.estimate import Needs, estimate
 from orchestration.runs.example import Example, example
+from orchestration.setup.models import check_loading
 from orchestration.setup.prepare import Prepared
 from orchestration.setup.settings import flatten
 from orchestration.setup.values import word_of
@@ -32,6 +33,7 @@ def show_plan(prepared: Prepared, console: Console) -> None:
     """Print the plan of a run."""
     from rich.table import Table
 
+    check_loading(prepared.settings, prepared.models)
     start = _opened(prepared)
     session = _survey(prepared, start)
     shown = example(prepared, session.prompts)

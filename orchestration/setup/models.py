@@ -172,3 +172,31 @@ def check_engines(settings: EvaluateSettings, models: dict[Role, ModelSetup]) ->
             if model.target is None:
                 mend += f", or set {role}.engine=vllm (this {role} runs on the local engine)"
             raise UserError.of(f"cluster.{role}.{name}", value, mend)
+
+
+def check_loading(settings: EvaluateSettings, models: Mapping[Role, ModelSetup]) -> None:
+    """Raise UserError for a model that its engine would refuse as it loads it, as far as config and headers tell: of vLLM,
+    a verifier alone."""
+    # Loads torch, which a run leaves to its replicas.
+    from actors.engines.local.preview import check_folder
+    from actors.engines.model_config import read_config
+    from actors.engines.vllm.tails import MODELS, scored_as
+
+    named = {"policy": settings.policy.path, "verifier": settings.verifier.path}
+    for role, model in models.items():
+        if model.target is not None:
+            continue
+        try:
+            if model.engine == "local":
+                kinds = read_config(model.path).architectures or ()
+                on_vllm = role == "policy" or any(kind in MODELS for kind in kinds)
+                other = f"set {role}.engine=vllm, or " if on_vllm else ""
+                check_folder(model.path, f"{other}take another model")
+            elif role == "verifier":
+                scored_as(model.path, read_config(model.path))
+        except UserError as error:
+            why = str(error)
+            for what in ("model", role):
+                # Told by the setting instead.
+                why = why.removeprefix(str(UserError.of(what, str(model.path), "")))
+            raise UserError.of(f"{role}.path", named[role], why) from None

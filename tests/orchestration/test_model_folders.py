@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from actors.engines.base import GenerateRequest
 from actors.engines.local.policy import LocalEngine
+from actors.engines.local.preview import check_folder
 from actors.errors import UserError
 from orchestration.problems import PromptFormat
 from tests.support.model_folders import Folder, name_end
@@ -68,10 +69,13 @@ async def test_greedy_tokens_are_those_of_transformers_or_one_line_says_why_not(
 ) -> None:
     folder = case.save(tmp_path)
     if case.refused:
-        with pytest.raises(UserError, match=case.refused) as refusal:
-            LocalEngine.load(folder, max_sequences=4)
-        assert len(str(refusal.value).splitlines()) == 1
+        for load in (LocalEngine.load, check_folder):
+            with pytest.raises(UserError, match=case.refused) as refusal:
+                load(folder)
+            assert len(str(refusal.value).splitlines()) == 1
+            assert "set engine=vllm" in str(refusal.value)
         return
+    check_folder(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     prompt = PromptFormat().prompt_ids(tokenizer, QUESTION)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()

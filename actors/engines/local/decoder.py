@@ -20,10 +20,12 @@ from actors.engines.local.probe import check_on_slots
 from actors.engines.model_config import read_config
 from actors.engines.positions import steady_context
 from actors.engines.weights import check_unquantised, weight_files
-from actors.engines.whole import check_tensors, load_whole
+from actors.engines.whole import WAY_OUT, check_tensors, load_whole
 from actors.errors import UserError
 
 LLAMA_LIKE = ("llama", "qwen2", "qwen3")
+ATTENTION = "sdpa"
+"""The attention of transformers' own that takes a mask of any shape."""
 
 # Shapes: B rows, T new tokens a row (right-padded), L cached and new positions, D model width, V vocabulary.
 
@@ -59,13 +61,38 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 def load_decoder(folder: Path, *, dtype: torch.dtype, device: torch.device) -> tuple[Decoder, Any]:
     """Load a causal language model from a folder as transformers saves it; return it and its config."""
     config = read_config(folder)
-    windows = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if config.model_type in LLAMA_LIKE and windows == {"full_attention"}:
+    if llama_like(config):
         check_unquantised(folder, "model", "set engine=vllm")
         weights = read_weights(folder)
         check_tensors(folder, config, weights)
         return LlamaDecoder(config, weights, dtype=dtype, device=device), config
-    return HubDecoder(folder, config, dtype=dtype, device=device), config
+    model = load_whole(folder, config, dtype=dtype, attn_implementation=ATTENTION)
+    return HubDecoder(model, config, dtype=dtype, device=device), config
+
+
+def llama_like(config: Any) -> bool:
+    """Whether `LlamaDecoder` runs a model of this config."""
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    return config.model_type in LLAMA_LIKE and kinds == {"full_attention"}
+
+
+def check_config(config: Any, way_out: str = WAY_OUT) -> None:
+    """Raise UserError for what no decoder here computes, as a config alone tells."""
+    if llama_like(config):
+        act = getattr(config, "hidden_act", "silu")
+        if act != "silu":
+            mend = f"the local engine runs this family with silu alone: {way_out}"
+            raise UserError.of("model.hidden_act", act, mend)
+        return
+    text = config.get_text_config()
+    for name in ("final_logit_softcapping", "attn_logit_softcapping"):
+        if getattr(text, name, None):
+            mend = f"the local engine does not apply it: {way_out}"
+            raise UserError.of(f"model.{name}", getattr(text, name), mend)
+    window = getattr(text, "sliding_window", None)
+    if window and window < int(text.max_position_embeddings):
+        mend = f"the local engine has full attention alone: {way_out}"
+        raise UserError.of("model.sliding_window", window, mend)
 
 
 class _Layer:
@@ -107,6 +134,7 @@ class LlamaDecoder:
                 return None
             raise UserError.of("model", name, "this tensor is missing from the safetensors files")
 
+        check_config(config)
         self._dtype, self._device = dtype, device
         self.context = steady_context(config) or int(config.max_position_embeddings)
         self.heads = int(config.num_attention_heads)
@@ -119,10 +147,6 @@ class LlamaDecoder:
         self.head = self.embed if tied else cast(Tensor, take("lm_head.weight"))
         self.norm = cast(Tensor, take("model.norm.weight"))
         self.layers = [_Layer(take, i) for i in range(config.num_hidden_layers)]
-        if getattr(config, "hidden_act", "silu") != "silu":
-            raise UserError.of(
-                "model.hidden_act", config.hidden_act, "only silu is supported for this family"
-            )
         rotary = LlamaRotaryEmbedding(config=config)
         positions = torch.arange(self.context)[None]
         cos, sin = rotary(torch.zeros(1, dtype=torch.float32), positions)
@@ -192,19 +216,21 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
 
 
 class HubDecoder:
-    """Any causal model that transformers can load from safetensors without remote code."""
+    """Any causal model of transformers' own."""
 
-    def __init__(self, folder: Path, config: Any, *, dtype: torch.dtype, device: torch.device) -> None:
-        model = load_whole(folder, config, dtype=dtype, attn_implementation="sdpa")
+    def __init__(
+        self,
+        model: Any,
+        config: Any,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        way_out: str = WAY_OUT,
+    ) -> None:
+        check_config(config, way_out)
         self._model = model.to(device).eval()
         self._dtype, self._device = dtype, device
         text = config.get_text_config()
-        for name in ("final_logit_softcapping", "attn_logit_softcapping"):
-            if getattr(text, name, None):
-                raise UserError.of(f"model.{name}", getattr(text, name), "this engine does not apply it")
-        window = getattr(text, "sliding_window", None)
-        if window and window < int(text.max_position_embeddings):
-            raise UserError.of("model.sliding_window", window, "this engine has full attention alone")
         self.context = steady_context(text) or int(text.max_position_embeddings)
         # Cohere multiplies by the one, Granite divides by the other: greedy tokens are the same without, samples are not.
         self._scale = float(getattr(text, "logit_scale", None) or 1) / float(
@@ -215,7 +241,7 @@ class HubDecoder:
         heads = int(getattr(text, "num_attention_heads", None) or 1)
         self._kv_heads = int(getattr(text, "num_key_value_heads", None) or heads)
         self._head_dim = int(getattr(text, "head_dim", None) or text.hidden_size // heads)
-        check_on_slots(self, self._model, config.model_type, dtype, device)
+        check_on_slots(self, self._model, config.model_type, dtype, device, way_out)
 
     def new_cache(self, rows: int) -> SlotCache:
         return SlotCache(

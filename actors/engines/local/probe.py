@@ -19,17 +19,15 @@ _TOLERANCE = {torch.float32: 1e-3}
 
 
 @torch.inference_mode()
-def check_on_slots(decoder: Any, model: Any, kind: str, dtype: torch.dtype, device: torch.device) -> None:
+def check_on_slots(
+    decoder: Any, model: Any, kind: str, dtype: torch.dtype, device: torch.device, way_out: str
+) -> None:
     """Raise UserError of the model's `kind` where the rows of a batch differ from what `model` makes of each alone."""
-    vocabulary = int(model.get_input_embeddings().weight.shape[0])
     longest = max(_LENGTHS)
-    tokens = (torch.arange(2 * longest, device=device).reshape(2, longest) * 7 + 3) % vocabulary
-    mend = "the local engine does not run this architecture as transformers does{}: set engine=vllm, or take another model"
+    mend = f"the local engine does not run this architecture as transformers does{{}}: {way_out}"
     try:
-        alone = [
-            model(input_ids=row[None, :length], use_cache=False).logits[0, -1].float()
-            for row, length in zip(tokens, _LENGTHS, strict=True)
-        ]
+        tokens = _tokens(model, device)
+        alone = rows_alone(model, device)
         cache = decoder.new_cache(3)
         starts = torch.zeros(2, dtype=torch.long, device=device)
         decoder.forward(tokens[:, :-1], starts, cache, 1, longest - 1)
@@ -45,3 +43,18 @@ def check_on_slots(decoder: Any, model: Any, kind: str, dtype: torch.dtype, devi
         apart = (expected - found).abs().max() / expected.abs().max().clamp(min=1e-6)
         if not apart <= _TOLERANCE.get(dtype, 0.1):
             raise UserError.of("model_type", kind, mend.format(""))
+
+
+@torch.inference_mode()
+def rows_alone(model: Any, device: torch.device) -> list[torch.Tensor]:
+    """Logits of the last token of each row, by transformers' own pass."""
+    return [
+        model(input_ids=row[None, :length], use_cache=False).logits[0, -1].float()
+        for row, length in zip(_tokens(model, device), _LENGTHS, strict=True)
+    ]
+
+
+def _tokens(model: Any, device: torch.device) -> torch.Tensor:
+    longest = max(_LENGTHS)
+    vocabulary = int(model.get_input_embeddings().weight.shape[0])
+    return (torch.arange(2 * longest, device=device).reshape(2, longest) * 7 + 3) % vocabulary

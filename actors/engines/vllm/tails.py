@@ -8,9 +8,13 @@ Invariant: `unpack` returns what was packed; positions count from the start of t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from actors.errors import UserError
 
 MODELS = {
     "LlamaForCausalLM": "LlamaValueModel",
@@ -32,6 +36,17 @@ LOGITS = "logits"
 def architecture(name: str) -> str:
     """The name under which vLLM knows the value model of an architecture of `MODELS`."""
     return f"Flopwise{MODELS[name]}"
+
+
+def scored_as(folder: Path, config: Any) -> str:
+    """Which architecture of `MODELS` a verifier's folder has. Raises UserError where it has none of them."""
+    known = [name for name in config.architectures or () if name in MODELS]
+    if not known:
+        mend = (
+            f"vLLM scores {', '.join(MODELS)}, and this is {config.architectures}: set verifier.engine=local"
+        )
+        raise UserError.of("verifier", str(folder), mend)
+    return str(known[0])
 
 
 def register() -> None:

@@ -22,7 +22,7 @@ from actors.engines.plan import ModelPlan
 from actors.engines.verifiers.value_head import ValueHead, likelihood_features
 from actors.engines.vllm.start import import_vllm, prepare_process, start, stop
 from actors.engines.vllm.step_points import Key, Point, Points, keys, start_of
-from actors.engines.vllm.tails import LOGITS, MODELS, TASK, WANTED, Tail, architecture, register, unpack
+from actors.engines.vllm.tails import LOGITS, TASK, WANTED, Tail, architecture, register, scored_as, unpack
 from actors.engines.weights import weight_files
 from actors.errors import UserError
 
@@ -74,10 +74,7 @@ class VllmVerifier:
         folder = plan.path
         head = ValueHead.load(folder)
         config = read_config(folder)
-        known = [name for name in config.architectures or () if name in MODELS]
-        if not known:
-            mend = f"vLLM scores {', '.join(MODELS)}, and this is {config.architectures}: set verifier.engine=local"
-            raise UserError.of("verifier", str(folder), mend)
+        known = scored_as(folder, config)
         output = OutputRows(folder, tied=bool(config.tie_word_embeddings))
         context = int(config.max_position_embeddings)
         prepare_process(plan)
@@ -90,7 +87,7 @@ class VllmVerifier:
             context=context,
             runner="pooling",
             pooler_config=PoolerConfig(task=TASK, tok_pooling_type="ALL"),
-            hf_overrides={"architectures": [architecture(known[0])]},
+            hf_overrides={"architectures": [architecture(known)]},
             worker_extension_cls="actors.engines.vllm.value_model.WorkerExtension",
         )
         info = engine_info(folder, config, engine="vllm", dtype=plan.dtype, context=context)

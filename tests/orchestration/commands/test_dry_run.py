@@ -9,12 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from orchestration.api import settings_of
 from orchestration.commands.main import main
 from orchestration.setup.settings import flatten
 from orchestration.setup.values import word_of
 from tests.support.handmade import write_run
+from tests.support.model_folders import Folder
 
 
 def lines(words: list[str], capsys: pytest.CaptureFixture[str], *more: str) -> list[str]:
@@ -120,6 +123,93 @@ def test_what_the_run_would_refuse_is_refused(
     assert said.out == ""
     assert said.err.startswith(f"error: {message}")
     assert said.err.count("\n") == 1
+
+
+def with_tensor(folder: Path) -> Path:
+    tensors = load_file(folder / "model.safetensors")
+    name = next(name for name in sorted(tensors) if name.endswith("down_proj.weight"))
+    tensors[f"{name}_scale"] = torch.ones(1)
+    save_file(tensors, folder / "model.safetensors")
+    return folder
+
+
+MLA = {
+    "num_key_value_heads": 4,
+    "q_lora_rank": None,
+    "kv_lora_rank": 8,
+    "qk_rope_head_dim": 4,
+    "qk_nope_head_dim": 4,
+    "v_head_dim": 8,
+    "first_k_dense_replace": 1,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 16,
+}
+"""Keys of another width than values."""
+UNFIT = {
+    "gpt-j": Folder("gpt-j", "GPTJConfig", (("rotary_dim", 8), ("n_positions", 128))),
+    "bloom": Folder("bloom", "BloomConfig", (("n_head", 4), ("n_layer", 2), ("seq_length", 128))),
+    "mla": Folder("mla", "DeepseekV2Config", tuple(MLA.items())),
+    "window": Folder("window", "MistralConfig", (("num_key_value_heads", 2), ("sliding_window", 16))),
+}
+SMALL = [
+    "dataset.options={legs: [1,1], sums: 0}",
+    "policy.max_tokens=10",
+    "policy.typical_tokens=10",
+    "dataset.count=2",
+]
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+def test_an_architecture_that_the_local_engine_does_not_run_is_refused(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = UNFIT[kind].save(tmp_path / kind)
+    capsys.readouterr()
+    words = [f"policy.path={folder}", "verifier=none", "strategies=[greedy]", *SMALL]
+    assert main(["evaluate", "--dry-run", *words]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"error: policy.path = '{folder}': model")
+    assert said.err.endswith("set policy.engine=vllm, or take another model\n")
+    assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("role", ["policy", "verifier"])
+def test_a_tensor_that_nothing_uses_is_refused(
+    role: str, models: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = dict(zip(("policy", "verifier"), models, strict=True))
+    folders[role] = with_tensor(shutil.copytree(folders[role], tmp_path / role))
+    words = [f"policy.path={folders['policy']}", f"verifier.path={folders['verifier']}"]
+    assert main(["evaluate", "--dry-run", *words, "strategies=[best_of_n(n=2)]", *SMALL]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    name = "model.layers.0.mlp.down_proj.weight_scale"
+    assert said.err.startswith(f"error: {role}.path = '{folders[role]}': it has a tensor {name}, for which")
+    assert said.err.count("\n") == 1
+
+
+def test_a_verifier_that_vllm_does_not_score_is_refused(
+    models: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("orchestration.setup.models.choose_engine", lambda asked, *_, **__: asked)
+    folder = shutil.copytree(models[1], tmp_path / "prm")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": ["Olmo2ForCausalLM"]}))
+    words = [
+        f"policy.path={models[0]}",
+        "policy.engine=local",
+        f"verifier.path={folder}",
+        "verifier.engine=vllm",
+    ]
+    assert main(["evaluate", "--dry-run", *words, "strategies=[best_of_n(n=2)]", *SMALL]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: verifier.path = '{folder}': vLLM scores LlamaForCausalLM, ")
+    assert said.endswith("set verifier.engine=local\n")
 
 
 def test_a_chat_template_that_fails_is_named(

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoConfig
 
 from actors.errors import UserError
 from orchestration.api import settings_of
 from orchestration.commands.main import main
 from orchestration.setup.prepare import prepare
+from tests.support.families import save_random
 
 SMALL = ("policy.max_tokens=40", "policy.typical_tokens=30", "dataset.count=2")
 
@@ -40,6 +42,8 @@ def test_without_a_closed_form_the_papers_accounting_stands_alone_and_it_is_said
     models: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = edited(models[0], tmp_path / "olmo", model_type="olmo2", architectures=["Olmo2ForCausalLM"])
+    save_random(AutoConfig.from_pretrained(folder), folder)
+    capsys.readouterr()
     words = [
         *SMALL,
         f"policy.path={folder}",

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from tests.support.bad_input.cases import Words, case, edit, evaluate
 from tests.support.model_folders import tokenizer_of
@@ -71,6 +71,31 @@ def quantised() -> Words:
     """quantised weights on the local engine"""
     edit("policy/config.json", quantization_config={"quant_method": "fp8"})
     return evaluate("policy.engine=local")
+
+
+@case
+def not_on_slots() -> Words:
+    """an architecture that the local engine does not run"""
+    edit("policy/config.json", model_type="bloom", architectures=["BloomForCausalLM"])
+    return evaluate("policy.engine=local", "strategies=[greedy]", "--dry-run")
+
+
+@case
+def left_over() -> Words:
+    """a tensor that the model has no place for"""
+    file = Path("policy/model.safetensors")
+    save_file(load_file(file) | {"model.layers.0.mlp.gate_proj.bias": np.zeros(64, np.float32)}, file)
+    return evaluate("--dry-run")
+
+
+@case
+def missing() -> Words:
+    """a tensor that is missing"""
+    file = Path("policy/model.safetensors")
+    tensors = load_file(file)
+    del tensors["model.norm.weight"]
+    save_file(tensors, file)
+    return evaluate("--dry-run")
 
 
 @case

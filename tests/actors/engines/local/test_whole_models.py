@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from transformers import (
 
 from actors.engines.base import GenerateRequest
 from actors.engines.local.policy import LocalEngine
+from actors.engines.local.preview import check_folder
 from actors.errors import UserError
 from tests.support.families import SIZES, save_random
 
@@ -59,17 +62,23 @@ DENSE = "gpt_neox.layers.1.attention.dense"
         (llama, lambda t: t.pop(f"{Q}.weight"), f"no tensor {Q}.weight, which"),
         (neox, lambda t: t.pop(f"{DENSE}.weight"), f"no tensor {DENSE}.weight, which"),
         (llama, lambda t: t.update({f"{Q}.weight": torch.ones(16, 32)}), "of two models"),
+        (neox, lambda t: t.update({f"{DENSE}.weight": torch.ones(16, 32)}), "of two models"),
     ],
-    ids=["scale", "bias", "scale-hub", "missing", "missing-hub", "shape"],
+    ids=["scale", "bias", "scale-hub", "missing", "missing-hub", "shape", "shape-hub"],
 )  # fmt: skip
 def test_a_tensor_that_is_left_over_or_missing_is_refused(
     make: Callable[[Path], Path], change: Callable[[Tensors], Any], says: str, tmp_path: Path
 ) -> None:
+    """As it is loaded, and from the headers alone."""
     folder = rewritten(make(tmp_path), change)
-    with pytest.raises(UserError) as refusal:
-        LocalEngine.load(folder)
-    assert says in str(refusal.value)
-    assert "\n" not in str(refusal.value)
+    told = []
+    for load in (LocalEngine.load, check_folder):
+        with pytest.raises(UserError) as refusal:
+            load(folder)
+        told.append(str(refusal.value))
+    assert says in told[0]
+    assert "\n" not in told[0]
+    assert told[1] == told[0]
 
 
 def test_biases_that_the_config_has_and_the_folder_lacks_are_missing(tmp_path: Path) -> None:
@@ -168,6 +177,40 @@ OTHER_STATES: dict[str, Any] = {
 @pytest.mark.parametrize("kind", OTHER_STATES)
 def test_a_model_that_slots_cannot_hold_is_refused_as_it_is_loaded(kind: str, tmp_path: Path) -> None:
     folder = save_random(OTHER_STATES[kind](), tmp_path)
-    with pytest.raises(UserError, match="set engine=vllm") as refusal:
-        LocalEngine.load(folder)
-    assert "\n" not in str(refusal.value)
+    for load in (LocalEngine.load, check_folder):
+        with pytest.raises(UserError, match="set engine=vllm") as refusal:
+            load(folder)
+        assert "\n" not in str(refusal.value)
+
+
+def test_a_preview_reads_headers_alone(tmp_path: Path) -> None:
+    """Trap: weights larger than the machine's memory are read. These are holes in a file."""
+    config = LlamaConfig(
+        **SIZES | {"hidden_size": 8192, "intermediate_size": 28672, "num_attention_heads": 64}
+    )
+    hub = GPTNeoXConfig(
+        **SIZES | {"hidden_size": 6144, "intermediate_size": 24576, "num_attention_heads": 64}
+    )
+    for name, one in (("llama", config), ("hub", hub)):
+        folder = tmp_path / name
+        one.save_pretrained(folder)
+        with torch.device("meta"):
+            tensors = AutoModelForCausalLM.from_config(one).state_dict()
+        write_holes(folder / "model.safetensors", {key: tuple(value.shape) for key, value in tensors.items()})
+        assert (folder / "model.safetensors").stat().st_size > 5 << 30
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        check_folder(folder)
+        kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        assert kilobytes < 1 << 20
+
+
+def write_holes(file: Path, shapes: dict[str, tuple[int, ...]]) -> None:
+    """A safetensors file of zeros that takes no room on disk."""
+    head, end = {}, 0
+    for name, shape in shapes.items():
+        start, end = end, end + 4 * math.prod(shape)
+        head[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [start, end]}
+    text = json.dumps(head).encode()
+    with file.open("wb") as out:
+        out.write(len(text).to_bytes(8, "little") + text)
+        out.truncate(8 + len(text) + end)

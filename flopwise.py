@@ -13,7 +13,8 @@ A run is a folder. `evaluate` starts one or goes on with it, `load` reads one, f
 
 A strategy of your own is any object that fits `Strategy`: its `solve` is handed a `Prompt` and `Models`, draws with
 `whole_samples`, or piece by piece with `draw` and `score`, and returns a `Solution`. A verifier of your own is any object
-that fits `Scorer`: it answers a `ScoreRequest` with `Scores`. docs/extending.md has one of each.
+that fits `Scorer`: it answers a `ScoreRequest` with `Scores`. docs/extending.md has one of each. A grader of your own
+(docs/graders.md) may give an `Answer`, a text that says which others it votes with; `models.reader.answer` gives one, too.
 
 What is raised on purpose:
 
@@ -38,6 +39,7 @@ from actors.engines.base import EngineCounters, ScoreRequest, Scores
 from actors.engines.verifiers.custom import Scorer
 from actors.errors import UserError
 from actors.strategy import (
+    Answer,
     Candidate,
     Forecast,
     Grouping,
@@ -66,6 +68,7 @@ from orchestration.strategies.drawing import (
 sys.path.remove(str(Path(__file__).resolve().parent))
 
 __all__ = [
+    "Answer",
     "Candidate",
     "EngineCounters",
     "Forecast",

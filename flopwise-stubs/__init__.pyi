@@ -8,6 +8,7 @@ from actors.engines.base import EngineCounters, ScoreRequest, Scores
 from actors.engines.verifiers.custom import Scorer
 from actors.errors import UserError
 from actors.strategy import (
+    Answer,
     Candidate,
     Forecast,
     Grouping,
@@ -46,6 +47,7 @@ from orchestration.strategies.drawing import (
 )
 
 __all__ = [
+    "Answer",
     "Candidate",
     "EngineCounters",
     "Forecast",

@@ -6,14 +6,15 @@ the command.
 
 from __future__ import annotations
 
+import inspect
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
-from actors.errors import UserError
+from actors.errors import UserError, nearest
 from actors.ledger import Entry
 from actors.work import Progress
 from orchestration.problems.datasets.files import readable
@@ -24,7 +25,8 @@ from orchestration.runs.status import Standing, Status, read_status, standing
 from orchestration.setup.compose import compose
 from orchestration.setup.model_folders import has_chat_template, resolved
 from orchestration.setup.prepare import prepare
-from orchestration.setup.settings import EvaluateSettings, ReportSettings
+from orchestration.setup.settings import EvaluateSettings, ReportSettings, flatten
+from orchestration.setup.values import word_of
 
 __all__ = [
     "Report",
@@ -48,7 +50,8 @@ class RunStatus:
     `state` is one of running, finished, stopped, failed, killed, and silent: it said more than a minute ago that it runs, and
     nothing since. `reason` is one line, of a failed run. `outcomes` counts those in its folder by how they ended. `books` are
     the FLOPs settled so far, in the budget's accounting, by purpose and kind. `last_word` is what its driver wrote last:
-    what was asked for, the time left, the command that goes on with it; None where it wrote nothing.
+    what was asked for and what of it is done by now (`totals`), the time left, the command that goes on with it; None where
+    it wrote nothing.
     """
 
     state: Standing
@@ -70,6 +73,7 @@ def evaluate(
     budget: float | None = None,
     settings: Sequence[str] = (),
     on_progress: Callable[[Progress], None] = lambda _: None,
+    **others: Never,
 ) -> Run:
     """Solve problems by each strategy (one, or several) and return the run; what its folder holds already is not done again.
 
@@ -79,11 +83,12 @@ def evaluate(
     A policy's folder takes the settings of policy=chat where its tokenizer has a chat template, and of policy=base where not;
     `settings=["policy=base"]` chooses plain text.
     A strategy or verifier of your own may be a mapping, `{"_target_": "my_package.module.Class", "n": 4}`.
-    `settings` are further `key=value` words as the command takes them.
+    `settings` are all other settings, `key=value` words as the command takes them: `["policy.max_tokens=64"]`.
     `on_progress` is called in this thread, about four times a second while the run is under way, with how it stands; a run
     with nothing left to do calls it never. What it raises ends the run: what had ended is kept, and the same call goes on.
     Raises UserError for whatever the command would refuse, and for a value of another type.
     """
+    _refuse(evaluate, others, flatten(asdict(EvaluateSettings())), "settings=[{word!r}]")
     words = [f"strategies={_strategies(strategies)}", f"folder={_path('folder', folder)}"]
     if dataset is not None:
         words += _dataset(dataset)
@@ -101,15 +106,36 @@ def evaluate(
     return evaluate_prepared(prepared, on_progress=on_progress)
 
 
+def _refuse(
+    function: Callable[..., object], others: Mapping[str, object], settings: Mapping[str, Any], form: str
+) -> None:
+    """Raise UserError for the first of these arguments, which a function does not take: with the setting that is meant, in
+    the `form` in which it is given."""
+    for name, value in others.items():
+        keys = [key for key in settings if key.split(".")[-1] == name]
+        if ways := [form.format(key=key, value=value, word=word_of(key, value)) for key in keys]:
+            raise UserError.of(name, value, f"it is a setting: give {' or '.join(ways)}")
+        known = [one for one in inspect.signature(function).parameters if one != "others"]
+        mend = (
+            f"{function.__name__} takes no such argument{nearest(name, known)}; it takes {', '.join(known)}"
+        )
+        raise UserError.of(name, value, mend)
+
+
 def settings_of(words: Sequence[str] = ()) -> EvaluateSettings:
     """The settings that `flopwise evaluate` has with these `key=value` words."""
     return compose("evaluate", _texts("words", words), EvaluateSettings)
 
 
 def report(
-    run: Run | str | Path, settings: ReportSettings | None = None, out: str | Path | None = None
+    run: Run | str | Path,
+    settings: ReportSettings | None = None,
+    out: str | Path | None = None,
+    **others: Never,
 ) -> Report:
-    """Measure a run, write its report into its folder, or into `out`, and return it."""
+    """Measure a run, write its report into its folder, or into `out`, and return it. Raises UserError where it may not be
+    written, and for what the run does not have."""
+    _refuse(report, others, asdict(ReportSettings()), "settings=ReportSettings({key}={value!r})")
     return make_report(_run(run), settings or ReportSettings(), None if out is None else resolved(str(out)))
 
 
@@ -124,6 +150,10 @@ def status(run: Run | str | Path) -> RunStatus:
     last_word = read_status(found.folder)
     # Before the tables: a run that had finished by then has all of them.
     state = standing(found.folder, last_word, time.time())
+    if last_word is not None and last_word.reading is not None:
+        # The driver's are those at its start, which its readings are counted on.
+        made = last_word.reading.progress.outcomes
+        last_word = replace(last_word, totals=last_word.totals.after(made))
     reason = last_word.reason if last_word is not None and state == "failed" else ""
     return RunStatus(state, reason, found.states(), found.books(), last_word)
 

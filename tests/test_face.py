@@ -24,9 +24,10 @@ from tests.support.documents import PAGES, ROOT, blocks, file_of, spans
 from tests.support.handmade import write_run
 from tests.support.imports import loaded_by
 from tests.support.log_files import ledger_part
-from tests.support.standing import writer
+from tests.support.standing import at, writer
 
 NAMES = [
+    "Answer",
     "Candidate",
     "EngineCounters",
     "Forecast",
@@ -67,9 +68,9 @@ NAMES = [
 
 PARAMETERS = {
     "draw": "policy prefix place sampling *one_step",
-    "evaluate": "strategies *folder *dataset *count *seeds *policy *verifier *budget *settings *on_progress",
+    "evaluate": "strategies *folder *dataset *count *seeds *policy *verifier *budget *settings *on_progress others",
     "load": "folder",
-    "report": "run settings out",
+    "report": "run settings out others",
     "score": "verifier solution",
     "settings_of": "words",
     "solution_of": "candidates answer",
@@ -79,7 +80,8 @@ PARAMETERS = {
     "whole_sample": "models index sampling *with_scores",
     "whole_samples": "models n sampling *with_scores",
 }
-"""Parameters of each function; a star stands before those that are given by name alone."""
+"""Parameters of each function; a star stands before those that are given by name alone. `others` takes nothing: what it is
+given is refused by name."""
 
 TYPED = """
 from pathlib import Path
@@ -94,6 +96,10 @@ verifier: flopwise.Scorer = Sums(Path())
 wrong: flopwise.Strategy = verifier  # type: ignore[assignment]
 flopwise.nothing  # type: ignore[attr-defined]
 flopwise.evaluate(["greedy"], folder=3)  # type: ignore[arg-type]
+flopwise.evaluate(["greedy"], folder="x", max_tokens=3)  # type: ignore[arg-type]
+flopwise.report("x", level=0.9)  # type: ignore[arg-type]
+half = flopwise.Answer("0.5", "1/2")
+assert_type(half.ballot, str)
 
 
 def told(progress: flopwise.Progress) -> None: ...
@@ -258,9 +264,12 @@ def test_a_run_that_failed_says_why(tmp_path: Path) -> None:
     assert (stands.state, stands.reason) == ("failed", "ValueError: a reason")
     assert stands.last_word is not None
     assert stands.last_word.command == "flopwise evaluate 'a b'"
-    with writer(folder):
-        pass
+    with writer(folder) as run:
+        run.update(at(9, 20))
     again = flopwise.status(folder)
+    assert again.last_word is not None
+    done = again.last_word.totals
+    assert (done.problems_done, done.outcomes_done, done.outcomes_left) == (20, 40, 0)
     assert again == replace(stands, state="finished", reason="", last_word=again.last_word)
 
 

@@ -82,7 +82,9 @@ class PromptFormat:
     def _wrapped(self, tokenizer: Tokenizer, question: str, now: datetime | None) -> tuple[str, bool]:
         """A question in the chat template, and whether the template took the system turn as one."""
         if not tokenizer.chat_template:
-            raise UserError.of("prompt.chat", True, "this tokenizer has no chat template: set chat=false")
+            raise UserError.of(
+                "prompt.chat", True, "this tokenizer has no chat template: set policy=base (plain text)"
+            )
         # The name under which transformers gives templates the clock.
         clock = {} if now is None else {"strftime_now": now.strftime}
 
@@ -109,7 +111,8 @@ class PromptFormat:
         try:
             wrapped = render(*turns)
         except Exception as error:
-            mend = f"the tokenizer's chat template fails ({' '.join(str(error).split())}): set chat=false, or mend it"
+            why = " ".join(str(error).split())
+            mend = f"the tokenizer's chat template fails ({why}): mend it, or set policy=base (plain text)"
             raise UserError.of("prompt.chat", True, mend) from None
         _check_told(wrapped, told)
         return wrapped, False
@@ -129,7 +132,9 @@ def _check_told(wrapped: str, told: list[tuple[str, str]]) -> None:
     """Raise UserError where a template left an example out, which would show in no number."""
     # Of a solution its end: some templates leave out what a model thought before it.
     if not all(_holds(wrapped, asked) and _holds(wrapped, said.splitlines()[-1]) for asked, said in told):
-        mend = "the tokenizer's chat template leaves out earlier turns: set shots=0, or chat=false"
+        mend = (
+            "the tokenizer's chat template leaves out earlier turns: set it to 0, or policy=base (plain text)"
+        )
         raise UserError.of("prompt.shots", len(told), mend)
 
 

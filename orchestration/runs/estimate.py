@@ -83,7 +83,7 @@ def _forecast(strategy: Strategy, typical: int, most: int) -> Forecast:
         told = tell(typical, most)
         if not isinstance(told, Forecast):
             mend = f"its forecast gives {type(told).__name__}: let it give a Forecast, or leave it out"
-            raise UserError.of("strategy", strategy.text, mend)
+            raise UserError.of("strategies", strategy.text, mend)
         return told
     n = int(getattr(strategy, "n", strategy.sequences))
     return Forecast(n, n, n * typical, n)

@@ -45,6 +45,18 @@ class Totals:
     def outcomes_left(self) -> int:
         return self.outcomes - self.outcomes_done
 
+    def after(self, made: int) -> Totals:
+        """These with `made` outcomes of this start among what is done."""
+        passes, left = [], made
+        for one in self.passes:
+            here = min(left, one.outcomes_left)
+            fresh = self.problems - one.problems_done
+            done = one.problems_done + (here * fresh // one.outcomes_left if one.outcomes_left else 0)
+            passes.append(Pass(one.seed, done, one.outcomes_left - here))
+            left -= here
+        problems_done = min((one.problems_done for one in passes), default=self.problems_done)
+        return Totals(self.problems, problems_done, self.outcomes, self.outcomes_done + made, tuple(passes))
+
     def problems_now(self, made: int) -> tuple[int, str]:
         """With `made` outcomes of this start: problems whose strategies have all ended for the seed that is at work, and that
         seed where there are several, or at the end that it was all of them; a task's outcomes are counted together."""

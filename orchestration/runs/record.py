@@ -150,7 +150,7 @@ def _groupings(strategies: Iterable[Strategy]) -> dict[str, dict[str, Any]]:
     for text, grouping in said.items():
         if not grouping.sound:
             mend = f"it says {grouping}: family and series are texts, n a positive whole number or None"
-            raise UserError.of("strategy", text, mend)
+            raise UserError.of("strategies", text, mend)
     return {text: asdict(grouping) for text, grouping in said.items()}
 
 

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import yaml
 
 from actors.errors import UserError, nearest
+from orchestration.setup.meant import check_mapping, words_meant
 from orchestration.setup.settings import flatten
 from orchestration.setup.values import list_of_texts, text_of, whole_number
 
@@ -53,11 +54,16 @@ def chosen_options(root: str, words: Sequence[str]) -> dict[str, str]:
     not."""
     given = dict(_split(word) for word in words)
     chosen = {group: given[group] for group in given if group in groups(root)}
-    chosen |= dict.fromkeys([group for group, text in chosen.items() if _is_mapping(text)], "custom")
-    for group, option in chosen.items():
-        if option not in options(group):
-            mend = f"choose one of {', '.join(options(group))}{nearest(option, options(group))}"
-            raise UserError.of(group, option, mend)
+    for group, text in chosen.items():
+        known = options(group)
+        if _is_mapping(text):
+            if "custom" not in known:
+                check_mapping(group, text)
+            chosen[group] = "custom"
+        if chosen[group] not in known:
+            meant = words_meant(group, text)
+            mend = f"choose one of {', '.join(known)}{f'; {meant}' if meant else nearest(text, known)}"
+            raise UserError.of(group, text, mend)
     return chosen
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from actors.engines.positions import steady_context
 from actors.engines.weights import check_readable, weight_files
 from actors.errors import UserError, nearest
+from orchestration.setup.meant import no_model
 
 BUNDLED = Path(__file__).resolve().parents[2] / "models"
 
@@ -66,7 +67,8 @@ def model_folder(path: str, kind: str) -> Path:
     else:
         folder = resolved(path).resolve()
         siblings = [str(file.parent) for file in resolved(path).parent.glob("*/config.json")]
-        mend = f"there is no model's folder (with a config.json){nearest(path, siblings)}"
+        mend = no_model(path)
+        mend = mend or f"there is no model's folder (with a config.json){nearest(path, siblings)}"
     if not (folder / "config.json").is_file():
         raise UserError.of(f"{kind}.path", path, mend)
     return folder
@@ -109,7 +111,7 @@ def read_model(path: str, kind: str, *, chat: bool = False) -> ModelFolder:
         raise UserError.of(field, path, mend)
     template = has_chat_template(folder, field)
     if chat and not template:
-        mend = "this tokenizer has no chat template: set policy.prompt.chat=false, or choose an instruction-tuned model"
+        mend = "this tokenizer has no chat template: set policy=base (plain text), or choose an instruction-tuned model"
         raise UserError.of("policy.prompt.chat", True, mend)
     context = text.get("max_position_embeddings")
     added = frozenset(vocabulary.keys() - own.keys()) | frozenset(_added(tokenizer))

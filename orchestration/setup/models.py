@@ -120,7 +120,11 @@ def _verifier(settings: EvaluateSettings, policy: ModelFolder) -> ModelSetup:
     folder = read_model(given.path, "verifier")
     cost = _cost("verifier.path", given.path, folder)
     if not policy.reads_as(folder):
-        mend = "its tokenizer is not the policy's; a verifier reads the policy's own token ids"
+        mend = (
+            "its tokenizer is not the policy's, whose token ids a verifier reads: make one of this policy (flopwise train "
+            "prm), write one that decodes them (verifier=custom), or go without, as in verifier=none "
+            "strategies=[greedy,majority(n=16)]"
+        )
         raise UserError.of("verifier.path", given.path, mend)
     engine = choose_engine(given.engine, "verifier.engine", gpus=share.gpus, device=share.device)
     context = _runs_on(engine, folder, "verifier", given.path)

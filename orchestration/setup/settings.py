@@ -261,6 +261,12 @@ def check(settings: EvaluateSettings) -> None:
     if "{question}" not in policy.prompt.template:
         mend = "it must hold {question}, where a problem's question goes"
         raise UserError.of("policy.prompt.template", policy.prompt.template, mend)
+    if policy.prompt.system is not None and not policy.prompt.chat:
+        mend = (
+            "without policy.prompt.chat no model reads it: set policy.prompt.system=null, as policy=base does, and say it in "
+            "policy.prompt.template"
+        )
+        raise UserError.of("policy.prompt.system", policy.prompt.system, mend)
     _at_least("policy.prompt.shots", policy.prompt.shots, 0)
     if policy.prompt.examples is not None and not policy.prompt.shots:
         mend = "none of them is shown: say how many are, as in policy.prompt.shots=4"

@@ -37,21 +37,21 @@ class Call:
 def read_call(text: object) -> Call:
     """Read `name` or `name(parameter=value,...)`. Raises UserError for whatever is written otherwise."""
     if not isinstance(text, str) or not text.strip() or len(text) > _LONGEST:
-        raise UserError.of("strategy", text, "must be a text such as beam(n=16,width=4)")
+        raise UserError.of("strategies", text, "must be a text such as beam(n=16,width=4)")
     source = text.strip()
     # A word of Python's own is read too, so that whoever knows the parameters can name the one that was meant.
     tree = _parsed(source) or _parsed(_KEYWORD.sub(rf"{_MARK}\1=", source))
     if tree is None:
         mend = "cannot be read; write it like beam(n=16,width=4)"
-        raise UserError.of("strategy", text, mend)
+        raise UserError.of("strategies", text, mend)
     call = tree if isinstance(tree, ast.Call) else ast.Call(func=tree, args=[], keywords=[])
     if call.args:
-        raise UserError.of("strategy", text, "name each parameter, as in beam(n=16,width=4)")
+        raise UserError.of("strategies", text, "name each parameter, as in beam(n=16,width=4)")
     values: dict[str, object] = {}
     for given in call.keywords:
         name = (given.arg or "").removeprefix(_MARK)
         if not name or name in values:
-            raise UserError.of("strategy", text, "name each parameter, each of them once")
+            raise UserError.of("strategies", text, "name each parameter, each of them once")
         values[name] = _value(text, name, given.value)
     return Call(_dotted(text, call.func), values)
 
@@ -111,7 +111,7 @@ def _dotted(text: str, node: ast.expr) -> str:
         return node.id
     if isinstance(node, ast.Attribute):
         return f"{_dotted(text, node.value)}.{node.attr}"
-    raise UserError.of("strategy", text, "must begin with a strategy's name, as in beam(n=16,width=4)")
+    raise UserError.of("strategies", text, "must begin with a strategy's name, as in beam(n=16,width=4)")
 
 
 def _value(text: str, name: str, node: ast.expr) -> object:
@@ -121,5 +121,5 @@ def _value(text: str, name: str, node: ast.expr) -> object:
     try:
         value: object = ast.literal_eval(node)
     except (ValueError, TypeError, RecursionError, MemoryError):
-        raise UserError.of("strategy", text, f"{name} must be a number, a word or a quoted text") from None
+        raise UserError.of("strategies", text, f"{name} must be a number, a word or a quoted text") from None
     return value

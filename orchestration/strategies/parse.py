@@ -34,7 +34,7 @@ def parse(given: str | Mapping[str, object]) -> Strategy:
     """
     name, arguments = _entries(given) if isinstance(given, Mapping) else _parts(given)
     shown = dict(given) if isinstance(given, Mapping) else given
-    factory = imported("strategy", shown, name) if "." in name else _factory(shown, name)
+    factory = imported("strategies", shown, name) if "." in name else _factory(shown, name)
     strategy = _made(shown, name, factory, arguments)
     missing = [member for member in _MEMBERS if not hasattr(strategy, member)]
     if not missing and not callable(getattr(strategy, "solve", None)):
@@ -44,10 +44,10 @@ def parse(given: str | Mapping[str, object]) -> Strategy:
             f"{name} gives no strategy: it lacks {', '.join(missing)}; it needs text, uses_verifier, sequences and "
             "async solve"
         )
-        raise UserError.of("strategy", shown, mend)
+        raise UserError.of("strategies", shown, mend)
     found = cast(Strategy, strategy)
     if (unfit := _unfit(found)) is not None:
-        raise UserError.of("strategy", shown, f"{name} {unfit}")
+        raise UserError.of("strategies", shown, f"{name} {unfit}")
     return found
 
 
@@ -84,7 +84,7 @@ def registered(text: str) -> Described | None:
 
 def _made(given: object, name: str, factory: Callable[..., T], values: dict[str, object]) -> T:
     """Call what a name stands for with the values given, which it has to take."""
-    check_arguments("strategy", given, name, factory, values, f"{name}({{}}=16)")
+    check_arguments("strategies", given, name, factory, values, f"{name}({{}}=16)")
     return factory(**values)
 
 
@@ -99,7 +99,7 @@ def _entries(given: Mapping[str, object]) -> tuple[str, dict[str, object]]:
     name = given.get("_target_")
     if not isinstance(name, str) or not all(isinstance(key, str) for key in given):
         mend = "a mapping needs _target_ and named values, as in {_target_: my_package.module.Class, n: 4}"
-        raise UserError.of("strategy", dict(given), mend)
+        raise UserError.of("strategies", dict(given), mend)
     return name, {key: value for key, value in given.items() if key != "_target_"}
 
 
@@ -109,5 +109,5 @@ def _factory(given: object, name: str) -> Callable[..., Described]:
         mend = (
             f"there is no strategy {name!r}{nearest(name, STRATEGIES)}; known are {known} and my.module.Class"
         )
-        raise UserError.of("strategy", given, mend)
+        raise UserError.of("strategies", given, mend)
     return STRATEGIES[name]

@@ -79,11 +79,9 @@ class PrmJob:
 
     def __post_init__(self) -> None:
         if not any(part.use != "language" for part in self.parts):
-            raise UserError.of("train.parts", self.parts, "at least one part must feed the value stage")
+            raise UserError.of("parts", self.parts, "at least one part must feed the value stage")
         if len({part.seed for part in self.parts}) < len(self.parts):
-            raise UserError.of(
-                "train.parts", [p.seed for p in self.parts], "each part needs a seed of its own"
-            )
+            raise UserError.of("parts", [p.seed for p in self.parts], "each part needs a seed of its own")
 
 
 def sampling_settings(job: PrmJob, number: int) -> EvaluateSettings:
@@ -155,9 +153,11 @@ def make_prm(
 
 
 _HERE = {
+    "strategies": "parts.strategy",
     "policy.path": "policy",
     "policy.prompt.template": "prompt",
     "policy.prompt.chat": "chat",
+    "policy.prompt.system": "system",
     "policy.prompt.shots": "shots",
     "policy.prompt.examples": "examples",
     "policy.delimiter": "delimiter",
@@ -175,7 +175,14 @@ _HERE = {
 def _as_here(error: UserError) -> UserError:
     """The same mistake by the name that this command has for the setting."""
     field, equals, rest = str(error).partition(" = ")
-    return UserError(f"{_HERE[field]} = {rest}") if equals and field in _HERE else error
+    if not equals or field not in _HERE:
+        return error
+    # The longer names first: some are the beginning of others.
+    for theirs in sorted(_HERE, key=len, reverse=True):
+        rest = rest.replace(theirs, _HERE[theirs])
+    return UserError(
+        f"{_HERE[field]} = {rest.replace(', as policy=base does', '').replace('policy=base', 'chat=false')}"
+    )
 
 
 def _prompts(prepared: Any) -> dict[str, tuple[int, ...]]:

@@ -71,12 +71,12 @@ class PolicyTraining:
     def __post_init__(self) -> None:
         for name in ("tokenizer_problems", "problems", "validation_problems", "threads", "save_every"):
             if getattr(self, name) < 1:
-                raise UserError.of(f"train.{name}", getattr(self, name), "it must be at least 1")
+                raise UserError.of(name, getattr(self, name), "it must be at least 1")
         if self.vocabulary < 259:
-            raise UserError.of("train.vocabulary", self.vocabulary, "256 bytes and 3 special tokens need 259")
+            raise UserError.of("vocabulary", self.vocabulary, "256 bytes and 3 special tokens need 259")
         if self.tokens_per_step < self.shape.context:
             raise UserError.of(
-                "train.tokens_per_step", self.tokens_per_step, "it must hold a row of shape.context tokens"
+                "tokens_per_step", self.tokens_per_step, "it must hold a row of shape.context tokens"
             )
 
 
@@ -140,7 +140,7 @@ def encode_rows(
         start = prompt.prompt_ids(tokenizer, problem.question)
         ids = start + solution_ids(tokenizer, problem.solution)
         if len(ids) > context:
-            raise UserError.of("train.shape.context", context, f"{problem.id} needs {len(ids)} tokens")
+            raise UserError.of("shape.context", context, f"{problem.id} needs {len(ids)} tokens")
         rows.append(Row(np.asarray(ids, dtype=np.int32), len(start)))
     return rows
 

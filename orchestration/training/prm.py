@@ -75,9 +75,9 @@ class PrmTraining:
 
     def __post_init__(self) -> None:
         if not 0 < self.held_out_share < 1:
-            raise UserError.of("train.held_out_share", self.held_out_share, "a share between 0 and 1")
+            raise UserError.of("training.held_out_share", self.held_out_share, "a share between 0 and 1")
         if self.language_weight < 0:
-            raise UserError.of("train.language_weight", self.language_weight, "0 or more")
+            raise UserError.of("training.language_weight", self.language_weight, "0 or more")
 
 
 def step_logits(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

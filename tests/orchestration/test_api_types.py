@@ -47,6 +47,13 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         ({"settings": "seeds=[1]"}, r"settings = 'seeds=\[1\]': give a list of key=value texts"),
         ({"settings": [1]}, "settings = 1: each must be a text"),
         ({"settings": {"seeds": [1]}}, "settings = .*: give a list of key=value texts"),
+        ({"max_tokens": 64}, r"max_tokens = 64: it is a setting: give settings=\['policy.max_tokens=64'\]"),
+        ({"stop": ["a, b"]}, r"""give settings=\['policy.stop=\["a, b"\]'\]"""),
+        ({"path": "x"}, r"give settings=\['dataset.path=x'\] or settings=\['policy.path=x'\] or "),
+        (
+            {"polcy": "x"},
+            r"polcy = 'x': evaluate takes no such argument \(did you mean 'policy'\?\); it takes str",
+        ),
         ({"on_progress": 3}, "on_progress = 3: give a function that takes a Progress"),
     ],
 )
@@ -57,6 +64,12 @@ def test_a_value_of_another_type_is_named(
         api.evaluate(**{"strategies": "greedy", "folder": "r"} | given)
     assert "\n" not in str(error.value)
     assert nothing_runs == []
+
+
+def test_a_setting_of_a_report_is_named_as_one() -> None:
+    mend = r"level = 0.9: it is a setting: give settings=ReportSettings\(level=0.9\)"
+    with pytest.raises(api.UserError, match=mend):
+        api.report("r", level=0.9)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("ask", [api.load, api.report, api.status])

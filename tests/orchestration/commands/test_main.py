@@ -49,6 +49,22 @@ def said(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
             ["train", "prm", "x", "policy=/nowhere"],
             "error: policy = '/nowhere': there is no model's folder",
         ),
+        (
+            ["train", "prm", "x", "parts=[{problems: 9, seed: 1, strategy: majorty}]"],
+            "error: parts.strategy = 'majorty': there is no strategy",
+        ),
+        (["train", "prm", "x", "parts=[]"], "error: parts = (): at least one part must feed"),
+        (["train", "prm", "x", "training.held_out_share=2"], "error: training.held_out_share = 2.0: a share"),
+        (
+            ["train", "prm", "x", "system=Solve"],
+            "error: system = 'Solve': without chat no model reads it: set system",
+        ),
+        (
+            ["train", "prm", "x", "chat=true"],
+            "error: chat = True: this tokenizer has no chat template: set chat=false",
+        ),
+        (["train", "policy", "x", "vocabulary=9"], "error: vocabulary = 9: 256 bytes"),
+        (["train", "policy", "x", "problems=0"], "error: problems = 0: it must be at least 1"),
         (["train"], "name a model, policy or prm, and a folder for it"),
         (["train", "prn"], "did you mean 'prm'?"),
         (["train", "policy"], "name one folder"),

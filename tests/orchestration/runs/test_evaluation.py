@@ -334,7 +334,7 @@ def test_the_judge_alone_is_told_what_reasoning_gym_scores_by(words: list[str], 
 def test_the_api_refuses_what_the_command_refuses(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'greedy'"):
         evaluate(["gredy"], folder=tmp_path / "run")
-    with pytest.raises(UserError, match=r"strategy = 'gredy'.*did you mean 'greedy'"):
+    with pytest.raises(UserError, match=r"strategies = 'gredy'.*did you mean 'greedy'"):
         evaluate("gredy", folder=tmp_path / "run")
     with pytest.raises(UserError, match="choose one of"):
         evaluate(["greedy"], folder=tmp_path / "run", dataset="arithmetics")

@@ -68,6 +68,17 @@ def test_a_scheduler_that_follows_another_and_knows_nothing_yet_changes_no_rate(
     assert reading.of("policy").tokens_a_second == pytest.approx(1000)
 
 
+def test_totals_count_what_a_start_has_made() -> None:
+    passes = (Pass(3, 10, 0), Pass(0, 4, 12), Pass(7, 0, 20))
+    totals = Totals(problems=10, problems_done=0, outcomes=60, outcomes_done=28, passes=passes)
+    assert totals.after(0) == totals
+    some = totals.after(22)
+    assert (some.problems_done, some.outcomes_done) == (5, 50)
+    assert some.passes == (Pass(3, 10, 0), Pass(0, 10, 0), Pass(7, 5, 10))
+    done = totals.after(32)
+    assert (done.problems_done, done.outcomes_done, done.outcomes_left) == (10, 60, 0)
+
+
 def test_with_several_seeds_a_problem_is_one_of_the_seed_at_work() -> None:
     passes = (Pass(3, 10, 0), Pass(0, 4, 12), Pass(7, 0, 20))
     totals = Totals(problems=10, problems_done=0, outcomes=60, outcomes_done=28, passes=passes)

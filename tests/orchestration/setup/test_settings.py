@@ -160,12 +160,15 @@ def base(key: str, words: list[str], table: Path) -> list[str]:
     if key.startswith("cluster.") and key.endswith(("tensor_parallel", "memory")):
         model = key.split(".")[1]
         words = [*words, f"{model}.engine=vllm", f"cluster.{model}.gpus=2"]
-    if key == "policy.prompt.chat":
+    if key in ("policy.prompt.chat", "policy.prompt.system"):
         policy = Path(next(word for word in words if word.startswith("policy.path=")).partition("=")[2])
         talking = table / "talking"
         shutil.copytree(policy, talking, dirs_exist_ok=True)
         (talking / "chat_template.jinja").write_text("{{ messages[0].content }}")
         words = [word for word in words if not word.startswith("policy.path=")] + [f"policy.path={talking}"]
+    if key == "policy.prompt.system":
+        # Nothing else reads it.
+        words = [*words, "policy.prompt.chat=true"]
     return [*words, *small, "strategies=[greedy,beam(n=4)]"]
 
 

@@ -226,8 +226,8 @@ def test_what_a_class_lacks_is_named() -> None:
     with pytest.raises(UserError) as error:
         parse(f"{__name__}.Boom")
     assert str(error.value) == (
-        f"strategy = '{__name__}.Boom': {__name__}.Boom gives no strategy: it lacks sequences; it needs text, uses_verifier, "
-        "sequences and async solve"
+        f"strategies = '{__name__}.Boom': {__name__}.Boom gives no strategy: it lacks sequences; it needs text, "
+        "uses_verifier, sequences and async solve"
     )
 
 

@@ -19,6 +19,31 @@ def no_model() -> Words:
 
 
 @case
+def file_for_a_model() -> Words:
+    """a file for a model"""
+    return evaluate("policy.path=policy/config.json")
+
+
+@case
+def file_of_no_folder() -> Words:
+    """a file that is no part of a model's folder"""
+    Path("model.gguf").write_bytes(b"GGUF")
+    return evaluate("policy.path=model.gguf")
+
+
+@case
+def hub_name() -> Words:
+    """a name of the Hugging Face hub"""
+    return evaluate("policy.path=Qwen/Qwen2.5-0.5B")
+
+
+@case
+def system_text_unread() -> Words:
+    """a system text that no model would read"""
+    return evaluate("policy.prompt.system=Be brief.")
+
+
+@case
 def architecture() -> Words:
     """an architecture that is not supported"""
     edit("policy/config.json", model_type="bert")

@@ -24,6 +24,48 @@ def misspelt_option() -> Words:
 
 
 @case
+def folder_for_an_option() -> Words:
+    """a model's folder for an option"""
+    return evaluate("policy=policy")
+
+
+@case
+def hub_name_for_an_option() -> Words:
+    """a name of the Hugging Face hub for an option"""
+    return evaluate("policy=Qwen/Qwen2.5-0.5B")
+
+
+@case
+def verifier_for_an_option() -> Words:
+    """a verifier's folder for an option"""
+    return evaluate("verifier=prm")
+
+
+@case
+def file_for_an_option() -> Words:
+    """a file for an option"""
+    return evaluate("dataset=problems.jsonl")
+
+
+@case
+def amount_for_an_option() -> Words:
+    """an amount for an option"""
+    return evaluate("budget=1e9")
+
+
+@case
+def address_for_an_option() -> Words:
+    """an address for an option"""
+    return evaluate("cluster=10.0.0.1:6379")
+
+
+@case
+def mapping_of_settings() -> Words:
+    """a mapping of settings"""
+    return evaluate("policy={path: policy, max_tokens: 40}")
+
+
+@case
 def setting_of_another_option() -> Words:
     """a setting that another option has"""
     return evaluate("dataset.path=problems.jsonl")

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import flopwise
 from actors.errors import UserError
-from actors.strategy import Answer
+from actors.strategy import Answer, ballot_of
 from orchestration.commands.grade import ballots, graded
 from orchestration.commands.main import main
 from orchestration.problems import Columns, Grader, Quarantined, Table, load, make_grader, why_unread
@@ -35,6 +36,24 @@ class LastWord:
 
     def ballot(self, answer: str) -> str:
         return answer.casefold()
+
+
+class Shares:
+    """Says of each answer itself what it votes as."""
+
+    def extract(self, text: str) -> str | None:
+        return flopwise.Answer(text.split()[-1], "1/2") if text.endswith(("0.5", "50%")) else None
+
+    def correct(self, answer: str, reference: str) -> bool:
+        return reference in ("0.5", "50%")
+
+
+def test_a_grader_may_give_answers_that_say_what_they_vote_as() -> None:
+    grader = make_grader({"_target_": OWN.replace("LastWord", "Shares")})
+    found = [grader.extract(text) for text in ("it is 0.5", "so 50%", "?")]
+    assert found == ["0.5", "50%", None]
+    assert [ballot_of(one) for one in found if one is not None] == ["1/2", "1/2"]
+    assert grader.correct(found[1], "0.5")
 
 
 class Half:

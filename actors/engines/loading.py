@@ -12,6 +12,7 @@ import torch
 
 from actors.engines.base import PolicyEngine, VerifierEngine
 from actors.engines.local.policy import LocalEngine
+from actors.engines.local.room import Room
 from actors.engines.local.verifier import ScoringEngine
 from actors.engines.plan import ModelPlan
 from actors.engines.verifiers.custom import load_custom
@@ -26,11 +27,13 @@ def load_policy(plan: ModelPlan) -> PolicyEngine:
 
         return VllmPolicy.load(plan)
     torch.set_num_threads(plan.share.threads)
+    device = plan.torch_device()
     return LocalEngine.load(
         plan.path,
-        device=plan.torch_device(),
+        device=device,
         dtype=getattr(torch, plan.dtype),
         max_sequences=plan.share.max_sequences,
+        room=Room(torch.device(device), plan.share),
     )
 
 
@@ -46,11 +49,13 @@ def load_verifier(plan: ModelPlan) -> VerifierEngine:
         return load_custom(
             plan.target, device=plan.torch_device(), dtype=plan.dtype, threads=plan.share.threads
         )
+    device = plan.torch_device()
     return ScoringEngine.load(
         plan.path,
-        device=plan.torch_device(),
+        device=device,
         dtype=getattr(torch, plan.dtype),
         max_sequences=plan.share.max_sequences,
+        room=Room(torch.device(device), plan.share),
     )
 
 

@@ -5,6 +5,7 @@ It knows nothing of engines and loads none. Invariant: it can be read where ther
 
 from __future__ import annotations
 
+import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +14,23 @@ from actors.engines.base import EngineInfo, EngineName
 from actors.engines.verifiers.custom import Target
 from actors.errors import UserError
 
+FREE = 0.8
+"""Share of what is free that the local engines of a machine take together, with one more beside them."""
+
+CPU_CACHE_BYTES = 256 << 20
+"""Keys and values that vLLM keeps on a CPU, where the share does not say."""
+
+GPU_MEMORY = 0.9
+"""Share of a GPU that a replica which has it to itself takes; with a part of a GPU, that part of this share."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReplicaShare:
     """How many replicas a model has, and what each of them gets of a machine.
 
-    For vLLM alone: `tensor_parallel` GPUs hold one copy of the model, `memory` is the share of a GPU that weights and cache
-    may take (None: nine tenths of the replica's part of it), or of a CPU machine's memory that the cache alone may (None: 256
-    MiB).
+    `memory` is the share of a GPU that weights, keys and values may take (None: nine tenths of the replica's part of it), or
+    of a CPU machine's memory that keys and values alone may (None: of what is free on the local engine, 256 MiB on vLLM). For
+    vLLM alone: `tensor_parallel` GPUs hold one copy of the model.
     """
 
     replicas: int = 1
@@ -38,6 +48,28 @@ class ReplicaShare:
         if self.device != "auto":
             return self.device
         return "cuda" if self.gpus else "cpu"
+
+    @property
+    def neighbours(self) -> int:
+        """How many of the replicas one machine may hold."""
+        most = int((os.cpu_count() or 1) / self.cpus) if self.cpus else self.replicas
+        return max(1, min(self.replicas, most))
+
+    @property
+    def of_gpu(self) -> float:
+        """The share of a GPU that weights, keys and values of a replica may take."""
+        return self.memory or GPU_MEMORY * min(1.0, self.gpus or 1.0)
+
+    def room(self, free: int, whole: int) -> int:
+        """Bytes that keys and values may take on the local engine, on a CPU machine of `whole` bytes of which so many are
+        free but for them."""
+        if self.memory is not None:
+            return int(self.memory * whole)
+        return int(FREE * free / (1 + self.neighbours))
+
+    def vllm_cache(self, whole: int) -> int:
+        """Bytes that keys and values take on vLLM, on a CPU machine of `whole` bytes."""
+        return CPU_CACHE_BYTES if self.memory is None else int(self.memory * whole)
 
 
 @dataclass(frozen=True, slots=True)

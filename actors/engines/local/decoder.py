@@ -36,7 +36,8 @@ class Decoder(Protocol):
     @property
     def context(self) -> int: ...
 
-    def new_cache(self, rows: int) -> SlotCache: ...
+    def new_cache(self, rows: int) -> SlotCache:
+        """A cache that comes to hold `rows` rows at most."""
 
     def forward(self, tokens: Tensor, starts: Tensor, cache: SlotCache, first: int, longest: int) -> Tensor:
         """Run tokens [B, T] that follow `starts` [B] cached ones; return final hidden states [B, T, D].
@@ -129,7 +130,8 @@ class LlamaDecoder:
             # A verifier's folder may hold the bare backbone, without the "model." in front.
             for key in (name, name.removeprefix("model.")):
                 if key in weights:
-                    return weights[key].to(device=device, dtype=dtype)
+                    # Not there twice for longer than it takes.
+                    return weights.pop(key).to(device=device, dtype=dtype)
             if optional:
                 return None
             raise UserError.of("model", name, "this tensor is missing from the safetensors files")
@@ -177,11 +179,11 @@ class LlamaDecoder:
         )
         group = self.heads // self.kv_heads
         mask = mask[:, None, None].expand(rows, 1, group, width, longest).reshape(rows, 1, group * width, -1)
-        cache.reserve(longest)
+        cache.reserve(first + rows, longest)
         index = torch.arange(first, first + rows, device=tokens.device)[:, None]
         x = F.embedding(tokens, self.embed)
         for number, layer in enumerate(self.layers):
-            keys, values = cache.data[number, 0], cache.data[number, 1]
+            keys, values = cache.layers[number]
             h = F.rms_norm(x, x.shape[-1:], layer.norm_1, self.eps)
             qkv = F.linear(h, layer.qkv, layer.qkv_bias).view(rows, width, -1, self.head_dim)
             q, k, v = torch.split(qkv, [self.heads, self.kv_heads, self.kv_heads], dim=2)
@@ -265,7 +267,7 @@ class HubDecoder:
         mask = torch.zeros(visible.shape, dtype=self._dtype, device=tokens.device).masked_fill_(
             ~visible, torch.finfo(self._dtype).min
         )
-        cache.reserve(longest)
+        cache.reserve(first + len(tokens), longest)
         body = self._model.base_model
         output = body(
             input_ids=tokens,

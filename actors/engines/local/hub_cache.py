@@ -29,7 +29,7 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         rows = self._positions.shape[0]
         index = torch.arange(self._first, self._first + rows, device=key_states.device)[:, None]
-        keys, values = self._cache.data[self._layer, 0], self._cache.data[self._layer, 1]
+        keys, values = self._cache.layers[self._layer]
         keys[index, :, self._positions] = key_states.transpose(1, 2)
         values[index, :, self._positions] = value_states.transpose(1, 2)
         span = slice(self._first, self._first + rows)
@@ -47,5 +47,5 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
 
 def slot_view(cache: SlotCache, first: int, positions: Tensor, longest: int) -> Cache:
     """Return a cache that writes new keys of rows [first, first + B) at `positions` [B, T]."""
-    layers = [_SlotLayer(cache, i, first, positions, longest) for i in range(cache.data.shape[0])]
+    layers = [_SlotLayer(cache, i, first, positions, longest) for i in range(len(cache.layers))]
     return Cache(layers=layers)

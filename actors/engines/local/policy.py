@@ -1,10 +1,10 @@
 """The local engine: continuous batching over slots, on CPU or CUDA, small enough to read in one sitting.
 
-Requests wait in a queue; each step admits as many as there are free rows (their cached prefixes copied in, what is
-missing prefilled), then draws one token for every running row. A finished row is refilled at the next step, never waited
-for. The model runs on one thread of its own, so that the event loop stays free. Between two steps it asks whether the next
-token of each request is paid, and waits until it is; it knows nothing else of budgets, and nothing of strategies. Invariant:
-rows [0, n) run, and row i's keys cover all its tokens but the last, which the next step feeds.
+Requests wait in a queue; each step admits as many as there are free rows, and memory for at their longest (their cached
+prefixes copied in, what is missing prefilled), then draws one token for every running row. A finished row is refilled at the
+next step, never waited for. The model runs on one thread of its own, so that the event loop stays free. Between two steps it
+asks whether the next token of each request is paid, and waits until it is; it knows nothing else of budgets, and nothing of
+strategies. Invariant: rows [0, n) run, and row i's keys cover all its tokens but the last, which the next step feeds.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from actors.engines.base import (
 from actors.engines.end_tokens import end_ids
 from actors.engines.local.decoder import Decoder, load_decoder
 from actors.engines.local.kv import PrefixCache
+from actors.engines.local.room import IDLE_S, ROW_BYTES, Room
 from actors.engines.local.sampling import draw, uniforms
 from actors.engines.model_config import engine_info
 from actors.engines.text_ends import TextEnds
@@ -37,14 +38,21 @@ from actors.engines.text_ends import TextEnds
 PREFILL_TOKENS = 4096
 """Padded tokens of one prefill pass: enough to fill the matrix units, small against a step's memory."""
 
+PREFILL_PAIRS = 1 << 23
+"""Pairs of new and earlier tokens of one prefill pass: of each a mask has a number. Longer prompts go in pieces."""
+
 
 class _Job:
     """A request, its future, and what it has so far."""
 
-    __slots__ = ("admitted", "cancelled", "drawn", "future", "logprobs", "prefilled", "request", "tokens")
+    __slots__ = (
+        "admitted", "cancelled", "drawn", "future", "logprobs", "most", "prefilled", "request", "tokens"
+    )  # fmt: skip
 
     def __init__(self, request: GenerateRequest, future: asyncio.Future[Generation]) -> None:
         self.request, self.future = request, future
+        # Positions that it comes to fill: the last token drawn is never read.
+        self.most = len(request.token_ids) + request.max_tokens - 1
         self.admitted = self.cancelled = False
         self.prefilled = 0
         self.drawn = uniforms(request.seed, request.max_tokens) if request.temperature else None
@@ -63,11 +71,16 @@ class LocalEngine:
         device: torch.device,
         max_sequences: int = 256,
         prefix_bytes: int = 1 << 30,
+        room: Room | None = None,
     ) -> None:
         self._decoder, self._info, self._device = decoder, info, device
-        self._slots = max_sequences
+        # Rows that there may be at all, and those that memory has room for.
+        self._slots = self._fitting = max_sequences
+        # Positions that the longest of the rows that run comes to fill.
+        self._longest = 0
         self._cache = decoder.new_cache(max_sequences)
-        self._prefixes = PrefixCache(prefix_bytes)
+        self._prefixes, self._prefix_bytes = PrefixCache(prefix_bytes), prefix_bytes
+        self._room = room or Room(device)
         # By priority, then in the order of asking.
         self._waiting: list[tuple[int, int, _Job]] = []
         self._asked = 0
@@ -75,6 +88,7 @@ class LocalEngine:
         # Per-row state of the running rows, in the order of `_running`.
         self._last = np.zeros(max_sequences, dtype=np.int64)
         self._length = np.zeros(max_sequences, dtype=np.int64)
+        self._most = np.zeros(max_sequences, dtype=np.int64)
         self._drawn = np.zeros(max_sequences, dtype=np.int64)
         self._temperature = np.ones(max_sequences, dtype=np.float32)
         self._top_p = np.ones(max_sequences, dtype=np.float32)
@@ -102,6 +116,7 @@ class LocalEngine:
         dtype: torch.dtype = torch.float32,
         max_sequences: int = 256,
         prefix_bytes: int = 1 << 30,
+        room: Room | None = None,
     ) -> LocalEngine:
         """Load a model folder (config.json, safetensors). Raises UserError where it cannot be read."""
         where = torch.device(device)
@@ -114,7 +129,9 @@ class LocalEngine:
             context=decoder.context,
             ends=end_ids(folder, config),
         )
-        return cls(decoder, info, device=where, max_sequences=max_sequences, prefix_bytes=prefix_bytes)
+        return cls(
+            decoder, info, device=where, max_sequences=max_sequences, prefix_bytes=prefix_bytes, room=room
+        )
 
     @property
     def info(self) -> EngineInfo:
@@ -122,7 +139,7 @@ class LocalEngine:
 
     @property
     def slots(self) -> int:
-        return self._slots
+        return self._fitting
 
     @property
     def paced(self) -> bool:
@@ -170,7 +187,11 @@ class LocalEngine:
         while True:
             if not self._waiting and not self._running:
                 self._wake.clear()
-                await self._wake.wait()
+                rest = loop.call_later(IDLE_S, self._thread.submit, self._cache.clear)
+                try:
+                    await self._wake.wait()
+                finally:
+                    rest.cancel()
             while not self._paid():
                 self._wake.clear()
                 await self._wake.wait()
@@ -201,23 +222,56 @@ class LocalEngine:
         started = time.perf_counter()
         for row in [i for i, job in enumerate(self._running) if job.cancelled][::-1]:
             self._release(row)
-        while self._waiting and len(self._running) < self._slots:
+        if self._waiting:
             self._admit()
         finished = self._decode() if self._running else []
+        running = len(self._running)
+        self._cache.settle(running, int(self._length[:running].max(initial=0)))
         self._busy += time.perf_counter() - started
         return finished
 
     # Admission
 
-    def _admit(self) -> None:
-        """Give free rows to waiting requests; compute what no stored prefix covers, each distinct context once."""
-        jobs: list[_Job] = []
-        while self._waiting and len(self._running) + len(jobs) < self._slots:
-            _, _, job = heapq.heappop(self._waiting)
+    def _next(self) -> list[_Job]:
+        """The waiting requests that get a row each. Every row may grow as long as the longest, for all are as wide as it is;
+        a request that is alone always has room."""
+        rows, jobs = len(self._running), list[_Job]()
+        self._longest = int(self._most[:rows].max(initial=0))
+        now = int(self._length[:rows].max(initial=0))
+        room = self._row_bytes()
+        while self._waiting and rows < self._slots:
+            place = heapq.heappop(self._waiting)
+            job = place[2]
+            self._fitting = self._fit(room, max(self._longest, job.most))
+            if rows >= self._fitting and rows and not job.cancelled:
+                heapq.heappush(self._waiting, place)
+                break
             # In this order: whoever cancels sees that it was admitted, or is seen here.
             job.admitted = True
             if not job.cancelled:
                 jobs.append(job)
+                rows += 1
+                self._longest = max(self._longest, job.most)
+                now = max(now, len(job.request.token_ids))
+        # No row that stands empty may cost those the room who run.
+        self._cache.reserve(rows, now, self._fit(room, self._longest))
+        return jobs
+
+    def _fit(self, room: int, positions: int) -> int:
+        """How many rows of so many positions have room in so many bytes, one at least, with what is drawn from them."""
+        row = self._cache.row_bytes(positions) + ROW_BYTES * self._info.vocabulary
+        return max(1, min(self._slots, room // row))
+
+    def _row_bytes(self) -> int:
+        """Bytes that rows may take, with what is drawn from them; stored prefixes have a part of the memory too."""
+        whole = self._room.bytes_for(self._cache.nbytes + self._prefixes.nbytes)
+        kept = min(self._prefix_bytes, whole // 4)
+        self._prefixes.bound(kept)
+        return whole - kept
+
+    def _admit(self) -> None:
+        """Give free rows to waiting requests; compute what no stored prefix covers, each distinct context once."""
+        jobs = self._next()
         known: list[tuple[_Job, Tensor | None, int]] = []
         leaders: dict[tuple[int, ...], tuple[_Job, Tensor | None, int]] = {}
         followers: list[_Job] = []
@@ -238,9 +292,12 @@ class LocalEngine:
         ordered = sorted(leaders.values(), key=lambda item: len(item[0].request.token_ids) - item[2])
         while ordered:
             batch: list[tuple[_Job, Tensor | None, int]] = []
+            begun = 0
             while ordered:
                 width = len(ordered[0][0].request.token_ids) - 1 - ordered[0][2]
-                if batch and (len(batch) + 1) * width > PREFILL_TOKENS:
+                begun = max(begun, ordered[0][2])
+                # Padding takes no more room than rows will.
+                if batch and ((len(batch) + 1) * width > PREFILL_TOKENS or begun + width > self._longest):
                     break
                 batch.append(ordered.pop(0))
             self._prefill(batch)
@@ -262,13 +319,12 @@ class LocalEngine:
             tokens[i, : len(new)] = torch.tensor(new)
             job.prefilled = len(new)
             self._tokens_computed += len(new)
-        self._decoder.forward(
-            tokens.to(self._device),
-            torch.tensor(starts, device=self._device),
-            self._cache,
-            first,
-            max(starts) + width,
-        )
+        tokens, begun = tokens.to(self._device), torch.tensor(starts, device=self._device)
+        piece = max(1, PREFILL_PAIRS // (len(batch) * (max(starts) + width)))
+        for place in range(0, width, piece):
+            part = tokens[:, place : place + piece]
+            longest = max(starts) + place + part.shape[1]
+            self._decoder.forward(part, begun + place, self._cache, first, longest)
         for i, (job, _, _) in enumerate(batch):
             past = job.request.token_ids[:-1]
             self._prefixes.put(past, self._cache.store(first + i, len(past)))
@@ -278,7 +334,7 @@ class LocalEngine:
         self._running.append(job)
         request = job.request
         self._last[row] = request.token_ids[-1]
-        self._length[row] = len(request.token_ids)
+        self._length[row], self._most[row] = len(request.token_ids), job.most
         self._drawn[row] = 0
         self._temperature[row], self._top_p[row] = request.temperature, request.top_p
         stop = self._stop_sets.get(request.stop_ids)
@@ -361,7 +417,7 @@ class LocalEngine:
             self._cache.move(last, row, int(self._length[last]) - 1)
             self._running[row] = self._running[last]
             for state in (
-                self._last, self._length, self._drawn, self._temperature, self._top_p, self._stop_row
+                self._last, self._length, self._most, self._drawn, self._temperature, self._top_p, self._stop_row
             ):  # fmt: skip
                 state[row] = state[last]
             self._watched[:, row], self._state[:, row] = self._watched[:, last], self._state[:, last]

@@ -20,11 +20,15 @@ from torch import Tensor
 
 from actors.engines.base import EngineCounters, EngineError, EngineInfo, ScoreRequest, Scores
 from actors.engines.local.decoder import Decoder, load_decoder
+from actors.engines.local.room import IDLE_S, Room
 from actors.engines.model_config import engine_info
 from actors.engines.verifiers.value_head import STATE, ValueHead, likelihood_features
 
 BATCH_TOKENS = 4096
 """Padded tokens of one pass."""
+
+TABLE = 1 << 25
+"""Entries of a table of likelihoods, tokens by vocabulary, that is made at once."""
 
 
 _Key = tuple[tuple[int, ...], tuple[int, ...]]
@@ -69,6 +73,18 @@ class _Marks:
             return
         self._marks[key] = mark
         self._count(mark.kv, +1)
+        self._fit()
+
+    @property
+    def nbytes(self) -> int:
+        return self._bytes
+
+    def bound(self, max_bytes: int) -> None:
+        """Keep to so many bytes from now on."""
+        self._max = max_bytes
+        self._fit()
+
+    def _fit(self) -> None:
         while self._bytes > self._max and len(self._marks) > 1:
             _, old = self._marks.popitem(last=False)
             self._count(old.kv, -1)
@@ -105,11 +121,13 @@ class ScoringEngine:
         device: torch.device,
         max_sequences: int = 128,
         prefix_bytes: int = 1 << 30,
+        room: Room | None = None,
     ) -> None:
         self._decoder, self._head, self._info, self._device = decoder, head, info, device
         self._rows = max_sequences
         self._cache = decoder.new_cache(max_sequences)
-        self._marks = _Marks(prefix_bytes)
+        self._marks, self._mark_bytes = _Marks(prefix_bytes), prefix_bytes
+        self._room = room or Room(device)
         # Marks of the batch in hand: it needs them to its end, whatever the bound on memory says.
         self._fresh: dict[_Key, _Mark] = {}
         self._waiting: list[tuple[ScoreRequest, asyncio.Future[Scores]]] = []
@@ -117,6 +135,7 @@ class ScoringEngine:
         self._busy = 0.0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scoring")
         self._loop_task: asyncio.Task[None] | None = None
+        self._rest: asyncio.TimerHandle | None = None
 
     @classmethod
     def load(
@@ -127,6 +146,7 @@ class ScoringEngine:
         dtype: torch.dtype = torch.float32,
         max_sequences: int = 128,
         prefix_bytes: int = 1 << 30,
+        room: Room | None = None,
     ) -> ScoringEngine:
         """Load a model folder with a value head. Raises UserError where it cannot be read."""
         where = torch.device(device)
@@ -134,7 +154,15 @@ class ScoringEngine:
         decoder, config = load_decoder(folder, dtype=dtype, device=where)
         kind = str(dtype).removeprefix("torch.")
         info = engine_info(folder, config, engine="local", dtype=kind, context=decoder.context)
-        return cls(decoder, head, info, device=where, max_sequences=max_sequences, prefix_bytes=prefix_bytes)
+        return cls(
+            decoder,
+            head,
+            info,
+            device=where,
+            max_sequences=max_sequences,
+            prefix_bytes=prefix_bytes,
+            room=room,
+        )
 
     @property
     def info(self) -> EngineInfo:
@@ -147,14 +175,21 @@ class ScoringEngine:
         request.check(self._info.context)
         future: asyncio.Future[Scores] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, future))
+        self._wake()
         if self._loop_task is None or self._loop_task.done():
             self._loop_task = asyncio.create_task(self._drain())
         return await future
+
+    def _wake(self) -> None:
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
 
     async def close(self) -> None:
         if self._loop_task is not None:
             self._loop_task.cancel()
             await asyncio.gather(self._loop_task, return_exceptions=True)
+        self._wake()
         self._thread.shutdown()
 
     async def _drain(self) -> None:
@@ -174,6 +209,8 @@ class ScoringEngine:
             for (_, future), scores in zip(batch, results, strict=True):
                 if not future.done():
                     future.set_result(scores)
+        self._wake()
+        self._rest = loop.call_later(IDLE_S, self._thread.submit, self._cache.clear)
 
     @torch.inference_mode()
     def _score_all(self, requests: list[ScoreRequest]) -> list[Scores]:
@@ -207,6 +244,9 @@ class ScoringEngine:
             results.append(Scores(final.values, cost))
             self._steps += len(final.values)
         self._fresh.clear()
+        self._cache.settle(
+            min(len(requests), self._rows), max(len(request.token_ids) for request in requests)
+        )
         self._busy += time.perf_counter() - started
         return results
 
@@ -235,14 +275,24 @@ class ScoringEngine:
         pieces = sorted(pieces, key=lambda piece: len(piece[0]) - piece[1])
         while pieces:
             batch: list[_Piece] = []
+            room, begun = self._row_bytes(), 0
             while pieces and len(batch) < self._rows:
-                width = len(pieces[0][0]) - pieces[0][1]
+                width, begun = len(pieces[0][0]) - pieces[0][1], max(begun, pieces[0][1])
                 if batch and (len(batch) + 1) * width > BATCH_TOKENS:
                     break
+                if batch and (len(batch) + 1) * self._cache.row_bytes(begun + width) > room:
+                    break
                 batch.append(pieces.pop(0))
-            self._forward(batch)
+            self._forward(batch, room)
 
-    def _forward(self, batch: list[_Piece]) -> None:
+    def _row_bytes(self) -> int:
+        """Bytes that the rows of a batch may take; what is remembered has a part of the memory too."""
+        whole = self._room.bytes_for(self._cache.nbytes + self._marks.nbytes)
+        kept = min(self._mark_bytes, whole // 4)
+        self._marks.bound(kept)
+        return whole - kept
+
+    def _forward(self, batch: list[_Piece], room: int) -> None:
         device = self._device
         width = max(len(ids) - start for ids, start, _, _ in batch)
         steps = max(len(ends) for _, _, _, ends in batch)
@@ -250,6 +300,8 @@ class ScoringEngine:
         step_of = torch.full((len(batch), width), -1, dtype=torch.long)
         starts = torch.tensor([start for _, start, _, _ in batch])
         state = torch.zeros((len(batch), STATE), device=device)
+        longest = int(starts.max()) + width
+        self._cache.reserve(len(batch), longest, max(1, room // self._cache.row_bytes(longest)))
         before: list[Tensor | None] = []
         for row, (ids, start, mark, ends) in enumerate(batch):
             tokens[row, : len(ids) - start] = torch.tensor(ids[start:])
@@ -261,7 +313,7 @@ class ScoringEngine:
             before.append(None if mark is None else mark.hidden)
             self._tokens += len(ids) - start
         tokens, step_of = tokens.to(device), step_of.to(device)
-        hidden = self._decoder.forward(tokens, starts.to(device), self._cache, 0, int(starts.max()) + width)
+        hidden = self._decoder.forward(tokens, starts.to(device), self._cache, 0, longest)
         if steps:
             previous = torch.stack(
                 [h if h is not None else hidden.new_zeros(hidden.shape[-1]) for h in before]
@@ -289,6 +341,15 @@ class ScoringEngine:
         if not self._head.config.likelihood:
             zero = torch.zeros(tokens.shape, device=tokens.device)
             return zero, zero
+        at_once = max(1, TABLE // (len(tokens) * self._info.vocabulary))
+        told = [
+            self._likelihood_of(hidden[:, place : place + at_once], tokens[:, place : place + at_once])
+            for place in range(0, tokens.shape[1], at_once)
+        ]
+        logprobs, entropies = zip(*told, strict=True)
+        return torch.cat(logprobs, dim=1), torch.cat(entropies, dim=1)
+
+    def _likelihood_of(self, hidden: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         table = torch.log_softmax(self._decoder.logits(hidden), dim=-1)
         entropies = -(table.exp() * table).sum(-1)
         return table.gather(-1, tokens[..., None])[..., 0], entropies

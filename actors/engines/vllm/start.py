@@ -24,12 +24,7 @@ from actors.engines import start_clock
 from actors.engines.plan import ModelPlan
 from actors.engines.troubles import kind_of
 from actors.errors import UserError
-
-CPU_CACHE_BYTES = 256 << 20
-"""Keys and values that an engine keeps on a CPU, where the plan does not say."""
-
-GPU_MEMORY = 0.9
-"""Share of a GPU that a replica which has it to itself takes; with a part of a GPU, that part of this share."""
+from actors.memory import machine_memory
 
 BATCH_TOKENS = 4096
 """Least tokens of one pass on a CPU, where a pass also has to hold the longest context whole."""
@@ -83,11 +78,6 @@ def smallest_block(plan: ModelPlan) -> int:
     return 32 if plan.torch_device() == "cpu" else 16
 
 
-def machine_memory() -> int:
-    """Bytes of memory that this machine has."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
 def engine_args(plan: ModelPlan, *, context: int, **more: Any) -> Mapping[str, Any]:
     """Return the keyword arguments of vLLM's AsyncEngineArgs for a plan, `more` winning over what it gives.
 
@@ -109,16 +99,14 @@ def engine_args(plan: ModelPlan, *, context: int, **more: Any) -> Mapping[str, A
         args |= {
             "enforce_eager": True,
             "distributed_executor_backend": "uni",
-            "kv_cache_memory_bytes": int(plan.share.memory * machine_memory())
-            if plan.share.memory
-            else CPU_CACHE_BYTES,
+            "kv_cache_memory_bytes": plan.share.vllm_cache(machine_memory()),
             "enable_chunked_prefill": False,
             "max_num_batched_tokens": max(context, BATCH_TOKENS),
         }
     else:
         args |= {
             "tensor_parallel_size": plan.share.tensor_parallel,
-            "gpu_memory_utilization": plan.share.memory or GPU_MEMORY * min(1.0, plan.share.gpus or 1.0),
+            "gpu_memory_utilization": plan.share.of_gpu,
         }
     return args | more
 

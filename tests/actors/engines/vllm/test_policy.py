@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from actors.engines import plan as engine_plan
 from actors.engines.base import EngineError, GenerateRequest, Generation
 from actors.engines.loading import load_policy
 from actors.engines.plan import ModelPlan, ReplicaShare
@@ -138,7 +139,7 @@ async def test_with_prefills_in_pieces_a_seeded_request_kills_the_engine(
 async def test_a_cache_that_is_too_small_lets_fewer_in_and_changes_no_sample(
     llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vllm_start, "CPU_CACHE_BYTES", 3 << 20)
+    monkeypatch.setattr(engine_plan, "CPU_CACHE_BYTES", 3 << 20)
     async with engine_of(llama) as engine:
         slots = [engine.slots]
         assert slots == [8], "what fits for certain"

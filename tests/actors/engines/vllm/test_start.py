@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.engines.plan import ModelPlan, ReplicaShare
+from actors.engines.plan import CPU_CACHE_BYTES, ModelPlan, ReplicaShare
 from actors.engines.troubles import kind_of
 from actors.engines.vllm import start as vllm_start
 from actors.engines.vllm.start import engine_args, turn
@@ -70,9 +70,7 @@ def test_engines_that_share_a_gpu_start_one_after_another(
     assert started.is_set()
 
 
-@pytest.mark.parametrize(
-    ("memory", "cache"), [(None, vllm_start.CPU_CACHE_BYTES), (0.25, 16 << 30), (1.0, 64 << 30)]
-)
+@pytest.mark.parametrize(("memory", "cache"), [(None, CPU_CACHE_BYTES), (0.25, 16 << 30), (1.0, 64 << 30)])
 def test_on_a_processor_the_cache_takes_its_share_of_the_machine(
     memory: float | None, cache: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

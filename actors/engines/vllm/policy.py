@@ -133,6 +133,7 @@ class VllmPolicy:
         tally = Tally()
         engine = start(
             plan,
+            "policy",
             [tally.logger()],
             context=context,
             scheduling_policy="priority",

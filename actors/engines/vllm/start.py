@@ -23,6 +23,7 @@ import torch
 from actors.engines import start_clock
 from actors.engines.plan import ModelPlan
 from actors.engines.troubles import kind_of
+from actors.engines.vllm.mends import ModelRole, mend_for, shortened
 from actors.errors import UserError
 from actors.memory import machine_memory
 
@@ -130,7 +131,9 @@ def turn(plan: ModelPlan) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_UN)
 
 
-def start(plan: ModelPlan, stat_loggers: list[Callable[..., Any]] | None = None, **more: Any) -> Any:
+def start(
+    plan: ModelPlan, role: ModelRole, stat_loggers: list[Callable[..., Any]] | None = None, **more: Any
+) -> Any:
     """Start vLLM's asynchronous engine. Raises UserError, with its own words, where it refuses the model or the machine, and
     RuntimeError, with the same, for what may pass."""
     from vllm import envs
@@ -149,22 +152,25 @@ def start(plan: ModelPlan, stat_loggers: list[Callable[..., Any]] | None = None,
             engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**args), stat_loggers=stat_loggers)
     except Exception as error:
         said = errors_since(before)
-        raise refusal(plan.path, error, said) from (None if said else error)
+        raise refusal(plan.path, role, error, said) from (None if said else error)
     # vLLM asks for its settings at every request, and its front end would look them up in the environment each time.
     envs.enable_envs_cache()
     return engine
 
 
-def refusal(model: Path, error: Exception, said: list[str]) -> Exception:
-    """What a failed start means: a UserError for a mistake, a RuntimeError for what may pass or is not known. `said` are
-    errors that processes of vLLM's own told; its front end knows no more than that one of them has ended."""
+def refusal(model: Path, role: ModelRole, error: Exception, said: list[str]) -> Exception:
+    """What a failed start means, in one line with what to do: a UserError for a mistake, a RuntimeError for what may pass or
+    is not known. `said` are errors that processes of vLLM's own told; its front end knows no more than that one of them has
+    ended."""
     own = str(error).strip().splitlines() or [repr(error)]
     told = [line for line in said if "initialization failed" not in line] or own
     # One of them began it, and the others came of it.
-    why = next((line for line in told if kind_of(Exception(line)) != "unknown"), told[0])[:400]
+    why = next((line for line in told if kind_of(Exception(line)) != "unknown"), told[0])
+    mend = mend_for(why, role)
+    mended = shortened(why, whole=not mend) + (f"; {mend}" if mend else "")
     if kind_of(Exception(why)) == "mistake" or (told is own and kind_of(error) == "mistake"):
-        return UserError.of("engine", "vllm", f"vLLM cannot run {model}: {why}")
-    return RuntimeError(f"vLLM did not start on {model}: {why}")
+        return UserError.of(f"{role}.engine", "vllm", f"vLLM cannot run {model}: {mended}")
+    return RuntimeError(f"vLLM did not start on {model}: {mended}")
 
 
 def _written() -> dict[int, int]:

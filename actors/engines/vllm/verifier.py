@@ -84,6 +84,7 @@ class VllmVerifier:
         register()
         engine = start(
             plan,
+            "verifier",
             context=context,
             runner="pooling",
             pooler_config=PoolerConfig(task=TASK, tok_pooling_type="ALL"),

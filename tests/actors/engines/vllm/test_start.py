@@ -117,14 +117,14 @@ def test_what_its_core_said_decides_whether_a_start_is_tried_again(
         out.flush()
         said = vllm_start.errors_since(before)
     assert said == [why, "Exception: WorkerProc initialization failed due to an exception."]
-    refusal = vllm_start.refusal(Path("model"), CORE_FAILED, said)
+    refusal = vllm_start.refusal(Path("model"), "policy", CORE_FAILED, said)
     assert isinstance(refusal, UserError) is (kind == "mistake")
-    assert why in str(refusal)
+    assert why.rstrip(".") in str(refusal)
     assert kind_of(refusal) == kind
 
 
 def test_a_core_that_ended_without_a_word_may_come_up_the_next_time() -> None:
-    refusal = vllm_start.refusal(Path("model"), CORE_FAILED, [])
+    refusal = vllm_start.refusal(Path("model"), "policy", CORE_FAILED, [])
     assert "Engine core initialization failed" in str(refusal)
     assert kind_of(refusal) == "trouble"
 
@@ -153,5 +153,79 @@ def test_a_start_that_met_a_passing_trouble_is_no_mistake_of_the_users(
         vars(module).update(holds)
         monkeypatch.setitem(sys.modules, name, module)
     with pytest.raises(RuntimeError, match=r"did not start on .*less than desired") as error:
-        vllm_start.start(gpu(1), context=4096)
+        vllm_start.start(gpu(1), "policy", context=4096)
     assert kind_of(error.value) == "trouble"
+
+
+# As vLLM 0.32 says it.
+TOO_LONG = (
+    "ValueError: To serve at least one request with the model's max seq len (131072), (16.0 GiB KV cache is needed, which is "
+    "larger than the available KV cache memory (2.0 GiB). Based on the available memory, the estimated maximum model length "
+    "is 16384. Try increasing `gpu_memory_utilization` (which also controls CPU memory on the CPU backend) or decreasing "
+    "`max_model_len` when initializing the engine. See https://docs.vllm.ai/en/latest/configuration/conserving_memory/ for "
+    "more details."
+)
+
+
+@pytest.mark.parametrize(
+    ("why", "shown", "mend"),
+    [
+        (
+            TOO_LONG,
+            "memory (2.0 GiB); ",
+            "set policy.context to at most 16384 (a prompt and its solution have room in it)",
+        ),
+        (
+            TOO_LONG.replace("Based on", "On").replace("estimated", "x"),
+            "(2.0 GiB)",
+            "raise cluster.verifier.memory",
+        ),
+        (
+            "ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when ...",
+            "for the cache blocks; ",
+            "raise cluster.verifier.memory, give its replicas more of a GPU (cluster.verifier.gpus)",
+        ),
+        (
+            "ValueError: Free memory on device cuda:0 (1/79 GiB) on startup is less than desired GPU memory utilization "
+            "(0.9, 71.2 GiB). Decrease GPU memory utilization or reduce GPU memory used by other processes.",
+            "(0.9, 71.2 GiB); ",
+            "another process holds it: end that one, or lower cluster.verifier.memory",
+        ),
+        (
+            "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.",
+            "Tried to allocate 2.00 GiB; ",
+            "lower cluster.verifier.max_sequences",
+        ),
+        (
+            "ValueError: Bfloat16 is only supported on GPUs with compute capability of at least 8.0. Your Tesla T4 GPU has "
+            "compute capability 7.5. You can use float16 instead by explicitly setting the `dtype` flag in CLI",
+            "compute capability 7.5; ",
+            "set verifier.dtype=float16",
+        ),
+        (
+            "ValueError: Model architectures ['X'] are not supported for now. Supported architectures: dict_keys(['A'])",
+            "for now; ",
+            "set verifier.engine=local, or take another verifier",
+        ),
+        (
+            "ValueError: The quantization method fp8 is not supported for the current GPU. Minimum capability: 89.",
+            "capability: 89; ",
+            "take the verifier unquantised",
+        ),
+        (
+            "ValueError: Total number of attention heads (28) must be divisible by tensor parallel size (8).",
+            "(8); ",
+            "set cluster.verifier.tensor_parallel, and cluster.verifier.gpus, to a number that divides them",
+        ),
+        ("KeyError: 'layers.0.mlp'", "KeyError: 'layers.0.mlp'", ""),
+    ],
+)
+def test_what_vllm_refuses_is_one_line_with_the_setting_to_change(why: str, shown: str, mend: str) -> None:
+    refusal = str(vllm_start.refusal(Path("model"), "verifier", CORE_FAILED, [why]))
+    assert "\n" not in refusal
+    assert shown in refusal
+    assert mend in refusal
+    assert refusal.endswith(why) is not bool(mend)
+    for theirs in ("gpu_memory_utilization", "max_model_len", "https", "`"):
+        assert theirs not in refusal
+    assert kind_of(Exception(refusal)) == kind_of(Exception(why)), "as the words alone"

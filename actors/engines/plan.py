@@ -78,7 +78,8 @@ class ModelPlan:
 
     `files` are the hashes of model and tokenizer that a replica must find at the path; None: whatever is there. A verifier of
     a user's own is made by its `target`, and no engine is loaded for it. Without `seeded`, which vLLM alone can do, draws
-    differ from one run to the next.
+    differ from one run to the next. `context` are the tokens of the longest sequence that there will be, for which vLLM is
+    started; None: as many as the model takes.
     """
 
     path: Path
@@ -88,6 +89,7 @@ class ModelPlan:
     engine: EngineName = "local"
     seeded: bool = True
     target: Target | None = None
+    context: int | None = None
 
     def torch_device(self) -> str:
         """The device's name for torch. Raises UserError where the replica has GPUs that torch does not see: on a CPU it would

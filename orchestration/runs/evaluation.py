@@ -116,7 +116,7 @@ def _stream(
     from actors.cluster.placement import Cluster
 
     store = ProblemStore(Path(prepared.settings.folder), session.stored)
-    with Cluster(run_plan(prepared, identity)) as cluster:
+    with Cluster(run_plan(prepared, identity, session.longest)) as cluster:
         # One that finds other files at its model's path than were hashed here says so, and never works.
         cluster.infos(first=True, on_progress=on_progress)
         return cluster.run(tasks(prepared, identity, session.done, store, session.prompts), on_progress)

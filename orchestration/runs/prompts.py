@@ -14,6 +14,7 @@ from typing import Any
 
 from actors.errors import UserError
 from orchestration.problems import PromptFormat
+from orchestration.setup.contexts import LEAST
 
 
 class Prompts:
@@ -53,6 +54,22 @@ class Prompts:
                 self._folder, local_files_only=True, trust_remote_code=False
             )
         return self._tokenizer
+
+
+class Longest:
+    """How many tokens no prompt exceeds of those that were seen."""
+
+    def __init__(self, prompts: Prompts) -> None:
+        self._prompts = prompts
+        self._around: int | None = None
+        self.tokens = LEAST
+
+    def see(self, question: str) -> None:
+        if self._around is None:
+            self._around = len(self._prompts.ids("1"))
+        # A token has a byte at least, so that few questions have to be encoded.
+        if self._around + len(question.encode()) > self.tokens:
+            self.tokens = max(self.tokens, len(self._prompts.ids(question)))
 
 
 @contextmanager

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from actors.store.writer import Retention
 
 
-def run_plan(prepared: Prepared, identity: Identity) -> RunPlan:
-    """What the runtime needs besides the tasks."""
+def run_plan(prepared: Prepared, identity: Identity, longest: int | None = None) -> RunPlan:
+    """What the runtime needs besides the tasks, whose longest prompt has so many tokens (None: not known)."""
     from ray import cloudpickle
 
     from actors.cluster.placement import RunPlan
@@ -40,6 +40,7 @@ def run_plan(prepared: Prepared, identity: Identity) -> RunPlan:
                 engine=model.engine,
                 seeded=role != "policy" or settings.policy.reproducible,
                 target=model.target,
+                context=None if longest is None else prepared.contexts.needed(role, longest),
             )
             for role, model in prepared.models.items()
         },

@@ -25,7 +25,7 @@ from orchestration.runs.folder import known_record, read_record
 from orchestration.runs.gauge import Pass, Totals
 from orchestration.runs.identity import Identity, KeyMaker, content_hash, identify
 from orchestration.runs.problem_store import ProblemStore, edited, stored_columns, stored_problems
-from orchestration.runs.prompts import Prompts
+from orchestration.runs.prompts import Longest, Prompts
 from orchestration.runs.record import begins_anew, check_keys, run_record
 from orchestration.runs.run import InHand
 from orchestration.setup.budget import unfit
@@ -74,8 +74,9 @@ class Session:
     `done` are the outcomes that are not asked for again. Of `unpaid` outcomes that a smaller budget cut short,
     `again` are asked for; of `quarantined` outcomes among those that are wanted, `retried` are. `gone` problems of the folder
     are not among those asked for. `spent` is what the folder's books were charged, and `lost` what the last start had in hand
-    when it was cut off: in FLOPs of the budget's accounting. `stored` is what the folder's problems say, `prompts` makes
-    their prompts, `anew` is as in `Opened`.
+    when it was cut off: in FLOPs of the budget's accounting. `longest` are the tokens that no prompt exceeds which is still
+    to be asked, where an engine is started for so many; else None. `stored` is what the folder's problems say, `prompts`
+    makes their prompts, `anew` is as in `Opened`.
     """
 
     prompts: Prompts
@@ -92,6 +93,7 @@ class Session:
     gone: int = 0
     spent: int = 0
     lost: InHand = field(default_factory=InHand)
+    longest: int | None = None
     anew: bool = False
     done: Done = field(default_factory=Done, repr=False)
     stored: DigestMap = field(default_factory=DigestMap, repr=False)
@@ -140,6 +142,8 @@ def survey(prepared: Prepared, start: Opened) -> Session:
     )
     maker = KeyMaker(prepared.strategies, start.identity)
     columns: set[str] = set()
+    on_vllm = any(model.engine == "vllm" for model in prepared.models.values())
+    longest = Longest(session.prompts) if on_vllm and prepared.contexts.limit is None else None
     for problem in _problems(prepared, session.skipped):
         columns |= problem.metadata.keys()
         content = stored.get(problem.id)
@@ -161,11 +165,14 @@ def survey(prepared: Prepared, start: Opened) -> Session:
             one.problems_done += not lacking
             one.outcomes_left += lacking
             missing += lacking
+        if missing and longest is not None:
+            longest.see(problem.question)
         outcomes = len(prepared.strategies) * len(seeds)
         session.problems += 1
         session.problems_done += not missing
         session.outcomes += outcomes
         session.outcomes_done += outcomes - missing
+    session.longest = longest.tokens if longest is not None else prepared.contexts.limit
     if stored and session.gone == len(stored):
         mend = (
             f"none of its {len(stored):,} problems is in {prepared.dataset.description}, so it is a run of another data "

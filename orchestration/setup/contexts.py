@@ -1,7 +1,7 @@
 """Which prompts fit the models' contexts: decided by lengths alone, before a token is drawn.
 
-It knows nothing of tokenizers or tasks. Invariant: a prompt that is not refused can be answered with one token at least,
-and whatever is drawn after it can be scored.
+It knows nothing of tokenizers or tasks. Invariants: a prompt that is not refused can be answered with one token at least,
+and whatever is drawn after it can be scored; a limit that the user sets refuses prompts, and changes no draw.
 """
 
 from __future__ import annotations
@@ -12,16 +12,26 @@ from dataclasses import dataclass
 from actors.errors import UserError, counted
 from actors.strategy import Role
 
+STEP = 64
+"""What an engine's context is a multiple of, where it is told from prompts."""
+
+LEAST = 512
+"""Tokens of a prompt that an engine takes at least: few enough to cost it little, and most questions have no more bytes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Contexts:
-    """`tokens` has the context of each role's model, None: unknown; `most` is what a solution may have."""
+    """`tokens` has the context of each role's model, None: unknown; `most` is what a solution may have, `limit` what a prompt
+    may have with a whole solution (policy.context; None: what the models take)."""
 
     tokens: Mapping[Role, int | None]
     most: int
+    limit: int | None = None
 
     def policy_refuses(self, prompt: int) -> str:
         """Why a prompt of this many tokens is not solved at all; empty where it is."""
+        if self.limit is not None and prompt + self.most > self.limit:
+            return f"prompt of {prompt:,} tokens and a solution of up to {self.most:,} exceed policy.context = {self.limit:,}"
         context = self.tokens["policy"]
         if context is None or prompt < context:
             return ""
@@ -39,6 +49,11 @@ class Contexts:
             f"{context:,}"
         )
 
+    def needed(self, role: Role, longest: int) -> int:
+        """Tokens that an engine has to take where the longest prompt has so many: as many as are not refused."""
+        need = self.limit or -(-(max(longest, LEAST) + self.most) // STEP) * STEP
+        return min(need, self.tokens.get(role) or need)
+
 
 def check_contexts(
     prompts: Sequence[int], contexts: Contexts, paths: Mapping[Role, str | None], shots: int = 0
@@ -47,6 +62,7 @@ def check_contexts(
     would be of cut off or quarantined problems alone. `paths` are the models', as set, by role; `shots` worked examples are
     in every prompt."""
     shortest = min(prompts)
+    _check_limit(contexts, shortest, len(prompts))
     for role, context in contexts.tokens.items():
         if context is None or shortest + contexts.most <= context:
             continue
@@ -68,3 +84,21 @@ def check_contexts(
             f"{context:,}; set policy.max_tokens to at most {context - shortest:,}, or choose another {role}"
         )
         raise UserError.of("policy.max_tokens", contexts.most, mend)
+
+
+def _check_limit(contexts: Contexts, shortest: int, count: int) -> None:
+    """Raise UserError where policy.context is more than the policy has, or leaves no prompt."""
+    limit, own = contexts.limit, contexts.tokens["policy"]
+    if limit is None:
+        return
+    if own is not None and limit > own:
+        raise UserError.of(
+            "policy.context", limit, f"the policy's own context is {own:,} tokens: set no more, or null"
+        )
+    if shortest + contexts.most > limit:
+        mend = (
+            f"the shortest of {counted(count, 'prompt')} has {shortest:,} tokens, and a solution may have "
+            f"policy.max_tokens = {contexts.most:,}: set it to at least {shortest + contexts.most:,}, or lower "
+            "policy.max_tokens"
+        )
+        raise UserError.of("policy.context", limit, mend)

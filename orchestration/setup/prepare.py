@@ -97,7 +97,9 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     models = read_models(settings, policy, scored=any(one.uses_verifier for one in strategies))
     check_machine(settings.cluster, {role: model.share for role, model in models.items()})
     check_engines(settings, models)
-    contexts = Contexts({role: model.context for role, model in models.items()}, given.max_tokens)
+    contexts = Contexts(
+        {role: model.context for role, model in models.items()}, given.max_tokens, given.context
+    )
     lengths = _prompt_lengths(dataset, policy.tokenizer, prompt)
     paths: dict[Role, str | None] = {"policy": given.path, "verifier": settings.verifier.path}
     check_contexts(lengths, contexts, paths, shown.shots)

@@ -46,6 +46,8 @@ EFFECTS: dict[str, Effect] = {
     # As with models, what an example says counts, not where it lies.
     "policy.prompt.examples": "free",
     "policy.typical_tokens": "free",
+    # What does not fit is quarantined, never cut shorter: no draw hangs on it.
+    "policy.context": "free",
     # The draws are the same; without them some figures of the report are missing.
     "policy.likelihoods": "free",
     "verifier": "changes",
@@ -128,6 +130,7 @@ class PolicySettings:
     likelihoods: bool = True
     max_tokens: int = 256
     typical_tokens: int | None = None
+    context: int | None = None
     delimiter: str | None = "\n"
     stop: list[str] = field(default_factory=list)
     end_after_answer: bool | None = False
@@ -248,6 +251,12 @@ def check(settings: EvaluateSettings) -> None:
     if policy.typical > policy.max_tokens:
         mend = f"a typical solution cannot be longer than policy.max_tokens = {policy.max_tokens}"
         raise UserError.of("policy.typical_tokens", policy.typical_tokens, mend)
+    if policy.context is not None and policy.context <= policy.max_tokens:
+        mend = (
+            f"a prompt and a solution of up to policy.max_tokens = {policy.max_tokens} have to fit: raise it, or lower "
+            "policy.max_tokens"
+        )
+        raise UserError.of("policy.context", policy.context, mend)
     if policy.delimiter == "":
         mend = 'give the text that ends a step, e.g. "\\n", or null where no strategy goes by steps'
         raise UserError.of("policy.delimiter", policy.delimiter, mend)

@@ -29,7 +29,7 @@ from actors.engines.model_config import engine_info, read_config
 from actors.engines.plan import ModelPlan
 from actors.engines.text_ends import Watch
 from actors.engines.vllm.admission import Admission
-from actors.engines.vllm.start import import_vllm, prepare_process, start, stop
+from actors.engines.vllm.start import import_vllm, prepare_process, start, started_for, stop
 
 STEPS_AHEAD = 4
 """Steps that the engine may be ahead of what it tells at that moment."""
@@ -129,7 +129,7 @@ class VllmPolicy:
         config = read_config(plan.path)
         prepare_process(plan)
         import_vllm()
-        context = int(config.max_position_embeddings)
+        context = started_for(plan, config)
         tally = Tally()
         engine = start(
             plan,

@@ -22,6 +22,7 @@ import torch
 
 from actors.engines import start_clock
 from actors.engines.plan import ModelPlan
+from actors.engines.positions import steady_context
 from actors.engines.troubles import kind_of
 from actors.engines.vllm.mends import ModelRole, mend_for, shortened
 from actors.errors import UserError
@@ -79,10 +80,20 @@ def smallest_block(plan: ModelPlan) -> int:
     return 32 if plan.torch_device() == "cpu" else 16
 
 
+def started_for(plan: ModelPlan, config: Any) -> int:
+    """Tokens of the longest sequence that vLLM is started for: the plan's, within what the model's config says."""
+    whole = int(config.max_position_embeddings)
+    if plan.context is None:
+        return whole
+    # By how long texts may become vLLM chooses by which factors it turns the positions of all: they stay those of long ones.
+    steady = steady_context(config) or whole
+    return min(whole, plan.context if steady >= whole else max(plan.context, steady + 1))
+
+
 def engine_args(plan: ModelPlan, *, context: int, **more: Any) -> Mapping[str, Any]:
     """Return the keyword arguments of vLLM's AsyncEngineArgs for a plan, `more` winning over what it gives.
 
-    `context` is the model's longest context in tokens.
+    `context` are the tokens of the longest sequence.
     """
     args: dict[str, Any] = {
         "model": str(plan.path),

@@ -20,7 +20,7 @@ from actors.engines.busy import Busy
 from actors.engines.model_config import engine_info, read_config
 from actors.engines.plan import ModelPlan
 from actors.engines.verifiers.value_head import ValueHead, likelihood_features
-from actors.engines.vllm.start import import_vllm, prepare_process, start, stop
+from actors.engines.vllm.start import import_vllm, prepare_process, start, started_for, stop
 from actors.engines.vllm.step_points import Key, Point, Points, keys, start_of
 from actors.engines.vllm.tails import LOGITS, TASK, WANTED, Tail, architecture, register, scored_as, unpack
 from actors.engines.weights import weight_files
@@ -76,7 +76,7 @@ class VllmVerifier:
         config = read_config(folder)
         known = scored_as(folder, config)
         output = OutputRows(folder, tied=bool(config.tie_word_embeddings))
-        context = int(config.max_position_embeddings)
+        context = started_for(plan, config)
         prepare_process(plan)
         import_vllm()
         from vllm.config import PoolerConfig

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from actors.errors import UserError
-from orchestration.setup.contexts import Contexts, check_contexts
+from orchestration.setup.contexts import LEAST, Contexts, check_contexts
 
 PATHS = {"policy": "models/p", "verifier": "models/v"}
 
@@ -41,10 +41,45 @@ def test_what_may_be_drawn_must_fit_the_verifier() -> None:
     assert contexts(200, None).verifier_refuses(199) == ""
 
 
+def test_with_a_limit_a_prompt_has_room_for_a_whole_solution_or_is_refused() -> None:
+    """So no draw hangs on the limit: what it cuts off is not drawn at all."""
+    limited = Contexts({"policy": 4096, "verifier": 4096}, 100, limit=150)
+    assert limited.policy_refuses(50) == ""
+    assert limited.policy_refuses(51) == (
+        "prompt of 51 tokens and a solution of up to 100 exceed policy.context = 150"
+    )
+
+
+@pytest.mark.parametrize(
+    ("policy", "limit", "longest", "needed"),
+    [
+        (131_072, None, 10, LEAST + 128),
+        (131_072, None, 2000, 2112),
+        (1024, None, 2000, 1024),
+        (None, None, 600, 704),
+        (131_072, 4096, 10, 4096),
+    ],
+)
+def test_an_engine_needs_room_for_the_longest_prompt_and_a_solution(
+    policy: int | None, limit: int | None, longest: int, needed: int
+) -> None:
+    assert Contexts({"policy": policy, "verifier": 800}, 100, limit).needed("policy", longest) == needed
+    assert Contexts({"policy": policy, "verifier": 800}, 100, limit).needed("verifier", longest) <= 800
+
+
 @pytest.mark.parametrize(
     ("both", "message"),
     [
         (contexts(110, 110), ""),
+        (
+            Contexts({"policy": 256}, 100, 300),
+            "policy.context = 300: the policy's own context is 256 tokens: ",
+        ),
+        (
+            Contexts({"policy": None}, 100, 109),
+            "policy.context = 109: the shortest of 3 .* to at least 110, ",
+        ),
+        (Contexts({"policy": 256}, 100, 110), ""),
         (contexts(None, None), ""),
         (contexts(109, None), "policy.max_tokens = 100: .*the policy's context of 109; .* at most 99,"),
         (contexts(200, 109), "policy.max_tokens = 100: .*the verifier's context of 109; .* at most 99,"),

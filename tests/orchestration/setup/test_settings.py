@@ -77,6 +77,7 @@ FREE = {
     "policy.path": None,
     "policy.prompt.examples": "moved.jsonl",
     "policy.typical_tokens": "20",
+    "policy.context": "200",
     "policy.likelihoods": "false",
     "verifier.path": None,
     "reuse": "[]",
@@ -323,6 +324,10 @@ def test_a_verifier_may_join_and_leave(words: list[str]) -> None:
         ("keep=everything", "choose one of all, no_token_ids, answers"),
         ("policy.dtype=float23", "did you mean 'float32'"),
         ("policy.max_tokens=0", "at least 1"),
+        (
+            "policy.context=256",
+            "policy.context = 256: a prompt and a solution of up to policy.max_tokens = 256",
+        ),
         ("policy.typical_tokens=500", "cannot be longer than policy.max_tokens"),
         ("policy.delimiter=", "text that ends a step"),
         (r"policy.delimiter='\n'", "a backslash and an n"),

@@ -64,6 +64,24 @@ def memory_on_the_local_engine() -> Words:
 
 
 @case
+def context_below_max_tokens() -> Words:
+    """a context that a solution fills"""
+    return evaluate("policy.context=40")
+
+
+@case
+def context_of_no_prompt() -> Words:
+    """a context that leaves no room for a prompt"""
+    return evaluate("policy.context=42")
+
+
+@case
+def context_beyond_the_policy() -> Words:
+    """a context that the policy does not have"""
+    return evaluate("policy.context=4096")
+
+
+@case
 def too_many_replicas() -> Words:
     """more replicas than cores"""
     return evaluate("cluster.policy.replicas=64000")

@@ -14,7 +14,7 @@ import pytest
 from actors.engines.plan import CPU_CACHE_BYTES, ModelPlan, ReplicaShare
 from actors.engines.troubles import kind_of
 from actors.engines.vllm import start as vllm_start
-from actors.engines.vllm.start import engine_args, turn
+from actors.engines.vllm.start import engine_args, started_for, turn
 from actors.errors import UserError
 
 CPU = ModelPlan(Path("model"), ReplicaShare(device="cpu", max_sequences=64), engine="vllm")
@@ -229,3 +229,18 @@ def test_what_vllm_refuses_is_one_line_with_the_setting_to_change(why: str, show
     for theirs in ("gpu_memory_utilization", "max_model_len", "https", "`"):
         assert theirs not in refusal
     assert kind_of(Exception(refusal)) == kind_of(Exception(why)), "as the words alone"
+
+
+def test_vllm_is_started_for_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = types.SimpleNamespace(max_position_embeddings=131_072)
+    assert started_for(CPU, config) == 131_072
+    assert started_for(replace(CPU, context=1024), config) == 1024
+    assert started_for(replace(CPU, context=1 << 20), config) == 131_072
+
+
+def test_positions_are_turned_by_the_same_factors_however_long_texts_may_become() -> None:
+    """vLLM takes those of short texts for all where no text may be longer than the first training's."""
+    scaling = {"rope_type": "longrope", "original_max_position_embeddings": 4096}
+    config = types.SimpleNamespace(max_position_embeddings=131_072, rope_scaling=scaling)
+    assert started_for(replace(CPU, context=1024), config) == 4097
+    assert started_for(replace(CPU, context=9000), config) == 9000

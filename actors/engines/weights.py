@@ -7,6 +7,7 @@ weights are never opened.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -86,6 +87,25 @@ def check_unquantised(folder: Path, field: str, instead: str, named: str = "") -
             "unquantised (float32, bfloat16 or float16)"
         )
         raise UserError.of(field, named or str(folder), mend)
+
+
+def weight_bytes(folder: Path, number: int | None, field: str = "model") -> int:
+    """Bytes that a folder's weights take where a number of a floating type has so many (None: as many as in its files), told
+    from the files' headers."""
+    total = 0
+    for path in weight_files(folder, field):
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        for name, tensor in header.items():
+            if name == "__metadata__":
+                continue
+            begin, end = tensor["data_offsets"]
+            floating = number is not None and tensor["dtype"] in _FLOATING
+            total += math.prod(tensor["shape"]) * (number or 0) if floating else end - begin
+    return total
+
+
+_FLOATING = ("F64", "F32", "F16", "BF16")
 
 
 def check_readable(file: Path, field: str) -> None:

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 from actors.engines.plan import ReplicaShare
 from actors.errors import counted
+from actors.strategy import Role
 from orchestration.commands.announce import skipped_lines
 from orchestration.flops import generation_flops
 from orchestration.report.tables import fitted, no_room, rich_table, scientific
 from orchestration.runs.estimate import Needs, estimate
 from orchestration.runs.example import Example, example
+from orchestration.setup.memory import size_of
 from orchestration.setup.models import check_loading
 from orchestration.setup.prepare import Prepared
 from orchestration.setup.settings import flatten
@@ -47,6 +49,7 @@ def show_plan(prepared: Prepared, console: Console) -> None:
     for role, model in prepared.models.items():
         about = f"{model.name}, {model.cost.parameters:,} parameters that count, {model.dtype}, "
         grid.add_row(role, about + _share(model.share))
+    grid.add_row("memory", "\n".join(_memory(prepared, role) for role in prepared.models))
     grid.add_row(
         "tokens",
         f"prompt {prepared.prompt_tokens} on average, solution {settings.policy.typical} "
@@ -156,6 +159,21 @@ def _share(replica: ReplicaShare) -> str:
     return f"{copies} of {replica.cpus:g} CPU{gpus}, {threads}, {replica.max_sequences} sequences at once"
 
 
+def _memory(prepared: Prepared, role: Role) -> str:
+    """What a replica takes of its machine's memory."""
+    one = prepared.memory.get(role)
+    if one is None:
+        return f"{role}: - (a verifier of your own)"
+    text = f"{role}: {size_of(one.weights)} of weights"
+    if not one.token:
+        return f"{text}, - for keys and values (the config does not tell)"
+    text += f"; keys and values of {size_of(one.token)} a token, so {size_of(one.sequence)} for a longest sequence of "
+    text += f"{one.context:,}"
+    if one.room is None or one.fitting is None:
+        return text
+    return f"{text}, room for {one.fitting:,} of {one.rows:,} at once in {size_of(one.room)}"
+
+
 def _budget(prepared: Prepared, charged: int) -> str:
     if prepared.budget is None:
         return "none (budget.flops, budget.tokens or budget.generations sets one)"
@@ -173,7 +191,7 @@ def _budget(prepared: Prepared, charged: int) -> str:
 
 def _verdict(prepared: Prepared, needs: Needs, session: Session) -> list[str]:
     expected = needs.expected
-    disk = ", ".join(f"{_size(size)} with keep={keep}" for keep, size in needs.disk.items())
+    disk = ", ".join(f"{size_of(size)} with keep={keep}" for keep, size in needs.disk.items())
     seeds = f", each with {needs.seeds:,} seeds" if needs.seeds > 1 else ""
     lines = [
         f"{'All ' if needs.problems > 1 else ''}{counted(needs.problems, 'problem')}{seeds}, samples shared: "
@@ -225,11 +243,3 @@ def _verdict(prepared: Prepared, needs: Needs, session: Session) -> list[str]:
         )
         lines.append(f"{left} still to be made; the figures above are for all.")
     return lines
-
-
-def _size(size: int) -> str:
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if size < 1000 or unit == "TB":
-            return f"{size:.0f} {unit}" if size >= 10 or unit == "B" else f"{size:.1f} {unit}"
-        size = size / 1000  # type: ignore[assignment]
-    raise AssertionError

@@ -81,7 +81,7 @@ def read_model(path: str, kind: str, *, chat: bool = False) -> ModelFolder:
     whole, field = model_folder(path, kind), f"{kind}.path"
     # Messages name the folder as its user did.
     folder = whole if path == "bundled" else resolved(path)
-    config = _json(folder, "config.json", field)
+    config = read_json(folder, "config.json", field)
     text = config.get("text_config", config)
     weight_files(folder, field)
     if kind == "verifier":
@@ -90,7 +90,7 @@ def read_model(path: str, kind: str, *, chat: bool = False) -> ModelFolder:
                 "it is not a process reward model (there is no value_head.json): flopwise train prm makes one"
             )
             raise UserError.of(field, path, mend)
-        width = _json(folder, "value_head.json", field).get("hidden_size")
+        width = read_json(folder, "value_head.json", field).get("hidden_size")
         if width != text.get("hidden_size"):
             mend = (
                 f"its value head reads {width} hidden units and the model has {text.get('hidden_size')}: it is another "
@@ -144,10 +144,11 @@ def has_chat_template(folder: Path, field: str) -> bool:
         return True
     if not (folder / "tokenizer_config.json").is_file():
         return False
-    return bool(_json(folder, "tokenizer_config.json", field).get("chat_template"))
+    return bool(read_json(folder, "tokenizer_config.json", field).get("chat_template"))
 
 
-def _json(folder: Path, name: str, field: str) -> dict[str, Any]:
+def read_json(folder: Path, name: str, field: str) -> dict[str, Any]:
+    """The settings in a file of a folder. Raises UserError of `field` where it holds none."""
     try:
         content = json.loads((folder / name).read_text())
     except PermissionError:

@@ -161,8 +161,11 @@ def _own_verifier(settings: EvaluateSettings, policy: ModelFolder) -> ModelSetup
     )
 
 
+_HEEDS = {"tensor_parallel": "only vLLM", "memory": "no verifier of your own"}
+
+
 def check_engines(settings: EvaluateSettings, models: dict[Role, ModelSetup]) -> None:
-    """Raise UserError for what only vLLM heeds, where another engine runs the model."""
+    """Raise UserError for what the engine of a model does not heed."""
     if models["policy"].engine == "local" and not settings.policy.reproducible:
         mend = "the local engine draws from seeds at no cost: leave it true, or set policy.engine=vllm"
         raise UserError.of("policy.reproducible", False, mend)
@@ -170,9 +173,10 @@ def check_engines(settings: EvaluateSettings, models: dict[Role, ModelSetup]) ->
     for role, model in models.items():
         for name in ("tensor_parallel", "memory"):
             value, normal = getattr(model.share, name), getattr(usual, name)
-            if model.engine == "vllm" or value == normal:
+            heeded = model.engine == "vllm" or (name == "memory" and model.target is None)
+            if heeded or value == normal:
                 continue
-            mend = f"only vLLM heeds it: leave it {'null' if normal is None else normal}"
+            mend = f"{_HEEDS[name]} heeds it: leave it {'null' if normal is None else normal}"
             if model.target is None:
                 mend += f", or set {role}.engine=vllm (this {role} runs on the local engine)"
             raise UserError.of(f"cluster.{role}.{name}", value, mend)

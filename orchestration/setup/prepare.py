@@ -34,6 +34,7 @@ from orchestration.setup.contexts import Contexts, check_contexts
 from orchestration.setup.endings import ending
 from orchestration.setup.examples import worked_examples
 from orchestration.setup.machine import check_machine
+from orchestration.setup.memory import ReplicaMemory, check_memory, estimated, runs_here
 from orchestration.setup.models import ModelSetup, check_engines, costs_of, notes_of, read_models, read_policy
 from orchestration.setup.packages import importable
 from orchestration.setup.settings import DatasetSettings, EvaluateSettings, check
@@ -47,7 +48,8 @@ class Prepared:
     `models` has a policy, and a verifier where a strategy asks one. `packages` are folders and modules that workers are to
     get. `prompt_tokens` and `longest_prompt` are told from the first problems that fit. `ending` says what ends a step and a
     solution, in the words that keys have. `budget` is in FLOPs of `unit`, None without one, and `first_grant` what a task
-    needs of it to start: one candidate at worst, scored. `notes` are what a user should know before anything is spent.
+    needs of it to start: one candidate at worst, scored. `memory` is what each replica takes, by role. `notes` are what a
+    user should know before anything is spent.
     """
 
     settings: EvaluateSettings
@@ -64,6 +66,7 @@ class Prepared:
     ending: str
     budget: int | None
     first_grant: int | None
+    memory: Mapping[Role, ReplicaMemory]
     notes: tuple[str, ...] = ()
 
     @property
@@ -95,8 +98,8 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     prompt = PromptFormat(shown.template, shown.chat, shown.system, shown.shots, examples)
     policy = read_policy(settings, strategies)
     models = read_models(settings, policy, scored=any(one.uses_verifier for one in strategies))
-    check_machine(settings.cluster, {role: model.share for role, model in models.items()})
     check_engines(settings, models)
+    check_machine(settings.cluster, {role: model.share for role, model in models.items()})
     contexts = Contexts(
         {role: model.context for role, model in models.items()}, given.max_tokens, given.context
     )
@@ -105,6 +108,9 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     check_contexts(lengths, contexts, paths, shown.shots)
     fitting = [length for length in lengths if not contexts.policy_refuses(length)]
     mean, longest = round(sum(fitting) / len(fitting)), max(fitting)
+    here = runs_here(settings.cluster)
+    memory = estimated(models, contexts, longest, here=here)
+    tight = check_memory(models, memory, here=here)
     costs = costs_of(models)
     unit: Unit = "paper" if settings.budget.unit == "paper" else "exact"
     budget, first = budget_flops(settings, costs, mean, unit), None
@@ -126,7 +132,8 @@ def prepare(settings: EvaluateSettings) -> Prepared:
         ending=ending(given, policy.tokenizer, strategies),
         budget=budget,
         first_grant=first,
-        notes=notes_of(settings, policy, models),
+        memory=memory,
+        notes=(*notes_of(settings, policy, models), *([tight] if tight else [])),
     )
 
 

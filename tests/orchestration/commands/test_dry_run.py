@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -270,3 +271,15 @@ def test_a_report_is_written_where_it_is_asked_for(
     assert capsys.readouterr().err.startswith(
         f"error: out = '{tmp_path / 'file'}': File exists: choose a folder"
     )
+
+
+def test_the_memory_of_each_replica_is_shown(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    found = lines(words, capsys, "strategies=[beam(n=4)]", "cluster.policy.memory=1e-5")
+    told = [line.removeprefix("memory").strip() for line in found if "of weights; keys and values of" in line]
+    assert [line.split(":")[0] for line in told] == ["policy", "verifier"]
+    assert re.fullmatch(
+        r"policy: \d+ kB of weights; keys and values of 512 B a token, so \d+ kB for a longest sequence of [\d]+, "
+        r"room for \d of 256 at once in \d+ kB",
+        told[0],
+    )
+    assert "room for 256 of 256 at once" in told[1]

@@ -245,24 +245,31 @@ def test_vllm_elsewhere_is_another_engine(words: list[str], monkeypatch: pytest.
 
 @pytest.mark.parametrize("model", ["policy", "verifier"])
 @pytest.mark.parametrize(
-    ("setting", "more", "mend"), [("memory=0.5", [], "null"), ("tensor_parallel=2", ["gpus=2"], "1")]
+    ("setting", "more", "mend", "who"),
+    [
+        ("memory=0.5", [], "null", "no verifier of your own"),
+        ("tensor_parallel=2", ["gpus=2"], "1", "only vLLM"),
+    ],
 )
-def test_what_only_vllm_heeds_is_refused_where_another_engine_runs(
-    model: str, setting: str, more: list[str], mend: str, words: list[str]
+def test_what_an_engine_does_not_heed_is_refused(
+    model: str, setting: str, more: list[str], mend: str, who: str, words: list[str]
 ) -> None:
     name = f"cluster.{model}.{setting}".replace("=", " = ")
     given = [*words, *(f"cluster.{model}.{one}" for one in [setting, *more])]
-    local = [f"{model}.engine=local", "strategies=[beam(n=4)]"]
-    with pytest.raises(UserError) as error:
-        prepare(settings_of([*given, *local]))
-    assert str(error.value) == (
-        f"{name}: only vLLM heeds it: leave it {mend}, or set {model}.engine=vllm (this {model} runs on the local engine)"
-    )
+    local = [*given, f"{model}.engine=local", "strategies=[beam(n=4)]"]
+    if who == "only vLLM":
+        with pytest.raises(UserError) as error:
+            prepare(settings_of(local))
+        assert str(error.value) == (
+            f"{name}: only vLLM heeds it: leave it {mend}, or set {model}.engine=vllm (this {model} runs on the local engine)"
+        )
+    else:
+        assert prepare(settings_of(local)).models["policy"].engine == "local"
     if model == "verifier":
         prepare(settings_of([*given, "strategies=[greedy]"]))
         own = [word for word in given if not word.startswith("verifier.path=")]
         own += ["verifier=custom", f"verifier._target_={own_targets.__name__}.Rule", "verifier.parameters=3"]
-        with pytest.raises(UserError, match=rf"{name}: only vLLM heeds it: leave it {mend}$"):
+        with pytest.raises(UserError, match=rf"{name}: {who} heeds it: leave it {mend}$"):
             prepare(settings_of([*own, "strategies=[beam(n=4)]"]))
 
 

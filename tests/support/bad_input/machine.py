@@ -6,7 +6,9 @@ import json
 import os
 import shutil
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 from actors.store.digests import DigestMap
 from actors.store.log import FolderLock
@@ -58,9 +60,27 @@ def share_of_memory() -> Words:
 
 
 @case
-def memory_on_the_local_engine() -> Words:
+def parallel_on_the_local_engine() -> Words:
     """a setting of vLLM for a model on the local engine"""
-    return evaluate("strategies=[greedy]", "cluster.policy.memory=0.5")
+    gpus = ["cluster.policy.gpus=2", "cluster.policy.tensor_parallel=2"]
+    return evaluate("strategies=[greedy]", "policy.engine=local", *gpus)
+
+
+@case
+def replicas_beyond_the_memory() -> Words:
+    """models that the machine has no memory for"""
+    many = ["cluster.policy.replicas=1000000000", "cluster.policy.cpus=0"]
+    return evaluate("strategies=[greedy]", *many)
+
+
+@case
+def cache_of_no_sequence() -> Words:
+    """a share of memory in which vLLM has no room for one sequence"""
+    # As if it were, where it is not; nothing is started.
+    vllm = ModuleType("vllm")
+    vllm.__spec__ = ModuleSpec("vllm", None)
+    sys.modules["vllm"] = vllm
+    return evaluate("strategies=[greedy]", "policy.engine=vllm", "cluster.policy.memory=1e-9")
 
 
 @case

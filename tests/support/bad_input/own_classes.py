@@ -161,6 +161,12 @@ def no_such_path() -> Words:
 
 
 @case
+def memory_for_an_own_verifier() -> Words:
+    """a share of memory for a verifier of your own"""
+    return [*my_verifier("{_target_: mine.Sums, parameters: 0}"), "cluster.verifier.memory=0.5"]
+
+
+@case
 def no_cost() -> Words:
     """a verifier whose cost is not known"""
     return my_verifier("{_target_: mine.Sums}")

@@ -1,0 +1,186 @@
+"""How much memory each replica takes, told from configs and the headers of weights, and whether this machine has it.
+
+It loads no model and knows nothing of torch. Invariant: refused is only what cannot run: weights and one sequence that this
+machine has no memory for, or that vLLM's share of it does not hold; whatever else may be tight is a note.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from actors.engines.weights import quantisation, weight_bytes
+from actors.errors import UserError
+from actors.memory import free_memory, machine_memory
+from actors.strategy import Role
+from orchestration.setup.contexts import Contexts
+from orchestration.setup.model_folders import read_json
+from orchestration.setup.models import ModelSetup
+from orchestration.setup.settings import ClusterSettings
+
+NUMBER = {"float32": 4, "bfloat16": 2, "float16": 2}
+"""Bytes of a number, by its type."""
+
+PROCESS = 500 << 20
+"""Bytes that a replica's process takes without a model: torch, transformers and Ray."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaMemory:
+    """Of one replica, in bytes: its weights, and keys and values of a `token` (0: not known) in sequences of up to `context`
+    tokens, at most `rows` at once. `room` is what keys and values may take there, None: not known."""
+
+    weights: int
+    token: int
+    context: int
+    rows: int
+    room: int | None
+
+    @property
+    def sequence(self) -> int:
+        """Bytes of a sequence at its longest."""
+        return self.token * self.context
+
+    @property
+    def fitting(self) -> int | None:
+        """Sequences that have room at once at their longest, one at least; None where that is not known."""
+        if self.room is None or not self.sequence:
+            return None
+        return max(1, min(self.rows, self.room // self.sequence))
+
+
+def estimated(
+    models: Mapping[Role, ModelSetup], contexts: Contexts, longest: int, *, here: bool
+) -> dict[Role, ReplicaMemory]:
+    """What a replica of each role takes, where the longest prompt has so many tokens; `here` says that this machine runs
+    them. A verifier of a user's own is left out: nothing is known of it."""
+    found = {}
+    free = free_memory()
+    weights = {role: _weights(model) for role, model in models.items() if model.target is None}
+    held = sum(models[role].share.neighbours * size for role, size in weights.items())
+    for role, size in weights.items():
+        model, share = models[role], models[role].share
+        token = token_bytes(read_json(model.path, "config.json", f"{role}.path"), NUMBER[model.dtype])
+        whole, room = machine_memory(), None
+        if share.device_kind == "cuda":
+            gpu = gpu_bytes() if here else None
+            room = gpu and max(0, int(gpu * share.of_gpu) * share.tensor_parallel - size)
+        elif here:
+            room = (
+                share.vllm_cache(whole) if model.engine == "vllm" else share.room(max(0, free - held), whole)
+            )
+        context = contexts.needed(role, longest) if model.engine == "vllm" else longest + contexts.most
+        found[role] = ReplicaMemory(size, token, context, share.max_sequences, room)
+    return found
+
+
+def check_memory(
+    models: Mapping[Role, ModelSetup], found: Mapping[Role, ReplicaMemory], *, here: bool
+) -> str:
+    """What a user should know of memory that is tight; empty where nothing is. Raises UserError where the replicas cannot run
+    on this machine, if they are to."""
+    if not here:
+        return ""
+    for role, one in found.items():
+        if models[role].cost.exact_known and one.room is not None and one.sequence > one.room:
+            _check_sequence(models[role], role, one)
+    on_processors = {role: one for role, one in found.items() if models[role].share.device_kind == "cpu"}
+    each = {
+        role: models[role].share.replicas * (one.weights + one.sequence)
+        for role, one in on_processors.items()
+    }
+    need, whole, free = sum(each.values()), machine_memory(), free_memory()
+    asked = ", ".join(
+        f"{role} {models[role].share.replicas} x {size_of(one.weights)} of weights in {models[role].dtype}"
+        for role, one in on_processors.items()
+    )
+    if need > whole:
+        role = max(each, key=lambda one: each[one])
+        mend = (
+            f"the replicas take {size_of(need)} at least ({asked}, and a sequence each), and this machine has "
+            f"{size_of(whole)}: take fewer replicas, {role}.dtype=bfloat16 or a smaller model, or join a cluster by "
+            "cluster.address"
+        )
+        raise UserError.of(f"{role}.path", str(models[role].name), mend)
+    need += PROCESS * sum(models[role].share.replicas for role in on_processors)
+    if each and need > free:
+        return (
+            f"memory is tight: the replicas take {size_of(need)} at least ({asked}), and of this machine's "
+            f"{size_of(whole)} are {size_of(free)} free"
+        )
+    return ""
+
+
+def _check_sequence(model: ModelSetup, role: Role, one: ReplicaMemory) -> None:
+    """Raise UserError where an engine that sets its memory aside has none for one sequence."""
+    share, room = model.share, one.room or 0
+    what = f"a prompt and its solution of up to {one.context:,} tokens take {size_of(one.sequence)} of keys and values"
+    lower = "lower policy.context or policy.max_tokens"
+    if share.device_kind == "cuda":
+        mend = (
+            f"{what}, and {size_of(room)} of a GPU are left beside {size_of(one.weights)} of weights: raise it, spread the "
+            f"model over GPUs (cluster.{role}.tensor_parallel), {lower}, or take a smaller model"
+        )
+        raise UserError.of(f"cluster.{role}.memory", share.memory, mend)
+    if model.engine == "vllm":
+        mend = (
+            f"{what}, and vLLM has {size_of(room)} for them on a processor: set it to at least "
+            f"{one.sequence / machine_memory() + 0.005:.2f}, a share of this machine's memory, or {lower}"
+        )
+        raise UserError.of(f"cluster.{role}.memory", share.memory, mend)
+
+
+def runs_here(cluster: ClusterSettings) -> bool:
+    """Whether replicas run on this machine alone, as far as settings tell."""
+    ray = sys.modules.get("ray")
+    joined = ray is not None and ray.is_initialized()
+    return not joined and not cluster.address and not os.environ.get("RAY_ADDRESS")
+
+
+def token_bytes(config: Mapping[str, Any], number: int) -> int:
+    """Bytes of a token's keys and values in all layers, each number of so many; 0 where the config does not tell."""
+    text = config.get("text_config", config)
+    layers = _first(text, "num_hidden_layers", "n_layer", "num_layers")
+    heads = _first(text, "num_attention_heads", "n_head")
+    width = _first(text, "hidden_size", "n_embd", "d_model")
+    if not (layers and heads and width) or text.get("kv_lora_rank"):
+        # Latent attention keeps something else.
+        return 0
+    size = _first(text, "head_dim") or width // heads
+    return 2 * layers * (_first(text, "num_key_value_heads") or heads) * size * number
+
+
+def gpu_bytes() -> int | None:
+    """Bytes of the smallest GPU of this machine; None where no driver tells."""
+    if shutil.which("nvidia-smi") is None:
+        return None
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.split()
+        return min(int(one) for one in told) << 20 if told else None
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+
+
+def size_of(size: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if size >= 10 or unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def _weights(model: ModelSetup) -> int:
+    stored = model.engine == "vllm" and quantisation(model.path)
+    return weight_bytes(model.path, None if stored else NUMBER[model.dtype])
+
+
+def _first(config: Mapping[str, Any], *names: str) -> int:
+    found = (config.get(name) for name in names)
+    return next((one for one in found if isinstance(one, int)), 0)

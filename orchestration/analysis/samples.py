@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from actors.strategy import Sampling
 from orchestration.analysis.collect import Array, Collected, Flags, Measured
 from orchestration.analysis.subsets import SampleSet
-from orchestration.problems.graders.ballots import classes
+from orchestration.problems.graders.ballots import classes, says_most
 from orchestration.strategies.selection import Aggregation, aggregate, likelihood_weight
 
 _COLUMNS = (
@@ -39,7 +39,8 @@ _COLUMNS = (
 class Block:
     """Some sets (B) of K samples each: `ids` are their problems, `rows` and `columns` (B,) the places of problem and seed.
 
-    `answers` are the classes that votes count (`problems.graders.ballots`), None where none could be read.
+    `answers` are the classes that votes count (`problems.graders.ballots`), None where none could be read; of one class that
+    with the highest of `ranks` speaks.
     `likelihoods` (B, K) are `selection.likelihood_weight`, NaN in a set of which any sample, `bare` in number, was drawn
     without the likelihoods of its tokens. `prefixes` has for each set how many of its samples begin with each distinct prefix
     of steps, and how many tokens that prefix's last step has; None where steps were not kept, or not asked for.
@@ -49,6 +50,7 @@ class Block:
     rows: NDArray[np.int64]
     columns: NDArray[np.int64]
     answers: list[list[str | None]]
+    ranks: list[list[int]]
     correct: Flags
     finished: Flags
     step_scores: list[list[tuple[float, ...]]]
@@ -61,13 +63,14 @@ class Block:
         if values is None:
             values = np.ones(self.correct.shape)
         return [
-            SampleSet(one, answers[:first], right[:first], ended[:first], weights[:first])
-            for one, answers, right, ended, weights in zip(
+            SampleSet(one, answers[:first], right[:first], ended[:first], weights[:first], ranks[:first])
+            for one, answers, right, ended, weights, ranks in zip(
                 self.ids,
                 self.answers,
                 self.correct.tolist(),
                 self.finished.tolist(),
                 values.tolist(),
+                self.ranks,
                 strict=True,
             )
         ]
@@ -177,6 +180,7 @@ def _whole(
         rows=cells // len(run.seeds),
         columns=cells % len(run.seeds),
         answers=[_classes(ballots[i : i + size]) for i in range(0, len(ballots), size)],
+        ranks=[says_most([one or "" for one in ballots[i : i + size]]) for i in range(0, len(ballots), size)],
         correct=table["correct"].to_numpy().astype(bool).reshape(shape),
         finished=pc.equal(table["finish_reason"], "eos").to_numpy().astype(bool).reshape(shape),
         step_scores=[scores[i : i + size] for i in range(0, len(scores), size)],

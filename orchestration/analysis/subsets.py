@@ -38,7 +38,8 @@ class SampleSet:
 
     `answers` name the class of each answer (None: unreadable), `correct` says which of them agree with the reference,
     `finished` which ended with the end token. `values` weighs them for "weighted" and "best": an aggregated
-    verifier score, or a likelihood; at least 0, NaN where there is none.
+    verifier score, or a likelihood; at least 0, NaN where there is none. Of the voters for one class that with the highest of
+    `ranks` is the answer, the first of equals (None: all are equal).
     """
 
     problem_id: str
@@ -46,10 +47,11 @@ class SampleSet:
     correct: Sequence[bool]
     finished: Sequence[bool]
     values: Sequence[float]
+    ranks: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         sizes = {len(self.answers), len(self.correct), len(self.finished), len(self.values)}
-        if len(sizes) != 1:
+        if len(sizes) != 1 or (self.ranks is not None and len(self.ranks) not in sizes):
             raise ValueError(f"{self.problem_id}: answers, correct, finished and values differ in length")
         if any(value < 0 for value in self.values):
             raise ValueError(f"{self.problem_id}: a value below 0 cannot weigh a vote")
@@ -165,12 +167,14 @@ def _best_at(samples: SampleSet, levels: NDArray[np.int64], n: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Electorate:
-    """Sets of one size as arrays (B, K): their levels and weights, the codes of their answers, and which are right."""
+    """Sets of one size as arrays (B, K): their levels and weights, the codes of their answers, which are right, and who
+    speaks for a code; `ranks` is None where the first voter does."""
 
     levels: NDArray[np.int64]
     weights: NDArray[np.float64]
     codes: NDArray[np.int64]
     correct: NDArray[np.bool_]
+    ranks: NDArray[np.int64] | None
 
     @classmethod
     def of(
@@ -181,7 +185,9 @@ class _Electorate:
         # Who votes for want of a value is counted, not weighed.
         weights = np.ones(levels.shape) if rule == "majority" else np.where(levels % 2 == 1, 1.0, values)
         codes = np.array([_codes(samples.answers) for samples in sets])
-        return cls(levels, weights, codes, np.array([samples.correct for samples in sets], dtype=bool))
+        correct = np.array([samples.correct for samples in sets], dtype=bool)
+        ranks = np.array([samples.ranks or [0] * levels.shape[1] for samples in sets])
+        return cls(levels, weights, codes, correct, ranks if ranks.any() else None)
 
     def right(self, rule: Rule, members: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Return (B,): the share of subsets (rows of `members`, shape (subsets, K)) whose chosen answer is correct."""
@@ -191,9 +197,15 @@ class _Electorate:
         answers = self.codes[:, :, None] == np.arange(self.codes.max() + 1)
         sums = (voting * weights) @ answers.astype(np.float64)
         of_samples = np.take_along_axis(sums, np.broadcast_to(self.codes[:, None, :], voting.shape), axis=2)
-        strength = np.where((level % 2 == 0) & (rule == "best"), weights, of_samples)
+        alone = (level % 2 == 0) & (rule == "best")
+        strength = np.where(alone, weights, of_samples)
         # The first of equals: ties go to the smallest index, as in `selection`.
         winner = np.where(voting, strength, -1.0).argmax(axis=2)
+        if self.ranks is not None:
+            chosen = np.take_along_axis(self.codes, winner, axis=1)[:, :, None]
+            behind = voting & (self.codes[:, None, :] == chosen)
+            speaker = np.where(behind, self.ranks[:, None, :], -1).argmax(axis=2)
+            winner = np.where(alone[:, :, 0], winner, speaker)
         right = np.take_along_axis(self.correct, winner, axis=1) & voting.any(axis=2)
         share: NDArray[np.float64] = right.mean(axis=1)
         return share

@@ -184,8 +184,8 @@ def _budget(prepared: Prepared, charged: int) -> str:
     spent = f", {scientific(charged)} of it spent in this folder, {scientific(left)} left" if charged else ""
     scored = ", each scored" if "verifier" in prepared.models else ""
     return (
-        f"{scientific(prepared.budget)} FLOPs ({prepared.unit}){spent}: about {generations:,.0f} generations{scored}, "
-        f"or {generations * typical:,.0f} tokens"
+        f"{scientific(prepared.budget)} FLOPs ({prepared.unit}){spent}: "
+        f"about {counted(round(generations), 'generation')}{scored}, or {counted(round(generations * typical), 'token')}"
     )
 
 

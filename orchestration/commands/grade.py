@@ -17,7 +17,7 @@ from orchestration.problems import Columns, Grader, Table, judge_of, make_grader
 from orchestration.setup.compose import compose
 from orchestration.setup.model_folders import resolved
 from orchestration.setup.settings import GradeColumns, GradeSettings
-from orchestration.strategies.selection import same_answers
+from orchestration.strategies.selection import same_answers, speaker
 
 _WIDE = 40
 
@@ -85,10 +85,11 @@ def ballots(rows: Sequence[Graded]) -> list[str]:
             by_problem.setdefault(row.problem, []).append(place)
     for places in by_problem.values():
         told = same_answers(rows[place].answer or "" for place in places)
-        # A ballot is shown as the first answer of its class reads.
-        first: dict[str, str] = {}
+        by_class: dict[str, list[str]] = {}
         for place, one in zip(places, told, strict=True):
-            found[place] = first.setdefault(one, str(rows[place].answer))
+            by_class.setdefault(one, []).append(rows[place].answer or "")
+        for place, one in zip(places, told, strict=True):
+            found[place] = str(by_class[one][speaker(by_class[one])])
     return found
 
 

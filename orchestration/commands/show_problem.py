@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from actors.errors import counted
 from actors.strategy import Answer, Candidate
 from orchestration.analysis.filters import meant
 from orchestration.strategies.parse import registered
@@ -97,7 +98,7 @@ def _question(run: Run, problem_id: str, console: Console) -> None:
     if problem.metadata:
         pairs = (f"{name}: {value}" for name, value in problem.metadata.items())
         console.print(visible(", ".join(pairs)), markup=False, highlight=False, style="dim")
-    console.print(f"prompt ({tokens:,} tokens):", markup=False, highlight=False, style="bold")
+    console.print(f"prompt ({counted(tokens, 'token')}):", markup=False, highlight=False, style="bold")
     text = "(its text was not stored by the version that began the run)" if prompt is None else prompt
     console.print(visible(text.rstrip("\n")), markup=False, highlight=False)
 
@@ -136,7 +137,9 @@ def _outcome(one: _Tried, count: int, several_seeds: bool, console: Console) -> 
     answered = outcome["state"] == "answered"
     head.append(f"answer {_read(outcome['answer'])} " if answered else f"{outcome['state']} ")
     head.append_text(_verdict(one.correct))
-    tokens = f"{outcome['generations']} generations, {outcome['attributed_tokens']:,} tokens"
+    tokens = (
+        f"{counted(outcome['generations'], 'generation')}, {counted(outcome['attributed_tokens'], 'token')}"
+    )
     head.append(f"  {tokens}", style="dim")
     if outcome["reason"]:
         head.append(f"  {visible(outcome['reason'])}", style="yellow")
@@ -176,7 +179,7 @@ def _vote(one: _Tried) -> Table:
             Text(_read(ballot.answer)),
             str(len(ballot.voters)),
             *("" if value is None else f"{value:.2f}" for value in values),
-            _verdict(correct[ballot.voters[0]]),
+            _verdict(correct[ballot.speaker]),
             "chosen" if ballot.answer == one.outcome["answer"] else "",
         )
     return table

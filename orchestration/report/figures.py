@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actors.errors import counted
 from orchestration.analysis.measure import Measures
 from orchestration.analysis.pairs import LIKELIHOOD, PASS
 from orchestration.analysis.rows import Row
@@ -254,7 +255,7 @@ def _finished(figure: Any, axes: Any, measures: Measures, legend_of: Any = None)
     from matplotlib.ticker import PercentFormatter
 
     seeds = f", {len(measures.seeds)} seeds" if len(measures.seeds) > 1 else ""
-    axes.set_ylabel(f"accuracy ({measures.labelled:,} problems{seeds})")
+    axes.set_ylabel(f"accuracy ({counted(measures.labelled, 'problem')}{seeds})")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     low, high = axes.get_ylim()
     axes.set_ylim(max(0.0, low), min(1.0, high))

@@ -174,10 +174,8 @@ def survey(prepared: Prepared, start: Opened) -> Session:
         session.outcomes_done += outcomes - missing
     session.longest = longest.tokens if longest is not None else prepared.contexts.limit
     if stored and session.gone == len(stored):
-        mend = (
-            f"none of its {len(stored):,} problems is in {prepared.dataset.description}, so it is a run of another data "
-            "set; choose another folder=..."
-        )
+        which = f"none of its {len(stored):,} problems is" if len(stored) > 1 else "its only problem is not"
+        mend = f"{which} in {prepared.dataset.description}, so it is a run of another data set; choose another folder=..."
         raise UserError.of("folder", str(folder), mend)
     _check_columns(prepared.settings.report.by, columns, folder, stored=bool(stored))
     if session.outcomes_left:

@@ -96,16 +96,23 @@ def likelihood_weight(logprobs: Sequence[float], step_ends: Sequence[int]) -> fl
 
 
 def _most(votes: Iterable[tuple[Candidate, float]]) -> str | None:
-    """Sum the weights by class of answers; candidates come by index, so the first of equals has the smallest, and it is the
-    first candidate that says the answer."""
+    """Sum the weights by class of answers; candidates come by index, so the first of equals has the smallest."""
     given = [(candidate.answer, weight) for candidate, weight in votes if candidate.answer is not None]
     weights: dict[str, list[float]] = {}
-    answers: dict[str, str] = {}
+    answers: dict[str, list[str]] = {}
     for (answer, weight), same in zip(given, same_answers(answer for answer, _ in given), strict=True):
-        answers.setdefault(same, answer)
+        answers.setdefault(same, []).append(answer)
         weights.setdefault(same, []).append(weight)
     chosen = max(weights, key=lambda same: math.fsum(weights[same]), default=None)
-    return None if chosen is None else answers[chosen]
+    return None if chosen is None else answers[chosen][speaker(answers[chosen])]
+
+
+def speaker(answers: Sequence[str]) -> int:
+    """Of the answers of one class the place of the one that speaks for it, which says most, whichever came first."""
+    from orchestration.problems.graders.ballots import says_most
+
+    ranks = says_most([ballot_of(answer) for answer in answers])
+    return ranks.index(max(ranks))
 
 
 def same_answers(answers: Iterable[str]) -> list[str]:

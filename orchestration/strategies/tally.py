@@ -12,7 +12,14 @@ from dataclasses import dataclass
 
 from actors.strategy import Candidate, Described
 from orchestration.strategies.choice import Rule, chooser_of
-from orchestration.strategies.selection import AGGREGATIONS, Aggregation, aggregate, same_answers, voters
+from orchestration.strategies.selection import (
+    AGGREGATIONS,
+    Aggregation,
+    aggregate,
+    same_answers,
+    speaker,
+    voters,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +36,12 @@ class Counting:
 
 @dataclass(frozen=True, slots=True)
 class Ballot:
-    """One answer: the indices of its `voters`, the first of them with the largest value as `leader`, the sum of their values
-    as `weight` and the largest as `best`; both are None where the rule asks for no scores, or none of the voters has any."""
+    """One answer, as its `speaker` gives it: the indices of its `voters`, the first of them with the largest value as
+    `leader`, the sum of their values as `weight` and the largest as `best`; both are None where the rule asks for no scores,
+    or none of the voters has any."""
 
     answer: str
+    speaker: int
     voters: tuple[int, ...]
     leader: int
     weight: float | None
@@ -66,13 +75,15 @@ def tally(candidates: Sequence[Candidate], counting: Counting) -> list[Ballot]:
 
 def _ballot(mine: Sequence[Candidate], counting: Counting, scored: bool) -> Ballot:
     members = tuple(one.index for one in mine)
+    said = mine[speaker([one.answer or "" for one in mine])]
     if not scored:
-        return Ballot(mine[0].answer or "", members, members[0], None, None)
+        return Ballot(said.answer or "", said.index, members, members[0], None, None)
     values = [aggregate(one.scores, counting.aggregation) for one in mine]
     leader = values.index(max(values))
-    # Written as the answer that is chosen is: as its best candidate does, or else its first.
-    said = mine[leader if counting.rule == "best" else 0].answer or ""
-    return Ballot(said, members, members[leader], math.fsum(values), max(values))
+    if counting.rule == "best":
+        # The best candidate answers for itself.
+        said = mine[leader]
+    return Ballot(said.answer or "", said.index, members, members[leader], math.fsum(values), max(values))
 
 
 def _rank(ballot: Ballot, counting: Counting) -> tuple[float, int]:

@@ -2,8 +2,9 @@
 
 It knows nothing of how answers are read. A `Ballot` has a value, and beside it a name (`x = 5`) and a unit (`5 cm`), which an
 answer may go without. Two answers of one value are one, unless the answers to this problem disagree on its name, or on its
-unit: then each name or unit, and none, stands for itself. Invariant: for any answers to a problem this is an equivalence, the
-same in whatever order they come.
+unit: then each name or unit, and none, stands for itself. A class speaks by the member that says most: `5` and `5 cm` are
+`5 cm`, which is wrong where five metres are right. Invariant: for any answers to a problem this is an equivalence, and who
+speaks for a class is the same, in whatever order they come.
 """
 
 from __future__ import annotations
@@ -61,6 +62,17 @@ def classes(texts: Sequence[str]) -> list[str]:
         Ballot(one.value, one.name if one.value in names else "", one.unit if one.value in units else "").text
         for one in ballots
     ]
+
+
+def says_most(texts: Sequence[str]) -> list[int]:
+    """For some ballots, as texts: a rank of each. In a class that with the highest speaks, which says most of name and unit;
+    of those that say as much, the last in the order of texts. 0 where no ballot says any."""
+    if not any(_APART in one for one in texts):
+        return [0] * len(texts)
+    said = {one: Ballot.of(one) for one in texts}
+    order = sorted(said, key=lambda one: (bool(said[one].unit) + bool(said[one].name), one))
+    ranks = {one: rank for rank, one in enumerate(order)}
+    return [ranks[one] for one in texts]
 
 
 def _share(ballot: Ballot, bare: set[str]) -> Ballot:

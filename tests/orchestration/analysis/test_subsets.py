@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.strategy import Candidate
+from actors.strategy import Answer, Candidate
 from orchestration.analysis.subsets import Rule, SampleSet, accuracy_at, pass_at
 from orchestration.strategies.selection import best, majority, weighted
 
@@ -71,6 +72,22 @@ def test_estimates_are_the_mean_over_all_subsets(
     ns = range(1, len(rows) + 1)
     expected = [by_hand(samples, rule, n) for n in ns]
     np.testing.assert_allclose(accuracy_at([samples], rule, list(ns), seed=0)[0], expected, atol=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS, st.sampled_from(RULES))
+def test_estimates_know_who_speaks_for_a_class(
+    rows: list[tuple[str | None, bool, float]], rule: Rule
+) -> None:
+    """Answers 1 and 2 are one class, in which 2 says more, and is wrong."""
+    said = {"1": Answer("1", "1"), "2": Answer("1 m", "1\t\tm"), "3": Answer("3", "3"), None: None}
+    plain = sample_set(rows)
+    asked = replace(plain, answers=[said[one] for one in plain.answers])
+    ranks = [{"2": 1}.get(str(one), 0) for one in plain.answers]
+    known = replace(asked, answers=[one and one.partition(" ")[0] for one in asked.answers], ranks=ranks)
+    ns = range(1, len(rows) + 1)
+    expected = [by_hand(asked, rule, n) for n in ns]
+    np.testing.assert_allclose(accuracy_at([known], rule, list(ns), seed=0)[0], expected, atol=1e-12)
 
 
 def test_best_falls_back_to_the_majority_where_nothing_is_scored() -> None:

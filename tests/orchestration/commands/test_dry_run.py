@@ -67,6 +67,12 @@ def test_a_table_without_solutions_has_a_made_up_one(
     assert any("1 problem of " in line for line in found)
 
 
+def test_one_generation_is_one(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    found = lines(words, capsys, "budget.tokens=40", "verifier=none", "strategies=[greedy]")
+    (budget,) = [line for line in found if line.startswith("budget")]
+    assert re.search(r": about 1 generation, or \d+ tokens", budget), budget
+
+
 def test_the_settings_that_are_shown_make_the_same_again(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

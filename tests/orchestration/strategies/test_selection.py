@@ -1,7 +1,9 @@
 """Who votes, with what weight, and what decides a tie."""
 
+import itertools
 import math
 import pickle
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -106,8 +108,17 @@ def test_answers_of_one_ballot_are_one_answer_however_they_read() -> None:
         candidate(6, Answer("5 m", "5\t\tm")),
         candidate(7, Answer("5 ft", "5\t\tft")),
     )
-    assert majority([candidate(0, "6"), bare, metres]) == "5"
+    assert majority([candidate(0, "6"), bare, metres]) == "5 m"
     assert majority([candidate(0, "6"), bare, metres, feet]) == "6"
+
+
+@pytest.mark.parametrize("rule", [majority, weighted])
+def test_a_class_is_answered_by_who_says_most_in_whatever_order(rule: Callable[..., str | None]) -> None:
+    """So that the verdict is one: against five feet `5` alone would be right, and `5 m` is wrong."""
+    said = ["5", Answer("5 m", "5\t\tm"), Answer("5.0", "5"), Answer("5 meters", "5\t\tm")]
+    for order in itertools.permutations(said):
+        answer = rule([candidate(index, one, 0.5) for index, one in enumerate(order)])
+        assert answer == next(one for one in order if "m" in one)
 
 
 def test_those_who_stop_early_count_ballots() -> None:

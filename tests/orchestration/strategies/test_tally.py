@@ -23,7 +23,7 @@ def candidates(seed: int) -> list[Candidate]:
             logprobs=(),
             scores=tuple(draw.choice((0.25, 0.5, 0.75)) for _ in range(2)) if draw.random() < 0.8 else (),
             finish="eos" if draw.random() < 0.7 else "length",
-            answer=draw.choice((Answer("1/2", "1/2"), Answer("0.5", "1/2"), "2", "3", None)),
+            answer=draw.choice((Answer("1/2", "1/2"), Answer("0.5 m", "1/2\t\tm"), "2", "3", None)),
             kept=draw.random() < 0.9,
         )
         for index in range(draw.randrange(6))
@@ -42,6 +42,7 @@ def test_the_first_ballot_is_the_answer_that_is_chosen(aggregation: str) -> None
         for rule, answer in chosen.items():
             ballots = tally(drawn, Counting(rule, aggregation))  # type: ignore[arg-type]
             assert (ballots[0].answer if ballots else None) == answer, (seed, rule)
+            assert all(drawn[one.speaker].answer == one.answer for one in ballots)
             voting = [index for ballot in ballots for index in ballot.voters]
             assert len(voting) == len(set(voting)), "nobody votes twice"
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.errors import UserError
-from actors.strategy import ballot_of
+from actors.strategy import Answer, ballot_of
 from orchestration.problems import (
     Grader,
     GymGrader,
@@ -34,6 +34,7 @@ from orchestration.problems.graders.numbers import as_text, number_of
 from orchestration.problems.graders.plain import cleaned
 from orchestration.problems.graders.reading import read
 from orchestration.problems.workers.deadline import NoAnswer, Stalled
+from orchestration.strategies.selection import speaker
 
 NUMBER = NumberGrader()
 MATH = MathGrader(deadline=20.0)
@@ -170,6 +171,25 @@ def test_ballots_are_an_equivalence_in_whatever_order(answers: list[str], random
             assert value.agrees(another)
         if value == another:
             assert found[one] == found[other]
+
+
+@given(
+    ANSWERS,
+    st.randoms(),
+    st.sampled_from(["5", "35", "35 cm", "35 m", "x=35", "y = 35 m", "28", "0.28", "yes"]),
+)
+def test_a_ballot_has_one_verdict_whoever_voted_first(
+    answers: list[str], random: Random, reference: str
+) -> None:
+    def verdicts(given: list[str]) -> dict[str, bool]:
+        by_class: dict[str, list[str]] = {}
+        for one, same in zip(given, classes(given), strict=True):
+            by_class.setdefault(same, []).append(Answer(one, one))
+        return {
+            same: MATH.correct(members[speaker(members)], reference) for same, members in by_class.items()
+        }
+
+    assert verdicts(random.sample(answers, len(answers))) == verdicts(answers)
 
 
 def test_a_bare_number_votes_with_the_one_unit_that_is_given() -> None:

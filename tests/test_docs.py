@@ -259,3 +259,14 @@ def test_the_short_way_is_short() -> None:
     assert first == ["make run", "make test"]
     [script] = [block.text for block in blocks(README) if block.language == "python"]
     assert len(script.strip().splitlines()) < 15
+
+
+def test_every_room_is_named_where_contributors_look() -> None:
+    told = CONTRIBUTING.read_text()
+    files = [file for half in ("actors", "orchestration") for file in (ROOT / half).rglob("*.py")]
+    rooms = {file.parent.relative_to(ROOT) for file in files if file.parent.parent != ROOT}
+    ground = {
+        file.relative_to(ROOT) for file in files if file.parent.parent == ROOT and file.name != "__init__.py"
+    }
+    named = {*(f"`{room}/`" for room in rooms), *(f"`{file}`" for file in ground)}
+    assert {one for one in named if one not in told} == set()

@@ -195,9 +195,7 @@ class ScoringEngine:
     async def _drain(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waiting:
-            # What is taken at once is bounded, so that whoever asks how it goes on sees it go on.
-            taken, self._waiting = self._waiting[: self._rows], self._waiting[self._rows :]
-            batch = [item for item in taken if not item[1].cancelled()]
+            batch = [item for item in self._take() if not item[1].cancelled()]
             requests = [request for request, _ in batch]
             try:
                 results = await loop.run_in_executor(self._thread, self._score_all, requests)
@@ -211,6 +209,18 @@ class ScoringEngine:
                     future.set_result(scores)
         self._wake()
         self._rest = loop.call_later(IDLE_S, self._thread.submit, self._cache.clear)
+
+    def _take(self) -> list[tuple[ScoreRequest, asyncio.Future[Scores]]]:
+        """The next of those that wait, one at least. They are bounded, so that whoever asks how it goes on sees it go on, and
+        what they make is kept to their end."""
+        room, count = self._row_bytes(), 0
+        while count < min(self._rows, len(self._waiting)):
+            room -= len(self._waiting[count][0].token_ids) * self._cache.position_bytes
+            if count and room < 0:
+                break
+            count += 1
+        taken, self._waiting = self._waiting[:count], self._waiting[count:]
+        return taken
 
     @torch.inference_mode()
     def _score_all(self, requests: list[ScoreRequest]) -> list[Scores]:
@@ -286,11 +296,11 @@ class ScoringEngine:
             self._forward(batch, room)
 
     def _row_bytes(self) -> int:
-        """Bytes that the rows of a batch may take; what is remembered has a part of the memory too."""
+        """Bytes that the rows of a pass may take, and as many the marks of a batch; what is remembered has a part too."""
         whole = self._room.bytes_for(self._cache.nbytes + self._marks.nbytes)
         kept = min(self._mark_bytes, whole // 4)
         self._marks.bound(kept)
-        return whole - kept
+        return (whole - kept) // 2
 
     def _forward(self, batch: list[_Piece], room: int) -> None:
         device = self._device

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from actors.engines.base import GenerateRequest, Generation, ScoreRequest
+from actors.engines.base import GenerateRequest, Generation, ScoreRequest, Scores
 from actors.engines.local import kv, policy
 from actors.engines.local.kv import PrefixCache, SlotCache
 from actors.engines.local.policy import LocalEngine
@@ -257,17 +257,26 @@ async def test_a_verifier_takes_rows_for_a_batch_and_fewer_where_there_is_little
     assert roomy._cache.nbytes == 0
     free = [one.values for one in await asyncio.gather(*map(roomy.score, requests))]
     assert roomy._cache.rows < 20, "not the 128 that there may be"
-    tight = ScoringEngine.load(folder, room=fixed(Room(CPU), 4 * roomy._cache.row_bytes(100)))
-    widest, real = 0, tight._forward
+    tight = ScoringEngine.load(folder, room=fixed(Room(CPU), 6 * roomy._cache.row_bytes(100)))
+    widest, real, taken = 0, tight._forward, []
+    score_all = tight._score_all
 
     def forward(batch: list[object], room: int) -> None:
         nonlocal widest
         widest = max(widest, len(batch))
         real(batch, room)  # type: ignore[arg-type]
 
+    def noted(batch: list[ScoreRequest]) -> list[Scores]:
+        taken.append(sum(len(request.token_ids) for request in batch))
+        return score_all(batch)
+
     monkeypatch.setattr(tight, "_forward", forward)
+    monkeypatch.setattr(tight, "_score_all", noted)
     few = [one.values for one in await asyncio.gather(*map(tight.score, requests))]
     assert 1 < widest <= 6
+    # What a batch computes is kept to its end.
+    assert len(taken) > 1
+    assert max(taken) * tight._cache.position_bytes <= 2.25 * roomy._cache.row_bytes(100)
     for one, other in zip(free, few, strict=True):
         assert one == pytest.approx(other, abs=1e-6)
     for engine in (roomy, tight):

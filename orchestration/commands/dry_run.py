@@ -49,7 +49,7 @@ def show_plan(prepared: Prepared, console: Console) -> None:
     for role, model in prepared.models.items():
         about = f"{model.name}, {model.cost.parameters:,} parameters that count, {model.dtype}, "
         grid.add_row(role, about + _share(model.share))
-    grid.add_row("memory", "\n".join(_memory(prepared, role) for role in prepared.models))
+    grid.add_row("memory", "\n".join(_memory(session, role) for role in prepared.models))
     grid.add_row(
         "tokens",
         f"prompt {prepared.prompt_tokens} on average, solution {settings.policy.typical} "
@@ -159,9 +159,9 @@ def _share(replica: ReplicaShare) -> str:
     return f"{copies} of {replica.cpus:g} CPU{gpus}, {threads}, {replica.max_sequences} sequences at once"
 
 
-def _memory(prepared: Prepared, role: Role) -> str:
+def _memory(session: Session, role: Role) -> str:
     """What a replica takes of its machine's memory."""
-    one = prepared.memory.get(role)
+    one = session.memory.get(role)
     if one is None:
         return f"{role}: - (a verifier of your own)"
     text = f"{role}: {size_of(one.weights)} of weights"

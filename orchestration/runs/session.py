@@ -7,7 +7,7 @@ again, and a problem is stored before its task is given out.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from actors.errors import UserError
 from actors.store.digests import DigestMap
 from actors.store.done import Done, Ended, holds_outcomes, read_done
 from actors.store.log import read_books, read_holds
-from actors.strategy import Prompt, Strategy
+from actors.strategy import Prompt, Role, Strategy
 from actors.work import Task
 from orchestration.analysis.columns import check_columns
 from orchestration.problems import Problem, Quarantined, Table
@@ -30,6 +30,7 @@ from orchestration.runs.record import begins_anew, check_keys, run_record
 from orchestration.runs.run import InHand
 from orchestration.setup.budget import unfit
 from orchestration.setup.contexts import Contexts
+from orchestration.setup.memory import ReplicaMemory, check_memory, estimated, runs_here
 from orchestration.setup.prepare import Prepared
 
 # Problems that are tokenised and stored at once: few files, and little waiting before the first task.
@@ -75,8 +76,8 @@ class Session:
     `again` are asked for; of `quarantined` outcomes among those that are wanted, `retried` are. `gone` problems of the folder
     are not among those asked for. `spent` is what the folder's books were charged, and `lost` what the last start had in hand
     when it was cut off: in FLOPs of the budget's accounting. `longest` are the tokens that no prompt exceeds which is still
-    to be asked, where an engine is started for so many; else None. `stored` is what the folder's problems say, `prompts`
-    makes their prompts, `anew` is as in `Opened`.
+    to be asked, where an engine is started for so many; else None. `memory` is what each replica takes with those. `stored`
+    is what the folder's problems say, `prompts` makes their prompts, `anew` is as in `Opened`.
     """
 
     prompts: Prompts
@@ -94,6 +95,7 @@ class Session:
     spent: int = 0
     lost: InHand = field(default_factory=InHand)
     longest: int | None = None
+    memory: Mapping[Role, ReplicaMemory] = field(default_factory=dict)
     anew: bool = False
     done: Done = field(default_factory=Done, repr=False)
     stored: DigestMap = field(default_factory=DigestMap, repr=False)
@@ -119,7 +121,7 @@ def survey(prepared: Prepared, start: Opened) -> Session:
     the prompts of today, so those of its problems are made once; those of others wait for their tasks.
 
     Raises UserError where the folder holds a problem of the same id and other content, or none of the problems asked for, or
-    has cost more than the budget while there is something to do.
+    has cost more than the budget while there is something to do; and where there is no memory for the longest prompt.
     """
     folder, seeds = Path(prepared.settings.folder), prepared.settings.seeds
     done = read_done(folder) if start.begun else Done()
@@ -136,6 +138,7 @@ def survey(prepared: Prepared, start: Opened) -> Session:
         gone=len(stored),
         spent=0 if start.anew else sum(read_books(folder)),
         lost=InHand() if start.anew else InHand.of(list(read_holds(folder).values())),
+        memory=prepared.memory,
         anew=start.anew,
         done=done,
         stored=stored,
@@ -173,6 +176,11 @@ def survey(prepared: Prepared, start: Opened) -> Session:
         session.outcomes += outcomes
         session.outcomes_done += outcomes - missing
     session.longest = longest.tokens if longest is not None else prepared.contexts.limit
+    if longest is not None and longest.tokens > prepared.longest_prompt:
+        # Of the first problems alone it was told before.
+        here = runs_here(prepared.settings.cluster)
+        session.memory = estimated(prepared.models, prepared.contexts, longest.tokens, here=here)
+        check_memory(prepared.models, session.memory, here=here)
     if stored and session.gone == len(stored):
         which = f"none of its {len(stored):,} problems is" if len(stored) > 1 else "its only problem is not"
         mend = f"{which} in {prepared.dataset.description}, so it is a run of another data set; choose another folder=..."

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.errors import UserError
 from orchestration.api import settings_of
 from orchestration.problems import PromptFormat
 from orchestration.runs.identity import identify
@@ -81,6 +82,19 @@ def test_vllm_is_started_for_the_longest_prompt_and_a_solution(long_context: lis
     assert policy is not None
     assert longest + 40 <= policy < longest + 40 + 64
     assert verifier == 256, "a model's own is the most"
+
+
+def test_memory_for_the_longest_is_asked_for_before_anything_starts(
+    long_context: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trap: it stands behind the first problems, which `prepare` looks at."""
+    monkeypatch.setattr("orchestration.setup.prepare._prompt_lengths", lambda *_: [10, 12])
+    prepared = prepare(settings_of(long_context))
+    assert prepared.memory["policy"].context < 640
+    assert survey(prepared, opened(prepared)).memory["policy"].context > 800
+    monkeypatch.setattr("actors.engines.plan.CPU_CACHE_BYTES", 400 << 10)
+    with pytest.raises(UserError, match=r"^cluster.policy.memory = None: .* and vLLM has 410 kB for them"):
+        survey(prepared, opened(prepared))
 
 
 def test_a_context_that_is_set_is_taken_and_counts_for_prompts(long_context: list[str]) -> None:

@@ -77,12 +77,13 @@ def announce(prepared: Prepared, session: Session, console: Console) -> None:
         )
     if note := session.prompts.note():
         say(note, style="yellow")
-    for line in (*prepared.notes, *skipped_lines(prepared, session)):
+    for line in (*prepared.notes, *data_lines(prepared, session)):
         say(line, style="yellow")
 
 
-def skipped_lines(prepared: Prepared, session: Session) -> list[str]:
-    """The first rows of the data that were skipped, each with its reason, and how many more there are."""
+def data_lines(prepared: Prepared, session: Session) -> list[str]:
+    """The first rows of the data that were skipped, each with its reason, how many more there are, and what else a user
+    should know of the data."""
     from orchestration.runs.quarantine import ROWS_FILE
 
     path, rows = prepared.settings.dataset.path, session.skipped
@@ -90,4 +91,4 @@ def skipped_lines(prepared: Prepared, session: Session) -> list[str]:
     if len(rows) > 5:
         file = Path(prepared.settings.folder) / ROWS_FILE
         lines.append(f"and {len(rows) - 5:,} more rows were skipped; a run lists them in {file}")
-    return lines
+    return lines + session.notes

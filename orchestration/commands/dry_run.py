@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from actors.engines.plan import ReplicaShare
 from actors.errors import counted
 from actors.strategy import Role
-from orchestration.commands.announce import skipped_lines
+from orchestration.commands.announce import data_lines
 from orchestration.flops import generation_flops
 from orchestration.report.tables import fitted, no_room, rich_table, scientific
 from orchestration.runs.estimate import Needs, estimate
@@ -232,7 +232,7 @@ def _verdict(prepared: Prepared, needs: Needs, session: Session) -> list[str]:
         lines.append(
             f"What {', '.join(prepared.settings.reuse)} hold already costs nothing, and is not taken off these figures."
         )
-    lines += [*prepared.notes, *skipped_lines(prepared, session)]
+    lines += [*prepared.notes, *data_lines(prepared, session)]
     if session.gone:
         lines.append(f"Not in the data any more: {session.gone:,} of the folder's problems.")
     if session.outcomes_done:

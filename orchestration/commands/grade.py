@@ -1,36 +1,60 @@
-"""`flopwise grade FILE`: what a grader reads in texts, which answers vote as one, and whether they are right, without a
-model.
+"""`flopwise grade FILE`: what a grader reads in texts and references, which answers vote as one, and whether they are right,
+without a model.
 
-It knows files of texts and graders, nothing of runs. Invariant: what it shows is what a run would read, vote and judge.
+It knows files of texts and graders, nothing of runs. Invariants: what it shows is what a run would read, vote and judge; each
+row of the file is counted once.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestration.commands.arguments import options_of, place_and_settings
+from actors.errors import UserError, counted, nearest
+from orchestration.commands.arguments import options_of, place_and_settings, terminal
 from orchestration.commands.helptext import help_of
 from orchestration.problems import Columns, Grader, Table, judge_of, make_grader, why_unread
+from orchestration.problems.datasets.tables import no_column, reference_in
+from orchestration.problems.references import References
 from orchestration.setup.compose import compose
 from orchestration.setup.model_folders import resolved
+from orchestration.setup.packages import importable
 from orchestration.setup.settings import GradeColumns, GradeSettings
 from orchestration.strategies.selection import same_answers, speaker
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 _WIDE = 40
+
+# What a run calls otherwise.
+_NAMES = {
+    "dataset.path": "file",
+    "dataset.columns.question": "columns.text",
+    "dataset.grader": "grader",
+    "cluster.packages": "packages",
+}
+
+RIGHT, WRONG, UNREAD = "right", "wrong", "unreadable"
+NO_VERDICT, NO_REFERENCE, SKIPPED = "reference unreadable", "without a reference", "skipped"
+_ALWAYS = (RIGHT, WRONG, UNREAD, NO_VERDICT)
 
 
 @dataclass(frozen=True, slots=True)
 class Graded:
-    """A row of the file: `reference` and `right` are None where there is no reference, or none that the grader reads."""
+    """A row of the file: what was read of its text, its reference as it stands and what was read of that (None: nothing),
+    and one of the verdicts above."""
 
     row: int
     problem: str
     answer: str | None
     reference: str | None
-    right: bool | None
+    reference_read: str | None
+    verdict: str
     note: str = ""
 
 
@@ -43,80 +67,141 @@ def run(words: Sequence[str]) -> int:
     mend = "name a file of solutions, as in: flopwise grade solutions.jsonl grader=math"
     file, words = place_and_settings(rest, mend)
     settings = compose("grade", words, GradeSettings)
-    grader = judge_of(make_grader(settings.grader))
-    table = Table(resolved(file), Columns(settings.columns.text, None))
-    rows = graded(table, grader, str(settings.grader), settings.columns)
-    _print(list(itertools.islice(rows, settings.count)))
+    if settings.count is not None and settings.count < 1:
+        raise UserError.of("count", settings.count, "it must be at least 1, or null for all")
+    if settings.grader == "gym":
+        mend = "it judges reasoning-gym's data sets alone, by what they say; choose number, text or math"
+        raise UserError.of("grader", settings.grader, mend)
+    with _own_names():
+        importable(settings.packages)
+        grader = judge_of(make_grader(settings.grader))
+        table = Table(resolved(file), Columns(settings.columns.text, None, None))
+        notes = _missing(table, settings.columns, {word.partition("=")[0].strip() for word in words})
+        rows = graded(table, grader, str(settings.grader), settings.columns)
+        found = list(itertools.islice(rows, settings.count))
+    _print(found, [*_about_references(found, grader), *notes], terminal())
     return 0
+
+
+@contextmanager
+def _own_names() -> Iterator[None]:
+    """Let a mistake be told by the settings that this command has."""
+    try:
+        yield
+    except UserError as error:
+        text = str(error)
+        for name, own in _NAMES.items():
+            text = text.replace(name, own)
+        raise UserError(text) from None
+
+
+def _missing(table: Table, columns: GradeColumns, given: set[str]) -> list[str]:
+    """What there is to say of columns that the file does not have; UserError for one that was asked for."""
+    notes = []
+    for field, name in (("answer", columns.answer), ("problem", columns.problem)):
+        if name is None or name in (known := table.known_columns([name])):
+            continue
+        if f"columns.{field}" in given:
+            raise UserError(
+                f"{no_column(f'columns.{field}', name, table.path, known)}; null where there is none"
+            )
+        if field == "answer":
+            near = nearest(name, known - {columns.text})
+            notes.append(f"no column {name!r}{near}, so no verdicts: columns.answer names the references")
+    return notes
 
 
 def graded(table: Table, grader: Grader, name: str, columns: GradeColumns) -> Iterator[Graded]:
     """Every row of the table, read and judged."""
     for number, row in enumerate(table.raw_rows()):
         if not isinstance(row, dict) or not isinstance(row.get(columns.text), str):
-            why = f"no text in {columns.text!r}" if isinstance(row, dict) else ": ".join(filter(None, row))
-            yield Graded(number, "", None, None, None, f"skipped: {why}")
+            why = f"no text in {columns.text!r}" if isinstance(row, dict) else f"{row[0]} ({row[1]})"
+            yield Graded(number, "", None, None, None, SKIPPED, f"skipped: {why}")
             continue
-        given = None if columns.answer is None else row.get(columns.answer)
-        reference = None if given is None else str(given).strip()
+        given = None if columns.answer is None else reference_in(row, columns.answer)
+        reference = None if isinstance(given, tuple) else given
+        unread = ""
+        if isinstance(given, tuple):
+            unread = f"{given[0]} ({given[1]})"
+        elif reference is not None and (why := why_unread(grader, name, reference, "grader")):
+            unread = f"the answer is none that the grader reads ({why})"
         same = None if columns.problem is None else row.get(columns.problem)
         problem = str(reference if same is None else same)
         answer = grader.extract(row[columns.text])
-        if reference is not None and (why := why_unread(grader, name, reference)):
-            yield Graded(
-                number,
-                problem,
-                answer,
-                None,
-                None,
-                f"no verdict: the answer is none that the grader reads ({why})",
-            )
+        if unread:
+            yield Graded(number, problem, answer, reference, None, NO_VERDICT, f"no verdict: {unread}")
             continue
-        right = None if reference is None else grader.correct(answer, reference)
-        yield Graded(number, problem, answer, reference, right)
+        if reference is None:
+            verdict = UNREAD if answer is None else NO_REFERENCE
+            yield Graded(number, problem, answer, None, None, verdict)
+            continue
+        verdict = UNREAD if answer is None else RIGHT if grader.correct(answer, reference) else WRONG
+        yield Graded(number, problem, answer, reference, grader.read_reference(reference), verdict)
 
 
-def ballots(rows: Sequence[Graded]) -> list[str]:
-    """The ballot of each row among those of its problem; "" for an answer that could not be read."""
-    found = [""] * len(rows)
+def ballots(rows: Sequence[Graded]) -> list[Graded | None]:
+    """For each row the one that speaks for its ballot among those of its problem; None for an answer that could not be
+    read."""
+    found: list[Graded | None] = [None] * len(rows)
     by_problem: dict[str, list[int]] = {}
     for place, row in enumerate(rows):
         if row.answer is not None:
             by_problem.setdefault(row.problem, []).append(place)
     for places in by_problem.values():
-        told = same_answers(rows[place].answer or "" for place in places)
-        by_class: dict[str, list[str]] = {}
-        for place, one in zip(places, told, strict=True):
-            by_class.setdefault(one, []).append(rows[place].answer or "")
-        for place, one in zip(places, told, strict=True):
-            found[place] = str(by_class[one][speaker(by_class[one])])
+        by_class: dict[str, list[int]] = {}
+        for place, same in zip(
+            places, same_answers(rows[place].answer or "" for place in places), strict=True
+        ):
+            by_class.setdefault(same, []).append(place)
+        for members in by_class.values():
+            speaks = rows[members[speaker([rows[place].answer or "" for place in members])]]
+            for place in members:
+                found[place] = speaks
     return found
 
 
-def _print(rows: Sequence[Graded]) -> None:
+def summary(rows: Sequence[Graded]) -> str:
+    """How many rows there are of each verdict, each row once."""
+    counts = Counter(row.verdict for row in rows)
+    parts = [
+        f"{counts[name]:,} {name}"
+        for name in (*_ALWAYS, NO_REFERENCE, SKIPPED)
+        if counts[name] or name in _ALWAYS
+    ]
+    return f"{counted(len(rows), 'row')}: {', '.join(parts)}"
+
+
+def _about_references(rows: Sequence[Graded], grader: Grader) -> list[str]:
+    """What a run says of the references."""
+    found = References(grader, labels=False)
+    for row in rows:
+        if row.verdict not in (SKIPPED, NO_VERDICT):
+            found.look(row.row, row.reference)
+    return found.notes()
+
+
+def _print(rows: Sequence[Graded], notes: Sequence[str], console: Console) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table as Lines
 
     table = Lines(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("row", "read", "ballot", "reference", "verdict"):
+    for name in ("row", "read", "ballot", "reference", "reference read", "verdict"):
         table.add_column(name, overflow="fold")
     for row, ballot in zip(rows, ballots(rows), strict=True):
-        read = "-" if row.answer is None else row.answer
-        verdict = "-" if row.right is None else "right" if row.right else "wrong"
-        cells = (str(row.row), read, ballot or "-", row.reference or "-", verdict)
-        table.add_row(*(_plain(cell) for cell in cells))
-    console = Console(highlight=False)
+        verdict = "-" if row.verdict in (NO_REFERENCE, SKIPPED) else row.verdict
+        if ballot is not None and {verdict, ballot.verdict} == {RIGHT, WRONG}:
+            verdict += f", its ballot {ballot.verdict}"
+        said = None if ballot is None else ballot.answer
+        cells = (str(row.row), row.answer, said, row.reference, row.reference_read, verdict)
+        table.add_row(*(_plain("-" if cell is None else cell) for cell in cells))
     console.print(table)
-    for row in rows:
-        if row.note:
-            console.print(f"row {row.row}: {row.note}", markup=False)
-    judged = [row.right for row in rows if row.right is not None]
-    unread = sum(row.answer is None and not row.note for row in rows)
-    console.print(f"{sum(judged)} of {len(judged)} right; {unread} of {len(rows)} not read")
+    noted = [f"row {row.row}: {row.note}" for row in rows if row.note]
+    for line in (*noted, *notes, summary(rows)):
+        console.print(line, soft_wrap=True)
 
 
 def _plain(text: str) -> Any:
     from rich.text import Text
 
+    text = str(text)  # an answer knows its ballot, too
     return Text(text if len(text) <= _WIDE else f"{text[: _WIDE - 3]}...")

@@ -20,6 +20,7 @@ from actors.store.done import BATCH
 from actors.store.log import number_of, numbered, reading
 from actors.store.writer import write_part
 from orchestration.problems import Problem
+from orchestration.problems.problem import content_id
 from orchestration.runs.folder import shortened, writing
 from orchestration.runs.identity import content_hash
 
@@ -71,6 +72,17 @@ def stored_problem(folder: Path, problem_id: str) -> Problem | None:
         for row in rows.to_pylist():
             metadata = json.loads(row["metadata"])
             return Problem(row["problem_id"], row["question"], row["answer"], None, metadata)
+    return None
+
+
+def named_by_content(folder: Path) -> bool | None:
+    """Whether the problems of a run folder have names that were made from their content, as the first of them says; None:
+    there is none."""
+    for part in problem_parts(folder / "problems"):
+        with reading(part):
+            for batch in pq.ParquetFile(part).iter_batches(1, columns=["problem_id", "question"]):
+                (row,) = batch.to_pylist()
+                return bool(row["problem_id"] == content_id("row", row["question"]))
     return None
 
 

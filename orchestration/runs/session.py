@@ -20,11 +20,19 @@ from actors.store.log import read_books, read_holds
 from actors.strategy import Prompt, Role, Strategy
 from actors.work import Task
 from orchestration.analysis.columns import check_columns
-from orchestration.problems import Problem, Quarantined, Table
+from orchestration.problems import Dataset, Problem, Quarantined, Table
+from orchestration.problems.datasets.tables import AUTO
+from orchestration.problems.references import References
 from orchestration.runs.folder import known_record, read_record
 from orchestration.runs.gauge import Pass, Totals
 from orchestration.runs.identity import Identity, KeyMaker, content_hash, identify
-from orchestration.runs.problem_store import ProblemStore, edited, stored_columns, stored_problems
+from orchestration.runs.problem_store import (
+    ProblemStore,
+    edited,
+    named_by_content,
+    stored_columns,
+    stored_problems,
+)
 from orchestration.runs.prompts import Longest, Prompts
 from orchestration.runs.record import begins_anew, check_keys, run_record
 from orchestration.runs.run import InHand
@@ -77,7 +85,8 @@ class Session:
     are not among those asked for. `spent` is what the folder's books were charged, and `lost` what the last start had in hand
     when it was cut off: in FLOPs of the budget's accounting. `longest` are the tokens that no prompt exceeds which is still
     to be asked, where an engine is started for so many; else None. `memory` is what each replica takes with those. `stored`
-    is what the folder's problems say, `prompts` makes their prompts, `anew` is as in `Opened`.
+    is what the folder's problems say, `prompts` makes their prompts, `anew` is as in `Opened`. `notes` are what a
+    user should know of the data.
     """
 
     prompts: Prompts
@@ -100,6 +109,7 @@ class Session:
     done: Done = field(default_factory=Done, repr=False)
     stored: DigestMap = field(default_factory=DigestMap, repr=False)
     skipped: list[Quarantined] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def outcomes_left(self) -> int:
@@ -147,7 +157,10 @@ def survey(prepared: Prepared, start: Opened) -> Session:
     columns: set[str] = set()
     on_vllm = any(model.engine == "vllm" for model in prepared.models.values())
     longest = Longest(session.prompts) if on_vllm and prepared.contexts.limit is None else None
-    for problem in _problems(prepared, session.skipped):
+    references = References(
+        prepared.grader, labels=isinstance(prepared.dataset, Table) and bool(prepared.dataset.columns.answer)
+    )
+    for problem in _problems(prepared, session.skipped, references):
         columns |= problem.metadata.keys()
         content = stored.get(problem.id)
         if content is not None:
@@ -181,6 +194,7 @@ def survey(prepared: Prepared, start: Opened) -> Session:
         here = runs_here(prepared.settings.cluster)
         session.memory = estimated(prepared.models, prepared.contexts, longest.tokens, here=here)
         check_memory(prepared.models, session.memory, here=here)
+    session.notes += [one for one in (_as_begun(prepared)[1], *references.notes()) if one]
     if stored and session.gone == len(stored):
         which = f"none of its {len(stored):,} problems is" if len(stored) > 1 else "its only problem is not"
         mend = f"{which} in {prepared.dataset.description}, so it is a run of another data set; choose another folder=..."
@@ -261,16 +275,36 @@ def _parted(
         yield "/scored", refused, scored
 
 
-def _problems(prepared: Prepared, skipped: list[Quarantined]) -> Iterator[Problem]:
-    """The problems; rows of a table that are none go to `skipped`."""
-    if not isinstance(prepared.dataset, Table):
-        yield from prepared.dataset
+def _problems(
+    prepared: Prepared, skipped: list[Quarantined], references: References | None = None
+) -> Iterator[Problem]:
+    """The problems; rows of a table that are none go to `skipped`, and what the others are judged by to `references`."""
+    dataset, _ = _as_begun(prepared)
+    if not isinstance(dataset, Table):
+        yield from dataset
         return
-    for row in prepared.dataset.rows():
+    for place, row in enumerate(dataset.rows()):
         if isinstance(row, Problem):
+            if references is not None:
+                references.look(place, row.answer)
             yield row
         else:
             skipped.append(row)
+
+
+def _as_begun(prepared: Prepared) -> tuple[Dataset, str]:
+    """The data set with its problems named as in the folder, so that a column of ids that came later, or was not taken by
+    an earlier version, makes no other problems of them; and what there is to say of it."""
+    table, folder = prepared.dataset, Path(prepared.settings.folder)
+    if not isinstance(table, Table) or prepared.settings.dataset.columns.id != AUTO:
+        return table, ""
+    made = named_by_content(folder)
+    if made and table.columns.id is not None:
+        new = f"a new folder names them by column {table.columns.id!r}"
+        return table.named_by(None), f"{folder} names its problems by their content, and goes on so; {new}"
+    if made is False and table.columns.id is None and table.note:
+        return table.named_by("id"), ""
+    return table, table.note
 
 
 def larger(budget: int | None, known: int | None) -> bool:

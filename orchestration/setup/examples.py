@@ -90,7 +90,7 @@ def _of_file(settings: EvaluateSettings, path: str) -> list[_Example]:
     """All examples of a file, in the order in which they are taken."""
     names = settings.dataset.columns
     try:
-        rows = list(Table(Path(path), Columns(names.question, None)))
+        rows = list(Table(Path(path), Columns(names.question, None, None)))
     except UserError as error:
         raise _as_examples(error, path, names.question) from None
     found = [one for row in rows if (one := _of_row(row, names.answer)) is not None]

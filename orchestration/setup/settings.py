@@ -90,7 +90,7 @@ PATH = {"path": True}
 class ColumnNames:
     question: str = "question"
     answer: str | None = "answer"
-    id: str | None = None
+    id: str | None = "auto"
 
 
 @dataclass
@@ -202,6 +202,7 @@ class GradeColumns:
 class GradeSettings:
     grader: Any = "math"
     count: int | None = None
+    packages: list[str] = field(default_factory=list)
     columns: GradeColumns = field(default_factory=GradeColumns)
 
 

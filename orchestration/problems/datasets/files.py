@@ -143,8 +143,8 @@ def _rows_in(found: object) -> list[dict[str, Any] | Why]:
 
 
 def _csv_rows(path: Path, file: IO[bytes], encoding: str, separators: str) -> Iterator[dict[str, Any] | Why]:
-    """The rows below a line of names. An empty cell is nothing; a row with other cells than there are names is none: a comma
-    that is not in quotes would move an answer."""
+    """The rows below a line of names. An empty cell is nothing, and an empty line no row; a row with other cells than there
+    are names is none, for a comma that is not in quotes would move an answer, and so is one of empty cells."""
     encoding = "utf-8-sig" if encoding == "utf-8" else encoding
     narrow = encoding.startswith("utf-8")
     text = io.TextIOWrapper(file, encoding, errors="surrogateescape" if narrow else "strict", newline="")
@@ -162,7 +162,10 @@ def _csv_rows(path: Path, file: IO[bytes], encoding: str, separators: str) -> It
             "dataset.path", str(path), f"two of its columns are called {twice[0]!r}: rename one"
         )
     for cells in reader:
+        if not any(cell.strip() for cell in cells[:1]) and len(cells) < 2:
+            continue
         if not any(cell.strip() for cell in cells):
+            yield "an empty row", f"all of its {len(cells)} cells are empty"
             continue
         wrong = next((letter for cell in cells for letter in cell if "\udc80" <= letter <= "\udcff"), None)
         if wrong is not None:

@@ -7,8 +7,8 @@ reason, in file order; a broken row never ends the stream and never passes for a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,12 @@ from actors.errors import UserError, nearest
 from actors.store.digests import DigestMap
 from orchestration.problems.datasets.files import KINDS, Why, kind_of, readable, text_rows
 from orchestration.problems.datasets.metadata import dates_as_texts, kept_columns, metadata_of
-from orchestration.problems.problem import Problem, content_id
+from orchestration.problems.problem import Problem, content_id, text_hash
 
+AUTO = "auto"
+"""For the column of ids: `id` where it names every problem, else none."""
+
+_ID = "id"
 _BATCH_ROWS = 1024
 
 
@@ -41,15 +45,17 @@ class Quarantined:
 class Columns:
     """Which column holds what.
 
-    Without `answer` (None) the problems have no labels; without `id` ids are made from the content.
+    Without `answer` (None) the problems have no labels; without `id` ids are made from the content. A table knows no `AUTO`:
+    it takes the column called id, or none.
     """
 
     question: str = "question"
     answer: str | None = "answer"
-    id: str | None = None
+    id: str | None = AUTO
 
     def names(self) -> tuple[str, ...]:
-        return tuple(name for name in (self.question, self.answer, self.id) if name is not None)
+        named = (self.question, self.answer, None if self.id == AUTO else self.id)
+        return tuple(name for name in named if name is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +72,26 @@ class Table:
     count: int | None = None
     unread: Callable[[str], str] | None = None
     """Says of a reference why it can be of no use, "" where it is."""
+    note: str = field(default="", init=False, compare=False)
+    """Why a column that is called id names no problems; empty where it does, or is not there."""
 
     def __post_init__(self) -> None:
         self._check_path()
         if self.count is not None and self.count < 1:
             raise UserError.of("dataset.count", self.count, "it must be at least 1, or null for all")
-        known = self._known_columns()
+        known = self.known_columns(self.columns.names())
         for name in self.columns.names():
             if name not in known:
-                field = next(f for f in ("question", "answer", "id") if getattr(self.columns, f) == name)
-                mend = f"{self.path.name} has no such column; it has {', '.join(sorted(known))}{nearest(name, known)}"
-                if field == "answer":
-                    mend += "; null where there are no answers"
-                raise UserError.of(f"dataset.columns.{field}", name, mend)
+                which = next(f for f in ("question", "answer", "id") if getattr(self.columns, f) == name)
+                error = no_column(f"dataset.columns.{which}", name, self.path, known)
+                if which == "answer":
+                    error = UserError(f"{error}; null where there are no answers")
+                raise error
+        if self.columns.id == AUTO:
+            there = _ID in known and _ID not in self.columns.names()
+            why = self._names_nothing() if there else ""
+            object.__setattr__(self, "columns", replace(self.columns, id=_ID if there and not why else None))
+            object.__setattr__(self, "note", why)
 
     @property
     def description(self) -> str:
@@ -129,6 +142,33 @@ class Table:
             seen[key] = row
         return None
 
+    def named_by(self, column: str | None) -> Table:
+        """The same table with its problems named by a column; None: by their content."""
+        return replace(self, columns=replace(self.columns, id=column))
+
+    def _names_nothing(self) -> str:
+        """Why the column called id does not name each problem: it is empty somewhere, or says the same of two questions."""
+        seen = DigestMap()
+        for number, row in enumerate(self.raw_rows()):
+            question = row.get(self.columns.question) if isinstance(row, dict) else None
+            if not isinstance(row, dict) or not isinstance(question, str) or not question.strip():
+                continue
+            identity = row.get(_ID)
+            why = ""
+            if not _is_id(identity):
+                why = f"in row {number} it is {kind_of(identity)}"
+            elif _is_text(str(identity)) and _is_text(question):
+                asked = text_hash(question.strip())
+                if seen.get(str(identity)) not in (None, asked):
+                    why = f"{str(identity)!r} is given to two questions, again in row {number}"
+                seen[str(identity)] = asked
+            if why:
+                return (
+                    f"column {_ID!r} of {self.path.name} does not name the problems ({why}): their names are made from the "
+                    f"content; dataset.columns.id={_ID} takes it all the same, and skips such rows"
+                )
+        return ""
+
     def _read(self, row: dict[str, Any]) -> Problem | Why:
         """Return the row's problem, or why it is none."""
         question = row.get(self.columns.question)
@@ -137,27 +177,14 @@ class Table:
             return "no question", f"{self.columns.question!r} {state}"
         if not isinstance(question, str):
             return "the question is not a text", f"{self.columns.question!r} is {kind_of(question)}"
-        answer: str | None = None
-        value = row.get(self.columns.answer) if self.columns.answer is not None else None
-        # Tables that know no null write NaN, the one value that is not itself.
-        if value is not None and value == value:
-            # A JSON number is as good as its text; a truth value or a list is a mistake.
-            if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
-                return (
-                    "the answer is neither a text nor a number",
-                    f"{self.columns.answer!r} is {kind_of(value)}",
-                )
-            answer = _written(value).strip()
-            if not answer:
-                return (
-                    "the answer is empty",
-                    f"{self.columns.answer!r}; null or nothing says that there is none",
-                )
+        answer = None if self.columns.answer is None else reference_in(row, self.columns.answer)
+        if isinstance(answer, tuple):
+            return answer
         if self.columns.id is None:
             identity: Any = content_id("row", question) if _is_text(question) else ""
         else:
             identity = row.get(self.columns.id)
-            if isinstance(identity, bool) or not isinstance(identity, str | int) or not str(identity).strip():
+            if not _is_id(identity):
                 return (
                     "the id is neither a text nor a whole number",
                     f"{self.columns.id!r} is {kind_of(identity)}",
@@ -205,7 +232,9 @@ class Table:
         if not readable(self.path):
             raise UserError.of("dataset.path", str(self.path), f"the file must end in {KINDS}")
 
-    def _known_columns(self) -> set[str]:
+    def known_columns(self, wanted: Collection[str]) -> set[str]:
+        """The names of its columns; of a text file those in a good part of it, and where one of `wanted` is not there, in
+        all of it."""
         if self.path.suffix.lower() == ".parquet":
             file = self._parquet()
             if file.metadata.num_rows == 0:
@@ -218,7 +247,7 @@ class Table:
             if isinstance(row, dict):
                 known |= set(row)
             # Optional columns may first appear late: look at a good part, not at a file of any size.
-            if number >= _BATCH_ROWS and set(self.columns.names()) <= known:
+            if number >= _BATCH_ROWS and set(wanted) <= known:
                 break
         if empty:
             raise UserError.of("dataset.path", str(self.path), "the file has no rows")
@@ -236,6 +265,29 @@ class Table:
             raise UserError.of("dataset.path", str(self.path), f"not a Parquet file: {error}") from None
 
 
+def _is_id(value: object) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool) and bool(str(value).strip())
+
+
+def reference_in(row: Mapping[str, Any], column: str) -> str | Why | None:
+    """A row's reference as text, None where there is none, or why the column holds no reference."""
+    value = row.get(column)
+    # Tables that know no null write NaN, the one value that is not itself.
+    if value is None or value != value:
+        return None
+    # A JSON number is as good as its text; a truth value or a list is a mistake.
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        return "the answer is neither a text nor a number", f"{column!r} is {kind_of(value)}"
+    answer = _written(value).strip()
+    return answer or ("the answer is empty", f"{column!r}; null or nothing says that there is none")
+
+
+def no_column(setting: str, name: str, path: Path, known: Collection[str]) -> UserError:
+    """What is to be said of a column that a file does not have."""
+    mend = f"{path.name} has no such column; it has {', '.join(sorted(known))}{nearest(name, known)}"
+    return UserError.of(setting, name, mend)
+
+
 def _written(value: str | int | float | Decimal) -> str:
     """A number as people write it: an exponent is no digit of an answer."""
     text = str(value)
@@ -248,14 +300,14 @@ def _shortest(batch: Any) -> Any:
     """The batch with floats of 32 and 16 bits as their shortest texts: 0.1 is no 0.10000000149011612."""
     import pyarrow
 
-    for place, field in enumerate(batch.schema):
-        if pyarrow.types.is_float32(field.type) or pyarrow.types.is_float16(field.type):
+    for place, told in enumerate(batch.schema):
+        if pyarrow.types.is_float32(told.type) or pyarrow.types.is_float16(told.type):
             column = batch.column(place)
             numbers = column.to_numpy(zero_copy_only=False)
             missing = column.is_null().to_pylist()
             texts = [None if none else str(one) for one, none in zip(numbers, missing, strict=True)]
             floats = pyarrow.array([None if one is None else float(one) for one in texts], pyarrow.float64())
-            batch = batch.set_column(place, field.name, floats)
+            batch = batch.set_column(place, told.name, floats)
     return batch
 
 

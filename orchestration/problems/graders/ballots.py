@@ -10,7 +10,7 @@ speaks for a class is the same, in whatever order they come.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestration.problems.graders.numbers import as_text, number_of
 
@@ -19,11 +19,12 @@ _APART = "\t"
 
 @dataclass(frozen=True, slots=True)
 class Ballot:
-    """What one answer says."""
+    """What one answer says. `bare`: its value, or a part of it, is a text that is read as nothing but itself."""
 
     value: str
     name: str = ""
     unit: str = ""
+    bare: bool = field(default=False, compare=False)
 
     @property
     def text(self) -> str:

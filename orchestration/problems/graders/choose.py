@@ -42,16 +42,21 @@ def make_grader(name: str | Mapping[str, Any]) -> Grader:
     return _GRADERS[name]()
 
 
-def why_unread(grader: Grader, name: str, reference: str) -> str:
-    """Why a reference is of no use to the grader of this name, with the grader that reads it; "" where it is of use."""
+def why_unread(grader: Grader, name: str, reference: str, setting: str = "dataset.grader") -> str:
+    """Why a reference is of no use to the grader of this name, with the grader that reads it, as `setting` takes it; "" where
+    it is of use."""
     if grader.reads(reference):
         return ""
     # Words are the text grader's first.
     others = ("text", "math") if reference.replace(" ", "").isalpha() else ("number", "math", "text")
-    fits = next((other for other in others if other != name and _GRADERS[other]().reads(reference)), None)
-    mend = f"dataset.grader={fits} reads it" if fits is not None else "no grader reads it"
+    fits = next((other for other in others if other != name and _serves(_GRADERS[other](), reference)), None)
+    mend = f"{setting}={fits} reads it" if fits is not None else "no grader reads it"
     shown = reference if len(reference) <= _SHOWN else f"{reference[: _SHOWN - 3]}..."
     return f"{shown!r}; {mend}"
+
+
+def _serves(grader: Grader, reference: str) -> bool:
+    return grader.reads(reference) and not grader.as_text(reference, parse=False)
 
 
 def judge_of(grader: Grader) -> Grader:

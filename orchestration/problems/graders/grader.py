@@ -33,15 +33,27 @@ class Grader(Protocol):
         wrong."""
         ...
 
+    def as_text(self, reference: str, *, parse: bool = True) -> bool:
+        """Say whether a reference that it reads is a bare text to it, which only the same text equals, although it reads more
+        than texts. Without `parse`, which may take milliseconds, what looks like an expression is taken for one."""
+        ...
+
+    def read_reference(self, reference: str) -> str | None:
+        """Return what is read of a reference, for people; None where nothing is, or it is no text for them."""
+        ...
+
     def reference_of(self, problem: Problem) -> str | None:
         """Return what answers to a problem are judged by, None where it has no label. It goes to the judge alone."""
         ...
 
 
 class JudgedByAnswer:
-    """Graders whose reference is the answer as the data set writes it."""
+    """Graders whose reference is the answer as the data set writes it, and that take no more for a text than they say."""
 
     __slots__ = ()
+
+    def as_text(self, reference: str, *, parse: bool = True) -> bool:
+        return False
 
     def reference_of(self, problem: Problem) -> str | None:
         return problem.answer

@@ -50,5 +50,11 @@ class GymGrader:
     def reads(self, reference: str) -> bool:
         return True
 
+    def as_text(self, reference: str, *, parse: bool = True) -> bool:
+        return False
+
+    def read_reference(self, reference: str) -> str | None:
+        return None
+
     def reference_of(self, problem: Problem) -> str | None:
         return problem.reference

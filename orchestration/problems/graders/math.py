@@ -14,6 +14,7 @@ from fractions import Fraction
 
 from actors.errors import UserError
 from actors.strategy import Answer
+from orchestration.problems.expressions import readable
 from orchestration.problems.graders.ballots import Ballot
 from orchestration.problems.graders.ending import boxed, final_answer, unwrapped
 from orchestration.problems.graders.grader import JudgedByAnswer
@@ -59,7 +60,7 @@ class MathGrader(JudgedByAnswer):
     def correct(self, answer: str | None, reference: str) -> bool:
         if answer is None:
             return False
-        expected = self._answer(final_answer(reference) or unwrapped(reference))
+        expected = self.read_reference(reference)
         if expected is None:
             return False
         given = answer if isinstance(answer, Answer) else self._answer(answer)
@@ -72,6 +73,18 @@ class MathGrader(JudgedByAnswer):
             if len(found.split()) > _MOST_WORDS:
                 return False
         return len(found) <= _LONGEST_ANSWER and says_something(found)
+
+    def as_text(self, reference: str, *, parse: bool = True) -> bool:
+        """Words, and whatever else is no number, no choice and no expression."""
+        content = final_answer(reference) or unwrapped(reference)
+        if content.casefold() == "n/a":
+            return True
+        leaf = functools.partial(self._leaf, {}) if parse else _looked_at
+        found = read(boxed(content) or unwrapped(content), leaf)
+        return found is not None and found.bare
+
+    def read_reference(self, reference: str) -> Answer | None:
+        return self._answer(final_answer(reference) or unwrapped(reference))
 
     def _answer(self, content: str) -> Answer | None:
         if len(content) > _LONGEST_ANSWER:
@@ -99,6 +112,11 @@ class MathGrader(JudgedByAnswer):
         if not _PLAIN.fullmatch(value):
             written.setdefault(value, text)
         return value
+
+
+def _looked_at(kind: str, content: str) -> str | None:
+    """Some value of what looks like an expression."""
+    return "0" if readable(content) else None
 
 
 def right(given: Ballot, expected: Ballot) -> bool:

@@ -44,6 +44,9 @@ class NumberGrader(JudgedByAnswer):
     def reads(self, reference: str) -> bool:
         return _expected(reference) is not None
 
+    def read_reference(self, reference: str) -> str | None:
+        return _expected(reference)
+
 
 def _expected(reference: str) -> str | None:
     return _canonical(marked_answer(reference) or reference)

@@ -44,8 +44,12 @@ class OwnGrader(JudgedByAnswer):
 
     def reads(self, reference: str) -> bool:
         """Whether it finds right what the reference says, written as solutions end."""
+        return self.read_reference(reference) is not None
+
+    def read_reference(self, reference: str) -> str | None:
         ends = (f"{MARKER} {reference}", rf"\boxed{{{reference}}}", reference)
-        return any(self.correct(self.extract(end), reference) for end in ends)
+        read = (self.extract(end) for end in ends)
+        return next((one for one in read if self.correct(one, reference)), None)
 
 
 def own_grader(given: Mapping[str, Any]) -> OwnGrader:

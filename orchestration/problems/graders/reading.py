@@ -77,7 +77,7 @@ def says_something(text: str) -> bool:
 
 
 def _read(text: str, leaf: Leaf) -> Ballot:
-    return _plain(text) or _whole(text, leaf) or Ballot(_as_text(text))
+    return _plain(text) or _whole(text, leaf) or Ballot(_as_text(text), bare=True)
 
 
 def _as_text(text: str) -> str:
@@ -117,7 +117,7 @@ def _plain(text: str) -> Ballot | None:
             else choice[1]
         )
     if inner is not None or _is_words(words, upright):
-        return Ballot(" ".join(words.casefold().rstrip(".").split()))
+        return Ballot(" ".join(words.casefold().rstrip(".").split()), bare=True)
     return None
 
 
@@ -168,10 +168,12 @@ def _listed(text: str, leaf: Leaf) -> Ballot | None:
     read = [_read(part, leaf) for part in parts]
     if not all(_solid(part, one) for part, one in zip(parts, read, strict=True)):
         return None
+    bare = any(one.bare for one in read)
     names = [one.name for one in read]
     if all(names) and len(set(names)) == len(names):
         order = sorted(read, key=lambda one: one.name)
-        return Ballot(_tuple([one.value for one in order]), name=f"({','.join(one.name for one in order)})")
+        name = f"({','.join(one.name for one in order)})"
+        return Ballot(_tuple([one.value for one in order]), name, bare=bare)
     named = {name for name in names if name}
     # `x = 1, 2`: the name stands before the first alone.
     if len(named) > 1:
@@ -182,7 +184,7 @@ def _listed(text: str, leaf: Leaf) -> Ballot | None:
     name = next(iter(named), "")
     if all(one.value[:1] in "([" and one.value[-1:] in ")]" for one in read) and (named or "or" in text):
         return Ballot(_joined(one.value for one in read), name=name)
-    return Ballot(_set(one.value for one in read), name=name, unit=next(iter(units), ""))
+    return Ballot(_set(one.value for one in read), name, next(iter(units), ""), bare)
 
 
 def _solid(part: str, ballot: Ballot) -> bool:
@@ -210,7 +212,7 @@ def _member(text: str, leaf: Leaf) -> Ballot | None:
         return None
     name, rest = sides
     found = _whole(rest, leaf)
-    return None if found is None or found.name else Ballot(found.value, name=_name(name))
+    return None if found is None or found.name else Ballot(found.value, _name(name), bare=found.bare)
 
 
 def _equation(text: str, leaf: Leaf) -> Ballot | None:
@@ -226,12 +228,12 @@ def _equation(text: str, leaf: Leaf) -> Ballot | None:
         and not _names(firsts[0])
         and ((value := _plain(firsts[0]) or _single(firsts[0], leaf)) is not None)
     ):
-        return Ballot(value.value, name=_name(last), unit=value.unit)
+        return Ballot(value.value, _name(last), value.unit, value.bare)
     if _names(firsts[0]):
         value = _read(last, leaf)
         if value.name or (_names(last) and len(last) <= 2 and len(parts) == 2):
             return _both_sides(text, leaf)
-        return Ballot(value.value, name=_name(firsts[0]), unit=value.unit)
+        return Ballot(value.value, _name(firsts[0]), value.unit, value.bare)
     values = [_plain(part) or _single(part, leaf) for part in parts]
     if all(value is not None for value in values) and not any(_has_symbols(part) for part in parts):
         return values[-1]
@@ -303,17 +305,18 @@ def _bracketed(text: str, leaf: Leaf) -> Ballot | None:
     parts = _split(inside, re.compile("[,;]"))
     if not _balanced(inside) or (len(parts) < 2 and left != "{") or not all(parts):
         return None
-    values = []
+    values, bare = [], False
     for part in parts:
         found = _fixed(part, leaf) or _plain(part) or _whole(part, leaf)
         if found is None:
             return None
         values.append(found.value)
+        bare = bare or found.bare
     if left == "{":
-        return Ballot(_set(values))
+        return Ballot(_set(values), bare=bare)
     # French brackets face away from what they leave out.
     marks = {"]": "(", "[": "["}.get(left, left) + {"[": ")", "]": "]"}.get(right, right)
-    return Ballot(f"{marks[0]}{'; '.join(values)}{marks[1]}")
+    return Ballot(f"{marks[0]}{'; '.join(values)}{marks[1]}", bare=bare)
 
 
 def _matrix(text: str, leaf: Leaf) -> Ballot | None:

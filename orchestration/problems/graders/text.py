@@ -29,11 +29,14 @@ class TextGrader(JudgedByAnswer):
         return None if content is None else _canonical(content)
 
     def correct(self, answer: str | None, reference: str) -> bool:
-        return answer is not None and answer == _canonical(marked_answer(reference) or reference)
+        return answer is not None and answer == self.read_reference(reference)
 
     def reads(self, reference: str) -> bool:
         content = marked_answer(reference) or unwrapped(reference)
         return bool(content) and "\n" not in content and len(content.split()) <= _MOST_WORDS
+
+    def read_reference(self, reference: str) -> str | None:
+        return _canonical(marked_answer(reference) or reference)
 
 
 def _canonical(text: str) -> str | None:

@@ -18,9 +18,9 @@ import sympy  # type: ignore[import-untyped]
 from latex2sympy2_extended import latex2sympy  # type: ignore[import-untyped]
 from latex2sympy2_extended.latex2sympy2 import ConversionConfig  # type: ignore[import-untyped]
 
+from orchestration.problems.expressions import readable
 from orchestration.problems.workers.deadline import serve
 
-_LONGEST = 400
 _DIGITS = 25
 _WORKING = 50
 _MOST_BITS = 20_000
@@ -29,16 +29,7 @@ _LARGEST_FACTORIAL = 2_000
 # Where the places for variables begin: they differ in sign, so that |x| is not x.
 _PLACES = (1, -3, 0, 2)
 
-_KNOWN = frozenset(
-    "frac sqrt pi cdot times div ln log exp sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh binom infty lfloor"
-    " rfloor lceil rceil alpha beta gamma delta theta phi lambda mu omega epsilon rho sigma tau eta zeta xi psi kappa nu"
-    " Gamma Delta Omega Phi Psi"
-    " Sigma Lambda max min gcd choose".split()
-)
-_TOKEN = re.compile(r"\\([A-Za-z]+)|([A-Za-z]+)|(\d+(?:\.\d+)?|\.\d+)|([-+*/^_!|=(){}\[\]])|(\s+)|(.)")
 _DECIMAL = re.compile(r"(?<![\d.])(\d*)\.(\d+)")
-_NUMBERS_APART = re.compile(r"\d\s+\d")
-_BASE = re.compile(r"(?<![A-Za-z}])\d[\d.]*\s*_")
 _CONFIG = ConversionConfig(lowercase_symbols=False)
 
 
@@ -97,7 +88,7 @@ def _expression(text: str) -> Any:
     # Without a base the logarithm is the natural one; the parser takes ten.
     text = re.sub(r"\\log(?![A-Za-z_])", r"\\ln", text.strip())
     text = re.sub(r"\\log_\s*(\w)\s*(\d+)", r"\\log_{\1}{\2}", text)
-    if not _readable(text):
+    if not readable(text):
         return None
     text = _DECIMAL.sub(lambda m: rf"{{\frac{{{int(m[1] + m[2])}}}{{{10 ** len(m[2])}}}}}", text)
     # Mixed numbers, 2\frac{1}{2}, are sums: the parser takes some for products.
@@ -106,21 +97,6 @@ def _expression(text: str) -> Any:
     if not isinstance(read, sympy.Expr):
         return None
     return _evaluated(read)
-
-
-def _readable(text: str) -> bool:
-    """Whether the parser reads all of it as what it is."""
-    if not text or len(text) > _LONGEST or _BASE.search(text) or _NUMBERS_APART.search(text):
-        return False
-    if re.search(r"!\s*!|'|\\circ|\\frac\s*\d", text):
-        return False
-    for command, letters, _, _, _, other in _TOKEN.findall(text):
-        if other or (command and command not in _KNOWN):
-            return False
-        # Words, and names of points, are no products.
-        if letters and (len(letters) > 3 or (len(letters) > 1 and letters.isupper())):
-            return False
-    return True
 
 
 def _evaluated(read: Any) -> Any:

@@ -130,6 +130,46 @@ def test_a_changed_file_differs_in_the_problems_that_changed(common: list[str], 
         looked([*common, "dataset.path=p.jsonl"])
 
 
+def test_a_folder_keeps_the_names_that_its_problems_have(common: list[str], tmp_path: Path) -> None:
+    words = [*common, "dataset.path=p.jsonl"]
+    named = [row | {"id": f"mine-{place}"} for place, row in enumerate(ROWS)]
+    begin(words, outcomes=4)
+    write(tmp_path / "p.jsonl", named)
+    session = looked(words)
+    assert (session.problems_done, session.outcomes_left) == (4, 0)
+    (note,) = session.notes
+    assert (
+        note
+        == "run names its problems by their content, and goes on so; a new folder names them by column 'id'"
+    )
+    # One that was begun with the column, in which a name is given twice now.
+    fresh = [*words, "folder=new"]
+    assert [task.prompt.id for task in begin(fresh, outcomes=4)] == [f"mine-{place}" for place in range(4)]
+    assert looked(fresh).outcomes_left == 0
+    write(tmp_path / "p.jsonl", [*named, {"question": "9 + 9 = ?", "answer": "18", "id": "mine-0"}])
+    session = looked(fresh)
+    assert (session.problems, session.outcomes_left) == (4, 0)
+    assert [row.reason for row in session.skipped] == ["id given twice"]
+    # What says something else under a name of one's own is refused; so is nothing where names are made.
+    write(tmp_path / "p.jsonl", [named[0] | {"question": "9 + 9 = ?"}, *named[1:]])
+    with pytest.raises(UserError, match=r"^dataset problem = 'mine-0': its question was"):
+        looked(fresh)
+
+
+def test_references_that_say_little_are_told_before_a_run(common: list[str], tmp_path: Path) -> None:
+    answers = ["see page 12", "7", "", "12 apples and 3 pears"]
+    rows = [row | {"answer": answer} for row, answer in zip(ROWS, answers, strict=True)]
+    (tmp_path / "p.csv").write_text(
+        "question,answer\n" + "".join(f"{row['question']},{row['answer']}\n" for row in rows)
+    )
+    words = [*common, "dataset.path=p.csv"]
+    bare, none = looked(words).notes
+    assert bare.startswith("2 of 3 references are compared as bare text (rows 0, 3): ")
+    assert none == "1 of 4 problems has no reference answer (row 2): accuracy is told over 3 problems"
+    assert looked([*words, "dataset.columns.answer=null"]).notes == []
+    assert [note[:8] for note in looked([*words, "dataset.grader=text"]).notes] == ["1 of 4 p"]
+
+
 def test_another_data_set_is_refused(
     common: list[str], words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -112,7 +112,10 @@ def test_lists_of_texts() -> None:
         ("verifier={_target_: 3}", "verifier._target_ = 3: it must be a text or null"),
         ("verifier={weight: 2}", "write a mapping as {_target_: my_package.module.Class, name: value}"),
         ("verifier={", "write a mapping as"),
-        ("policy={_target_: my.Policy}", "policy = '{_target_: my.Policy}': choose one of base, bundled, chat$"),
+        (
+            "policy={_target_: my.Policy}",
+            "policy = '{_target_: my.Policy}': choose one of base, bundled, chat$",
+        ),
         ("strategies=[{n: 4}]", "write a mapping as"),
         ("strategies=[{_target_: my.Mine, n: [}]", "write a mapping as"),
         ("dataset=tabel", "choose one of arithmetic, gsm_symbolic, gym, table .did you mean 'table'"),

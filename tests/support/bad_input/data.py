@@ -74,6 +74,30 @@ def unknown_column() -> Words:
     return table(GOOD, more=["dataset.columns.question=qestion"])
 
 
+def _solutions(*words: str) -> Words:
+    """A command that grades a file of solutions."""
+    table({"text": "#### 3", "gold": "3"}, name="solutions.jsonl")
+    return ["grade", "solutions.jsonl", *words]
+
+
+@case
+def unknown_column_of_solutions() -> Words:
+    """an unknown column of `flopwise grade`"""
+    return _solutions("columns.answer=glod")
+
+
+@case
+def unknown_grader_of_solutions() -> Words:
+    """an unknown grader of `flopwise grade`"""
+    return _solutions("grader=maths")
+
+
+@case
+def no_file_of_solutions() -> Words:
+    """no such file for `flopwise grade`"""
+    return [*_solutions()[:1], "solution.jsonl"]
+
+
 @case
 def no_answers() -> Words:
     """no answers in the file"""
@@ -194,7 +218,7 @@ def question_twice() -> Words:
 
 @row_case
 def id_twice() -> Words:
-    """an id given twice"""
+    """an id given twice, with `dataset.columns.id=id`"""
     return table(GOOD | {"id": "a"}, OTHER | {"id": "a"}, more=["dataset.columns.id=id"])
 
 
@@ -225,6 +249,12 @@ def no_object() -> Words:
 def comma_without_quotes() -> Words:
     """a comma in no quotes"""
     return table("question,answer", "1 + 2 = ?,3", "What is 1,000 + 1?,1001", name="problems.csv")
+
+
+@row_case
+def empty_csv_row() -> Words:
+    """a row of empty cells"""
+    return table("question,answer", "1 + 2 = ?,3", ",", "3 + 4 = ?,7", name="problems.csv")
 
 
 @row_case

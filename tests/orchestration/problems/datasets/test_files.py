@@ -100,6 +100,14 @@ def test_a_file_that_cannot_be_read_is_one_line(name: str, data: bytes, message:
     assert "\n" not in str(error.value)
 
 
+def test_a_row_of_empty_cells_is_left_out_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text("question,answer\n\na?,1\n,\n\n ,\nb?,2\n,,,\n\n")
+    found = list(Table(tmp_path / "d.csv").rows())
+    said = [row.question if isinstance(row, Problem) else row.text for row in found]
+    empty = "an empty row (all of its 2 cells are empty)"
+    assert said == ["a?", empty, empty, "b?", "an empty row (all of its 4 cells are empty)"]
+
+
 def test_a_line_that_is_a_list_is_no_document(tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_text('["a"]\n' + LINES)
     first, *rest = Table(tmp_path / "d.jsonl").rows()

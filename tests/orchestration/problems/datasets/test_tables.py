@@ -75,6 +75,40 @@ def test_a_question_counts_once_whatever_its_ids(tmp_path: Path) -> None:
     assert [p.question for p in Table(path, Columns(answer=None), count=3)] == ["a?", "b?", "A?"]
 
 
+def test_a_column_called_id_names_the_problems_where_it_names_each(tmp_path: Path) -> None:
+    rows = [{"question": f"{i}?", "answer": "1", "id": i} for i in range(3)]
+    path = _jsonl(tmp_path / "d.jsonl", [*rows, {"id": 1}, "{", {"question": "0?", "id": 0}])
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "d.parquet")
+    for one in (path, tmp_path / "d.parquet"):
+        table = Table(one)
+        assert [(p.id, p.metadata) for p in table] == [(str(i), {}) for i in range(3)]
+        assert table.note == ""
+    made = list(Table(path, Columns(id=None)))
+    assert [p.id[:4] for p in made] == ["row-"] * 3
+    assert made[0].metadata == {"id": 0}
+    assert list(Table(path).named_by(None)) == made
+
+
+@pytest.mark.parametrize(
+    ("last", "why"),
+    [
+        ({"question": "b?", "id": "x"}, "'x' is given to two questions, again in row 1"),
+        ({"question": "b?", "id": " "}, "in row 1 it is empty"),
+        ({"question": "b?"}, "in row 1 it is missing"),
+        ({"question": "b?", "id": 1.5}, "in row 1 it is a number"),
+    ],
+)
+def test_a_column_called_id_that_does_not_leaves_the_names_to_the_content(
+    last: dict[str, object], why: str, tmp_path: Path
+) -> None:
+    path = _jsonl(tmp_path / "d.jsonl", [{"question": "a?", "id": "x"}, last])
+    table = Table(path, Columns(answer=None))
+    assert [p.id for p in table] == [p.id for p in Table(path, Columns(answer=None, id=None))]
+    assert table.note.startswith(f"column 'id' of d.jsonl does not name the problems ({why}): ")
+    # Asked for, such rows are left out.
+    assert [type(row) for row in Table(path, Columns(answer=None, id="id")).rows()] == [Problem, Quarantined]
+
+
 def test_strings_that_are_no_text_are_left_out(tmp_path: Path) -> None:
     lines = [
         '{"question": "\\ud800?"}',

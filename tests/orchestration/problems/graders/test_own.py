@@ -13,7 +13,16 @@ import pytest
 import flopwise
 from actors.errors import UserError
 from actors.strategy import Answer, ballot_of
-from orchestration.commands.grade import ballots, graded
+from orchestration.commands.grade import (
+    NO_VERDICT,
+    RIGHT,
+    SKIPPED,
+    UNREAD,
+    WRONG,
+    Graded,
+    ballots,
+    graded,
+)
 from orchestration.commands.main import main
 from orchestration.problems import Columns, Grader, Quarantined, Table, load, make_grader, why_unread
 from orchestration.setup.settings import GradeColumns
@@ -100,7 +109,7 @@ def test_a_grader_that_cannot_be_made_is_refused(given: dict[str, object], messa
         ("number", r"\frac{x}{2}", r"'\\frac{x}{2}'; dataset.grader=math reads it"),
         ("number", "1e+23", ""),
         ("text", "New York", ""),
-        ("text", "3\n4", r"'3\n4'; dataset.grader=math reads it"),
+        ("text", "3\n4", r"'3\n4'; no grader reads it"),
         ("math", "Paris", ""),
         ("math", "$$", "'$$'; dataset.grader=text reads it"),
         ("math", "We add what is left, and so on. " * 12, "no grader reads it"),
@@ -158,6 +167,72 @@ def test_numbers_of_a_table_are_written_without_exponents_and_as_short_as_they_a
     assert [one.answer for one in load(path=tmp_path / "t.jsonl")] == want
 
 
+@pytest.mark.parametrize(
+    ("reference", "bare"),
+    [
+        *(
+            (one, False)
+            for one in (
+                "3",
+                "1,000",
+                r"\frac{\sqrt3}{2}",
+                "x = 5",
+                "(1, 2)",
+                "12 or 13",
+                "35 cm",
+                "B",
+                "3:30",
+            )
+        ),
+        *(
+            (one, False)
+            for one in (
+                r"\{1, 2\}",
+                "x^2 + 1",
+                "twenty-nine",
+                "[1, 2)",
+                "so \\boxed{7}",
+                "some words\n#### 12",
+            )
+        ),
+        *(
+            (one, True)
+            for one in (
+                "see page 12",
+                "Paris",
+                "yes",
+                "12 apples and 3 pears",
+                "N/A",
+                "x = tall",
+                "red, blue",
+            )
+        ),
+        *(
+            (one, True)
+            for one in ("2x +", "https://a.b/c", "(Paris, Rome)", "5 rest 2, see there", "#### see below")
+        ),
+    ],
+)
+def test_a_reference_that_is_no_mathematics_is_told_from_one_that_is(reference: str, bare: bool) -> None:
+    grader = make_grader("math")
+    assert grader.reads(reference)
+    assert grader.as_text(reference) == bare
+    # Told without a parser, but for what looks like an expression and is none.
+    assert grader.as_text(reference, parse=False) == (bare and reference != "2x +")
+
+
+def test_no_grader_is_named_that_would_keep_a_text() -> None:
+    number = make_grader("number")
+    for reference, mend in (
+        ("12 apples and 3 pears", "dataset.grader=text reads it"),
+        ("no. 12/B, see p. 3", "dataset.grader=text reads it"),
+        (r"\frac{\sqrt3}{2}", "dataset.grader=math reads it"),
+        ("12 or 13", "dataset.grader=math reads it"),
+        ("word " * 50, "dataset.grader"),
+    ):
+        assert (mend in why_unread(number, "number", reference)) == (len(reference) < 100), reference
+
+
 ROWS = [
     {"text": r"so \boxed{\frac12}", "answer": "0.5"},
     {"text": "#### 0.5", "answer": "0.5"},
@@ -168,24 +243,61 @@ ROWS = [
 ]
 
 
+def grade(path: Path) -> list[Graded]:
+    return list(graded(Table(path, Columns("text", None)), make_grader("math"), "math", GradeColumns()))
+
+
 def test_grade_shows_what_a_run_would_read_vote_and_judge(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "solutions.jsonl"
     path.write_text("\n".join(map(json.dumps, ROWS)))
-    rows = list(graded(Table(path, Columns("text", None)), make_grader("math"), "math", GradeColumns()))
-    assert [row.right for row in rows] == [True, True, False, False, None, None]
+    rows = grade(path)
+    assert [row.verdict for row in rows] == [RIGHT, RIGHT, UNREAD, WRONG, SKIPPED, NO_VERDICT]
+    assert [row.reference_read for row in rows] == ["0.5", "0.5", "0.5", "3", None, None]
     found = ballots(rows)
-    assert found[0] == found[1] != ""
-    assert found[2] == ""
+    assert found[0] is found[1] is rows[0]
+    assert found[2] is None
     assert main(["grade", str(path)]) == 0
     said = capsys.readouterr().out
-    assert "2 of 4 right; 1 of 6 not read" in said
+    assert (
+        "6 rows: 2 right, 1 wrong, 1 unreadable, 1 reference unreadable, 1 skipped" in said.splitlines()[-1]
+    )
     assert "[bold]3[/bold]" in said
     assert "row 4: skipped: no text in 'text'" in said
-    assert "row 5: no verdict" in said
+    assert "row 5: no verdict: the answer is none that the grader reads ('$$'; grader=text reads it)" in said
     assert main(["grade", str(path), "count=2", f"grader={{_target_: {OWN}}}"]) == 0
-    assert "1 of 2 right; 0 of 2 not read" in capsys.readouterr().out
+    assert "2 rows: 1 right, 1 wrong, 0 unreadable, 0 reference unreadable" in capsys.readouterr().out
+
+
+def test_grade_says_where_a_ballot_is_judged_otherwise_than_an_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "s.csv"
+    for order in ("#### 5,5 m\n#### 5 cm,5 m", "#### 5 cm,5 m\n#### 5,5 m"):
+        path.write_text(f"text,answer\n{order}\n")
+        rows = grade(path)
+        assert {str(one.answer) for one in ballots(rows) if one is not None} == {"5 cm"}
+        assert main(["grade", str(path)]) == 0
+        assert "right, its ballot wrong" in capsys.readouterr().out
+
+
+def test_grade_says_which_references_are_bare_text_and_which_rows_are_empty(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "s.csv"
+    path.write_text("text,gold\n#### 6,see page 12\n,\n#### 7,7\n#### 8,12 apples and 3 pears\n")
+    assert main(["grade", str(path), "columns.answer=gold"]) == 0
+    # Off a terminal a line is a line.
+    lines = capsys.readouterr().out.splitlines()
+    assert "row 1: skipped: an empty row (all of its 2 cells are empty)" in lines
+    told = "2 of 3 references are compared as bare text (rows 0, 3): the grader reads no "
+    assert any(line.startswith(told) for line in lines)
+    assert lines[-1] == "4 rows: 1 right, 2 wrong, 0 unreadable, 0 reference unreadable, 1 skipped"
+    # The column that is looked for by itself, and is not there.
+    assert main(["grade", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "no column 'answer', so no verdicts: columns.answer names the references" in lines
 
 
 @pytest.mark.parametrize(
@@ -194,7 +306,21 @@ def test_grade_shows_what_a_run_would_read_vote_and_judge(
         ([], "name a file of solutions"),
         (["/nowhere.jsonl"], "there is no such file"),
         (["FILE", "grader=maths"], "did you mean 'math'?"),
-        (["FILE", "columns.text=solution"], "it has answer, text"),
+        (["/nowhere.jsonl"], "error: file = '/nowhere.jsonl': there is no such file"),
+        (["FILE", "grader=maths"], "error: grader = 'maths': "),
+        (
+            ["FILE", "columns.text=solution"],
+            "error: columns.text = 'solution': solutions.jsonl has no such column",
+        ),
+        (
+            ["FILE", "columns.answer=anwser"],
+            "columns.answer = 'anwser': solutions.jsonl has no such column; it has answer, text (did you mean 'answer'?)",
+        ),
+        (["FILE", "columns.problem=id"], "error: columns.problem = 'id': solutions.jsonl has no such column"),
+        (["FILE", "colums.answer=answer"], "colums.answer: no such setting (did you mean 'columns.answer'?)"),
+        (["FILE", "count=-1"], "error: count = -1: it must be at least 1, or null for all"),
+        (["FILE", "grader=gym"], "error: grader = 'gym': "),
+        (["FILE", "grader={_target_: nowhere.X}"], "name its package in packages, or install it"),
     ],
 )
 def test_a_file_that_cannot_be_graded_is_told(

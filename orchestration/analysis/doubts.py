@@ -1,4 +1,4 @@
-"""Signs that a strategy's numbers say little: most of its candidates have no answer, were cut off, or have no steps.
+"""Signs that a strategy's numbers say little: half of its candidates or more have no answer, were cut off, or have no steps.
 
 It knows counts and the settings that mend them, nothing of tables or terminals. Invariant: what is said while a run is under
 way and what its report says are the same sentences.
@@ -27,15 +27,15 @@ _COUNTS: dict[Doubt, Callable[[Tally], int]] = {
 
 _SENTENCES: dict[Doubt, tuple[str, str]] = {
     "cut off": (
-        "More than half of the candidates were cut off at policy.max_tokens",
+        "Half of the candidates or more were cut off at policy.max_tokens",
         "raise it, or see with flopwise show whether the policy ends its solutions at all.",
     ),
     "unreadable": (
-        "In more than half of the candidates no answer could be read",
+        "In half of the candidates or more no answer could be read",
         "they have no vote and count as wrong; flopwise show has their texts, dataset.grader says what is read.",
     ),
     "single step": (
-        "More than half of the candidates are of one step only, so there was little to search among",
+        "Half of the candidates or more are of one step only, so there was little to search among",
         "policy.delimiter must be a text that the policy writes between its steps; flopwise show has their texts.",
     ),
 }
@@ -48,7 +48,7 @@ def doubts(tallies: Mapping[str, Tally], least: int = 1) -> dict[Doubt, str]:
         raised = {
             text: (count(tally), tally.ended)
             for text, tally in tallies.items()
-            if tally.ended >= least and 2 * count(tally) > tally.ended
+            if tally.ended >= max(1, least) and 2 * count(tally) >= tally.ended
         }
         if raised:
             what, mend = _SENTENCES[doubt]

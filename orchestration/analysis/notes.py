@@ -25,7 +25,13 @@ def notes_of(
     untold: Sequence[str],
 ) -> list[str]:
     """All of them but those on difficulty; `untold` are pairs that cannot be compared."""
-    notes = [] if run.labelled.any() else ["The problems have no answers: no accuracy can be told."]
+    labelled, problems = int(run.labelled.sum()), len(run.labelled)
+    notes = [] if labelled else ["The problems have no answers: no accuracy can be told."]
+    if 0 < labelled < problems:
+        have = "problem has" if problems - labelled == 1 else "problems have"
+        notes.append(
+            f"{problems - labelled:,} of {problems:,} {have} no reference answer: accuracies are over the other {labelled:,}."
+        )
     if told is not None:
         notes += _of_estimates(run, told, series)
     elif run.labelled.any() and (alone := [one for one in run.strategies if one.name.choice]):

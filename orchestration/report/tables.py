@@ -182,6 +182,15 @@ def group_columns(measures: Measures) -> list[str]:
 EXPENDABLE = ("seconds", "FLOPs exact", "N", "no answer", "cut off", "dropped")
 
 
+def expendable(measures: Measures) -> list[str]:
+    """The same, with those last that say of some candidates that they count for little."""
+    telling = {
+        "no answer": any(row.unreadable > 0 for row in measures.rows),
+        "cut off": any(row.truncated > 0 for row in measures.rows),
+    }
+    return sorted(EXPENDABLE, key=lambda name: telling.get(name, False))
+
+
 LEFT_OUT = ("left out", "reason", "first", "count")
 
 

@@ -21,12 +21,12 @@ from orchestration.analysis.measure import Measures, measure
 from orchestration.analysis.rows import Intervals
 from orchestration.report.figures import draw_figures
 from orchestration.report.tables import (
-    EXPENDABLE,
     LEFT_OUT,
     arrow_table,
     baseline_cells,
     difference_cells,
     differences_table,
+    expendable,
     fitted,
     group_cells,
     group_columns,
@@ -77,7 +77,7 @@ class Report:
         seeds = f", {len(measures.seeds)} seeds" if len(measures.seeds) > 1 else ""
         title = f"{counted(measures.problems, 'problem')}{seeds}, {self.level:.0%} intervals, costs a problem"
         whole, rows = main_cells(measures)
-        head, cells = fitted(whole, rows, console.width, EXPENDABLE)
+        head, cells = fitted(whole, rows, console.width, expendable(measures))
         console.print(rich_table(head, cells, title))
         if gone := no_room(whole, head, console.width):
             console.print(gone, highlight=False, soft_wrap=True)

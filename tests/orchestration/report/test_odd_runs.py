@@ -4,6 +4,7 @@ a step. Each has its report, with what can be told."""
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from actors.store.schema import CANDIDATES, OUTCOMES
 from orchestration.report.write import make_report
@@ -133,4 +135,32 @@ def test_a_strategy_whose_candidates_tell_little_is_named_below_the_table(folder
 def test_a_run_of_before_candidates_were_counted_raises_no_doubt(folder: Path) -> None:
     rows, text = reported(folder)
     assert {row["unreadable"] for row in rows} == {""}
-    assert "More than half" not in text
+    assert "of the candidates or more" not in text
+
+
+def shown(folder: Path, width: int) -> str:
+    """The report as a terminal of this width has it."""
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    make_report(Run(folder), ReportSettings(figures=[])).show(console)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def test_half_of_the_answers_unreadable_is_told_on_a_narrow_terminal(folder: Path) -> None:
+    def half(row: dict[str, Any]) -> dict[str, Any]:
+        n = row["generations"]
+        unread = number(row) % 2 if row["strategy"] == "greedy" else 0
+        return row | {"ended": n, "unreadable": unread, "truncated": 0, "single_step": 0}
+
+    edit(folder, "outcomes", half)
+    said = shown(folder, 80)
+    assert "no answer" in said.partition("greedy")[0], "the column stands while others go"
+    assert "50.0%" in next(line for line in said.splitlines() if line.startswith(" greedy"))
+    assert "no answer could be read (greedy 6 of 12)" in " ".join(said.split())
+
+
+def test_problems_without_a_reference_are_told_on_the_terminal(folder: Path) -> None:
+    edit(folder, "problems", lambda row: row if number(row) % 2 else row | {"answer": None})
+    for table in ("outcomes", "candidates"):
+        edit(folder, table, lambda row: row if number(row) % 2 else row | {"correct": None})
+    note = "6 of 12 problems have no reference answer: accuracies are over the other 6."
+    assert note in " ".join(shown(folder, 80).split())

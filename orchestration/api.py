@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Never
 
+from actors.engines.folder_files import has_chat_template
 from actors.errors import UserError, nearest
 from actors.ledger import Entry
 from actors.work import Progress
@@ -23,7 +24,7 @@ from orchestration.runs.evaluation import evaluate as evaluate_prepared
 from orchestration.runs.run import Result, Run
 from orchestration.runs.status import Standing, Status, read_status, standing
 from orchestration.setup.compose import compose
-from orchestration.setup.model_folders import has_chat_template, resolved
+from orchestration.setup.model_folders import resolved
 from orchestration.setup.prepare import prepare
 from orchestration.setup.settings import EvaluateSettings, ReportSettings, flatten
 from orchestration.setup.values import word_of

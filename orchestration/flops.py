@@ -7,12 +7,12 @@ the sum.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from actors.engines.folder_files import read_settings
 from actors.errors import UserError
 from actors.strategy import Role
 from actors.work import CostModel, Unit
@@ -94,11 +94,11 @@ class ModelCost:
         weights count as parameters; its product, one a step and not one a token, is left out of the exact
         count. Raises UserError where there is no config, or where it describes no known decoder.
         """
-        config = _read_json(folder / "config.json")
+        config = read_settings(folder, "config.json")
         cost = cls.from_config(config)
         if not (folder / "value_head.json").is_file():
             return cost
-        value = _read_json(folder / "value_head.json")
+        value = read_settings(folder, "value_head.json")
         read = (cost.hidden if value.get("hidden", True) else 0) + (9 if value.get("likelihood", True) else 0)
         width = value.get("width", 0)
         own = read * width + 2 * width + 1 if width else read + 1
@@ -189,19 +189,6 @@ def flops_of_generations(
 ) -> int:
     """A budget of `count` generations, the paper's N, in FLOPs, at `typical` tokens a generation."""
     return count * generation_flops(costs, prompt, typical, unit)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        mend = f"no {path.name} there; give a model's folder"
-        raise UserError.of("model.path", str(path.parent), mend) from None
-    except json.JSONDecodeError as error:
-        raise UserError.of("model.path", str(path.parent), f"{path.name} is not JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise UserError.of("model.path", str(path.parent), f"{path.name} holds no settings")
-    return content
 
 
 def _keys(cached: int, computed: int) -> int:

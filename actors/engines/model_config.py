@@ -11,6 +11,7 @@ from typing import Any
 
 from actors.engines import start_clock
 from actors.engines.base import EngineInfo
+from actors.engines.end_tokens import end_ids
 from actors.engines.identity import model_hash, tokenizer_hash
 from actors.errors import UserError
 
@@ -24,10 +25,8 @@ def read_config(folder: Path) -> Any:
     return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
 
-def engine_info(
-    folder: Path, config: Any, *, engine: str, dtype: str, context: int, ends: tuple[int, ...] = ()
-) -> EngineInfo:
-    """What an engine tells of a folder's model, `context` in tokens; `ends` are the end tokens, none of a verifier."""
+def engine_info(folder: Path, config: Any, *, engine: str, dtype: str, context: int) -> EngineInfo:
+    """What an engine tells of a folder's model, `context` in tokens."""
     with start_clock.standing():
         hashes = model_hash(folder), tokenizer_hash(folder)
     return EngineInfo(
@@ -38,5 +37,5 @@ def engine_info(
         dtype=dtype,
         context=context,
         vocabulary=int(config.vocab_size),
-        eos_ids=ends,
+        eos_ids=end_ids(folder, config),
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from actors.engines.folder_files import settings_if_any
 from actors.engines.troubles import kind_of
 from actors.errors import UserError
 
@@ -65,10 +66,7 @@ _BESIDE = {"quantize_config.json": "GPTQ", "quant_config.json": "AWQ", "hf_quant
 
 def quantisation(folder: Path) -> str:
     """By which method a folder's weights are quantised, as its files tell; empty where they tell of none."""
-    try:
-        config = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError):
-        return ""
+    config = settings_if_any(folder, "config.json")
     for part in (config, config.get("text_config")):
         told = part.get("quantization_config") if isinstance(part, dict) else None
         if isinstance(told, dict):
@@ -142,10 +140,10 @@ def _without(folder: Path) -> str:
 
 def _indexed(folder: Path, field: str) -> set[str]:
     """Names of the files that the index of a model in shards lists; none without an index."""
-    index = folder / INDEX
-    if not index.is_file():
+    index = settings_if_any(folder, INDEX, field)
+    if not index:
         return set()
     try:
-        return set(json.loads(index.read_text())["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError):
+        return set(index["weight_map"].values())
+    except (KeyError, TypeError, AttributeError):
         raise UserError.of(field, str(folder), f"{INDEX} is damaged: copy or save it again") from None

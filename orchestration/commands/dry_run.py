@@ -20,7 +20,7 @@ from orchestration.report.tables import fitted, no_room, rich_table, scientific
 from orchestration.runs.estimate import Needs, estimate
 from orchestration.runs.example import Example, example
 from orchestration.setup.memory import size_of
-from orchestration.setup.models import check_loading
+from orchestration.setup.models import ModelSetup, check_loading
 from orchestration.setup.prepare import Prepared
 from orchestration.setup.settings import flatten
 from orchestration.setup.values import word_of
@@ -55,6 +55,7 @@ def show_plan(prepared: Prepared, console: Console) -> None:
         f"prompt {prepared.prompt_tokens} on average, solution {settings.policy.typical} "
         f"(policy.typical_tokens), at most {settings.policy.max_tokens} (policy.max_tokens)",
     )
+    grid.add_row("end tokens", _ends(prepared.policy))
     grid.add_row("budget", _budget(prepared, session.charged))
     console.print(grid, highlight=False)
     console.print()
@@ -150,6 +151,24 @@ def _folder(prepared: Prepared, session: Session) -> str:
             f"{folder} (new)" if not (Path(folder) / "run.json").is_file() else f"{folder} (nothing done yet)"
         )
     return f"{folder} (resuming: {session.problems_done:,} of {session.problems:,} problems done)"
+
+
+def _ends(policy: ModelSetup) -> str:
+    """The policy's end tokens, and what names each."""
+    from tokenizers import Tokenizer
+
+    from actors.engines.end_tokens import ends_by_source
+    from actors.engines.model_config import read_config
+
+    by: dict[int, list[str]] = {}
+    for source, named in ends_by_source(policy.path, read_config(policy.path)).items():
+        for number in named:
+            by.setdefault(number, []).append(source)
+    tokenizer = Tokenizer.from_file(str(policy.path / "tokenizer.json"))
+    shown = [
+        f"{tokenizer.id_to_token(one) or '?'} ({one}: {', '.join(sources)})" for one, sources in by.items()
+    ]
+    return ", ".join(shown) or "none: a solution ends by its text (policy.stop) or its length"
 
 
 def _share(replica: ReplicaShare) -> str:

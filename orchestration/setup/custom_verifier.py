@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from actors.engines.folder_files import read_settings
 from actors.engines.verifiers.custom import Target
 from actors.errors import UserError
 from orchestration.flops import ModelCost
@@ -40,7 +41,7 @@ def read_own(settings: VerifierSettings, policy: Path) -> OwnVerifier:
     target.check()
     context = None
     if path is not None and (path / "config.json").is_file():
-        config = json.loads((path / "config.json").read_text())
+        config = read_settings(path, "config.json", "verifier.path")
         context = config.get("text_config", config).get("max_position_embeddings")
     return OwnVerifier(target, _cost(target), context)
 

@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from actors.engines.folder_files import read_settings
 from actors.engines.weights import quantisation, weight_bytes
 from actors.errors import UserError
 from actors.memory import free_memory, machine_memory
 from actors.strategy import Role
 from orchestration.setup.contexts import Contexts
-from orchestration.setup.model_folders import read_json
 from orchestration.setup.models import ModelSetup
 from orchestration.setup.settings import ClusterSettings
 
@@ -65,7 +65,7 @@ def estimated(
     held = sum(models[role].share.neighbours * size for role, size in weights.items())
     for role, size in weights.items():
         model, share = models[role], models[role].share
-        token = token_bytes(read_json(model.path, "config.json", f"{role}.path"), NUMBER[model.dtype])
+        token = token_bytes(read_settings(model.path, "config.json", f"{role}.path"), NUMBER[model.dtype])
         whole, room = machine_memory(), None
         if share.device_kind == "cuda":
             gpu = gpu_bytes() if here else None

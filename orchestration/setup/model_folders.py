@@ -6,12 +6,12 @@ refused here is refused by the name of the setting that led to it.
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actors.engines.folder_files import has_chat_template, read_settings
 from actors.engines.positions import steady_context
 from actors.engines.weights import check_readable, weight_files
 from actors.errors import UserError, nearest
@@ -81,7 +81,7 @@ def read_model(path: str, kind: str, *, chat: bool = False) -> ModelFolder:
     whole, field = model_folder(path, kind), f"{kind}.path"
     # Messages name the folder as its user did.
     folder = whole if path == "bundled" else resolved(path)
-    config = read_json(folder, "config.json", field)
+    config = read_settings(folder, "config.json", field)
     text = config.get("text_config", config)
     weight_files(folder, field)
     if kind == "verifier":
@@ -90,7 +90,7 @@ def read_model(path: str, kind: str, *, chat: bool = False) -> ModelFolder:
                 "it is not a process reward model (there is no value_head.json): flopwise train prm makes one"
             )
             raise UserError.of(field, path, mend)
-        width = read_json(folder, "value_head.json", field).get("hidden_size")
+        width = read_settings(folder, "value_head.json", field).get("hidden_size")
         if width != text.get("hidden_size"):
             mend = (
                 f"its value head reads {width} hidden units and the model has {text.get('hidden_size')}: it is another "
@@ -136,27 +136,3 @@ def _tokenizer(folder: Path, field: str) -> Any:
 def _added(tokenizer: Any) -> list[str]:
     """Tokens that were added to a tokenizer, those that its own vocabulary has as well."""
     return [str(one.content) for one in tokenizer.get_added_tokens_decoder().values()]
-
-
-def has_chat_template(folder: Path, field: str) -> bool:
-    """Whether the tokenizer in a folder brings a chat template. Raises UserError of `field` where its config is damaged."""
-    if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
-        return True
-    if not (folder / "tokenizer_config.json").is_file():
-        return False
-    return bool(read_json(folder, "tokenizer_config.json", field).get("chat_template"))
-
-
-def read_json(folder: Path, name: str, field: str) -> dict[str, Any]:
-    """The settings in a file of a folder. Raises UserError of `field` where it holds none."""
-    try:
-        content = json.loads((folder / name).read_text())
-    except PermissionError:
-        raise UserError.of(field, str(folder), f"you may not read {name}") from None
-    except ValueError as error:
-        raise UserError.of(
-            field, str(folder), f"{name} is not JSON ({error}): copy or save it again"
-        ) from None
-    if not isinstance(content, dict):
-        raise UserError.of(field, str(folder), f"{name} holds no settings")
-    return content

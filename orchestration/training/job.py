@@ -14,11 +14,12 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from actors.engines.folder_files import has_chat_template
 from actors.engines.plan import ReplicaShare
 from actors.errors import UserError
 from actors.work import Progress
 from orchestration.runs.evaluation import evaluate
-from orchestration.setup.model_folders import has_chat_template, model_folder
+from orchestration.setup.model_folders import model_folder
 from orchestration.setup.prepare import prepare
 from orchestration.setup.settings import (
     PATH,

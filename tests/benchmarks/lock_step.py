@@ -19,7 +19,6 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import torch
 
 from actors.engines.base import EngineCounters, GenerateRequest, Generation, ScoreRequest, Scores
-from actors.engines.end_tokens import end_ids
 from actors.engines.loading import load_verifier
 from actors.engines.model_config import engine_info, read_config
 from actors.engines.plan import ModelPlan
@@ -112,7 +111,6 @@ class LockStepPolicy:
             engine="vllm",
             dtype=plan.dtype,
             context=context,
-            ends=end_ids(plan.path, config),
         )
         args = dict(engine_args(plan, context=context))
         args.pop("enable_log_requests", None)

@@ -27,7 +27,6 @@ from actors.engines.base import (
     GenerateRequest,
     Generation,
 )
-from actors.engines.end_tokens import end_ids
 from actors.engines.local.decoder import Decoder, load_decoder
 from actors.engines.local.kv import PrefixCache
 from actors.engines.local.room import IDLE_S, ROW_BYTES, Room
@@ -127,7 +126,6 @@ class LocalEngine:
             engine="local",
             dtype=str(dtype).removeprefix("torch."),
             context=decoder.context,
-            ends=end_ids(folder, config),
         )
         return cls(
             decoder, info, device=where, max_sequences=max_sequences, prefix_bytes=prefix_bytes, room=room

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from actors.engines.folder_files import read_settings
 from actors.errors import UserError
 
 STATE = 6
@@ -129,6 +130,6 @@ class ValueHead(nn.Module):
             raise UserError.of(
                 "verifier", str(folder), f"no {HEAD_CONFIG} there: this is not a process reward model"
             )
-        head = cls(ValueHeadConfig(**json.loads((folder / HEAD_CONFIG).read_text())))
+        head = cls(ValueHeadConfig(**read_settings(folder, HEAD_CONFIG, "verifier")))
         head.load_state_dict(load_file(folder / HEAD_WEIGHTS))
         return head.eval()

@@ -24,7 +24,6 @@ from actors.engines.base import (
     Generation,
 )
 from actors.engines.busy import Busy
-from actors.engines.end_tokens import end_ids
 from actors.engines.model_config import engine_info, read_config
 from actors.engines.plan import ModelPlan
 from actors.engines.text_ends import Watch
@@ -146,7 +145,6 @@ class VllmPolicy:
             engine="vllm",
             dtype=plan.dtype,
             context=context,
-            ends=end_ids(plan.path, config),
         )
         tokens = int(cache.num_gpu_blocks) * int(cache.block_size)
         admission = Admission(tokens, context, plan.share.max_sequences)

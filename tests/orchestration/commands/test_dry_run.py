@@ -219,6 +219,29 @@ def test_a_verifier_that_vllm_does_not_score_is_refused(
     assert said.endswith("set verifier.engine=local\n")
 
 
+def test_end_tokens_are_shown_with_what_names_them(
+    words: list[str], models: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(models[0], tmp_path / "chat")
+    kept = [word for word in words if not word.startswith("policy.path")]
+    more = ["strategies=[greedy]", "verifier=none", f"policy.path={folder}"]
+    config = json.loads((folder / "config.json").read_text())
+    end = json.loads((folder / "tokenizer_config.json").read_text())["eos_token"]
+    number = config["eos_token_id"]
+    sources = f"{end} ({number}: config.json, generation_config.json, the tokenizer"
+    assert any(f"{sources})" in line for line in lines(kept, capsys, *more))
+    turns = "{% for m in messages %}" + f"{{{{ m.content }}}}{end}" + "{% endfor %}"
+    (folder / "chat_template.jinja").write_text(turns)
+    found = lines(kept, capsys, *more)
+    assert any(f"{sources}, the chat template)" in line for line in found)
+    (folder / "generation_config.json").unlink()
+    (folder / "chat_template.jinja").unlink()
+    (folder / "config.json").write_text(json.dumps(config | {"eos_token_id": None}))
+    tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer | {"eos_token": None}))
+    assert any("none: a solution ends by its text" in line for line in lines(kept, capsys, *more))
+
+
 def test_a_chat_template_that_fails_is_named(
     words: list[str], models: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

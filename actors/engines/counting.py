@@ -7,8 +7,11 @@ say, nothing is counted.
 
 from __future__ import annotations
 
+import json
 import re
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from actors.errors import UserError
@@ -23,7 +26,7 @@ def active_parameters(config: Mapping[str, Any]) -> tuple[int, int]:
     transformers has no causal model of."""
     import torch
     from torch import nn
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
     kind = config.get("model_type")
@@ -33,8 +36,7 @@ def active_parameters(config: Mapping[str, Any]) -> tuple[int, int]:
             "model_type", kind, "it is a masked language model, which writes no text: take a causal one"
         )
     try:
-        whole = AutoConfig.for_model(**{k: v for k, v in config.items() if k != "quantization_config"})
-        text = whole.get_text_config(decoder=True)
+        text = _as_loaded(config).get_text_config(decoder=True)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(text, trust_remote_code=False)
     except Exception as error:  # configs of any kind, read by code of any family
@@ -60,6 +62,16 @@ def active_parameters(config: Mapping[str, Any]) -> tuple[int, int]:
         mend = "its config does not say how many experts a token is sent to, and of how many: its FLOPs cannot be counted"
         raise UserError.of("model_type", kind, mend)
     return dense + (experts * chosen // every if experts else 0), head_size
+
+
+def _as_loaded(config: Mapping[str, Any]) -> Any:
+    """The config as transformers reads it from a folder, which is more than its values (an infinity, older names)."""
+    from transformers import AutoConfig
+
+    with tempfile.TemporaryDirectory() as folder:
+        plain = {name: value for name, value in config.items() if name != "quantization_config"}
+        (Path(folder) / "config.json").write_text(json.dumps(plain), encoding="utf-8")
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
 
 def _mappings(settings: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

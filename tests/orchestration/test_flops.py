@@ -16,17 +16,9 @@ from actors.errors import UserError
 from actors.strategy import Role
 from actors.work import CostModel
 from orchestration.flops import ModelCost, flops_of_generations, flops_of_tokens, generation_flops
+from tests.support.families import GROUPED
 
-TINY = {
-    "hidden_size": 32,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "intermediate_size": 48,
-    "vocab_size": 96,
-    "max_position_embeddings": 64,
-    "pad_token_id": 0,
-}
+HEAD = GROUPED["vocab_size"] * GROUPED["hidden_size"]
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {},
     "llama-tied": {"model_type": "llama", "tie_word_embeddings": True},
@@ -56,7 +48,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 
 
 def build(name: str) -> tuple[Any, ModelCost]:
-    settings = TINY | {"model_type": name.split("-")[0]} | FAMILIES[name]
+    settings = GROUPED | {"model_type": name.split("-")[0]} | FAMILIES[name]
     config = AutoConfig.for_model(**settings)
     torch.manual_seed(0)
     # Eager kernels: the counter sees no grouped matrix products (experts) and no fused attention on CPU.
@@ -126,30 +118,30 @@ def test_cutting_the_work_changes_nothing(cached: int, pieces: list[int], window
 
 
 def test_classifier_heads_are_counted_instead_of_the_vocabulary() -> None:
-    config = TINY | {"model_type": "qwen2"}
+    config = GROUPED | {"model_type": "qwen2"}
     causal = ModelCost.from_config(config)
     tagger = ModelCost.from_config(
         config | {"architectures": ["Qwen2ForTokenClassification"], "num_labels": 2}
     )
     reward = ModelCost.from_config(config | {"architectures": ["Qwen2ForProcessRewardModel"]})
-    assert causal.head == 96 * 32
-    assert (tagger.head, tagger.parameters) == (2 * 32, causal.parameters - 96 * 32 + 2 * 32 + 2)
+    assert causal.head == HEAD
+    assert (tagger.head, tagger.parameters) == (2 * 32, causal.parameters - HEAD + 2 * 32 + 2)
     assert reward.head == 32 * 32 + 2 * 32
 
 
 @pytest.mark.parametrize("likelihood", [True, False])
 @pytest.mark.parametrize("width", [0, 5])
 def test_value_heads_are_counted(tmp_path: Path, likelihood: bool, width: int) -> None:
-    config = TINY | {"model_type": "llama"}
+    config = GROUPED | {"model_type": "llama"}
     (tmp_path / "config.json").write_text(json.dumps(config))
     plain = ModelCost.from_folder(tmp_path)
     head = ValueHead(ValueHeadConfig(32, likelihood=likelihood, width=width))
     head.save(tmp_path)
     cost = ModelCost.from_folder(tmp_path)
     own = sum(p.numel() for p in head.parameters())
-    table = 0 if likelihood else 96 * 32
+    table = 0 if likelihood else HEAD
     assert cost.parameters == plain.parameters - table + own
-    assert cost.head == 96 * 32 - table
+    assert cost.head == HEAD - table
 
 
 def test_conversions() -> None:

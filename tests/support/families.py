@@ -20,6 +20,9 @@ SIZES: dict[str, Any] = {
     "pad_token_id": 2,
 }
 
+GROUPED: dict[str, Any] = SIZES | {"num_key_value_heads": 2}
+"""The same with two heads of queries for each of keys."""
+
 FAMILIES: dict[str, Any] = {
     "llama": lambda: LlamaConfig(**SIZES, num_key_value_heads=4, tie_word_embeddings=True),
     "llama-gqa": lambda: LlamaConfig(

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from actors.engines.counting import active_parameters
 from actors.errors import UserError
 from orchestration.flops import ModelCost
-
-TINY = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "intermediate_size": 48,
-    "vocab_size": 96,
-    "max_position_embeddings": 64,
-    "pad_token_id": 0,
-}
+from tests.support.families import GROUPED
 
 
 def config_of(kind: str, **more: Any) -> tuple[Any, dict[str, Any]]:
-    config = AutoConfig.for_model(**(TINY | {"model_type": kind} | more))
+    config = AutoConfig.for_model(**(GROUPED | {"model_type": kind} | more))
     return config, json.loads(config.to_json_string())
 
 
@@ -81,6 +73,19 @@ def test_of_experts_those_count_that_a_token_is_sent_to(kind: str, more: dict[st
     idle = sum(sizes[name] for name in experts) * 3 // 4
     assert idle > 0
     assert active_parameters(mapping)[0] == sum(sizes.values()) - idle - (0 if tied else table.numel())
+
+
+@pytest.mark.parametrize("kind", ["mamba2", "falcon_h1"])
+def test_a_config_with_an_infinity_is_counted_as_its_folder_has_it(kind: str, tmp_path: Path) -> None:
+    """Trap: JSON has no infinity, and transformers writes it as a mapping (`time_step_limit`)."""
+    config = AutoConfig.for_model(kind, num_hidden_layers=1, vocab_size=97)
+    config.save_pretrained(tmp_path)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    table = model.get_input_embeddings().weight
+    tied = model.get_output_embeddings().weight is table
+    whole = sum(p.numel() for p in model.parameters()) - (0 if tied else table.numel())
+    assert ModelCost.from_folder(tmp_path).parameters == whole
 
 
 def test_what_cannot_be_counted_is_named() -> None:

@@ -30,9 +30,10 @@ class ServiceLost(Exception):
     to be tried again."""
 
 
-def counted(count: int, thing: str) -> str:
-    """A number of things in words: "1 problem", "1,000 problems"."""
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+def counted(count: float, thing: str) -> str:
+    """A number of things in words: "1 problem", "1,000 problems", "0.5 CPUs"."""
+    number = f"{count:,}" if isinstance(count, int) else f"{count:g}"
+    return f"{number} {thing}{'' if count == 1 else 's'}"
 
 
 def _shown(value: object) -> str:

@@ -25,7 +25,7 @@ from actors.cluster.ray_start import start_ray
 from actors.cluster.shells import SchedulerActor, WriterActor, staging
 from actors.engines.plan import ModelPlan, ReplicaShare
 from actors.engines.troubles import insist
-from actors.errors import UserError
+from actors.errors import UserError, counted
 from actors.memory import spare_what_is_loaded
 from actors.messages import ReplicaInfo
 from actors.replicas.bench import Bench
@@ -341,5 +341,5 @@ def replica_actor(kind: type, share: ReplicaShare, name: str) -> Any:
 
 def _asked(role: Role, share: ReplicaShare) -> str:
     """What the replicas of a role ask a machine for."""
-    gpus = f" and {share.gpus:g} GPU" if share.gpus else ""
-    return f"a {role} replica ({share.replicas} x {share.cpus:g} CPU{gpus} asked for)"
+    gpus = f" and {counted(share.gpus, 'GPU')}" if share.gpus else ""
+    return f"a {role} replica ({share.replicas} x {counted(share.cpus, 'CPU')}{gpus} asked for)"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from actors.errors import counted
 from actors.replicas.remote_scorer import ScoreError
 from actors.strategy import Sampling
 
@@ -41,7 +42,7 @@ def check_ids(name: str, ids: tuple[int, ...], vocabulary: int) -> None:
 def check_values(values: Sequence[float], steps: int) -> None:
     """Raise ScoreError unless there is one value in [0, 1] a step."""
     if len(values) != steps:
-        raise ScoreError(f"the verifier gave {len(values)} scores for {steps} steps")
+        raise ScoreError(f"the verifier gave {counted(len(values), 'score')} for {counted(steps, 'step')}")
     for value in values:
         # Not a number is in no interval.
         if not 0 <= value <= 1:

@@ -46,8 +46,8 @@ def announce(prepared: Prepared, session: Session, console: Console) -> None:
         say(f"{folder}: {all_of_them} done; making the report again.")
     elif session.outcomes_done:
         say(
-            f"resuming: {session.problems_done:,} of {session.problems:,} problems done, "
-            f"{session.outcomes_done:,} of {session.outcomes:,} outcomes ({folder})"
+            f"resuming: {session.problems_done:,} of {counted(session.problems, 'problem')} done, "
+            f"{session.outcomes_done:,} of {counted(session.outcomes, 'outcome')} ({folder})"
         )
     else:
         seeds = f", {len(session.passes)} seeds" if len(session.passes) > 1 else ""
@@ -90,5 +90,6 @@ def data_lines(prepared: Prepared, session: Session) -> list[str]:
     lines = [f"row {row.row} of {path} was skipped: {row.text}" for row in rows[:5]]
     if len(rows) > 5:
         file = Path(prepared.settings.folder) / ROWS_FILE
-        lines.append(f"and {len(rows) - 5:,} more rows were skipped; a run lists them in {file}")
+        were = "was" if len(rows) == 6 else "were"
+        lines.append(f"and {counted(len(rows) - 5, 'more row')} {were} skipped; a run lists them in {file}")
     return lines + session.notes

@@ -126,16 +126,36 @@ def _example(shown: Example) -> list[str]:
 
 
 def _settings(prepared: Prepared) -> list[str]:
-    """Every setting as it counts, with what was made of those that were left to be told."""
+    """Every setting that counts here, as it counts, with what was made of those that were left to be told."""
     settings = prepared.settings
     told: dict[str, object] = {"policy.typical_tokens": settings.policy.typical}
     for role, model in prepared.models.items():
         told |= {f"{role}.engine": model.engine, f"cluster.{role}.device": model.share.device_kind}
+    idle = _idle(prepared)
     lines = []
     for key, value in flatten(asdict(settings)).items():
+        if key.startswith(idle):
+            continue
         made = told.get(key, value)
         lines.append(f"  {word_of(key, value)}" + ("" if made == value else f"  (here {made})"))
     return ["", "Settings:", *lines]
+
+
+def _idle(prepared: Prepared) -> tuple[str, ...]:
+    """What the settings begin with that the options chosen do not have, or that are of a model which is not asked."""
+    given = prepared.settings.verifier
+    made = ("dataset.name", "dataset.split", "dataset.seed", "dataset.options")
+    own = ("verifier._target_", "verifier.parameters", "verifier.options")
+    idle: tuple[str, ...] = (
+        made if prepared.settings.dataset.path is not None else ("dataset.path", "dataset.columns")
+    )
+    if given._target_ is not None:
+        idle += ("verifier.engine",)
+    elif given.path is not None:
+        idle += own
+    else:
+        idle += (*own, "verifier.engine", "verifier.dtype")
+    return idle if "verifier" in prepared.models else (*idle, "cluster.verifier")
 
 
 _IDS = 20
@@ -150,7 +170,7 @@ def _folder(prepared: Prepared, session: Session) -> str:
         return (
             f"{folder} (new)" if not (Path(folder) / "run.json").is_file() else f"{folder} (nothing done yet)"
         )
-    return f"{folder} (resuming: {session.problems_done:,} of {session.problems:,} problems done)"
+    return f"{folder} (resuming: {session.problems_done:,} of {counted(session.problems, 'problem')} done)"
 
 
 def _ends(policy: ModelSetup) -> str:
@@ -172,10 +192,10 @@ def _ends(policy: ModelSetup) -> str:
 
 
 def _share(replica: ReplicaShare) -> str:
-    copies = f"{replica.replicas} replica{'s' if replica.replicas > 1 else ''}"
-    threads = f"{replica.threads} thread{'s' if replica.threads > 1 else ''}"
-    gpus = f" and {replica.gpus:g} GPU" if replica.gpus else ""
-    return f"{copies} of {replica.cpus:g} CPU{gpus}, {threads}, {replica.max_sequences} sequences at once"
+    copies, threads = counted(replica.replicas, "replica"), counted(replica.threads, "thread")
+    gpus = f" and {counted(replica.gpus, 'GPU')}" if replica.gpus else ""
+    at_once = counted(replica.max_sequences, "sequence")
+    return f"{copies} of {counted(replica.cpus, 'CPU')}{gpus}, {threads}, {at_once} at once"
 
 
 def _memory(session: Session, role: Role) -> str:
@@ -199,13 +219,11 @@ def _budget(prepared: Prepared, charged: int) -> str:
     typical = prepared.settings.policy.typical
     price = generation_flops(prepared.costs, prepared.prompt_tokens, typical, prepared.unit)
     left = max(0, prepared.budget - charged)
-    generations = left / price
+    generations = round(left / price)
+    drawn, tokens = counted(generations, "generation"), counted(round(left / price * typical), "token")
     spent = f", {scientific(charged)} of it spent in this folder, {scientific(left)} left" if charged else ""
     scored = ", each scored" if "verifier" in prepared.models else ""
-    return (
-        f"{scientific(prepared.budget)} FLOPs ({prepared.unit}){spent}: "
-        f"about {counted(round(generations), 'generation')}{scored}, or {counted(round(generations * typical), 'token')}"
-    )
+    return f"{scientific(prepared.budget)} FLOPs ({prepared.unit}){spent}: about {drawn}{scored}, or {tokens}"
 
 
 def _verdict(prepared: Prepared, needs: Needs, session: Session) -> list[str]:
@@ -214,7 +232,7 @@ def _verdict(prepared: Prepared, needs: Needs, session: Session) -> list[str]:
     seeds = f", each with {needs.seeds:,} seeds" if needs.seeds > 1 else ""
     lines = [
         f"{'All ' if needs.problems > 1 else ''}{counted(needs.problems, 'problem')}{seeds}, samples shared: "
-        f"{expected.of('policy'):,} tokens drawn, "
+        f"{counted(expected.of('policy'), 'token')} drawn, "
         f"{expected.of('verifier'):,} scored, {scientific(expected.paper)} FLOPs (paper), "
         f"{_exact(expected.exact)} (exact). What several samples share is scored once, so less may be scored.",
         "At worst: "
@@ -256,7 +274,8 @@ def _verdict(prepared: Prepared, needs: Needs, session: Session) -> list[str]:
         lines.append(f"Not in the data any more: {session.gone:,} of the folder's problems.")
     if session.outcomes_done:
         left = (
-            f"{session.outcomes_left:,} of {session.outcomes:,} outcomes are"
+            f"{session.outcomes_left:,} of {counted(session.outcomes, 'outcome')} "
+            f"{'is' if session.outcomes_left == 1 else 'are'}"
             if session.outcomes_left
             else "None is"
         )

@@ -53,7 +53,10 @@ def run(words: Sequence[str]) -> int:
     from orchestration.setup.prepare import prepare
 
     console = terminal()
-    prepared = prepare(settings)
+    try:
+        prepared = prepare(settings)
+    except KeyboardInterrupt:
+        return _not_begun(shell(["evaluate", *words]))
     if "--dry-run" in options:
         from orchestration.commands.dry_run import show_plan
 
@@ -72,8 +75,10 @@ def _evaluate(prepared: Prepared, command: str, console: Console) -> int:
             run = evaluate(prepared, view.start, view.update, command)
     except (KeyboardInterrupt, Exception) as error:
         if view.totals is None or view.latest is None:
+            if isinstance(error, KeyboardInterrupt):
+                return _not_begun(command)
             raise
-        return _ended_early(error, Path(prepared.settings.folder), view.totals, view.latest, command)
+        return _ended_early(error, prepared.settings, view.totals, view.latest, command)
     _report(run, prepared, console, view.quarantined)
     return QUARANTINED if view.quarantined else 0
 
@@ -139,7 +144,16 @@ class _Traces:
         return "\n".join(shown)
 
 
-def _ended_early(error: BaseException, folder: Path, totals: Totals, latest: Progress, command: str) -> int:
+def _not_begun(command: str) -> int:
+    """Say that a start was stopped before it drew anything, and how it goes on; return the exit code."""
+    print("\nstopped before anything was drawn", file=sys.stderr)
+    print(f"go on with: {command}", file=sys.stderr)
+    return 130
+
+
+def _ended_early(
+    error: BaseException, settings: EvaluateSettings, totals: Totals, latest: Progress, command: str
+) -> int:
     """Say what stopped a run that was under way, what of it is lost, what is done and which command goes on; return the
     exit code."""
     from actors.store.log import read_holds
@@ -158,14 +172,24 @@ def _ended_early(error: BaseException, folder: Path, totals: Totals, latest: Pro
         complain(line_of(error))
         code, how = 1, "failed"
     problems, seed = totals.problems_now(latest.outcomes)
-    lost = InHand.of(read_holds(folder).values())
+    lost = InHand.of(read_holds(Path(settings.folder)).values())
+    done = totals.outcomes_done + latest.outcomes
     if lost.tasks:
         print(owed(lost), file=sys.stderr)
-    print(
-        f"{how} with {problems:,} of {counted(totals.problems, 'problem')}{seed} and "
-        f"{totals.outcomes_done + latest.outcomes:,} of {counted(totals.outcomes, 'outcome')} done, which are kept",
-        file=sys.stderr,
-    )
+    if code == 130 and not latest.outcomes and latest.of("policy").tokens:
+        print(
+            f"nothing in hand ended in time: a larger cluster.grace (here {settings.cluster.grace:g} seconds), or fewer "
+            "problems at once (cluster.policy.max_sequences), lets more end after the first Ctrl-C",
+            file=sys.stderr,
+        )
+    if done:
+        print(
+            f"{how} with {problems:,} of {counted(totals.problems, 'problem')}{seed} and {done:,} of "
+            f"{counted(totals.outcomes, 'outcome')} done, which are kept",
+            file=sys.stderr,
+        )
+    else:
+        print(f"{how} before anything had ended: there is nothing yet to be kept", file=sys.stderr)
     print(f"go on with: {command}", file=sys.stderr)
     return code
 

@@ -11,6 +11,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
+from actors.errors import counted
 from actors.strategy import ROLES, Role
 from actors.work import Progress
 from orchestration.analysis.doubts import ENOUGH, Doubt, doubts
@@ -226,7 +227,8 @@ class Lines:
         if progress.seconds < self._next and progress.seconds > self._next - 2 * LINE:
             return
         self._next = progress.seconds + LINE
-        line = f"{clock(progress.seconds)}  {progress.outcomes:,} outcomes  {progress.of('policy').tokens:,} tokens"
+        line = f"{clock(progress.seconds)}  {counted(progress.outcomes, 'outcome')}  "
+        line += counted(progress.of("policy").tokens, "token")
         self._console.print(line, highlight=False, soft_wrap=True)
 
 

@@ -53,7 +53,10 @@ def main(words: Sequence[str] | None = None) -> int:
         complain(str(error))
         return 2
     except KeyboardInterrupt:
-        print("\nstopped; what had ended is kept" if given[0] in GOES_ON else "\nstopped", file=sys.stderr)
+        print(
+            "\nstopped; whatever had ended by then is kept" if given[0] in GOES_ON else "\nstopped",
+            file=sys.stderr,
+        )
         if given[0] in GOES_ON:
             print(f"go on with: {shell(given)}", file=sys.stderr)
         return 130

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from actors.errors import UserError
+from actors.errors import UserError, counted
 from orchestration.commands.arguments import options_of
 from orchestration.commands.helptext import help_of
 from orchestration.setup.compose import compose
@@ -100,10 +100,14 @@ def _list(run: Run, settings: ShowSettings, console: Console) -> None:
             console.print(f"A mark for each seed: {', '.join(map(str, seeds))}", highlight=False)
     if asked:
         console.print(
-            f"{len(problems):,} of {len(by):,} problems: {asked.text}.", highlight=False, markup=False
+            f"{len(problems):,} of {counted(len(by), 'problem')}: {asked.text}.",
+            highlight=False,
+            markup=False,
         )
     if len(problems) > shown:
-        console.print(f"{len(problems) - shown:,} more problems; count=... shows more.", highlight=False)
+        console.print(
+            f"{counted(len(problems) - shown, 'more problem')}; count=... shows more.", highlight=False
+        )
 
 
 def _mark(row: dict[str, Any] | None) -> str:

@@ -137,10 +137,8 @@ def _outcome(one: _Tried, count: int, several_seeds: bool, console: Console) -> 
     answered = outcome["state"] == "answered"
     head.append(f"answer {_read(outcome['answer'])} " if answered else f"{outcome['state']} ")
     head.append_text(_verdict(one.correct))
-    tokens = (
-        f"{counted(outcome['generations'], 'generation')}, {counted(outcome['attributed_tokens'], 'token')}"
-    )
-    head.append(f"  {tokens}", style="dim")
+    drawn = counted(outcome["generations"], "generation")
+    head.append(f"  {drawn}, {counted(outcome['attributed_tokens'], 'token')}", style="dim")
     if outcome["reason"]:
         head.append(f"  {visible(outcome['reason'])}", style="yellow")
     console.print(head)
@@ -150,7 +148,8 @@ def _outcome(one: _Tried, count: int, several_seeds: bool, console: Console) -> 
     for row in one.rows[:count]:
         _candidate(row, one.counting, console)
     if len(one.rows) > count:
-        more = f"  {len(one.rows) - count} more candidates; strategy={outcome['strategy']} shows all"
+        more = counted(len(one.rows) - count, "more candidate")
+        more = f"  {more}; strategy={outcome['strategy']} shows all"
         console.print(more, highlight=False, markup=False, style="dim")
 
 
@@ -202,7 +201,9 @@ def _without_vote(one: _Tried) -> str:
             )
             why[reason] = why.get(reason, 0) + 1
     rest = "".join(f"; {count} {reason}" for reason, count in why.items())
-    return f"{len(voting)} of {len(one.rows)} candidates vote{rest}"
+    return (
+        f"{len(voting)} of {counted(len(one.rows), 'candidate')} vote{'s' if len(voting) == 1 else ''}{rest}"
+    )
 
 
 def _candidate(row: dict[str, Any], counting: Counting, console: Console) -> None:
@@ -212,11 +213,12 @@ def _candidate(row: dict[str, Any], counting: Counting, console: Console) -> Non
 
     title = Text(f"candidate {row['index']}: answer {_read(row['answer'])} ")
     title.append_text(_verdict(row["correct"]))
-    notes = [_ENDS.get(row["finish_reason"], str(row["finish_reason"])), f"{row['tokens']} tokens"]
+    notes = [_ENDS.get(row["finish_reason"], str(row["finish_reason"])), counted(row["tokens"], "token")]
     value = counting.value(_candidate_of(row))
     notes += [] if value is None else [f"value {value:.2f}"]
     notes += [] if row["kept"] else ["dropped"]
-    notes += [f"from candidate {row['parent']} after {row['depth']} steps"] if row["parent"] >= 0 else []
+    after = f"from candidate {row['parent']} after {counted(row['depth'], 'step')}"
+    notes += [after] if row["parent"] >= 0 else []
     title.append(f" ({', '.join(notes)})", style="dim")
     console.print(title)
     table = Table(box=box.MINIMAL, show_header=True, pad_edge=False)

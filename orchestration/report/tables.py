@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from actors.errors import counted
 from orchestration.analysis.measure import Measures
 from orchestration.analysis.pairs import LIKELIHOOD, MAJORITY, PASS
 from orchestration.analysis.rows import Row
@@ -215,11 +216,12 @@ def verifier_lines(measures: Measures) -> list[str]:
     if quality.likelihood_within is not None:
         within = f" (policy's own likelihood: {quality.likelihood_within:.3f})"
         overall = f" (likelihood: {quality.likelihood_overall:.3f})"
+    whole = quality.samples == quality.drawn
+    about = counted(quality.samples, "sample") + ("" if whole else f" of {quality.drawn:,}")
     return [
         f"AUROC within a question: {quality.within:.3f}{within}, "
-        f"mean over {quality.questions:,} questions with right and wrong samples.",
-        f"AUROC over {'all ' if quality.samples == quality.drawn else ''}{quality.samples:,} samples"
-        f"{'' if quality.samples == quality.drawn else f' of {quality.drawn:,}'}: {quality.overall:.3f}{overall}; "
+        f"mean over {counted(quality.questions, 'question')} with right and wrong samples.",
+        f"AUROC over {'all ' if whole else ''}{about}: {quality.overall:.3f}{overall}; "
         "it also rewards knowing which questions are hard.",
     ]
 

@@ -153,7 +153,7 @@ def _totals(run: Run, collected: Collected, outcomes: Stored) -> list[str]:
         f"{counted(sum(collected.states.values()), 'outcome')}: {ended}.",
         _charged(spent, wasted, unit),
         f"On outcomes, with samples shared between strategies: {scientific(float(total['spent_flops']))} FLOPs "
-        f"({scientific(exact)} exact), {total['policy_tokens']:,} tokens drawn, "
+        f"({scientific(exact)} exact), {counted(total['policy_tokens'], 'token')} drawn, "
         f"{total['verifier_tokens']:,} scored"
         + (f", also for outcomes that were made again ({again:,})." if again else "."),
     ]
@@ -165,10 +165,29 @@ def _totals(run: Run, collected: Collected, outcomes: Stored) -> list[str]:
     if collected.short:
         none = collected.states.get("unaffordable", 0)
         lines.append(
-            f"The budget cut {counted(collected.short, 'outcome')} short, {none:,} of them before their first candidate; "
-            "with a larger budget the same command goes on with them."
+            f"The budget cut {counted(collected.short, 'outcome')} short, {none:,} of them before their first candidate. "
+            + why_budget_ended(run, spent + wasted)
+            + "With a larger budget the same command goes on with them."
         )
     return lines
+
+
+def why_budget_ended(run: Run, charged: int) -> str:
+    """Why the budget paid nothing more, though some of it is left, and how it pays more; "" where the run does not say what a
+    candidate needs."""
+    budget, need = run.info.get("budget_flops"), run.info.get("candidate_flops")
+    if not budget or not need or charged >= budget:
+        return ""
+    left = budget - charged
+    line = f"{charged / budget:.0%} of it is spent: what starts has to be paid at its worst"
+    if left < need:
+        scored = ", scored," if run.info["identity"].get("verifier") else ""
+        most = counted(run.info["identity"]["max_tokens"], "token")
+        line += (
+            f", and a candidate of policy.max_tokens = {most}{scored} may take {scientific(float(need))} FLOPs, of "
+            f"{scientific(float(left))} left"
+        )
+    return f"{line}. A lower policy.max_tokens, in another folder, leaves less over. "
 
 
 def _charged(spent: int, wasted: int, unit: str) -> str:

@@ -7,6 +7,8 @@ have the policy's typical length, and its strategies to run alone unless the tot
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,6 +24,11 @@ from orchestration.setup.prepare import Prepared
 _ROW = {"all": 32.0, "no_token_ids": 11.0, "answers": 11.0}
 _TOKEN = {"all": 3.0, "no_token_ids": 0.6, "answers": 0.0}
 _OUTCOME = 65.0
+# Of a problem with its prompt, and of a letter of it: a question stands in both. What all prompts have in common, such as
+# worked examples, costs next to nothing. Letters are of text with
+# many words; what is generated repeats itself, and takes half.
+_PROBLEM = 30.0
+_LETTER = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +74,26 @@ def estimate(prepared: Prepared, problems: int) -> Needs:
     if all(one is not None for one in worst):
         total_worst = _times(sum((one for one in worst if one is not None), Cost()), times)
     candidates = times * sum(need.candidates for need in each)
-    tokens = times * shared.of("policy")
+    tokens, problem = times * shared.of("policy"), _of_a_problem(prepared)
     disk = {
-        keep: int(candidates * _ROW[keep] + tokens * _TOKEN[keep] + times * len(each) * _OUTCOME)
+        keep: int(
+            problems * problem
+            + candidates * _ROW[keep]
+            + tokens * _TOKEN[keep]
+            + times * len(each) * _OUTCOME
+        )
         for keep in _ROW
     }
     return Needs(problems, seeds, each, _times(shared, times), total_worst, disk)
+
+
+def _of_a_problem(prepared: Prepared, most: int = 100) -> float:
+    """Bytes on disk of a problem and its prompt, told from the first ones."""
+    letters = [
+        2 * len(one.question) + len(one.answer or "") + len(json.dumps(one.metadata, ensure_ascii=False))
+        for one in itertools.islice(prepared.dataset, most)
+    ]
+    return _PROBLEM + _LETTER * sum(letters) / len(letters)
 
 
 def _forecast(strategy: Strategy, typical: int, most: int) -> Forecast:

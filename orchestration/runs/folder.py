@@ -146,8 +146,9 @@ def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
     temporary.replace(path)
 
 
-def shortened(value: Any) -> str:
-    """A value for people, as JSON, without the middle where that is long."""
+def shortened(value: Any, longest: int = 100) -> str:
+    """A value for people, as JSON, without the middle where that is `longest` letters or more."""
     text = json.dumps(value, ensure_ascii=False)
     # What tells two paths or calls apart often stands at the end.
-    return text if len(text) <= 100 else f"{text[:57]}...{text[-40:]}"
+    tail = 2 * longest // 5
+    return text if len(text) <= longest else f"{text[: longest - tail - 3]}...{text[-tail:]}"

@@ -24,7 +24,8 @@ from actors.store.schema import RUN_FORMAT
 from actors.strategy import Grouping, Role, Strategy
 from actors.work import Progress
 from orchestration.analysis.pairs import check_pairs
-from orchestration.runs.folder import shortened, write_atomically, writing
+from orchestration.runs.differences import differences, in_words
+from orchestration.runs.folder import write_atomically, writing
 from orchestration.runs.identity import KEYS, Identity
 from orchestration.setup.prepare import Prepared
 from orchestration.setup.settings import effect_of, flatten
@@ -67,6 +68,8 @@ def run_record(prepared: Prepared, identity: Identity, known: dict[str, Any] | N
         "updated": now(),
         # A larger one stands here once it has paid what a smaller one had not: see `evaluate`.
         "budget_flops": smaller(prepared.budget, record["budget_flops"]),
+        # What a task needs to start, which says why a budget ends before all of it is spent.
+        "candidate_flops": prepared.first_grant,
         "versions": _versions(),
         "models": models
         | {role: {"path": names[role], "cost": asdict(cost)} for role, cost in prepared.costs.items()},
@@ -84,7 +87,7 @@ def run_record(prepared: Prepared, identity: Identity, known: dict[str, Any] | N
 def begins_anew(prepared: Prepared, identity: Identity, known: dict[str, Any]) -> bool:
     """Whether the set-up is another one than that of the folder which `known` is run.json of."""
     _, before, after = _compared(prepared, identity, known)
-    return known.get("keys") != KEYS or bool(_differences(before, after))
+    return known.get("keys") != KEYS or bool(differences(before, after))
 
 
 def check_keys(folder: Path, field: str, known: Mapping[str, Any]) -> None:
@@ -205,15 +208,7 @@ def now() -> str:
 
 
 def check_same(folder: Path, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raise UserError, with each difference, unless what decides results (`wanted`) is in the folder."""
-    if changed := _differences(known, wanted):
-        mend = f"it holds results of another set-up ({'; '.join(changed)}); choose another folder=..."
+    """Raise UserError, with the differences, unless what decides results (`wanted`) is in the folder."""
+    if found := differences(known, wanted):
+        mend = f"it holds results of another set-up ({in_words(found)}); choose another folder=..."
         raise UserError.of("folder", str(folder), mend)
-
-
-def _differences(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{key} was {shortened(known.get(key))} and is {shortened(value)}"
-        for key, value in wanted.items()
-        if known.get(key) != value
-    ]

@@ -7,7 +7,9 @@ too, and of each outcome the newest row.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -18,7 +20,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import yaml
 
-from actors.errors import UserError, nearest
+from actors.errors import UserError, counted, nearest
 from actors.ledger import Entry
 from actors.messages import Hold
 from actors.store.done import read_states
@@ -29,6 +31,7 @@ from actors.strategy import Grouping
 from orchestration.problems import Problem
 from orchestration.runs.folder import read_record
 from orchestration.runs.problem_store import PROBLEMS, problem_parts, stored_problem, stored_prompt
+from orchestration.runs.status import read_status, standing
 from orchestration.runs.stored import Stored
 
 T = TypeVar("T")
@@ -71,6 +74,20 @@ class Run:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(os.path.expanduser(folder))
         self.info: dict[str, Any] = read_record(self.folder, "run")
+
+    def __repr__(self) -> str:
+        """Its folder, how it stands, how its outcomes ended and what it has cost."""
+        parts = [f"Run({str(self.folder)!r}"]
+        # It is looked at where something else went wrong, too.
+        with suppress(UserError, OSError):
+            state: str = standing(self.folder, read_status(self.folder), time.time())
+            ended = self.states()
+            each = ", ".join(f"{count:,} {how}" for how, count in ended.items())
+            outcomes = counted(sum(ended.values()), "outcome") + (f" ({each})" if len(ended) > 1 else "")
+            spent = sum(entry.flops for entry in self.books())
+            unit = self.info.get("settings", {}).get("budget.unit", "paper")
+            parts += [state, outcomes, f"{spent:.2e} FLOPs ({unit}) spent"]
+        return ", ".join(parts) + ")"
 
     @property
     def config(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from actors.errors import UserError
+from actors.errors import UserError, counted
 from actors.strategy import Role
 from actors.work import CostModel, Unit
 from orchestration.flops import flops_of_generations, flops_of_tokens
@@ -42,7 +42,7 @@ def check_budget(settings: EvaluateSettings, budget: int, first: int, *, scored:
     raise unfit(
         settings.budget,
         budget,
-        f"one generation of policy.max_tokens = {settings.policy.max_tokens:,} tokens"
+        f"one generation of policy.max_tokens = {counted(settings.policy.max_tokens, 'token')}"
         f"{', scored,' if scored else ''} may take {first:,}: give more, or lower policy.max_tokens",
     )
 

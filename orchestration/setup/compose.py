@@ -12,7 +12,7 @@ import os
 import re
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +21,7 @@ import yaml
 from actors.errors import UserError, nearest
 from orchestration.setup.meant import check_mapping, words_meant
 from orchestration.setup.settings import flatten
-from orchestration.setup.values import list_of_texts, text_of, whole_number
+from orchestration.setup.values import check_quoted, list_of_texts, text_of, whole_number
 
 T = TypeVar("T")
 
@@ -90,6 +90,8 @@ def compose(root: str, words: Sequence[str], schema: type[T]) -> T:
     for key, text in changes.items():
         key = _inside(data, key, own)
         kind = _kind(schema, data, key, picked)
+        if _field(schema, key).get("quoted"):
+            check_quoted(text, key)
         _set(data, key, _value(key, text, kind))
     built: T = _build(schema, data, "")
     return built
@@ -139,6 +141,17 @@ def _kind(schema: type[Any], data: dict[str, Any], key: str, picked: dict[str, s
                 break
             raise UserError(f"{key}: set one of {inside}")
     return kind
+
+
+def _field(schema: type[Any], key: str) -> Mapping[str, Any]:
+    """What a key's field says of itself besides its type."""
+    kind: Any = schema
+    found: Mapping[str, Any] = {}
+    for part in key.split("."):
+        named = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+        found = next((one.metadata for one in named if one.name == part), {})
+        kind = typing.get_type_hints(kind).get(part) if named else None
+    return found
 
 
 def _inside(data: dict[str, Any], key: str, own: set[str]) -> str:

@@ -36,7 +36,7 @@ class Contexts:
         if context is None or prompt < context:
             return ""
         how = "exceeds" if prompt > context else "fills"
-        return f"prompt of {prompt:,} tokens {how} the policy's context of {context:,}"
+        return f"prompt of {counted(prompt, 'token')} {how} the policy's context of {context:,}"
 
     def verifier_refuses(self, prompt: int) -> str:
         """Why no strategy that asks the verifier solves it; empty where they do."""
@@ -45,7 +45,7 @@ class Contexts:
         if context is None or prompt + solution <= context:
             return ""
         return (
-            f"prompt of {prompt:,} tokens and a solution of up to {solution:,} exceed the verifier's context of "
+            f"prompt of {counted(prompt, 'token')} and a solution of up to {solution:,} exceed the verifier's context of "
             f"{context:,}"
         )
 
@@ -63,24 +63,25 @@ def check_contexts(
     in every prompt."""
     shortest = min(prompts)
     _check_limit(contexts, shortest, len(prompts))
+    asked, tokens = counted(len(prompts), "prompt"), counted(shortest, "token")
     for role, context in contexts.tokens.items():
         if context is None or shortest + contexts.most <= context:
             continue
         if shots:
             mend = (
-                f"with so many examples the shortest of {counted(len(prompts), 'prompt')} has {shortest:,} tokens, which "
+                f"with so many examples the shortest of {asked} has {tokens}, which "
                 f"with policy.max_tokens = {contexts.most:,} exceeds the {role}'s context of {context:,}; take fewer or "
                 f"shorter examples, lower policy.max_tokens, or choose another {role}"
             )
             raise UserError.of("policy.prompt.shots", shots, mend)
         if shortest + 1 > context:
             mend = (
-                f"its context of {context:,} tokens leaves no room for a solution, even after the shortest of "
-                f"{counted(len(prompts), 'prompt')}, which has {shortest:,}; choose another {role}, or shorter problems"
+                f"its context of {counted(context, 'token')} leaves no room for a solution, even after the shortest of "
+                f"{asked}, which has {shortest:,}; choose another {role}, or shorter problems"
             )
             raise UserError.of(f"{role}.path", paths[role], mend)
         mend = (
-            f"with a prompt of {shortest:,} tokens, the shortest of {len(prompts):,}, that exceeds the {role}'s context of "
+            f"with a prompt of {tokens}, the shortest of {len(prompts):,}, that exceeds the {role}'s context of "
             f"{context:,}; set policy.max_tokens to at most {context - shortest:,}, or choose another {role}"
         )
         raise UserError.of("policy.max_tokens", contexts.most, mend)

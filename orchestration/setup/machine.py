@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from actors.engines.plan import ReplicaShare
-from actors.errors import UserError
+from actors.errors import UserError, counted
 from actors.strategy import Role
 from orchestration.setup.settings import ClusterSettings
 
@@ -77,8 +77,8 @@ def _check_cpus(shares: Mapping[Role, ReplicaShare]) -> None:
         role, most = max(shares.items(), key=lambda item: item[1].cpus * item[1].replicas)
         asked = ", ".join(f"{name} {one.replicas} x {one.cpus:g}" for name, one in shares.items())
         mend = (
-            f"the replicas take {need:g} CPUs ({asked}) and this machine has {there}: lower the replicas or their cpus, or "
-            "join a cluster by cluster.address"
+            f"the replicas take {counted(need, 'CPU')} ({asked}) and this machine has {there}: lower the replicas or their "
+            "cpus, or join a cluster by cluster.address"
         )
         raise UserError.of(f"cluster.{role}.replicas", most.replicas, mend)
 
@@ -95,7 +95,8 @@ def _check_gpus(shares: Mapping[Role, ReplicaShare]) -> None:
     has = f"this machine has {there or 'none'} (CUDA_VISIBLE_DEVICES counts)"
     if need > there + 1e-6:
         asked = ", ".join(f"{name} {one.replicas} x {one.gpus:g}" for name, one in asking.items())
-        mend = f"the replicas take {need:g} GPUs ({asked}) and {has}: lower them, or join a cluster by cluster.address"
+        take = f"the replicas take {counted(need, 'GPU')} ({asked})"
+        mend = f"{take} and {has}: lower them, or join a cluster by cluster.address"
         raise UserError.of(f"cluster.{role}.gpus", most.gpus, mend)
     if not there:
         mend = f"it needs a GPU, and {has}: set it to cpu, or join a cluster by cluster.address"

@@ -86,6 +86,10 @@ PATH = {"path": True}
 """Of a field that names a file or folder, or a list of them: a ~ in it is resolved."""
 
 
+QUOTED = {"quoted": True}
+"""Of a field that is a list of texts in which commas and backslashes may be meant: they stand in quotes."""
+
+
 @dataclass
 class ColumnNames:
     question: str = "question"
@@ -132,7 +136,7 @@ class PolicySettings:
     typical_tokens: int | None = None
     context: int | None = None
     delimiter: str | None = "\n"
-    stop: list[str] = field(default_factory=list)
+    stop: list[str] = field(default_factory=list, metadata=QUOTED)
     end_after_answer: bool | None = False
     prompt: PromptSettings = field(default_factory=PromptSettings)
 

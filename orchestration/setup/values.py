@@ -61,6 +61,20 @@ def list_of_texts(text: str, key: str = "") -> list[str]:
     return [_unquoted(one, key) for one in _items(_inner(text.strip())) if one.strip()]
 
 
+def check_quoted(text: str, key: str) -> None:
+    """Raise UserError, of `key`, for a list of texts in which a comma or an escape stands in no quotes, and may be part of a
+    text; commas within brackets part it."""
+    text = text.strip()
+    items = [one.strip() for one in _items(_inner(text)) if one.strip()]
+    bare = [one for one in items if one[0] not in _QUOTED or _unquoted(one, key) == one]
+    if any(map(_ESCAPE.search, bare)) or (bare and len(items) > 1 and not text.startswith("[")):
+        # Escapes are to be read, quotes within are not.
+        meant = text.strip("[]").replace('"', '\\"')
+        way = f"""{key}='["{meant}"]'"""
+        mend = f"write a text in double quotes, so that its commas and escapes are its own, in a shell {way}"
+        raise UserError.of(key, text, mend)
+
+
 def _inner(text: str) -> str:
     """A list's text without its brackets; brackets that are part of an item (`runs[1]`) stay."""
     if not text.startswith("["):

@@ -13,6 +13,7 @@ import math
 from collections.abc import Coroutine, Iterable
 from typing import TypeVar
 
+from actors.errors import counted
 from actors.strategy import (
     Candidate,
     Models,
@@ -84,7 +85,9 @@ def step_logprobs(logprobs: tuple[float, ...], step_ends: tuple[int, ...], token
 def check_count_of_scores(scores: tuple[float, ...], step_ends: tuple[int, ...]) -> None:
     """Raise ValueError unless there is one score per step, or none at all (nothing was scored)."""
     if scores and len(scores) != len(step_ends):
-        raise ValueError(f"the verifier gave {len(scores)} scores for a solution of {len(step_ends)} steps")
+        raise ValueError(
+            f"the verifier gave {counted(len(scores), 'score')} for a solution of {counted(len(step_ends), 'step')}"
+        )
 
 
 async def whole_sample(

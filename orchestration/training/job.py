@@ -23,6 +23,7 @@ from orchestration.setup.model_folders import model_folder
 from orchestration.setup.prepare import prepare
 from orchestration.setup.settings import (
     PATH,
+    QUOTED,
     ClusterSettings,
     DatasetSettings,
     EvaluateSettings,
@@ -67,7 +68,7 @@ class PrmJob:
     examples: str | None = field(default=None, metadata=PATH)
     examples_seed: int = 0
     delimiter: str = "\n"
-    stop: list[str] = field(default_factory=list)
+    stop: list[str] = field(default_factory=list, metadata=QUOTED)
     end_after_answer: bool | None = False
     max_tokens: int = 256
     parts: tuple[Sampled, ...] = (

@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from actors.errors import counted
 from actors.seeds import derive
 
 
@@ -43,7 +44,7 @@ class Drawn:
     dropped: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
-        text = f"{self.samples:,} samples, {self.samples - self.dropped.total():,} of them used"
+        text = f"{counted(self.samples, 'sample')}, {self.samples - self.dropped.total():,} of them used"
         why = ", ".join(f"{count:,} {reason}" for reason, count in self.dropped.most_common())
         return f"{text}; dropped: {why}" if why else text
 

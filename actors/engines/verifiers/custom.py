@@ -18,7 +18,7 @@ from actors.engines import start_clock
 from actors.engines.base import EngineCounters, EngineInfo, ScoreRequest, Scores, VerifierEngine
 from actors.engines.busy import Busy
 from actors.engines.identity import files_hash, tokenizer_hash
-from actors.errors import UserError
+from actors.errors import UserError, counted
 from actors.targets import check_arguments, imported, parameters
 
 OFFERED = ("path", "tokenizer", "device", "dtype", "threads")
@@ -140,12 +140,16 @@ def checked(name: str, request: ScoreRequest, scores: object) -> Scores:
         raise ValueError(f"{name} gave {type(scores).__name__} and not Scores")
     values = tuple(float(value) for value in scores.values)
     if len(values) != len(request.step_ends):
-        raise ValueError(f"{name} gave {len(values)} scores for {len(request.step_ends)} steps")
+        raise ValueError(
+            f"{name} gave {counted(len(values), 'score')} for {counted(len(request.step_ends), 'step')}"
+        )
     if wrong := [value for value in values if not 0 <= value <= 1]:
         raise ValueError(f"{name} gave the score {wrong[0]!r}, which is not in [0, 1]")
     computed = int(scores.computed)
     if not 0 <= computed <= len(request.token_ids):
-        raise ValueError(f"{name} says that it computed {computed} of {len(request.token_ids)} tokens")
+        raise ValueError(
+            f"{name} says that it computed {computed} of {counted(len(request.token_ids), 'token')}"
+        )
     return Scores(values, computed)
 
 

@@ -72,7 +72,7 @@ class Generated:
                 barren += 1
                 if barren >= _PATIENCE:
                     mend = (
-                        f"{self.source.description} gave only {given:,} {self.split} questions with an answer,"
+                        f"{self.source.description} gave only {counted(given, f'{self.split} question')} with an answer,"
                         f" then nothing new in {_PATIENCE:,} draws"
                     )
                     raise UserError.of("dataset.count", self.count, mend)

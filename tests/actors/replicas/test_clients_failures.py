@@ -66,7 +66,7 @@ async def test_a_verifier_that_fails_is_charged_and_may_be_asked_again(table: An
     assert len(await models.verifier.score(solution)) == 2
     assert one.purse.spent == 2 * one.costs["verifier"].paper(5)
     one.scorer.short = True
-    with pytest.raises(RuntimeError, match="1 scores for 2 steps"):
+    with pytest.raises(RuntimeError, match="1 score for 2 steps"):
         await models.verifier.score((50, 13, 51, 1))
     assert one.purse.reserved == 0
 

@@ -65,6 +65,10 @@ def test_a_table_without_solutions_has_a_made_up_one(
     steps = ["First step\n", "Second step\n", "#### 42"]
     assert [json.loads(step) for step in after(found, "The steps of a made-up solution")] == steps
     assert any("1 problem of " in line for line in found)
+    shown = {line.partition("=")[0] for line in after(found, "Settings")}
+    assert {"dataset.path", "dataset.columns.question", "dataset.count", "dataset.grader"} == {
+        key for key in shown if key.startswith("dataset") and not key.endswith((".answer", ".id"))
+    }
 
 
 def test_one_generation_is_one(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,7 +82,7 @@ def test_the_settings_that_are_shown_make_the_same_again(
 ) -> None:
     own = [
         'policy.delimiter="\\n"',
-        'policy.prompt.system=it\'s, "so"',
+        'policy.prompt.template=it\'s, "so" {question}',
         'report.pairs=["greedy vs majority(n=4)"]',
     ]
     own += ["strategies=[greedy,majority(n=4)]", "reuse=[]", "budget.flops=1e12"]
@@ -88,6 +92,14 @@ def test_the_settings_that_are_shown_make_the_same_again(
     assert "policy.engine=auto  (here local)" in found
     assert 'policy.delimiter="\\n"' in found
     assert "budget.flops=1000000000000" in found
+    # And nothing that the options chosen do not have.
+    shown = {line.partition("=")[0] for line in found}
+    assert shown.isdisjoint(
+        {"dataset.path", "dataset.columns.question", "verifier._target_", "verifier.options"}
+    )
+    assert {"dataset.seed", "verifier.engine"} < shown
+    # No strategy asks the verifier.
+    assert not any(key.startswith("cluster.verifier") for key in shown)
 
 
 def _words(given: object) -> list[tuple[str, object]]:
@@ -277,11 +289,11 @@ def test_brackets_and_letters_that_a_terminal_lacks_are_shown(
     # A terminal of so many columns would break the folder's name.
     monkeypatch.delenv("COLUMNS", raising=False)
     folder = tmp_path / "[red]run[/red] [1]"
-    more = [f"folder={folder}", "strategies=[greedy]", "policy.prompt.system=π ü"]
+    more = [f"folder={folder}", "strategies=[greedy]", "policy.prompt.template=π ü {question}"]
     assert main(["evaluate", "--dry-run", *words, *more]) == 0
     said = bytes_out.getvalue().decode("latin-1")
     assert f"{folder} (new)" in said
-    assert r'policy.prompt.system="\u03c0 ü"' in said
+    assert r'policy.prompt.template="\u03c0 ü {question}"' in said
 
 
 def test_a_report_is_written_where_it_is_asked_for(

@@ -199,7 +199,18 @@ def test_ctrl_c_says_how_to_go_on(
     monkeypatch.setattr("orchestration.setup.prepare.prepare", interrupted)
     assert main(["evaluate", *words]) == 130
     given = shlex.join(["flopwise", "evaluate", *words])
-    assert said(capsys)[1] == f"stopped; what had ended is kept go on with: {given}"
+    assert said(capsys)[1] == f"stopped before anything was drawn go on with: {given}"
+
+
+def test_ctrl_c_of_a_training_promises_no_more_than_is_there(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("orchestration.training.job.make_prm", interrupted)
+    assert main(["train", "prm", "x"]) == 130
+    assert said(capsys)[1] == "stopped; whatever had ended by then is kept go on with: flopwise train prm x"
 
 
 def test_ctrl_c_of_what_only_reads_ends_it(
@@ -295,7 +306,7 @@ def test_show_has_no_verdict_on_what_did_not_run(tmp_path: Path, capsys: pytest.
     pq.write_table(pa.Table.from_pylist([row | changed for row in table.to_pylist()], table.schema), part)
     assert main(["show", str(folder), "p0001", "strategy=greedy"]) == 0
     out = said(capsys)[0]
-    assert "greedy quarantined 1 generations" in out
+    assert "greedy quarantined 1 generation" in out
     assert "wrong" not in out
     assert main(["show", str(folder)]) == 0
     [line] = [line for line in capsys.readouterr().out.splitlines() if "p0001" in line]

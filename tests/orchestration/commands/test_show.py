@@ -119,6 +119,19 @@ def test_candidates_come_best_first_and_say_why_they_ended(
     assert "(ended, 60 tokens, value 1.00, dropped)" in out
 
 
+def test_one_of_a_kind_is_no_plural(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit(folder, "outcomes", lambda row: {"generations": 1, "attributed_tokens": 1})
+    edit(
+        folder, "candidates", lambda row: {"tokens": 1, "finish_reason": "eos" if row["index"] else "length"}
+    )
+    out = shown(capsys, folder, "p0001", "count=3")
+    assert "1 generation, 1 token" in out
+    assert "1 token, value" in out
+    assert "1 more candidate; strategy=best_of_n(n=4) shows all" in out
+    assert not re.search(r"\b1 (generations|tokens|more candidates)", out)
+    assert "p0000" in shown(capsys, folder, "right=[]")
+
+
 def test_answers_of_one_ballot_are_one_vote_however_they_are_written(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -173,6 +186,7 @@ def test_problems_are_chosen_by_how_they_came_out(folder: Path, capsys: pytest.C
     assert "0 of 3 problems" in shown(capsys, folder, "state=quarantined", "strategy=beam")
     assert "0 of 3 problems" in shown(capsys, folder, "wrong=[beam,greedy]")
     for words, message in (
+        (["strategy=bem"], "strategy = 'bem': the run has no such strategy (did you mean 'beam'?)"),
         (["wrong=baem"], "the run has no such strategy (did you mean 'beam'?)"),
         (["state=quarantine"], "did you mean 'quarantined'?"),
     ):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from actors.errors import UserError
+from actors.work import Load
 from orchestration.commands.main import main
 from orchestration.problems import PromptFormat
 from orchestration.runs import evaluation
@@ -151,6 +152,59 @@ def test_what_a_second_ctrl_c_lost_is_said(
     err = capsys.readouterr().err.splitlines()
     assert err[:-2] == lost
     assert err[-2] == "stopped with 2 of 5 problems and 4 of 10 outcomes done, which are kept"
+
+
+@pytest.mark.parametrize(
+    ("done", "drawn", "said"),
+    [
+        (
+            0,
+            9,
+            [
+                "nothing in hand ended in time: a larger cluster.grace (here 30 seconds), or fewer problems at once "
+                "(cluster.policy.max_sequences), lets more end after the first Ctrl-C",
+                "stopped before anything had ended: there is nothing yet to be kept",
+            ],
+        ),
+        (0, 0, ["stopped before anything had ended: there is nothing yet to be kept"]),
+        (2, 0, ["stopped with 1 of 5 problems and 2 of 10 outcomes done, which are kept"]),
+    ],
+)
+def test_where_nothing_had_ended_nothing_is_promised(
+    done: int,
+    drawn: int,
+    said: list[str],
+    words: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stopped(
+        _: object, on_start: Callable[..., None], on_progress: Callable[..., None], command: str
+    ) -> None:
+        passes = [Pass(0, done // 2, 10 - done)]
+        on_start(Session(NO_PROMPTS, passes, 5, problems_done=done // 2, outcomes=10, outcomes_done=done))
+        on_progress(at(2, 0, load={"policy": Load(drawn, replicas=2)}))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluation, "evaluate", stopped)
+    (tmp_path / "run").mkdir()
+    assert main(["evaluate", *words, f"folder={tmp_path / 'run'}"]) == 130
+    assert capsys.readouterr().err.splitlines()[:-1] == said
+
+
+def test_a_start_that_is_stopped_at_once_has_drawn_nothing(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(_: object, on_start: Callable[..., None], *__: object) -> None:
+        on_start(Session(NO_PROMPTS, [Pass(0, 0, 10)], problems=5, outcomes=10))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluation, "evaluate", stopped)
+    given = ["evaluate", *words, f"folder={tmp_path / 'run'}"]
+    assert main(given) == 130
+    way_on = f"go on with: {shlex.join(['flopwise', *given])}"
+    assert capsys.readouterr().err.splitlines()[1:] == ["stopped before anything was drawn", way_on]
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,9 @@ def test_the_main_job_in_small(
     assert engines.left() == []
     assert main([*words(folder, *FIRST), "policy.engine=local"]) == 2
     said = capsys.readouterr().err
-    assert re.search(r'another set-up \(engine was "vllm \d+\.\d+ cpu" and is "local cpu"\)', said), said
+    assert re.search(r'another set-up \(policy.engine was "vllm \d+\.\d+ cpu" and is "local cpu"\)', said), (
+        said
+    )
 
 
 def test_at_ctrl_c_what_is_in_hand_ends_on_vllm_and_nothing_of_it_lives_on(

@@ -3,6 +3,7 @@ samples at any temperature."""
 
 import csv
 import io
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from orchestration.report.write import Report, make_report
 from orchestration.runs.run import Run
 from orchestration.setup.settings import ReportSettings
 from tests.support.handmade import rewritten, write_run
+from tests.support.log_files import ledger_part
 
 PROBLEMS = 30
 REASONS = {"quarantined": "ValueError: the verifier gave nan", "unaffordable": "the budget ended before it"}
@@ -38,6 +40,27 @@ def reported(folder: Path, **settings: Any) -> tuple[Report, dict[str, dict[str,
     with (folder / "report" / "table.csv").open() as file:
         rows = {row["strategy"]: row for row in csv.DictReader(file)}
     return report, rows, (folder / "report" / "report.md").read_text()
+
+
+def test_a_budget_that_ends_before_all_of_it_is_spent_says_why(tmp_path: Path) -> None:
+    folder = failed(write_run(tmp_path / "run", problems=3), {("majority(n=4)", "*"): "unaffordable"})
+    ledger_part(folder, 1, [{"purpose": "policy", "kind": "kept", "flops": 580}])
+    told = {"budget_flops": 1000, "candidate_flops": 430, "identity": {"verifier": "c3", "max_tokens": 512}}
+    (folder / "run.json").write_text(json.dumps(Run(folder).info | told))
+    report, _, text = reported(folder)
+    line = (
+        "The budget cut 3 outcomes short, 3 of them before their first candidate. 58% of it is spent: what starts has to be "
+        "paid at its worst, and a candidate of policy.max_tokens = 512 tokens, scored, may take 4.30e2 FLOPs, of 4.20e2 "
+        "left. A lower policy.max_tokens, in another folder, leaves less over. With a larger budget the same command goes on "
+        "with them."
+    )
+    assert line in text
+    console = Console(file=io.StringIO(), width=1000)
+    report.show(console)
+    assert line in console.file.getvalue()  # type: ignore[attr-defined]
+    # An earlier version did not say what a candidate needs.
+    (folder / "run.json").write_text(json.dumps(Run(folder).info | {"candidate_flops": None}))
+    assert "before their first candidate. With a larger budget" in reported(folder)[2]
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Identity, what may go on in a folder, and reading runs that are whole, interrupted or broken."""
 
 import json
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -128,10 +129,56 @@ def test_another_set_up_is_refused_with_the_difference(tmp_path: Path) -> None:
     known = {"policy": "a1", "max_tokens": 256}
     check_same(tmp_path, known, {"policy": "a1", "max_tokens": 256})
     with pytest.raises(
-        UserError, match=r'policy was "a1" and is "z9"; max_tokens was 256 and is 128'
+        UserError, match=r'policy.path was "a1" and is "z9"; policy.max_tokens was 256 and is 128\)'
     ) as error:
         check_same(tmp_path, known, {"policy": "z9", "max_tokens": 128})
     assert "choose another folder" in str(error.value)
+
+
+def test_many_differences_are_one_line_that_can_be_read(tmp_path: Path) -> None:
+    def prompt(**more: object) -> str:
+        return json.dumps({"template": "{question}", "chat": False, "system": None} | more)
+
+    known = {
+        "dtype": "float32",
+        "engine": "local cpu",
+        "prompt": prompt(),
+        "grader": "number 1",
+        "budget.unit": "paper",
+    }
+    wanted = {
+        "dtype": "bfloat16",
+        "engine": "vllm",
+        "prompt": prompt(chat=True, shots=2, system="Solve it. " * 50),
+    }
+    with pytest.raises(UserError) as error:
+        check_same(tmp_path, known, wanted | {"grader": "math 2", "budget.unit": "exact"})
+    line = str(error.value).partition("(")[2]
+    assert line.startswith(
+        'policy.dtype was "float32" and is "bfloat16"; policy.engine was "local cpu" and is "vllm"; '
+        "policy.prompt.chat was false and is true; and 4 more differ); choose another"
+    )
+    with pytest.raises(UserError) as error:
+        check_same(tmp_path, {"prompt": prompt()}, {"prompt": prompt(system="Solve it. " * 50, shots=2)})
+    told = (
+        r"policy.prompt.system was null and is \"Solve it\. .{60,70}\"; policy.prompt.shots was 0 and is 2\);"
+    )
+    assert re.search(told, str(error.value))
+    # What an earlier version wrote otherwise differs, whatever it says.
+    with pytest.raises(UserError, match=r"policy\.prompt was "):
+        check_same(tmp_path, {"prompt": prompt()}, {"prompt": prompt(shots=0)})
+
+
+def test_a_run_prints_as_what_it_is(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", problems=5)
+    ledger_part(folder, 1, [{"purpose": "policy", "kind": "kept", "flops": 1_230_000}])
+    assert repr(Run(folder)) == f"Run('{folder}', finished, 40 outcomes, 1.23e+06 FLOPs (paper) spent)"
+    logged(folder, 9, {"outcomes": [{"key": "k", "state": "unaffordable"}]})
+    assert "finished, 41 outcomes (40 answered, 1 unaffordable), " in str(Run(folder))
+    # Whatever becomes of the folder.
+    run = Run(folder)
+    (folder / "status.json").write_text("{")
+    assert repr(run) == f"Run('{folder}')"
 
 
 def test_reading_a_finished_run(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from actors.errors import UserError
 from orchestration.api import load, settings_of
 from orchestration.setup.compose import compose
 from orchestration.setup.model_folders import existing
+from orchestration.setup.settings import EvaluateSettings
 from orchestration.setup.values import list_of_texts
 from orchestration.training.job import PrmJob
 
@@ -30,6 +31,40 @@ from orchestration.training.job import PrmJob
 )
 def test_lists_part_at_the_commas_that_are_meant(text: str, items: list[str]) -> None:
     assert list_of_texts(text) == items
+
+
+@pytest.mark.parametrize(
+    ("text", "stops"),
+    [
+        ('["Hello, world"]', ["Hello, world"]),
+        ('"Hello, world"', ["Hello, world"]),
+        (r'["\n\nQ, A:", "</s>"]', ["\n\nQ, A:", "</s>"]),
+        (r"['\boxed, it''s']", [r"\boxed, it's"]),
+        ('["[INST]"]', ["[INST]"]),
+        ("[</s>,<eos>]", ["</s>", "<eos>"]),
+        ("</s>", ["</s>"]),
+        ("[]", []),
+    ],
+)
+def test_stop_texts_keep_their_commas(text: str, stops: list[str]) -> None:
+    assert settings_of([f"policy.stop={text}"]).policy.stop == stops
+    assert compose("train/prm", [f"stop={text}"], PrmJob).stop == stops
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("Hello, world", '["Hello, world"]'),
+        (r"\n\nQ", r'["\n\nQ"]'),
+        (r'[</s>,\n "x"]', r'["</s>,\n \"x\""]'),
+        ('"a",b', r'["\"a\",b"]'),
+    ],
+)
+def test_a_stop_text_that_would_be_parted_is_refused_with_the_way_to_write_it(text: str, meant: str) -> None:
+    for root, key, schema in (("evaluate", "policy.stop", EvaluateSettings), ("train/prm", "stop", PrmJob)):
+        with pytest.raises(UserError) as error:
+            compose(root, [f"{key}={text}"], schema)
+        assert str(error.value).endswith(f"in a shell {key}='{meant}'")
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,12 @@ def escape_without_quotes() -> Words:
 
 
 @case
+def comma_without_quotes() -> Words:
+    """a text that ends a solution, with a comma in no quotes"""
+    return evaluate("policy.stop=Hello, world")
+
+
+@case
 def unknown_escape() -> Words:
     """an escape that there is not"""
     return evaluate(r'policy.prompt.template="{question}\d"')

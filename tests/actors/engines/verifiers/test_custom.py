@@ -129,7 +129,7 @@ INFO = EngineInfo("mine.Fixed", "", "", "custom", "float32", 0, 0, ())
     ("answer", "says"),
     [
         ((0.5, 0.5), "mine.Fixed gave tuple and not Scores"),
-        (Scores((0.5,), 0), "gave 1 scores for 2 steps"),
+        (Scores((0.5,), 0), "gave 1 score for 2 steps"),
         (Scores((0.5, float("nan")), 0), "gave the score nan"),
         (Scores((0.5, 1.01), 0), "gave the score 1.01, which is not in"),
         (Scores((-0.1, 0.5), 0), "gave the score -0.1"),

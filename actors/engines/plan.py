@@ -17,6 +17,9 @@ from actors.errors import UserError
 FREE = 0.8
 """Share of what is free that the local engines of a machine take together, with one more beside them."""
 
+PREFIX_BYTES = 1 << 30
+"""Most of it that the local engine keeps of sequences that ended; a quarter of it where that is less."""
+
 CPU_CACHE_BYTES = 256 << 20
 """Keys and values that vLLM keeps on a CPU, where the share does not say."""
 

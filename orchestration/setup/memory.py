@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.engines.folder_files import read_settings
+from actors.engines.plan import PREFIX_BYTES
 from actors.engines.weights import quantisation, weight_bytes
 from actors.errors import UserError
 from actors.memory import free_memory, machine_memory
@@ -70,10 +71,12 @@ def estimated(
         if share.device_kind == "cuda":
             gpu = gpu_bytes() if here else None
             room = gpu and max(0, int(gpu * share.of_gpu) * share.tensor_parallel - size)
+        elif here and model.engine == "vllm":
+            room = share.vllm_cache(whole)
         elif here:
-            room = (
-                share.vllm_cache(whole) if model.engine == "vllm" else share.room(max(0, free - held), whole)
-            )
+            room = share.room(max(0, free - held), whole)
+            # The rest is for prefixes.
+            room -= min(PREFIX_BYTES, room // 4)
         context = contexts.needed(role, longest) if model.engine == "vllm" else longest + contexts.most
         found[role] = ReplicaMemory(size, token, context, share.max_sequences, room)
     return found

@@ -32,6 +32,7 @@ from actors.engines.local.kv import PrefixCache
 from actors.engines.local.room import IDLE_S, ROW_BYTES, Room
 from actors.engines.local.sampling import draw, uniforms
 from actors.engines.model_config import engine_info
+from actors.engines.plan import PREFIX_BYTES
 from actors.engines.text_ends import TextEnds
 
 PREFILL_TOKENS = 4096
@@ -69,7 +70,7 @@ class LocalEngine:
         *,
         device: torch.device,
         max_sequences: int = 256,
-        prefix_bytes: int = 1 << 30,
+        prefix_bytes: int = PREFIX_BYTES,
         room: Room | None = None,
     ) -> None:
         self._decoder, self._info, self._device = decoder, info, device
@@ -114,7 +115,7 @@ class LocalEngine:
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
         max_sequences: int = 256,
-        prefix_bytes: int = 1 << 30,
+        prefix_bytes: int = PREFIX_BYTES,
         room: Room | None = None,
     ) -> LocalEngine:
         """Load a model folder (config.json, safetensors). Raises UserError where it cannot be read."""

@@ -22,6 +22,7 @@ from actors.engines.base import EngineCounters, EngineError, EngineInfo, ScoreRe
 from actors.engines.local.decoder import Decoder, load_decoder
 from actors.engines.local.room import IDLE_S, Room
 from actors.engines.model_config import engine_info
+from actors.engines.plan import PREFIX_BYTES
 from actors.engines.verifiers.value_head import STATE, ValueHead, likelihood_features
 
 BATCH_TOKENS = 4096
@@ -120,7 +121,7 @@ class ScoringEngine:
         *,
         device: torch.device,
         max_sequences: int = 128,
-        prefix_bytes: int = 1 << 30,
+        prefix_bytes: int = PREFIX_BYTES,
         room: Room | None = None,
     ) -> None:
         self._decoder, self._head, self._info, self._device = decoder, head, info, device
@@ -145,7 +146,7 @@ class ScoringEngine:
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
         max_sequences: int = 128,
-        prefix_bytes: int = 1 << 30,
+        prefix_bytes: int = PREFIX_BYTES,
         room: Room | None = None,
     ) -> ScoringEngine:
         """Load a model folder with a value head. Raises UserError where it cannot be read."""

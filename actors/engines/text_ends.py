@@ -19,8 +19,11 @@ from numpy.typing import NDArray
 ANSWER_MARKER = b"####"
 """What begins a line with the final answer, as in GSM8K."""
 
-ANSWER_LINE = re.compile(r"####[^\n]*[^\s#][^\n]*\n")
-"""A whole such line, with something behind its marker."""
+# What a line behind the marker is instead of an answer, as graders have it: a step, with anything behind it, or nothing but
+# one of the names.
+_STEPS = ("step",)
+_HEADS = ("answer", "solution", "result", "conclusion", "summary")
+_ARTICLES = ("the", "final")
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
@@ -64,7 +67,8 @@ def _byte_letters() -> dict[str, int]:
 
 
 class TextEnds:
-    """Finds ends of any of `texts` in tokens that stand for `pieces`, or of a line with an answer (`answer`). What comes
+    """Finds ends of any of `texts` in tokens that stand for `pieces`, or of a line with an answer (`answer`), which is no
+    heading. What comes
     after an end is looked through anew.
 
     `kinds` [V] sorts tokens by what they do. `after` [S, K] is the next state, `hit` [S, K] whether a text is complete.
@@ -149,9 +153,9 @@ def _machine(texts: list[bytes], *, answer: bool) -> tuple[NDArray[np.int16], ND
     there is of a line with an answer."""
     starts = sorted({text[:length] for text in texts for length in range(len(text))} | {b""}, key=len)
     known = set(starts)
-    states: dict[tuple[bytes, int], int] = {(b"", 0): 0}
+    states: dict[tuple[bytes, _Line], int] = {(b"", 0): 0}
     rows: list[list[tuple[int, bool]]] = []
-    waiting = [(b"", 0)]
+    waiting: list[tuple[bytes, _Line]] = [(b"", 0)]
     for begun, line in waiting:
         row = []
         for byte in range(256):
@@ -172,17 +176,66 @@ def _machine(texts: list[bytes], *, answer: bool) -> tuple[NDArray[np.int16], ND
     return table[:, :, 0].astype(np.int16), table[:, :, 1].astype(np.bool_)
 
 
-def _line(line: int, byte: int) -> tuple[int, bool]:
-    """Go on with a line: 0 to 3 signs of the marker, 4 the marker, 5 something behind it; and whether it is complete."""
-    if byte == ord("\n"):
-        return 0, line == 5
-    if line == 5:
-        return 5, False
-    if byte == ANSWER_MARKER[0]:
-        return min(line + 1, 4), False
-    if line == 4:
-        return (4, False) if chr(byte).isspace() else (5, False)
-    return 0, False
+# How much there is of a line with an answer: signs of the marker, the marker; of what stands behind it a word that may be a
+# heading, a heading that is whole, a number that may count a heading; an answer, one that a colon ends, a line that is none.
+_Line = int | str
+_MARKER, _HEADING, _ANSWER, _COLON, _NONE = 4, "heading:", "answer:", "colon:", "none:"
+_COUNT, _COUNTED, _APART = "count:", "counted:", "apart:"
+_WORDS = (*_STEPS, *_HEADS, *_ARTICLES)
+_BEGINNINGS = {word[:length] for word in _WORDS for length in range(1, len(word) + 1)}
+
+
+def _line(line: _Line, byte: int) -> tuple[_Line, bool]:
+    """Go on with a line, and say whether it is complete and an answer."""
+    sign = chr(byte).lower()
+    if sign == "\n":
+        answers = line in (_ANSWER, _COUNT, _COUNTED, _APART) or (
+            isinstance(line, str) and line in _BEGINNINGS and line not in (*_STEPS, *_HEADS)
+        )
+        return 0, answers
+    if isinstance(line, int) and line < _MARKER:
+        return (line + 1 if sign == "#" else 0), False
+    return _behind(line, sign), False
+
+
+def _behind(line: _Line, sign: str) -> _Line:
+    """Go on behind the marker, with a sign that ends no line."""
+    letter, blank = "a" <= sign <= "z", sign.isspace() or sign in "*_"
+    on: _Line = _COLON if sign == ":" else _ANSWER
+    if line == _MARKER:
+        if blank or sign == "#":
+            return line
+        return sign if sign in _BEGINNINGS else _COUNT if sign.isdecimal() and sign.isascii() else on
+    if line == _NONE:
+        return line
+    if line in _BEGINNINGS:
+        if letter:
+            return f"{line}{sign}" if f"{line}{sign}" in _BEGINNINGS else _ANSWER
+        if line in _STEPS:
+            return _NONE
+        if line in _ARTICLES:
+            return _MARKER if blank else on
+        return _HEADING if line in _HEADS and (blank or sign in ".:") else on
+    if line == _HEADING:
+        return line if blank or sign in ".:" else on
+    # "1. Add them" counts a step, and "1." and "1.5" are answers.
+    if line == _COUNT:
+        return _COUNTED if sign in ".)" else on
+    if line in (_COUNTED, _APART):
+        return _APART if blank else _NONE if letter and line == _APART else on
+    return line if line == _COLON and blank else on
+
+
+def answer_end(text: str) -> int | None:
+    """Where the first whole line with an answer ends in a text, its newline included; None where there is none."""
+    data = text.encode(errors="replace")
+    start = data.find(ANSWER_MARKER)
+    line: _Line = 0
+    for place in range(start, len(data)) if start >= 0 else ():
+        line, ended = _line(line, data[place])
+        if ended:
+            return len(data[: place + 1].decode())
+    return None
 
 
 def _over_tokens(
@@ -196,13 +249,19 @@ def _over_tokens(
     offsets = np.cumsum(lengths) - lengths
     after = np.zeros((len(step), len(pieces)), np.int16)
     hit = np.zeros((len(step), len(pieces)), np.int16)
+    places = range(int(lengths[0]) if len(lengths) else 0)
+    counts = [int(np.searchsorted(-lengths, -place, side="left")) for place in places]
+    read = [
+        text[offsets[:count] + place].astype(np.int32) for place, count in zip(places, counts, strict=True)
+    ]
+    # Each look goes by one number, a state's first place in the table and the byte: half as long as by two.
+    follows, ends = (step.astype(np.int32) << 8).ravel(), done.ravel()
     for state in range(len(step)):
-        now = np.full(len(pieces), state, np.int16)
+        now = np.full(len(pieces), state << 8, np.int32)
         found = np.zeros(len(pieces), np.bool_)
-        for place in range(int(lengths[0]) if len(lengths) else 0):
-            count = int(np.searchsorted(-lengths, -place, side="left"))
-            byte = text[offsets[:count] + place]
-            found[:count] |= done[now[:count], byte]
-            now[:count] = step[now[:count], byte]
-        after[state, order], hit[state, order] = now, found
+        for count, byte in zip(counts, read, strict=True):
+            looked = now[:count] + byte
+            found[:count] |= ends.take(looked)
+            now[:count] = follows.take(looked)
+        after[state, order], hit[state, order] = now >> 8, found
     return after, hit

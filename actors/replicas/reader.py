@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from actors.engines.text_ends import ANSWER_LINE, TextEnds, Watch, pieces
+from actors.engines.text_ends import TextEnds, Watch, answer_end, pieces
 from actors.work import Extractor
 
 
@@ -96,8 +96,8 @@ class TokenReader:
         text: str = self._tokenizer.decode(
             shown, skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
-        if self._plan.end_after_answer and (line := ANSWER_LINE.search(text)):
-            text = text[: line.end()]
+        if self._plan.end_after_answer:
+            text = text[: answer_end(text)]
         return text[
             : min((at for stop in self._plan.stop if (at := text.find(stop)) >= 0), default=len(text))
         ]

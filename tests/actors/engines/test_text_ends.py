@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.engines.text_ends import TextEnds, pieces
+from actors.engines.text_ends import TextEnds, answer_end, pieces
 from tests.support.model_folders import TOKENIZERS, tokenizer_of
 
 TEXTS = [["\n"], ["\n\n"], ["ab", "bab", "the "], ["\n\nQ:", "</s>"], ["é"]]
@@ -28,16 +28,34 @@ def machine(kind: str, texts: tuple[str, ...], answer: bool) -> TextEnds:
 def found(kind: str, tokens: list[int], texts: list[str], *, answer: bool) -> list[int]:
     """By searching the whole text: each token with which a text, or a line with an answer, is complete."""
     patterns = [re.escape(text.encode()) for text in texts]
-    patterns += [rb"####[^\n]*[^\s#][^\n]*\n"] if answer else []
     ends, start, text = [], 0, b""
     for place, token in enumerate(tokens, start=1):
         for byte in known(kind)[token]:
             text += bytes([byte])
             # A line with an answer begins anywhere in its line; a text ends here.
-            if any(re.search(rb"(?s:.*)(?:%s)\Z" % one, text[start:]) for one in patterns):
+            whole = answer and byte == ord("\n") and answers(text[start:].split(b"\n")[-2])
+            if whole or any(re.search(rb"(?s:.*)(?:%s)\Z" % one, text[start:]) for one in patterns):
                 ends.append(place)
                 start = len(text)
     return list(dict.fromkeys(ends))
+
+
+HEADING = re.compile(
+    rb"(?i:step(?![a-z]).*|(?:(?:the|final)[\s*_]+[\s#*_]*)*(?:answer|solution|result|conclusion|summary)[\s*_.:]*)"
+    rb"|\d[.)][\s*_]+[A-Za-z].*",
+    re.DOTALL,
+)
+
+
+def answers(line: bytes) -> bool:
+    """Whether a whole line has an answer behind its marker, and no heading."""
+    _, marker, behind = line.partition(b"####")
+    behind = re.sub(rb"^[\s#*_]*", b"", behind)
+    articles = re.match(rb"(?i:(?:(?:the|final)[\s*_]+[\s#*_]*)*)", behind)
+    rest = behind[articles.end() :] if articles else behind
+    asked = re.sub(rb"[\s*_]+\Z", b"", rest)
+    told = bool(rest) and not asked.endswith(b":") and HEADING.fullmatch(rest) is None
+    return bool(marker) and told
 
 
 def tokens_of(kind: str) -> st.SearchStrategy[list[int]]:
@@ -63,6 +81,37 @@ def test_texts_are_found_where_they_stand(kind: str, texts: list[str], data: st.
         again += [place + 1] if hit else []
     assert again == [end for end in expected if end > cut]
     assert set(ends.always) <= {i for i in range(len(known(kind))) if ends.next(0, i)[1]}
+
+
+LINES = st.lists(
+    st.sampled_from(
+        [
+            "#### ",
+            "####",
+            "Step 1",
+            "step",
+            " 1. Add",
+            "1.",
+            "2) x",
+            "29",
+            "The ",
+            "final ",
+            "Answer",
+            "**",
+            ":",
+            " ",
+            "answer is 3",
+        ]
+    ),
+    max_size=6,
+)
+
+
+@given(LINES)
+def test_a_heading_is_no_line_with_an_answer(parts: list[str]) -> None:
+    line = "".join(parts)
+    text = f"so\n{line}\nmore"
+    assert answer_end(text) == (len(text) - 4 if answers(line.encode()) else None)
 
 
 @pytest.mark.parametrize("kind", TOKENIZERS)

@@ -149,6 +149,17 @@ def test_the_first_complete_line_with_an_answer_ends_a_solution(tmp_path: Path) 
         return tuple(tokenizer_of("byte-level").encode(text, add_special_tokens=False))
 
     [watch] = reader.watches((), one_step=False)
+    for heading in (
+        "#### Step 1\n",
+        "#### Solution:\n",
+        "#### **Final Answer**\n",
+        "#### 1. Add them\n",
+        "#### Given:\n",
+    ):
+        assert not watch.ended(ids(heading)), heading
+        assert reader.text(ids(f"{heading}2 + 2\n#### 4\n\n3")) == f"{heading}2 + 2\n#### 4\n"
+    for text in ("#### Answer: 4\n", "#### Yes\n", "#### 1.\n", "#### the answer is 4\n", "#### Stephen\n"):
+        assert watch.ended(ids(text)), text
     for text in ("so\n#### 29\n", "####29\n", "#### \\boxed{1}\n", "## a\n#### 29 dollars.\n"):
         assert watch.ended(ids(text)), text
         assert reader.text(ids(text + "Question: 3")) == text

@@ -30,7 +30,7 @@ def ending(given: PolicySettings, tokenizer: Any, strategies: Sequence[Strategy]
         words += " in the text"
     if given.stop:
         words += f", stop {json.dumps(given.stop, ensure_ascii=False)}"
-    return words + (", end after an answer, no heading" if given.ends_after_answer else "")
+    return words + (", end_after_answer but for headings" if given.ends_after_answer else "")
 
 
 def _by_last_token(known: Sequence[bytes], steps: TextEnds, delimiter: str) -> bool:

@@ -306,7 +306,7 @@ def test_show_has_no_verdict_on_what_did_not_run(tmp_path: Path, capsys: pytest.
     pq.write_table(pa.Table.from_pylist([row | changed for row in table.to_pylist()], table.schema), part)
     assert main(["show", str(folder), "p0001", "strategy=greedy"]) == 0
     out = said(capsys)[0]
-    assert "greedy quarantined 1 generation" in out
+    assert "greedy quarantined 1 generation," in out
     assert "wrong" not in out
     assert main(["show", str(folder)]) == 0
     [line] = [line for line in capsys.readouterr().out.splitlines() if "p0001" in line]

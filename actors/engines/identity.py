@@ -1,12 +1,9 @@
-"""What a model folder is: hashes of its weights, config and tokenizer, so that a changed model is never taken for the
-old one. It reads files and knows nothing of engines."""
+"""Hashes of a model's files, so that a changed one is never taken for the old. It reads files, and knows no engines."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-
-from actors.engines.end_tokens import further_ends
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -27,26 +24,18 @@ def _read_into(digest: hashlib.blake2b, file: Path) -> None:
             digest.update(block)
 
 
-def _digest(files: list[Path], more: str = "") -> str:
-    digest = hashlib.blake2b(more.encode(), digest_size=16)
+def hash_of(files: list[Path], more: str = "") -> str:
+    """Hash of these files with their names, and of `more`, in hex."""
+    found = hashlib.blake2b(more.encode(), digest_size=16)
     for file in files:
-        digest.update(file.name.encode())
-        _read_into(digest, file)
-    return digest.hexdigest()
-
-
-def model_hash(folder: Path) -> str:
-    """Hash of weights, config, value head, and of end tokens that other files name than the config, in hex."""
-    names = {p.name for p in folder.glob("*.safetensors")} | {"config.json", "value_head.json"}
-    # What a verifier scores was ended by its policy.
-    ends = () if (folder / "value_head.json").is_file() else further_ends(folder)
-    files = [folder / name for name in sorted(names) if (folder / name).is_file()]
-    return _digest(files, f"ends {ends}" if ends else "")
+        found.update(file.name.encode())
+        _read_into(found, file)
+    return found.hexdigest()
 
 
 def tokenizer_hash(folder: Path) -> str:
     """Hash of the tokenizer's files, in hex."""
-    return _digest([folder / name for name in TOKENIZER_FILES if (folder / name).is_file()])
+    return hash_of([folder / name for name in TOKENIZER_FILES if (folder / name).is_file()])
 
 
 def files_hash(path: Path) -> str:

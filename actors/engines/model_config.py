@@ -1,4 +1,4 @@
-"""A model folder's config, and what every engine tells of the model that it loaded from there.
+"""A model folder's config, what the model is known by, and what every engine tells of one that it loaded from there.
 
 It reads files through transformers and knows nothing of weights or of how engines run. Invariant: two engines that load one
 folder tell the same of it, but for their own names.
@@ -11,8 +11,8 @@ from typing import Any
 
 from actors.engines import start_clock
 from actors.engines.base import EngineInfo
-from actors.engines.end_tokens import end_ids
-from actors.engines.identity import model_hash, tokenizer_hash
+from actors.engines.end_tokens import end_ids, further_ends
+from actors.engines.identity import hash_of, tokenizer_hash
 from actors.errors import UserError
 
 
@@ -23,6 +23,15 @@ def read_config(folder: Path) -> Any:
     if not (folder / "config.json").is_file():
         raise UserError.of("model", str(folder), "no config.json there: name a folder saved by transformers")
     return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+
+
+def model_hash(folder: Path) -> str:
+    """Hash of weights, config, value head, and of end tokens that something else names than the config, in hex."""
+    names = {p.name for p in folder.glob("*.safetensors")} | {"config.json", "value_head.json"}
+    # What a verifier scores was ended by its policy.
+    ends = () if (folder / "value_head.json").is_file() else further_ends(folder)
+    files = [folder / name for name in sorted(names) if (folder / name).is_file()]
+    return hash_of(files, f"ends {ends}" if ends else "")
 
 
 def engine_info(folder: Path, config: Any, *, engine: str, dtype: str, context: int) -> EngineInfo:

@@ -13,7 +13,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from actors.engines.identity import model_hash, tokenizer_hash
+from actors.engines.identity import tokenizer_hash
+from actors.engines.model_config import model_hash
 from actors.strategy import ROLES, Role, Strategy, asked_by
 from orchestration.problems import Problem, PromptFormat
 from orchestration.setup.engine_choice import engine_identity

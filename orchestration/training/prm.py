@@ -24,8 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import EarlyStoppingCallback, TrainingArguments
 
-from actors.engines.identity import model_hash
-from actors.engines.model_config import read_config
+from actors.engines.model_config import model_hash, read_config
 from actors.engines.positions import steady_context
 from actors.engines.verifiers.value_head import STATE, ValueHead, ValueHeadConfig, likelihood_features
 from actors.engines.whole import load_whole

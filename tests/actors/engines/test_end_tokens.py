@@ -9,8 +9,7 @@ import pytest
 from transformers import LlamaConfig
 
 from actors.engines.end_tokens import ends_by_source
-from actors.engines.identity import model_hash
-from actors.engines.model_config import engine_info, read_config
+from actors.engines.model_config import engine_info, model_hash, read_config
 from actors.errors import UserError
 from tests.support.families import SIZES
 from tests.support.model_folders import EOS, SPECIAL, name_end, tokenizer_of

@@ -6,7 +6,8 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from actors.engines.identity import model_hash, tokenizer_hash
+from actors.engines.identity import tokenizer_hash
+from actors.engines.model_config import model_hash
 
 
 @pytest.mark.parametrize(

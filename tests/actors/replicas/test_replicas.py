@@ -12,7 +12,8 @@ import pytest
 import actors.replicas.solver
 import actors.replicas.verifier
 from actors.engines.base import ScoreRequest, Scores
-from actors.engines.identity import model_hash, tokenizer_hash
+from actors.engines.identity import tokenizer_hash
+from actors.engines.model_config import model_hash
 from actors.errors import UserError
 from actors.ledger import Purse
 from actors.messages import Grant, Lease, Limit, Orders, Report

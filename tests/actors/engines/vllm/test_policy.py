@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from actors.engines.loading import load_policy
 from actors.engines.plan import ModelPlan, ReplicaShare
 from actors.engines.vllm import policy as vllm_policy
 from actors.engines.vllm import start as vllm_start
+from actors.errors import UserError
 from orchestration.flops import ModelCost
 from tests.support.places import ROOT
 from tests.support.processes import descendants
@@ -136,6 +138,20 @@ async def test_with_prefills_in_pieces_a_seeded_request_kills_the_engine(
         assert any(isinstance(one, EngineError) for one in ended)
 
 
+def test_what_vllm_says_of_a_cache_for_no_sequence_names_the_settings(
+    llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_plan, "CPU_CACHE_BYTES", 300 << 10)
+    plan = ModelPlan(llama, ReplicaShare(max_sequences=64, device="cpu"), engine="vllm")
+    with pytest.raises(UserError) as error:
+        load_policy(plan)
+    line = str(error.value)
+    assert line.startswith(
+        f"policy.engine = 'vllm': vLLM cannot run {llama}: ValueError: To serve at least one request"
+    )
+    assert re.search(r"; set policy.context to at most \d+ .*, or raise cluster.policy.memory$", line)
+
+
 async def test_a_cache_that_is_too_small_lets_fewer_in_and_changes_no_sample(
     llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,7 +172,8 @@ async def test_a_cache_that_is_too_small_lets_fewer_in_and_changes_no_sample(
 
 
 async def test_without_seeds_draws_differ_and_a_core_that_is_killed_ends_every_request(llama: Path) -> None:
-    async with engine_of(llama, seeded=False) as engine:
+    async with engine_of(llama, seeded=False, context=252) as engine:
+        assert engine.info.context == 252, "of the model's 256"
         requests = ragged(10, 60, 30)
         draws = [[one.token_ids for one in await together(engine, requests)] for _ in range(2)]
         assert draws[0] != draws[1]

@@ -102,8 +102,8 @@ def test_a_table_of_other_names_names_those_of_its_examples(words: list[str], tm
 
 
 def test_without_examples_an_outcome_is_what_it_was(words: list[str]) -> None:
-    none = prepared(words, "policy.prompt.system=Think.", "policy.prompt.examples_seed=7")
-    assert identify(none).prompt == '{"chat": false, "system": "Think.", "template": "{question}\\n"}'
+    none = prepared(words, "policy.prompt.template=Q: {question}", "policy.prompt.examples_seed=7")
+    assert identify(none).prompt == '{"chat": false, "system": null, "template": "Q: {question}"}'
 
 
 def test_the_bundled_policy_has_never_seen_an_example(words: list[str]) -> None:

@@ -212,8 +212,8 @@ def test_another_kind_of_device_is_another_engine(own: bool, words: list[str], t
     roles: tuple[Role, ...] = ("policy", "verifier")
     for role in roles:
         other = [*words, f"cluster.{role}.device=cuda"]
-        field, was = ("engine", "local") if role == "policy" else ("verifier_engine", name)
-        with pytest.raises(UserError, match=rf'\({field} was "{was} cpu" and is "{was} cuda"\)'):
+        was = "local" if role == "policy" else name
+        with pytest.raises(UserError, match=rf'\({role}.engine was "{was} cpu" and is "{was} cuda"\)'):
             record_of(other, known)
         changed = identify(prepare(settings_of(other)))
         assert {one: changed.salt(one) != first.salt(one) for one in roles} == {
@@ -232,9 +232,9 @@ def test_vllm_elsewhere_is_another_engine(words: list[str], monkeypatch: pytest.
     both = [*words, "policy.engine=vllm", "verifier.engine=vllm", "strategies=[beam(n=4)]"]
     known = record_of(both, None)
     assert known["identity"]["engine"] == known["identity"]["verifier_engine"] == "vllm 0.32 cpu"
-    with pytest.raises(UserError, match=r'\(engine was "vllm 0.32 cpu" and is "vllm 0.32 cuda"\)'):
+    with pytest.raises(UserError, match=r'\(policy.engine was "vllm 0.32 cpu" and is "vllm 0.32 cuda"\)'):
         record_of([*both, "cluster.policy.gpus=1"], known)
-    with pytest.raises(UserError, match=r'\(verifier_engine was "vllm 0.32 cpu" and is "vllm 0.32 cuda"\)'):
+    with pytest.raises(UserError, match=r'\(verifier.engine was "vllm 0.32 cpu" and is "vllm 0.32 cuda"\)'):
         record_of([*both, "cluster.verifier.device=cuda"], known)
     monkeypatch.setattr("orchestration.setup.engine_choice.version", lambda package: "0.33.0")
     with pytest.raises(UserError, match=r'engine was "vllm 0.32 cpu" and is "vllm 0.33 cpu"'):

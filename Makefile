@@ -25,10 +25,11 @@ test-vllm: $(READY_VLLM)  ## the tests of vLLM on this machine's processor, in a
 test-faults: $(READY)  ## kills processes of the main job at random moments, a quarter of an hour
 	$(BIN)/python -m pytest tests/faults -m "faults or not faults" --timeout 600
 
-check: $(READY)  ## lint, format and types
+check: $(READY)  ## lint, format, types and who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 benchmark: $(READY)  ## speed as ratios of two things measured in one run
 	$(BIN)/python -m tests.benchmarks.local_engine

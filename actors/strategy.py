@@ -73,7 +73,8 @@ class Answer(str):
 
 def ballot_of(answer: str) -> str:
     """The ballot that an answer votes with."""
-    return answer.ballot if isinstance(answer, Answer) else answer
+    # In a ballot a tab parts what is said (`graders.ballots`); in a plain text it is a letter.
+    return answer.ballot if isinstance(answer, Answer) else answer.replace("\t", "\\t")
 
 
 class PolicyClient(Protocol):

@@ -45,7 +45,7 @@ def start_ray(address: str | None = None, cpus: int | None = None, packages: tup
     # At each start Ray would tell that token authentication, its default, is on.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     handler = signal.getsignal(signal.SIGTERM)
-    with _groups_of_their_own():
+    with _groups_of_their_own(), _stopped_by_a_signal():
         _insist(address or os.environ.get("RAY_ADDRESS"), cpus, _environment(packages))
     _sent[_job()] = set(packages)
     if callable(handler) and threading.current_thread() is threading.main_thread():
@@ -137,8 +137,9 @@ def _given_up(address: str | None, tries: int, error: Exception) -> UserError:
         return UserError.of(
             "cluster.address", address, f"it cannot be joined: {why}; null starts Ray on this machine"
         )
-    logs = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "session_latest" / "logs"
-    return UserError(f"Ray does not start on this machine: {why}; its logs are in {logs}")
+    logs = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "session_*" / "logs"
+    mend = "where the machine is busy, give the same command when less runs on it"
+    return UserError(f"Ray does not start on this machine: {why}; its logs are in {logs}; {mend}")
 
 
 @contextmanager
@@ -155,6 +156,17 @@ def _groups_of_their_own() -> Iterator[None]:
         yield
     finally:
         services.ConsolePopen = popen
+
+
+@contextmanager
+def _stopped_by_a_signal() -> Iterator[None]:
+    """SIGTERM is a stop like Ctrl-C, also while Ray's own handler stands: that one exits with the signal's number."""
+    try:
+        yield
+    except SystemExit as exit:
+        if exit.code != signal.SIGTERM:
+            raise
+        raise KeyboardInterrupt from None
 
 
 def _join_or_start(address: str | None, cpus: int | None, environment: dict[str, Any] | None) -> None:

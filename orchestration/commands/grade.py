@@ -126,7 +126,8 @@ def graded(table: Table, grader: Grader, name: str, columns: GradeColumns) -> It
         elif reference is not None and (why := why_unread(grader, name, reference, "grader")):
             unread = f"the answer is none that the grader reads ({why})"
         same = None if columns.problem is None else row.get(columns.problem)
-        problem = str(reference if same is None else same)
+        # Nothing says of rows without a problem and a reference that they answer one question.
+        problem = str(same if same is not None else reference if reference is not None else f"row {number}")
         answer = grader.extract(row[columns.text])
         if unread:
             yield Graded(number, problem, answer, reference, None, NO_VERDICT, f"no verdict: {unread}")

@@ -63,11 +63,14 @@ def _list(run: Run, settings: ShowSettings, console: Console) -> None:
 
     from orchestration.analysis.filters import Filter, meant
     from orchestration.commands.show_problem import visible
+    from orchestration.runs.run import NO_OUTCOME
 
     shown = max(settings.count, _LEAST_LISTED)
     outcomes = (
         run.outcomes().select(["problem_id", "strategy", "seed", "state", "correct", "answer"]).to_pylist()
     )
+    if not outcomes:
+        raise UserError.of("run", str(run.folder), NO_OUTCOME)
     known = list(dict.fromkeys(row["strategy"] for row in outcomes))
     strategies = known if settings.strategy is None else meant("strategy", settings.strategy, known)
     asked = Filter.read(settings.wrong, settings.right, settings.state, strategies, known)

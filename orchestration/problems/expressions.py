@@ -17,7 +17,7 @@ _KNOWN = frozenset(
     " Sigma Lambda max min gcd choose".split()
 )
 _TOKEN = re.compile(r"\\([A-Za-z]+)|([A-Za-z]+)|(\d+(?:\.\d+)?|\.\d+)|([-+*/^_!|=(){}\[\]])|(\s+)|(.)")
-_NUMBERS_APART = re.compile(r"\d\s+\d")
+_NUMBERS_APART = re.compile(r"\d\s+\.?\d")
 _BASE = re.compile(r"(?<![A-Za-z}])\d[\d.]*\s*_")
 
 

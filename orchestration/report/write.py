@@ -43,7 +43,7 @@ from orchestration.report.tables import (
 )
 from orchestration.runs.folder import write_atomically
 from orchestration.runs.quarantine import ROWS_FILE, LeftOut, left_out
-from orchestration.runs.run import Run
+from orchestration.runs.run import NO_OUTCOME, Run
 from orchestration.runs.stored import Stored
 from orchestration.setup.settings import ReportSettings
 
@@ -105,7 +105,7 @@ def make_report(run: Run, settings: ReportSettings, out: Path | None = None) -> 
         settings.by,
     )
     if not len(collected.newest):
-        raise UserError.of("run", str(run.folder), "it has no outcome yet")
+        raise UserError.of("run", str(run.folder), NO_OUTCOME)
     intervals = Intervals(settings.level)
     policy = run.info.get("models", {}).get("policy", {}).get("cost", {})
     price = 2.0 * policy["parameters"] if policy else float("nan")

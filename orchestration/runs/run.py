@@ -36,6 +36,9 @@ from orchestration.runs.stored import Stored
 
 T = TypeVar("T")
 
+NO_OUTCOME = "it has no outcome yet: flopwise status shows the command that goes on with it"
+"""What there is to say where outcomes are to be shown."""
+
 
 @dataclass(frozen=True, slots=True)
 class Result:

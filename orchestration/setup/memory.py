@@ -90,7 +90,9 @@ def check_memory(
     if not here:
         return ""
     for role, one in found.items():
-        if models[role].cost.exact_known and one.room is not None and one.sequence > one.room:
+        # Of layers with a window not all of it is kept; vLLM says then what it needs.
+        told = models[role].cost.exact_known and not models[role].cost.window_layers
+        if told and one.room is not None and one.sequence > one.room:
             _check_sequence(models[role], role, one)
     on_processors = {role: one for role, one in found.items() if models[role].share.device_kind == "cpu"}
     each = {
@@ -131,10 +133,11 @@ def _check_sequence(model: ModelSetup, role: Role, one: ReplicaMemory) -> None:
         )
         raise UserError.of(f"cluster.{role}.memory", share.memory, mend)
     if model.engine == "vllm":
-        mend = (
-            f"{what}, and vLLM has {size_of(room)} for them on a processor: set it to at least "
-            f"{one.sequence / machine_memory() + 0.005:.2f}, a share of this machine's memory, or {lower}"
+        enough = one.sequence / machine_memory() + 0.005
+        raised = (
+            f"set it to at least {enough:.2f}, a share of this machine's memory, or " if enough < 1 else ""
         )
+        mend = f"{what}, and vLLM has {size_of(room)} for them on a processor: {raised}{lower}"
         raise UserError.of(f"cluster.{role}.memory", share.memory, mend)
 
 

@@ -85,6 +85,8 @@ class LocalEngine:
         self._waiting: list[tuple[int, int, _Job]] = []
         self._asked = 0
         self._running: list[_Job] = []
+        # Those that left the queue last: some may not run yet.
+        self._entering: list[_Job] = []
         # Per-row state of the running rows, in the order of `_running`.
         self._last = np.zeros(max_sequences, dtype=np.int64)
         self._length = np.zeros(max_sequences, dtype=np.int64)
@@ -198,10 +200,11 @@ class LocalEngine:
                 finished = await loop.run_in_executor(self._thread, self._step)
             except Exception as error:
                 # The batch's state is unknown after a failed step: every request in it fails, none hangs.
-                for job in [*self._running, *(job for _, _, job in self._waiting)]:
+                for job in [*self._running, *self._entering, *(job for _, _, job in self._waiting)]:
                     if not job.future.done():
                         job.future.set_exception(EngineError(f"engine step failed: {error!r}"))
                 self._running.clear()
+                self._entering.clear()
                 self._waiting.clear()
                 continue
             for job in self._running:
@@ -235,6 +238,7 @@ class LocalEngine:
         """The waiting requests that get a row each. Every row may grow as long as the longest, for all are as wide as it is;
         a request that is alone always has room."""
         rows, jobs = len(self._running), list[_Job]()
+        self._entering = jobs
         self._longest = int(self._most[:rows].max(initial=0))
         now = int(self._length[:rows].max(initial=0))
         room = self._row_bytes()

@@ -196,11 +196,15 @@ class ScoringEngine:
     async def _drain(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waiting:
-            batch = [item for item in self._take() if not item[1].cancelled()]
-            requests = [request for request, _ in batch]
+            batch = self._waiting
             try:
+                batch = [item for item in self._take() if not item[1].cancelled()]
+                requests = [request for request, _ in batch]
                 results = await loop.run_in_executor(self._thread, self._score_all, requests)
             except Exception as error:
+                if batch is self._waiting:
+                    # None of them could be taken: all fail, none hangs.
+                    self._waiting = []
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(EngineError(f"scoring failed: {error!r}"))

@@ -31,7 +31,7 @@ class GymGrader:
     def version(self) -> str:
         from importlib.metadata import version
 
-        return f"gym-3 reasoning-gym-{version('reasoning-gym')} deadline-{self.deadline:g}"
+        return f"gym-4 reasoning-gym-{version('reasoning-gym')} deadline-{self.deadline:g}"
 
     def extract(self, text: str) -> str | None:
         _, marker, tail = own_turn(text).rpartition(MARKER)

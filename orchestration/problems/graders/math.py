@@ -51,7 +51,7 @@ class MathGrader(JudgedByAnswer):
     def version(self) -> str:
         from importlib.metadata import version
 
-        return f"math-5 latex2sympy2-{version('latex2sympy2_extended')} deadline-{self.deadline:g}"
+        return f"math-6 latex2sympy2-{version('latex2sympy2_extended')} deadline-{self.deadline:g}"
 
     def extract(self, text: str) -> Answer | None:
         content = final_answer(text)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.errors import UserError
-from actors.strategy import Answer
+from actors.strategy import Answer, ballot_of
 from actors.targets import check_arguments, imported
 from orchestration.problems.graders.ending import MARKER
 from orchestration.problems.graders.grader import JudgedByAnswer
@@ -37,7 +37,10 @@ class OwnGrader(JudgedByAnswer):
         if not isinstance(answer, str | None):
             raise TypeError(f"{self.name}.extract gave {answer!r}, which is no text and not None")
         ballot = getattr(self.made, "ballot", None)
-        return answer if answer is None or ballot is None else Answer(answer, str(ballot(answer)))
+        if answer is None or ballot is None:
+            return answer
+        # A tab parts what a ballot says (`ballots`); here it is a letter.
+        return Answer(answer, ballot_of(str(ballot(answer))))
 
     def correct(self, answer: str | None, reference: str) -> bool:
         return answer is not None and bool(self.made.correct(str(answer), reference))

@@ -87,7 +87,12 @@ def _as_text(text: str) -> str:
         lambda m: f"(mod {m[1] or m[2]})",
         text,
     )
-    return re.sub(r"(\\[A-Za-z]+) (?=[A-Za-z])|\s+", lambda m: f"{m[1]} " if m[1] else "", words_of(text))
+    # A space between two digits stays: `3 5` is not 35.
+    return re.sub(
+        r"(\\[A-Za-z]+) (?=[A-Za-z])|(?<=[\d.])( )(?=[\d.])|\s+",
+        lambda m: f"{m[1]} " if m[1] else m[2] or "",
+        words_of(text),
+    )
 
 
 def _plain(text: str) -> Ballot | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import dataclass
 
-from orchestration.problems.graders.ending import marked_answer, unwrapped
+from orchestration.problems.graders.ending import MARKER, marked_answer, unwrapped
 from orchestration.problems.graders.grader import JudgedByAnswer
 
 _MOST_WORDS = 40
@@ -22,7 +22,7 @@ class TextGrader(JudgedByAnswer):
 
     @property
     def version(self) -> str:
-        return "text-2"
+        return "text-3"
 
     def extract(self, text: str) -> str | None:
         content = marked_answer(text)
@@ -33,10 +33,15 @@ class TextGrader(JudgedByAnswer):
 
     def reads(self, reference: str) -> bool:
         content = marked_answer(reference) or unwrapped(reference)
-        return bool(content) and "\n" not in content and len(content.split()) <= _MOST_WORDS
+        if not content or "\n" in content or len(content.split()) > _MOST_WORDS:
+            return False
+        # What a solution cannot say: `#### Summary` is a heading.
+        return self.correct(self.extract(f"{MARKER} {content}"), reference)
 
     def read_reference(self, reference: str) -> str | None:
-        return _canonical(marked_answer(reference) or reference)
+        content = marked_answer(reference) or reference
+        # A reference may begin as an answer does: `Answer: B` is B.
+        return self.extract(f"{MARKER} {content}") or _canonical(content)
 
 
 def _canonical(text: str) -> str | None:

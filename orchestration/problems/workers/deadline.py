@@ -32,7 +32,9 @@ from actors.errors import ServiceLost, UserError
 
 _LOG = logging.getLogger(__name__)
 
-_START_SECONDS = 120.0
+_START_SECONDS = 600.0
+"""Of the clock, in which a helper has imported what it needs: on a machine that is overloaded that may take minutes."""
+
 _MEMORY_BYTES = 4 * 2**30
 _TRIES = 2
 
@@ -74,12 +76,13 @@ class DeadlinePool:
         helper = self._idle.get()
         try:
             for attempt in range(1, _TRIES + 1):
-                if helper is None:
-                    helper = self._start()
                 try:
+                    if helper is None:
+                        helper = self._start()
                     return helper.ask(function, arguments)
                 except BaseException as error:
-                    self._stop(helper)
+                    if helper is not None:
+                        self._stop(helper)
                     helper = None
                     if not isinstance(error, _Ended | Stalled) or attempt == _TRIES:
                         raise

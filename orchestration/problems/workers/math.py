@@ -26,8 +26,8 @@ _WORKING = 50
 _MOST_BITS = 20_000
 _SHORT, _LOW = 30, 10
 _LARGEST_FACTORIAL = 2_000
-# Where the places for variables begin: they differ in sign, so that |x| is not x.
-_PLACES = (1, -3, 0, 2)
+# Where the places for variables begin: they differ in sign, and one is large, so that |x| is not x and |x - 5| is not 5 - x.
+_PLACES = (1, -3, 0, 29)
 
 _DECIMAL = re.compile(r"(?<![\d.])(\d*)\.(\d+)")
 _CONFIG = ConversionConfig(lowercase_symbols=False)
@@ -118,7 +118,7 @@ def _evaluated(read: Any) -> Any:
 
 
 def _signature(expression: Any) -> list[str] | None:
-    places = range(3) if expression.free_symbols else range(1)
+    places = range(len(_PLACES)) if expression.free_symbols else range(1)
     values = [_number(expression, place) for place in places]
     return None if any(one is None for one in values) else [_shown(one) for one in values]
 

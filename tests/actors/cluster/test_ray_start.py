@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ SLOW = RuntimeError(
 class Ray:
     """Stands for Ray: each call meets the next of `failures`."""
 
-    def __init__(self, *failures: Exception) -> None:
+    def __init__(self, *failures: BaseException) -> None:
         self.failures = list(failures)
         self.asked: list[dict[str, Any]] = []
         self.ended = 0
@@ -68,6 +69,16 @@ def test_a_ray_that_never_starts_is_given_up_in_one_line(fake: Ray) -> None:
         f"Ray does not start on this machine: {SLOW} (tried {TRIES} times); its logs are in"
     )
     assert len(fake.asked) == TRIES
+
+
+def test_a_signal_while_ray_starts_is_a_stop(fake: Ray) -> None:
+    """Ray's own handler, which stands while it starts, exits with the signal's number."""
+    fake.failures = [SystemExit(signal.SIGTERM)]
+    with pytest.raises(KeyboardInterrupt):
+        start_ray()
+    fake.failures = [SystemExit(1)]
+    with pytest.raises(SystemExit):
+        start_ray()
 
 
 def test_a_cluster_that_does_not_answer_is_named(fake: Ray) -> None:

@@ -144,6 +144,15 @@ def test_vllms_cache_has_room_for_one_sequence_or_is_refused(
         "policy.context or policy.max_tokens"
     )
     on_vllm(far, "cluster.policy.memory=0.04")
+    machine(monkeypatch, whole=GIB // 4, free=GIB // 4)
+    with pytest.raises(UserError) as error:
+        on_vllm(far)
+    assert "on a processor: lower policy.context or policy.max_tokens" in str(error.value)
+    # Of layers with a window not all is kept.
+    window = {"sliding_window": 64, "model_type": "mistral", "architectures": ["MistralForCausalLM"]}
+    (long / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 1 << 20} | window))
+    machine(monkeypatch, whole=8 * GIB, free=8 * GIB)
+    on_vllm(far)
 
 
 def test_a_gpu_holds_weights_and_a_sequence_or_is_refused(

@@ -166,12 +166,18 @@ def lacking_run_json() -> Words:
     return run_json(json.dumps({"format": RUN_FORMAT} | rest))
 
 
-def begun(*more: str) -> Path:
-    """A run that was stopped after its first outcome."""
+def empty(*more: str) -> Path:
+    """A run that was stopped before its first outcome."""
     folder = Path("runs/old")
     folder.mkdir(parents=True)
     prepared = prepare(settings_of(evaluate(*more)[1:]))
     write_record(folder, prepared, run_record(prepared, identify(prepared), None))
+    return folder
+
+
+def begun(*more: str) -> Path:
+    """A run that was stopped after its first outcome."""
+    folder = empty(*more)
     logged(folder, 1, {"outcomes": [outcome_row(outcome("p1"), correct=None)]})
     return folder
 
@@ -283,6 +289,18 @@ def reuse_of_no_run() -> Words:
     """samples of no run to use again"""
     write_run(Path("runs/first"), problems=1)
     return evaluate("reuse=[runs/frist]")
+
+
+@case
+def report_of_nothing() -> Words:
+    """a report of a run without an outcome"""
+    return ["report", str(empty())]
+
+
+@case
+def list_of_nothing() -> Words:
+    """the problems of a run without an outcome"""
+    return ["show", str(empty())]
 
 
 @case

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from actors.engines.base import GenerateRequest, Generation, ScoreRequest, Scores
+from actors.engines.base import EngineError, GenerateRequest, Generation, ScoreRequest, Scores
 from actors.engines.local import kv, policy
 from actors.engines.local.kv import PrefixCache, SlotCache
 from actors.engines.local.policy import LocalEngine
@@ -30,6 +30,13 @@ def fixed(room: Room, bytes_free: int) -> Room:
     """It finds so many bytes, whatever is held."""
     room._look = lambda held: bytes_free  # type: ignore[method-assign]
     return room
+
+
+def with_value_head(folder: Path) -> Path:
+    if not (folder / "value_head.json").exists():
+        torch.manual_seed(0)
+        ValueHead(ValueHeadConfig(32, width=8)).save(folder)
+    return folder
 
 
 async def together(engine: LocalEngine, requests: list[GenerateRequest]) -> list[Generation]:
@@ -230,6 +237,51 @@ async def test_a_request_that_is_alone_always_runs(checkpoints: dict[str, Path])
     assert [one.prefilled for one in none] == [len(one.token_ids) - 1 for one in requests], "nothing is kept"
 
 
+@pytest.mark.parametrize("place", ["as rows are taken", "in a prefill"])
+async def test_memory_that_ends_as_requests_enter_fails_them_and_hangs_none(
+    checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    engine = LocalEngine.load(checkpoints["llama"])
+    monkeypatch.setattr(policy, "PREFILL_TOKENS", 8)
+    what, name = (engine._cache, "reserve") if place == "as rows are taken" else (engine._decoder, "forward")
+    real, failures = getattr(what, name), [MemoryError("no memory")]
+
+    def once(*arguments: object, **options: object) -> object:
+        if failures:
+            raise failures.pop()
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(what, name, once)
+    requests = [GenerateRequest(tuple(range(3, 20 + i)), 4, seed=i) for i in range(3)]
+    async with asyncio.timeout(60):
+        ended = await asyncio.gather(*map(engine.generate, requests), return_exceptions=True)
+        assert [type(one) for one in ended] == [EngineError] * 3
+        again = await together(engine, requests)
+    assert all(one.token_ids for one in again)
+    await engine.close()
+
+
+async def test_a_verifier_that_cannot_look_at_its_memory_fails_what_waits(
+    checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = with_value_head(checkpoints["llama"])
+    engine = ScoringEngine.load(folder)
+    real, failures = engine._room.bytes_for, [RuntimeError("CUDA error")]
+
+    def once(held: int) -> int:
+        if failures:
+            raise failures.pop()
+        return real(held)
+
+    monkeypatch.setattr(engine._room, "bytes_for", once)
+    requests = [ScoreRequest((5, 6, 7, 8 + i), 2, (4,)) for i in range(3)]
+    async with asyncio.timeout(60):
+        ended = await asyncio.gather(*map(engine.score, requests), return_exceptions=True)
+        assert [type(one) for one in ended] == [EngineError] * 3
+        assert len((await engine.score(requests[0])).values) == 1
+    await engine.close()
+
+
 async def test_a_long_prompt_is_computed_in_pieces(
     checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,10 +296,7 @@ async def test_a_long_prompt_is_computed_in_pieces(
 async def test_a_verifier_takes_rows_for_a_batch_and_fewer_where_there_is_little(
     checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = checkpoints["llama"]
-    if not (folder / "value_head.json").exists():
-        torch.manual_seed(0)
-        ValueHead(ValueHeadConfig(32, width=8)).save(folder)
+    folder = with_value_head(checkpoints["llama"])
     requests = [
         ScoreRequest(context + context, len(context), (len(context) + 1, 2 * len(context)))
         for context in contexts(9, seed=6)

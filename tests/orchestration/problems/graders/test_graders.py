@@ -100,6 +100,17 @@ def test_text_is_blind_to_case_and_space() -> None:
     assert grader.correct("yes, it is", "Yes, it  is")
 
 
+@pytest.mark.parametrize("reference", ["Summary", "Conclusion", "Step 2", "<pad>"])
+def test_a_reference_that_no_solution_can_say_is_not_read(reference: str) -> None:
+    assert TextGrader().extract(f"#### {reference}") is None
+    assert not TextGrader().reads(reference)
+
+
+def test_a_tab_in_a_plain_answer_is_a_letter() -> None:
+    grids = ["1\t2\t3\t4", "1\t2\t3\t5", "1\t2"]
+    assert len(set(classes([ballot_of(grid) for grid in grids]))) == 3
+
+
 HERE = Path(__file__).parent
 VERDICTS = [json.loads(line) for line in (HERE / "verdicts.jsonl").read_text().splitlines()]
 FAMILIES = [json.loads(line) for line in (HERE / "families.jsonl").read_text().splitlines()]

@@ -143,9 +143,13 @@ def _check_sequence(model: ModelSetup, role: Role, one: ReplicaMemory) -> None:
 
 def runs_here(cluster: ClusterSettings) -> bool:
     """Whether replicas run on this machine alone, as far as settings tell."""
+    return not ray_is_up() and not cluster.address and not os.environ.get("RAY_ADDRESS")
+
+
+def ray_is_up() -> bool:
+    """Whether this process has joined or started a Ray already."""
     ray = sys.modules.get("ray")
-    joined = ray is not None and ray.is_initialized()
-    return not joined and not cluster.address and not os.environ.get("RAY_ADDRESS")
+    return ray is not None and ray.is_initialized()
 
 
 def token_bytes(config: Mapping[str, Any], number: int) -> int:

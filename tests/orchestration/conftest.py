@@ -19,3 +19,9 @@ def words(models: tuple[Path, Path]) -> list[str]:
     policy, verifier = models
     sizes = ["policy.max_tokens=40", "policy.typical_tokens=30", "dataset.count=6"]
     return [f"policy.path={policy}", f"verifier.path={verifier}", *sizes]
+
+
+@pytest.fixture(autouse=True)
+def no_ray_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Ray that another test has left up does not tell where the replicas of this one would run."""
+    monkeypatch.setattr("orchestration.setup.memory.ray_is_up", lambda: False)

@@ -85,7 +85,7 @@ def test_a_commit_waits_for_no_record_that_is_being_graded(tmp_path: Path) -> No
     ray.kill(writer)
 
 
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 90) -> None:
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 200) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, f"waited in vain for {what}"
@@ -324,7 +324,7 @@ def test_a_killed_driver_goes_on_where_it_stopped(
     gate.touch()
     second = victim(folder, policy, verifier, gate)
     try:
-        assert second.wait(90) == 0, driver_said()
+        assert second.wait(200) == 0, driver_said()
     finally:
         second.kill()
         second.wait()

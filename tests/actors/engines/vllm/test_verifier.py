@@ -295,7 +295,7 @@ async def test_a_cancelled_request_is_taken_out_of_vllm(verifier: VllmVerifier) 
     assert verifier.counters().running == 0
     assert verifier._engine.get_num_unfinished_requests() == 0
     # What was cut off may be in the cache without a trace here.
-    await check(verifier, requests, await asyncio.gather(*(verifier.score(r) for r in requests)))
+    await check(verifier, requests, await asyncio.gather(*(insist(verifier, r) for r in requests)))
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ def test_the_config_file_holds_the_defaults() -> None:
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [({"problems": 0}, "train.problems"), ({"vocabulary": 100}, "259"), ({"tokens_per_step": 64}, "a row")],
+    [({"problems": 0}, "^problems = 0"), ({"vocabulary": 100}, "259"), ({"tokens_per_step": 64}, "a row")],
 )
 def test_mistakes_are_named(values: dict[str, int], message: str) -> None:
     with pytest.raises(UserError, match=message):

@@ -28,10 +28,9 @@ def notes_of(
     labelled, problems = int(run.labelled.sum()), len(run.labelled)
     notes = [] if labelled else ["The problems have no answers: no accuracy can be told."]
     if 0 < labelled < problems:
-        have = "problem has" if problems - labelled == 1 else "problems have"
-        notes.append(
-            f"{problems - labelled:,} of {problems:,} {have} no reference answer: accuracies are over the other {labelled:,}."
-        )
+        have = "has" if problems - labelled == 1 else "have"
+        which = f"{problems - labelled:,} of {problems:,} problems {have} no reference answer"
+        notes.append(f"{which}: accuracies are over the other {labelled:,}.")
     if told is not None:
         notes += _of_estimates(run, told, series)
     elif run.labelled.any() and (alone := [one for one in run.strategies if one.name.choice]):

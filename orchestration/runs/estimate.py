@@ -25,8 +25,8 @@ _ROW = {"all": 32.0, "no_token_ids": 11.0, "answers": 11.0}
 _TOKEN = {"all": 3.0, "no_token_ids": 0.6, "answers": 0.0}
 _OUTCOME = 65.0
 # Of a problem with its prompt, and of a letter of it: a question stands in both. What all prompts have in common, such as
-# worked examples, costs next to nothing. Letters are of text with
-# many words; what is generated repeats itself, and takes half.
+# worked examples, costs next to nothing. Letters are of text with many words; what is
+# generated repeats itself, and takes half.
 _PROBLEM = 30.0
 _LETTER = 0.5
 

@@ -21,6 +21,7 @@ from actors.store.schema import TABLES
 from actors.work import State
 from orchestration.api import settings_of
 from orchestration.commands.main import COMMANDS
+from orchestration.problems import CountdownSource
 from orchestration.setup.compose import CONF, groups, options
 from orchestration.setup.settings import ShowSettings, flatten
 from orchestration.strategies.parse import parse
@@ -80,8 +81,9 @@ def settings() -> set[str]:
         for option in options(group)
     ]
     keys = {f"{group}.{key}" for group, tree in _named(trees) for key in flatten(tree)}
-    keys |= set(flatten(dataclasses.asdict(settings_of()))) | set(flatten(dataclasses.asdict(PrmJob())))
-    keys |= set(dataclasses.asdict(ShowSettings()))
+    keys |= set(flatten(dataclasses.asdict(settings_of()))) | set(flatten(dataclasses.asdict(PrmJob("", ""))))
+    keys |= set(dataclasses.asdict(ShowSettings())) | {"domain"}
+    keys |= {f"dataset.options.{field.name}" for field in dataclasses.fields(CountdownSource)}
     keys |= set(yaml.safe_load((CONF / "report.yaml").read_text()))
     return keys | {".".join(key.split(".")[:depth]) for key in keys for depth in (1, 2)}
 
@@ -113,7 +115,7 @@ def test_settings_in_the_text_exist(page: Path) -> None:
             if found is None or word == "key=value" or word.endswith(".yaml"):
                 continue
             assert found[1] in known or found[1] in AS_PARAMETERS, f"{word} in {span}"
-            if found[1] in chosen and found[2] != "...":
+            if found[1] in (*chosen, "domain") and found[2] != "...":
                 assert found[2] in options(found[1]), span
 
 

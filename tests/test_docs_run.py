@@ -70,7 +70,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "solutions.jsonl").write_text(json.dumps(solutions[0]))
     pq.write_table(pa.Table.from_pylist(solutions), folder / "solutions.parquet")
     mine = folder / "models" / "mine"
-    shutil.copytree(ROOT / "models" / "policy", mine)
+    shutil.copytree(ROOT / "models" / "arithmetic" / "policy", mine)
     tokenizer = AutoTokenizer.from_pretrained(mine)
     # The user's turn alone, as this model was taught it.
     tokenizer.chat_template = "{{ bos_token }}{{ messages[-1]['content'] + '\n' }}"

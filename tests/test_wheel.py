@@ -27,7 +27,7 @@ from tests.test_face import NAMES
 pytestmark = pytest.mark.timeout(600)
 
 # What a checkout may hold beside its own files, and no wheel.
-STRAY = ("runs/mine/config.yaml", "models/mine/config.json", "models/policy/log/state.json")
+STRAY = ("runs/mine/config.yaml", "models/mine/config.json", "models/arithmetic/policy/log/state.json")
 
 PLACES = """
 import json, sys
@@ -36,7 +36,7 @@ from orchestration.setup import compose, model_folders
 flopwise.evaluate
 ours = {"actors", "conf", "flopwise", "models", "orchestration"}
 files = [module.__file__ for name, module in sys.modules.items() if name.split(".")[0] in ours]
-print(json.dumps([*files, str(compose.CONF), str(model_folders.BUNDLED)]))
+print(json.dumps([*files, str(compose.CONF), str(model_folders.MODELS)]))
 """
 
 TYPED = """
@@ -120,7 +120,11 @@ def test_the_wheel_has_what_runs_and_nothing_else(wheel: Path) -> None:
         entry = archive.read(next(name for name in archive.namelist() if name.endswith("entry_points.txt")))
     tops = ("actors/", "conf/", "flopwise-stubs/", "flopwise.py", "models/", "orchestration/")
     assert names == {name for name in tracked() if name.startswith(tops)}
-    assert {"actors/py.typed", "orchestration/py.typed", "models/prm/value_head.safetensors"} <= names
+    assert {
+        "actors/py.typed",
+        "orchestration/py.typed",
+        "models/arithmetic/prm/value_head.safetensors",
+    } <= names
     assert entry.decode().split() == [
         "[console_scripts]",
         "flopwise",
@@ -175,8 +179,8 @@ def test_it_evaluates_with_the_bundled_models(installed: Installed, taken: Path)
     done = Run(folder)
     assert done.states() == {"answered": 6}
     assert {name: Path(model["path"]) for name, model in done.info["models"].items()} == {
-        "policy": installed.site.resolve() / "models" / "policy",
-        "verifier": installed.site.resolve() / "models" / "prm",
+        "policy": installed.site.resolve() / "models" / "arithmetic" / "policy",
+        "verifier": installed.site.resolve() / "models" / "arithmetic" / "prm",
     }
 
 

@@ -104,7 +104,8 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """A context (prompt, then solution) and where its steps end: offsets into `token_ids`, exclusive, ascending.
+    """A context (prompt, then solution) and where its steps end: offsets into `token_ids`, exclusive, ascending; none where
+    the prompt alone is to be judged.
 
     `whole`: compute all of it, whatever a cache holds. It is asked for where an answer had no scores.
     """
@@ -119,15 +120,15 @@ class ScoreRequest:
         ends = self.step_ends
         if not 0 < self.prompt_length <= len(self.token_ids):
             raise ValueError(f"prompt_length = {self.prompt_length}: between 1 and the number of tokens")
-        if list(ends) != sorted(set(ends)) or not ends or ends[-1] > len(self.token_ids):
-            raise ValueError(f"step_ends = {ends}: ascending offsets within the tokens, at least one")
-        if ends[0] <= self.prompt_length:
+        if list(ends) != sorted(set(ends)) or (ends and ends[-1] > len(self.token_ids)):
+            raise ValueError(f"step_ends = {ends}: ascending offsets within the tokens")
+        if ends and ends[0] <= self.prompt_length:
             raise ValueError(
                 f"step_ends = {ends}: a step ends after the prompt's {self.prompt_length} tokens"
             )
-        if ends[-1] > context:
+        if (last := ends[-1] if ends else self.prompt_length) > context:
             # Never truncated: dropping tokens would score another text (and fewer steps).
-            raise ValueError(f"{ends[-1]} tokens exceed the verifier's context of {context}")
+            raise ValueError(f"{last} tokens exceed the verifier's context of {context}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +136,13 @@ class Scores:
     """One value in [0, 1] a step, in order; none at all where more came from a cache than scores could be told from, so that
     the request must be made again, `whole`.
 
-    `computed` counts the tokens of the request that it made the engine compute, at most all of them.
+    `computed` counts the tokens of the request that it made the engine compute, at most all of them. `prompt` is the value of
+    the prompt alone, before any step; None where the verifier does not judge one.
     """
 
     values: tuple[float, ...]
     computed: int
+    prompt: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,13 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import yaml
+
 from orchestration.setup.compose import CONF, chosen_options, groups, options
+from orchestration.setup.domains import DOMAIN, defaults_of, domain_of, domains, has_domains
 
 _LINE = re.compile(r"^( *)(\w+):(?: (.*?))??(?:  # (.*))?$")
 _WIDTH = 110
@@ -30,19 +33,39 @@ class Entry:
 
 def help_of(root: str, words: Sequence[str] = ()) -> str:
     """Return the whole help: what the command does, examples, then every setting by group, with the defaults of the options
-    that `words` choose (`policy=chat`). Raises UserError for an option that there is not."""
+    that `words` choose (`policy=chat`, `domain=countdown`). Raises UserError for an option that there is not."""
+    domain, words = domain_of(root, words)
     chosen = chosen_options(root, words)
     options_too = ", those of the options chosen (add e.g. policy=chat)" if groups(root) else ""
     settings = f"Settings, with their defaults{options_too}:"
     lines = [_header(CONF / f"{root}.yaml"), "", settings]
-    lines += _table(entries(CONF / f"{root}.yaml"))
-    for group, usual in groups(root).items():
-        default = chosen.get(group, usual)
-        about = f"by default {usual}" if default == usual else f"here {default} (by default {usual})"
-        lines += ["", f"{group}, {about}:"]
+    lines += _table(_of_domain(entries(CONF / f"{root}.yaml"), root, domain))
+    if has_domains(root):
+        lines += ["", f"domain, {_about(domain or 'none', DOMAIN)}:"]
+        lines += [f"  domain={name:36} {_header(CONF / 'domain' / f'{name}.yaml')}" for name in domains()]
+    usual = groups(root)
+    for group, option in groups(root, domain).items():
+        default = chosen.get(group, option)
+        lines += ["", f"{group}, {_about(default, usual[group])}:"]
         lines += [f"  {group}={name:36} {_header(CONF / group / f'{name}.yaml')}" for name in options(group)]
         lines += _table(group_entries(group, default))
     return "\n".join(lines)
+
+
+def _about(here: str, usual: str) -> str:
+    return f"by default {usual}" if here == usual else f"here {here} (by default {usual})"
+
+
+def _of_domain(found: list[Entry], root: str, domain: str | None) -> list[Entry]:
+    """The settings with the defaults that they have in a domain."""
+    ours = defaults_of(domain, root)
+    return [replace(one, default=_shown(ours[one.key])) if one.key in ours else one for one in found]
+
+
+def _shown(value: object) -> str:
+    """A value as a config file writes it."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=float("inf"), sort_keys=False)
+    return text.removesuffix("\n").removesuffix("\n...")
 
 
 def group_entries(group: str, default: str) -> list[Entry]:

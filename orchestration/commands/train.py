@@ -39,7 +39,7 @@ def run(words: Sequence[str]) -> int:
     if places[0] not in MODELS:
         raise UserError(f"train takes policy or prm, not {places[0]!r}{nearest(places[0], MODELS)}")
     if "--help" in options:
-        print(help_of(f"train/{places[0]}"))
+        print(help_of(f"train/{places[0]}", [word for word in rest if "=" in word]))
         return 0
     if len(places) != 2:
         raise UserError(f"name one folder for the model, as in: flopwise train {places[0]} runs/{places[0]}")

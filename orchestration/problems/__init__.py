@@ -6,11 +6,13 @@ Knows nothing of models and strategies; `load` makes a dataset from plain values
 from __future__ import annotations
 
 from orchestration.problems.datasets.arithmetic import BENCHMARK, ArithmeticSource
+from orchestration.problems.datasets.countdown import CountdownSource
 from orchestration.problems.datasets.generated import Generated, Source
 from orchestration.problems.datasets.gym import GsmSymbolicSource, GymSource
 from orchestration.problems.datasets.load import load
 from orchestration.problems.datasets.tables import Columns, Quarantined, Table
 from orchestration.problems.graders.choose import judge_of, make_grader, why_unread
+from orchestration.problems.graders.countdown import CountdownGrader
 from orchestration.problems.graders.grader import Grader
 from orchestration.problems.graders.gym import GymGrader
 from orchestration.problems.graders.math import MathGrader
@@ -24,6 +26,8 @@ __all__ = [
     "SPLITS",
     "ArithmeticSource",
     "Columns",
+    "CountdownGrader",
+    "CountdownSource",
     "Dataset",
     "Generated",
     "Grader",

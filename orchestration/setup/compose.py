@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import yaml
 
 from actors.errors import UserError, nearest
+from orchestration.setup.domains import DOMAIN, defaults_of, domain_of
 from orchestration.setup.meant import check_mapping, words_meant
 from orchestration.setup.settings import flatten
 from orchestration.setup.values import check_quoted, list_of_texts, text_of, whole_number
@@ -37,11 +38,13 @@ _Yaml.add_implicit_resolver(
 )
 
 
-def groups(root: str) -> dict[str, str]:
-    """The groups of a root config and the option each has by default, in the order of its defaults list."""
+def groups(root: str, domain: str | None = DOMAIN) -> dict[str, str]:
+    """The groups of a root config and the option each has by default in a domain, in the order of its defaults list."""
     text = yaml.safe_load((CONF / f"{root}.yaml").read_text())
     named = (entry for entry in text.get("defaults", ()) if isinstance(entry, dict))
-    return {group: option for entry in named for group, option in entry.items()}
+    usual = {group: option for entry in named for group, option in entry.items()}
+    ours = defaults_of(domain, root)
+    return {group: ours.get(group, option) for group, option in usual.items()}
 
 
 def options(group: str) -> list[str]:
@@ -68,20 +71,24 @@ def chosen_options(root: str, words: Sequence[str]) -> dict[str, str]:
 
 
 def compose(root: str, words: Sequence[str], schema: type[T]) -> T:
-    """Return `conf/<root>.yaml` with its groups, changed by `words` (`key=value` each), as an instance of
-    `schema`.
+    """Return `conf/<root>.yaml` with its groups, as the domain has them, changed by `words` (`key=value` each), as an
+    instance of `schema`.
 
     Raises UserError for a word that is no `key=value`, an unknown key or option, a value of the wrong type,
     and a key that must be given (`???`) and was not.
     """
+    domain, words = domain_of(root, words)
     changes = dict(_split(word) for word in words)
-    known_groups = groups(root)
+    known_groups = groups(root, domain)
     chosen = chosen_options(root, words)
     mappings = {group: _mapping(group, changes[group]) for group in chosen if _is_mapping(changes[group])}
     for group in chosen:
         del changes[group]
-    data = _defaults(root, [f"{group}={option}" for group, option in chosen.items()], bool(known_groups))
     picked = known_groups | chosen
+    data = _defaults(root, [f"{group}={option}" for group, option in picked.items()], bool(known_groups))
+    for key, value in defaults_of(domain, root).items():
+        if key not in picked:
+            _set(data, key, value)
     own = {group for group in picked if "_target_" in data[group]}
     for group in own:
         data[group]["options"] = {}

@@ -15,9 +15,10 @@ from actors.engines.folder_files import has_chat_template, read_settings
 from actors.engines.positions import steady_context
 from actors.engines.weights import check_readable, weight_files
 from actors.errors import UserError, nearest
+from orchestration.setup.domains import BUNDLED, domains
 from orchestration.setup.meant import no_model
 
-BUNDLED = Path(__file__).resolve().parents[2] / "models"
+MODELS = Path(__file__).resolve().parents[2] / "models"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +60,25 @@ def existing(field: str, given: str) -> Path:
     return path.resolve()
 
 
+def is_bundled(path: str | None) -> bool:
+    """Whether a path means a model that comes with flopwise."""
+    return path is not None and path.partition("/")[0] == BUNDLED
+
+
 def model_folder(path: str, kind: str) -> Path:
-    """The folder of a model; "bundled" is the one that comes with flopwise. UserError where there is none."""
-    if path == "bundled":
-        folder = BUNDLED / ("policy" if kind == "policy" else "prm")
-        mend = f"there is none at {folder}; make it with flopwise train {folder.name} {folder}"
+    """The folder of a model; "bundled/countdown" is the one of a domain that comes with flopwise. UserError where there is
+    none."""
+    if is_bundled(path):
+        domain = path.partition("/")[2]
+        if domain not in domains():
+            known = [f"{BUNDLED}/{one}" for one in domains()]
+            raise UserError.of(
+                f"{kind}.path", path, f"choose one of {', '.join(known)}{nearest(path, known)}"
+            )
+        folder = MODELS / domain / ("policy" if kind == "policy" else "prm")
+        mend = (
+            f"there is none at {folder}; make it with flopwise train {folder.name} {folder} domain={domain}"
+        )
     else:
         folder = resolved(path).resolve()
         siblings = [str(file.parent) for file in resolved(path).parent.glob("*/config.json")]
@@ -80,7 +95,7 @@ def read_model(path: str, kind: str, *, chat: bool = False) -> ModelFolder:
     """
     whole, field = model_folder(path, kind), f"{kind}.path"
     # Messages name the folder as its user did.
-    folder = whole if path == "bundled" else resolved(path)
+    folder = whole if is_bundled(path) else resolved(path)
     config = read_settings(folder, "config.json", field)
     text = config.get("text_config", config)
     weight_files(folder, field)

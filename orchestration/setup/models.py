@@ -19,7 +19,7 @@ from actors.strategy import Role, Strategy
 from orchestration.flops import ModelCost, paper_alone
 from orchestration.setup.custom_verifier import read_own
 from orchestration.setup.engine_choice import choose_engine
-from orchestration.setup.model_folders import ModelFolder, read_model
+from orchestration.setup.model_folders import ModelFolder, is_bundled, read_model
 from orchestration.setup.settings import EvaluateSettings
 
 
@@ -72,7 +72,7 @@ def notes_of(
             "policy.prompt.chat is false, and the policy's tokenizer has a chat template: a model that was tuned with it "
             "answers badly without; policy=chat uses it"
         )
-    if settings.policy.path == "bundled" and settings.policy.prompt.shots:
+    if is_bundled(settings.policy.path) and settings.policy.prompt.shots:
         notes.append(
             "the bundled policy was trained on questions alone, and answers badly with worked examples before them: "
             "policy.prompt.shots is for models of yours"

@@ -31,6 +31,7 @@ from orchestration.problems import (
 )
 from orchestration.setup.budget import budget_flops, check_budget
 from orchestration.setup.contexts import Contexts, check_contexts
+from orchestration.setup.domains import check_domain
 from orchestration.setup.endings import ending
 from orchestration.setup.examples import worked_examples
 from orchestration.setup.machine import check_machine
@@ -91,8 +92,10 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     check(settings)
     packages = importable(settings.cluster.packages)
     strategies = _strategies(settings.strategies)
-    dataset, grader = _problems(settings.dataset)
     given = settings.policy
+    paths: dict[Role, str | None] = {"policy": given.path, "verifier": settings.verifier.path}
+    check_domain(settings.dataset.name if settings.dataset.path is None else None, paths)
+    dataset, grader = _problems(settings.dataset)
     shown = given.prompt
     examples = worked_examples(settings, grader)
     prompt = PromptFormat(shown.template, shown.chat, shown.system, shown.shots, examples)
@@ -104,7 +107,6 @@ def prepare(settings: EvaluateSettings) -> Prepared:
         {role: model.context for role, model in models.items()}, given.max_tokens, given.context
     )
     lengths = _prompt_lengths(dataset, policy.tokenizer, prompt)
-    paths: dict[Role, str | None] = {"policy": given.path, "verifier": settings.verifier.path}
     check_contexts(lengths, contexts, paths, shown.shots)
     fitting = [length for length in lengths if not contexts.policy_refuses(length)]
     mean, longest = round(sum(fitting) / len(fitting)), max(fitting)
@@ -158,7 +160,7 @@ def _problems(given: DatasetSettings) -> tuple[Dataset, Grader]:
     )
     ours = isinstance(dataset, Generated) and isinstance(dataset.source, GymSource)
     if given.grader == "gym" and not ours:
-        mend = "it judges reasoning-gym's data sets by their names (dataset=gym); choose number, text or math"
+        mend = "it judges reasoning-gym's data sets by their names (dataset=gym); choose number, text, math or countdown"
         raise UserError.of("dataset.grader", given.grader, mend)
     if isinstance(dataset, Generated):
         _check_references(dataset, grader, str(given.grader))

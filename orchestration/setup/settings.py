@@ -127,7 +127,7 @@ class PromptSettings:
 class PolicySettings:
     """`end_after_answer` None: unless the prompt is a chat's."""
 
-    path: str = "bundled"
+    path: str = "bundled/arithmetic"
     engine: str = "auto"
     dtype: str = "float32"
     reproducible: bool = True
@@ -156,7 +156,7 @@ class PolicySettings:
 class VerifierSettings:
     """With `_target_`: a class or function of a user's own, called with `options`; see `setup.custom_verifier`."""
 
-    path: str | None = "bundled"
+    path: str | None = "bundled/arithmetic"
     engine: str = "auto"
     dtype: str = "float32"
     _target_: str | None = None

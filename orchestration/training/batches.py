@@ -22,7 +22,8 @@ IGNORED_LABEL = -100
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """A training row: prompt and solution ids, the prompt's length, step ends within the whole, a label a step."""
+    """A training row: prompt and solution ids, the prompt's length, step ends within the whole, a label a step, and one for
+    the prompt alone, NaN where there is none."""
 
     ids: tuple[int, ...]
     prompt: int
@@ -30,14 +31,15 @@ class Labelled:
     labels: tuple[float, ...]
     correct: bool
     problem_id: str
+    prompt_label: float = float("nan")
 
 
 class StepBatches(Dataset[dict[str, Tensor]]):
     """Rows of about equal length in batches of at most `tokens` ids with padding, in a seeded order.
 
     An item is a whole batch: `input_ids` [B, T]; `language` [B, T], the ids that the language loss counts (-100
-    elsewhere); `step_of` [B, T], the step a token belongs to (-1: prompt, padding); `ends` [B, S], the position of each
-    step's last token; `targets` [B, S], NaN where a row has fewer steps.
+    elsewhere); `step_of` [B, T], the step a token belongs to (-1: prompt, padding); `ends` [B, 1 + S], the position of the
+    last token of the prompt and of each step; `targets` [B, 1 + S], NaN where a row has fewer steps.
     """
 
     def __init__(self, rows: Sequence[Labelled], tokens: int, pad: int, seed: int) -> None:
@@ -64,8 +66,8 @@ class StepBatches(Dataset[dict[str, Tensor]]):
         ids = torch.full((len(rows), width), self._pad, dtype=torch.long)
         language = torch.full((len(rows), width), IGNORED_LABEL, dtype=torch.long)
         step_of = torch.full((len(rows), width), -1, dtype=torch.long)
-        ends = torch.zeros((len(rows), steps), dtype=torch.long)
-        targets = torch.full((len(rows), steps), float("nan"))
+        ends = torch.zeros((len(rows), 1 + steps), dtype=torch.long)
+        targets = torch.full((len(rows), 1 + steps), float("nan"))
         for place, row in enumerate(rows):
             length = len(row.ids)
             ids[place, :length] = torch.tensor(row.ids)
@@ -75,8 +77,8 @@ class StepBatches(Dataset[dict[str, Tensor]]):
             for number, end in enumerate(row.ends):
                 step_of[place, start:end] = number
                 start = end
-            ends[place, : len(row.ends)] = torch.tensor(row.ends) - 1
-            targets[place, : len(row.labels)] = torch.tensor(row.labels)
+            ends[place, : 1 + len(row.ends)] = torch.tensor((row.prompt, *row.ends)) - 1
+            targets[place, : 1 + len(row.labels)] = torch.tensor((row.prompt_label, *row.labels))
         return {"input_ids": ids, "language": language, "step_of": step_of, "ends": ends, "targets": targets}
 
 
@@ -97,6 +99,7 @@ def training_rows(
                 labels=one.labels,
                 correct=one.correct,
                 problem_id=one.problem_id,
+                prompt_label=one.prompt_label,
             )
         )
     return rows

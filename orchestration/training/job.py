@@ -57,8 +57,8 @@ class PrmJob:
     replicas that sample, one core each.
     """
 
-    policy: str = "bundled"
-    dataset: str = "arithmetic"
+    policy: str
+    dataset: str
     options: dict[str, Any] = field(default_factory=dict)
     grader: Any = "number"
     prompt: str = "{question}\n"
@@ -198,17 +198,3 @@ def _prompts(prepared: Any) -> dict[str, tuple[int, ...]]:
         problem.id: tuple(prepared.prompt.prompt_ids(tokenizer, problem.question))
         for problem in prepared.dataset
     }
-
-
-def main() -> None:
-    """Make the bundled verifier: `python -m orchestration.training.job OUTPUT`."""
-    import argparse
-
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("output", type=Path)
-    options = parser.parse_args()
-    print(make_prm(PrmJob(), options.output))
-
-
-if __name__ == "__main__":
-    main()

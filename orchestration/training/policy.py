@@ -6,7 +6,6 @@ machine, and a run that was interrupted and resumed ends where an uninterrupted 
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import shutil
@@ -24,8 +23,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 from actors.errors import UserError
 from actors.memory import keep_freed_memory
 from actors.seeds import derive
-from orchestration.problems.datasets.arithmetic import ArithmeticSource
 from orchestration.problems.datasets.generated import Generated
+from orchestration.problems.datasets.load import source_of
 from orchestration.problems.problem import Problem, Split
 from orchestration.problems.prompting import PromptFormat, solution_ids
 from orchestration.training.batches import IGNORED_LABEL
@@ -49,11 +48,12 @@ class PolicyShape:
 class PolicyTraining:
     """All that decides the trained policy.
 
-    `tokens_per_step` counts padding. Learning rates rise over the first `warmup` share of the steps and fall
-    linearly to 0. `save_every` is in steps.
+    `dataset` and `options` name a generator of problems with worked solutions. `tokens_per_step` counts padding. Learning
+    rates rise over the first `warmup` share of the steps and fall linearly to 0. `save_every` is in steps.
     """
 
-    source: ArithmeticSource = field(default_factory=ArithmeticSource)
+    dataset: str
+    options: dict[str, Any] = field(default_factory=dict)
     shape: PolicyShape = field(default_factory=PolicyShape)
     prompt: PromptFormat = field(default_factory=PromptFormat)
     vocabulary: int = 512
@@ -199,10 +199,11 @@ def train_policy(settings: PolicyTraining, output: Path) -> dict[str, float]:
     """
     keep_freed_memory()
     torch.set_num_threads(settings.threads)
+    source = source_of(settings.dataset, dict(settings.options))
     output.mkdir(parents=True, exist_ok=True)
 
     def generated(split: Split, count: int) -> Generated:
-        return Generated(settings.source, split, count, settings.seed)
+        return Generated(source, split, count, settings.seed)
 
     texts = (
         f"{problem.question}\n{problem.solution}\n"
@@ -267,16 +268,3 @@ def train_policy(settings: PolicyTraining, output: Path) -> dict[str, float]:
     (output / "training.json").write_text(json.dumps(record, indent=2) + "\n")
     shutil.rmtree(checkpoints, ignore_errors=True)
     return summary
-
-
-def main() -> None:
-    """Train the bundled policy: `python -m orchestration.training.policy OUTPUT`."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--problems", type=int, default=PolicyTraining().problems)
-    options = parser.parse_args()
-    print(train_policy(PolicyTraining(problems=options.problems), options.output))
-
-
-if __name__ == "__main__":
-    main()

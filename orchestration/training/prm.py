@@ -2,9 +2,9 @@
 
 Two stages, each a switch. The language stage continues the policy's own objective on samples that were verified correct
 (Cobbe et al. 2021 keep it beside the verifier's), so that labelled problems become knowledge the policy lacks. The value
-stage fits the value head, by binary cross-entropy against soft labels at step ends, stopping at the lowest loss on held-out
-problems (paper section 5.1). The plain recipe of the paper is `language_weight=0, likelihood=False, width=0,
-train_backbone=True`. It knows nothing of how samples were drawn. Invariant: held-out problems are never trained on.
+stage fits the value head, by binary cross-entropy against soft labels at step ends and at the prompt's end, stopping at the
+lowest loss on held-out problems (paper section 5.1). The plain recipe of the paper is `language_weight=0, likelihood=False,
+width=0, train_backbone=True`. It knows nothing of how samples were drawn. Invariant: held-out problems are never trained on.
 """
 
 from __future__ import annotations
@@ -17,26 +17,28 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import EarlyStoppingCallback, TrainingArguments
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments
 
 from actors.engines.model_config import model_hash, read_config
 from actors.engines.positions import steady_context
-from actors.engines.verifiers.value_head import STATE, ValueHead, ValueHeadConfig, likelihood_features
+from actors.engines.verifiers.value_head import ValueHead, ValueHeadConfig
 from actors.engines.whole import load_whole
 from actors.errors import UserError
 from actors.memory import keep_freed_memory
 from actors.seeds import derive
-from orchestration.analysis.statistics import auroc, auroc_within
 from orchestration.training.batches import IGNORED_LABEL, Labelled, StepBatches
 from orchestration.training.checkpoints import claim, last_checkpoint
+from orchestration.training.measures import measure, on_device, step_logits, value_loss
 from orchestration.training.muon import MuonAdamW
 from orchestration.training.policy import BatchTrainer, linear_schedule
 from orchestration.training.sides import check_right, check_values, split
+
+_FLAT = 0.01
+"""By which share a loss falls at least, to count as falling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class PrmTraining:
     `language_weight`: weight of the language-model loss on verified-correct samples (0: no language stage, and none beside
     the value loss). `hidden`, `likelihood`, `width`: what the head reads and its hidden units. `train_backbone`: whether the
     value loss reaches the backbone too. `language_epochs` are run in full, `value_epochs` is an upper bound, `patience` the
-    evaluations without a lower held-out loss after which the value stage stops. Learning rates fall linearly to 0.
+    epochs without a lower held-out loss after which the value stage stops. Learning rates fall linearly to 0.
     """
 
     language_weight: float = 1.0
@@ -79,42 +81,28 @@ class PrmTraining:
             raise UserError.of("training.language_weight", self.language_weight, "0 or more")
 
 
-def step_logits(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the value logit of every step [B, S] and the language-model logits [B, T - 1, V] of the tokens after the first.
-
-    The model carries the head as `value_head`. The likelihood that the head reads is cut off from the gradient: it shall
-    be read, not bent.
-    """
-    head: ValueHead = model.value_head
-    hidden = model.base_model(input_ids=batch["input_ids"], use_cache=False).last_hidden_state
-    logits = model.get_output_embeddings()(hidden[:, :-1]).float()
-    with torch.no_grad():
-        table = torch.log_softmax(logits, dim=-1)
-        logprobs = table.gather(-1, batch["input_ids"][:, 1:, None])[..., 0]
-        entropies = -(table.exp() * table).sum(-1)
-        features, _ = likelihood_features(
-            logprobs,
-            entropies,
-            batch["step_of"][:, 1:],
-            batch["ends"].shape[1],
-            logprobs.new_zeros((len(logprobs), STATE)),
-        )
-    at = hidden.gather(1, batch["ends"][..., None].expand(-1, -1, hidden.shape[-1]))
-    return head(at.float(), features), logits
-
-
-def value_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross-entropy against soft labels, mean over the steps that have one."""
-    known = ~targets.isnan()
-    return F.binary_cross_entropy_with_logits(logits[known], targets[known])
-
-
 class _LanguageTrainer(BatchTrainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
     ) -> Any:
         output = model(input_ids=inputs["input_ids"], labels=inputs["language"], use_cache=False)
         return (output.loss, {"loss": output.loss}) if return_outputs else output.loss
+
+
+class _Epochs(TrainerCallback):  # type: ignore[misc]
+    """Saves checkpoints between the ends of epochs, and tells each epoch's held-out loss."""
+
+    def __init__(self, save_every: int, epochs: int, say: Callable[[str], None]) -> None:
+        self._save_every, self._epochs, self._say = save_every, epochs, say
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        control.should_save = control.should_save or state.global_step % self._save_every == 0
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
+        loss = metrics["eval_loss"]
+        self._say(
+            f"value stage: epoch {round(state.epoch)} of at most {self._epochs}, held-out loss {loss:.4f}"
+        )
 
 
 class _ValueTrainer(BatchTrainer):
@@ -171,7 +159,10 @@ def train_prm(
     tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
     model = load_whole(base, config, dtype=torch.float32)
     model.value_head = ValueHead(
-        ValueHeadConfig(model.config.hidden_size, settings.hidden, settings.likelihood, settings.width)
+        # Of a prompt there is the hidden state alone to read.
+        ValueHeadConfig(
+            model.config.hidden_size, settings.hidden, settings.likelihood, settings.width, settings.hidden
+        )
     )
     pad = tokenizer.pad_token_id or 0
     checkpoints = output / "checkpoints"
@@ -205,6 +196,7 @@ def train_prm(
         settings,
         checkpoints / "value",
         steps,
+        strategy="epoch",
         load_best_model_at_end=True,
         metric_for_best_model="eval_loss",
         greater_is_better=False,
@@ -215,18 +207,26 @@ def train_prm(
         train_dataset=batches,
         eval_dataset=held_batches,
         optimizers=(value_optimizer, linear_schedule(value_optimizer, steps, 0.02)),
-        callbacks=[EarlyStoppingCallback(settings.patience)],
+        callbacks=[
+            _Epochs(settings.save_every, settings.value_epochs, say),
+            EarlyStoppingCallback(settings.patience),
+        ],
     )
     value_trainer.language_weight = settings.language_weight if settings.train_backbone else 0.0
     value_trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints / "value"))
 
+    told = value_trainer.state.log_history
+    losses = [float(entry["eval_loss"]) for entry in told if "eval_loss" in entry]
     measures = {
         "settings": asdict(settings),
         "language_solutions": len(correct),
         "value_solutions": len(kept),
         "held_out_solutions": len(held),
+        "held_out_losses": losses,
         **measure(model, held_batches),
     }
+    if len(losses) == settings.value_epochs > 1 and losses[-1] < losses[-2] * (1 - _FLAT):
+        say("the held-out loss still fell in the last epoch: raise training.value_epochs")
     if not measures["questions_with_both"]:
         say(
             "no held-out problem has right and wrong samples: how well the verifier tells them apart within a question is "
@@ -254,54 +254,6 @@ def _digest(*parts: Sequence[Labelled]) -> str:
     return digest.hexdigest()
 
 
-def _on(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    return {name: tensor.to(device) for name, tensor in batch.items()}
-
-
-@torch.inference_mode()
-def measure(model: Any, batches: StepBatches) -> dict[str, Any]:
-    """Judge a verifier on held-out solutions: AUROC over all and within a question, against its own likelihood, and
-    calibration by step position (mean value and mean label of the first, second, ... step)."""
-    model.eval()
-    last: list[float] = []
-    likelihood: list[float] = []
-    right: list[bool] = []
-    groups: list[str] = []
-    by_position: dict[int, list[tuple[float, float]]] = {}
-    for index in range(len(batches)):
-        batch = _on(batches[index], model.device)
-        values, logits = step_logits(model, batch)
-        values = torch.sigmoid(values)
-        table = torch.log_softmax(logits, dim=-1).gather(-1, batch["input_ids"][:, 1:, None])[..., 0]
-        inside = batch["step_of"][:, 1:] >= 0
-        sums = torch.where(inside, table, 0.0).sum(-1)
-        for row, one in enumerate(batches.members(index)):
-            last.append(float(values[row, len(one.ends) - 1]))
-            likelihood.append(float(sums[row]))
-            right.append(one.correct)
-            groups.append(one.problem_id)
-            for number, label in enumerate(one.labels):
-                by_position.setdefault(number, []).append((float(values[row, number]), label))
-    within, questions = auroc_within(last, right, groups)
-    return {
-        "auroc": auroc(last, right),
-        # What cannot be told is no number, in JSON either.
-        "auroc_within_question": within if questions else None,
-        "questions_with_both": questions,
-        "likelihood_auroc": auroc(likelihood, right),
-        "likelihood_auroc_within_question": auroc_within(likelihood, right, groups)[0] if questions else None,
-        "calibration": [
-            {
-                "step": number + 1,
-                "steps": len(pairs),
-                "mean_value": float(np.mean([v for v, _ in pairs])),
-                "mean_label": float(np.mean([t for _, t in pairs])),
-            }
-            for number, pairs in sorted(by_position.items())
-        ],
-    }
-
-
 @torch.inference_mode()
 def _standardise(model: Any, batches: StepBatches) -> None:
     """Set the head's mean and scale from the features of some batches, so that it sees numbers of about unit size."""
@@ -310,25 +262,29 @@ def _standardise(model: Any, batches: StepBatches) -> None:
     hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1]))
     model.eval()
     for index in range(min(len(batches), 50)):
-        batch = _on(batches[index], model.device)
+        batch = on_device(batches[index], model.device)
         step_logits(model, batch)
-        seen[-1] = seen[-1][~batch["targets"].isnan()]
+        # Of a prompt alone there are none.
+        seen[-1] = seen[-1][:, 1:][~batch["targets"][:, 1:].isnan()]
     hook.remove()
     features = torch.cat(seen)
     head.mean.copy_(features.mean(0))
     head.scale.copy_(features.std(0).clamp(min=1e-3))
 
 
-def _arguments(settings: PrmTraining, folder: Path, steps: int, **more: Any) -> TrainingArguments:
+def _arguments(
+    settings: PrmTraining, folder: Path, steps: int, strategy: str = "steps", **more: Any
+) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
         per_device_train_batch_size=1,
         per_device_eval_batch_size=1,
         max_grad_norm=0.0,
+        save_strategy=strategy,
         save_steps=settings.save_every,
         save_total_limit=2,
-        eval_strategy="steps",
+        eval_strategy=strategy,
         eval_steps=settings.save_every,
         logging_steps=50,
         report_to="none",

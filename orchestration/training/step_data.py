@@ -21,13 +21,15 @@ from actors.seeds import derive
 @dataclass(frozen=True, slots=True)
 class Solved:
     """A sampled solution: token ids (after the prompt), exclusive step ends, a soft label in [0, 1] a step (the share of
-    correct continuations), and whether its own answer is right."""
+    correct continuations), whether its own answer is right, and the label of its prompt: the share of all samples of the
+    problem that are right."""
 
     problem_id: str
     token_ids: tuple[int, ...]
     step_ends: tuple[int, ...]
     labels: tuple[float, ...]
     correct: bool
+    prompt_label: float
 
 
 CUT_OFF = "cut off at max_tokens"
@@ -95,6 +97,8 @@ def _labelled(rows: list[dict[str, Any]], drawn: Drawn) -> Iterator[Solved]:
             parent = named[row["parent"]]
             prefix = tuple(parent["token_ids"][: parent["step_tokens"][row["depth"] - 1]])
             rollouts[prefix].append(bool(row["correct"]))
+    # Those that label no step count: to run out of tokens is to be wrong.
+    share = sum(bool(row["correct"]) for row in named.values()) / max(1, len(named))
     for row in samples:
         for end in row["step_tokens"]:
             outcomes[tuple(row["token_ids"][:end])].append(bool(row["correct"]))
@@ -111,7 +115,8 @@ def _labelled(rows: list[dict[str, Any]], drawn: Drawn) -> Iterator[Solved]:
             own = outcomes[prefix]
             judged = own if number == len(row["step_tokens"]) else rollouts.get(prefix, own)
             labels.append(sum(judged) / len(judged))
-        yield Solved(row["problem_id"], ids, tuple(row["step_tokens"]), tuple(labels), bool(row["correct"]))
+        right = bool(row["correct"])
+        yield Solved(row["problem_id"], ids, tuple(row["step_tokens"]), tuple(labels), right, share)
 
 
 def held_out(problem_id: str, share: float, seed: int) -> bool:

@@ -42,7 +42,7 @@ from orchestration.problems.graders.number import NumberGrader
 from orchestration.problems.prompting import PromptFormat
 from orchestration.strategies.parse import parse
 from orchestration.training.batches import Labelled, StepBatches
-from orchestration.training.prm import step_logits
+from orchestration.training.measures import step_logits
 from tests.support.places import MODELS
 
 MAX_TOKENS = 320
@@ -189,7 +189,7 @@ def _score(
     for index in range(len(batches)):
         logits, _ = step_logits(verifier, batches[index])
         for row, one in enumerate(batches.members(index)):
-            values[int(one.problem_id)] = float(logits[row, len(one.ends) - 1])
+            values[int(one.problem_id)] = float(logits[row, len(one.ends)])
     return values
 
 

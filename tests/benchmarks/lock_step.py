@@ -35,7 +35,7 @@ from orchestration.allocation.first_come import WITHOUT_BUDGET
 from orchestration.flops import ModelCost
 from orchestration.problems.graders.number import NumberGrader
 from orchestration.training.batches import Labelled, StepBatches
-from orchestration.training.prm import step_logits
+from orchestration.training.measures import step_logits
 
 SCORE_BATCHES = (1024, 4096, 16384)
 """Padded tokens of one pass of the loop's verifier, of which it takes the fastest."""
@@ -181,7 +181,7 @@ class WholePrefixes:
             logits, _ = step_logits(self._model, batch)
             values = torch.sigmoid(logits.float()).tolist()
             for row, one in enumerate(batches.members(index)):
-                found[int(one.problem_id)] = tuple(values[row][: len(one.ends)])
+                found[int(one.problem_id)] = tuple(values[row][1 : 1 + len(one.ends)])
         self.seconds += time.perf_counter() - started
         return [Scores(found[i], len(r.token_ids)) for i, r in enumerate(requests)]
 

@@ -33,7 +33,7 @@ from actors.strategy import Prompt
 from actors.work import Cost
 from orchestration.flops import ModelCost
 
-SHIPPED = Path(__file__).parents[2] / "models"
+SHIPPED = Path(__file__).parents[2] / "models" / "arithmetic"
 DEPTHS = (1, 10, 40)
 TREES = 20
 PROMPT = tuple(range(3, 103))

@@ -70,7 +70,7 @@ def test_a_folder_that_is_not_there_is_named(settings: list[EvaluateSettings], t
     assert settings == []
 
 
-@pytest.mark.parametrize("option", ["base", "bundled"])
+@pytest.mark.parametrize("option", ["base", "arithmetic"])
 def test_plain_prompts_to_a_chat_model_are_told(option: str, chat: Path) -> None:
     words = [f"policy={option}", f"policy.path={chat}", "strategies=[greedy]", *SMALL]
     (note,) = prepare(api.settings_of(words)).notes

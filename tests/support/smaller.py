@@ -71,7 +71,17 @@ SMALLER = {
         "cluster.policy.replicas=1",
         NO_GPU,
     ),
+    "flopwise evaluate domain=arithmetic folder=runs/arithmetic": Smaller("dataset.count=2", MINUTES),
     "flopwise train policy runs/policy": Smaller(POLICY, MINUTES),
+    "flopwise train policy runs/sums domain=arithmetic": Smaller(POLICY, MINUTES),
+    "flopwise train policy runs/countdown/policy domain=countdown": Smaller(POLICY, MINUTES),
+    "flopwise train prm runs/sums/model domain=arithmetic": Smaller(f"{PARTS} {EPOCHS}", HOURS),
+    "flopwise train prm runs/countdown/prm domain=countdown policy=runs/countdown/policy": Smaller(
+        f"policy=bundled/countdown {PART} {EPOCHS}", f"{HOURS}; a policy that is smaller is never right"
+    ),
+    "flopwise evaluate domain=countdown policy.path=runs/countdown/policy verifier.path=runs/countdown/prm ": Smaller(
+        "policy.path=bundled/countdown dataset.count=2", MINUTES
+    ),
     "flopwise train policy runs/tiny problems=5000 shape.width=64": Smaller(POLICY, MINUTES),
     "flopwise train prm runs/prm/model": Smaller(f"{PARTS} {EPOCHS}", HOURS),
     PLAIN: Smaller(f"{PARTS} {EPOCHS}", HOURS),

@@ -40,7 +40,7 @@ _Key = tuple[tuple[int, ...], tuple[int, ...]]
 class _Mark:
     """A prefix that ends where the prompt or a step ends: everything needed to go on from there.
 
-    `cuts`: where the prompt ends, and each step since.
+    `cuts`: where the prompt ends, and each step since. `prompt` is the value of the prompt alone, where the head gives one.
     """
 
     kv: Tensor
@@ -49,6 +49,7 @@ class _Mark:
     state: Tensor
     hidden: Tensor
     values: tuple[float, ...]
+    prompt: float | None = None
 
 
 _Piece = tuple[tuple[int, ...], int, _Mark | None, tuple[int, ...]]
@@ -256,7 +257,7 @@ class ScoringEngine:
             final = self._pinned(key)
             assert final is not None
             cost = computed.pop(key, 0) + prompts.pop(request.token_ids[: request.prompt_length], 0)
-            results.append(Scores(final.values, cost))
+            results.append(Scores(final.values, cost, final.prompt))
             self._steps += len(final.values)
         self._fresh.clear()
         self._cache.settle(
@@ -336,20 +337,21 @@ class ScoringEngine:
             shifted = torch.cat((previous[:, None], hidden[:, :-1]), dim=1)
             logprobs, entropies = self._likelihood(shifted, tokens)
             features, states = likelihood_features(logprobs, entropies, step_of, steps, state)
+        judged = self._head.config.prompt
         for row, (ids, start, mark, ends) in enumerate(batch):
             kv = self._cache.store(row, len(ids))
             if not ends:
                 last = hidden[row, len(ids) - start - 1].clone()
-                self._remember(ids, _Mark(kv, len(ids), (len(ids),), state[row].clone(), last, ()))
+                alone = float(torch.sigmoid(self._head.of_prompt(last.float()))) if judged else None
+                self._remember(ids, _Mark(kv, len(ids), (len(ids),), state[row].clone(), last, (), alone))
                 continue
             at = hidden[row, torch.tensor([end - start - 1 for end in ends], device=device)]
             values = torch.sigmoid(self._head(at.float(), features[row, : len(ends)])).tolist()
             assert mark is not None
             for number, end in enumerate(ends):
                 cuts, scored = mark.cuts + ends[: number + 1], mark.values + tuple(values[: number + 1])
-                self._remember(
-                    ids[:end], _Mark(kv, end, cuts, states[row, number].clone(), at[number].clone(), scored)
-                )
+                after, last = states[row, number].clone(), at[number].clone()
+                self._remember(ids[:end], _Mark(kv, end, cuts, after, last, scored, mark.prompt))
 
     def _likelihood(self, hidden: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probability of each token and entropy of its distribution, both [B, T], from the state before it."""

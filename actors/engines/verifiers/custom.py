@@ -150,7 +150,10 @@ def checked(name: str, request: ScoreRequest, scores: object) -> Scores:
         raise ValueError(
             f"{name} says that it computed {computed} of {counted(len(request.token_ids), 'token')}"
         )
-    return Scores(values, computed)
+    prompt = None if scores.prompt is None else float(scores.prompt)
+    if prompt is not None and not 0 <= prompt <= 1:
+        raise ValueError(f"{name} gave the prompt the score {prompt!r}, which is not in [0, 1]")
+    return Scores(values, computed, prompt)
 
 
 def load_custom(target: Target, *, device: str, dtype: str, threads: int) -> VerifierEngine:

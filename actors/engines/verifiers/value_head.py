@@ -2,7 +2,8 @@
 
 Training and scoring use the same code. The plain recipe (paper section 4) reads the hidden state at a step's end alone;
 with `likelihood` the head also reads how probable the model itself finds the step and all before it, through a running
-state of six numbers a prefix, so that only the newest step is ever computed. It knows nothing of labels or engines.
+state of six numbers a prefix, so that only the newest step is ever computed. A prompt alone, before any step, has a value
+too: nothing of it is likely or unlikely. It knows nothing of labels or engines.
 """
 
 from __future__ import annotations
@@ -31,12 +32,13 @@ HEAD_WEIGHTS = "value_head.safetensors"
 @dataclass(frozen=True, slots=True)
 class ValueHeadConfig:
     """`hidden`: read the hidden state; `likelihood`: read the likelihood features; `width`: units of the hidden layer
-    (0: one linear layer, the plain recipe)."""
+    (0: one linear layer, the plain recipe); `prompt`: it was trained to judge a prompt alone."""
 
     hidden_size: int
     hidden: bool = True
     likelihood: bool = True
     width: int = 64
+    prompt: bool = False
 
     def __post_init__(self) -> None:
         if not (self.hidden or self.likelihood):
@@ -116,6 +118,10 @@ class ValueHead(nn.Module):
             parts.append((features - self.mean) / self.scale)
         logit: Tensor = self.net(torch.cat(parts, dim=-1))[..., 0]
         return logit
+
+    def of_prompt(self, hidden: Tensor) -> Tensor:
+        """Logit of the value of a prompt alone: hidden [..., D] at its end to [...]."""
+        return self(hidden, hidden.new_zeros((*hidden.shape[:-1], FEATURES)))  # type: ignore[no-any-return]
 
     def save(self, folder: Path) -> None:
         """Write value_head.json and value_head.safetensors into a model folder."""

@@ -108,6 +108,8 @@ class VllmVerifier:
 
     async def score(self, request: ScoreRequest) -> Scores:
         request.check(self._info.context)
+        if not request.step_ends:
+            raise ValueError("on vLLM a prompt alone is not judged: step_ends needs at least one")
         request = ScoreRequest(
             request.token_ids[: request.step_ends[-1]],
             request.prompt_length,

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from actors.errors import UserError, nearest
-from orchestration.problems.datasets.arithmetic import BENCHMARK
+from orchestration.problems.datasets.arithmetic import BENCHMARK as ARITHMETIC
+from orchestration.problems.datasets.countdown import BENCHMARK as COUNTDOWN
 from orchestration.problems.datasets.generated import Generated, Source
 from orchestration.problems.datasets.gym import GsmSymbolicSource, GymSource
 from orchestration.problems.datasets.tables import Columns, Table
@@ -33,9 +34,8 @@ def load(
 
     With `path`: that table, with `columns` naming its `question`, `answer` and `id` columns; `count` limits
     it, and `unread` says of a reference why it can be of no use. Without: `count` problems (500 by default) of `split`,
-    generated from `seed`. `name` is "arithmetic" (the shipped mixture; `options`: legs, terms, digits, sums),
-    "gsm_symbolic", or any reasoning-gym data set with its own `options`. Raises
-    UserError for unknown names, columns and options.
+    generated from `seed`; `name` and `options` are those of `source_of`. Raises UserError for unknown names, columns and
+    options.
     """
     if path is not None:
         return Table(Path(path), _columns(columns or {}), count, unread)
@@ -45,12 +45,17 @@ def load(
         )
     if count is not None and count < 1:
         raise UserError.of("dataset.count", count, "it must be at least 1")
-    return Generated(_source(name, dict(options or {})), split, 500 if count is None else count, seed)
+    return Generated(source_of(name, dict(options or {})), split, 500 if count is None else count, seed)
 
 
-def _source(name: str, options: dict[str, Any]) -> Source:
+def source_of(name: str, options: dict[str, Any]) -> Source:
+    """Return where problems of this name come from: "arithmetic" and "countdown_chain", which the bundled models were made
+    for, with `options` replacing settings of the benchmark; "gsm_symbolic"; or any reasoning-gym data set with its own
+    `options`, among them another "countdown". Raises UserError for unknown names and options."""
     if name == "arithmetic":
-        return BENCHMARK.with_options(options)
+        return ARITHMETIC.with_options(options)
+    if name == "countdown_chain":
+        return COUNTDOWN.with_options(options)
     if name == "gsm_symbolic" and not options:
         return GsmSymbolicSource()
     return GymSource(name, options)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from actors.errors import UserError, nearest
+from orchestration.problems.graders.countdown import CountdownGrader
 from orchestration.problems.graders.grader import Grader
 from orchestration.problems.graders.gym import GymGrader
 from orchestration.problems.graders.math import MathGrader
@@ -23,6 +24,7 @@ _GRADERS: dict[str, Callable[[], Grader]] = {
     "text": TextGrader,
     "math": MathGrader,
     "gym": GymGrader,
+    "countdown": CountdownGrader,
 }
 
 _SHOWN = 40
@@ -32,8 +34,7 @@ MOST_WORKERS = 16
 
 
 def make_grader(name: str | Mapping[str, Any]) -> Grader:
-    """Return the grader of this name: "number", "text", "math" or "gym", or that which a mapping's `_target_` names; raises
-    UserError."""
+    """Return the grader of this name, one of `_GRADERS`, or that which a mapping's `_target_` names; raises UserError."""
     if isinstance(name, Mapping):
         return own_grader(name)
     if name not in _GRADERS:
@@ -48,7 +49,9 @@ def why_unread(grader: Grader, name: str, reference: str, setting: str = "datase
     if grader.reads(reference):
         return ""
     # Words are the text grader's first.
-    others = ("text", "math") if reference.replace(" ", "").isalpha() else ("number", "math", "text")
+    others = (
+        ("text", "math") if reference.replace(" ", "").isalpha() else ("number", "countdown", "math", "text")
+    )
     fits = next((other for other in others if other != name and _serves(_GRADERS[other](), reference)), None)
     mend = f"{setting}={fits} reads it" if fits is not None else "no grader reads it"
     shown = reference if len(reference) <= _SHOWN else f"{reference[: _SHOWN - 3]}..."

@@ -177,7 +177,7 @@ def test_help_shows_the_defaults_of_the_options_chosen(capsys: pytest.CaptureFix
     chosen = said(capsys)[0]
     assert "policy.max_tokens=256" in usual
     assert "policy.max_tokens=2048" not in usual
-    assert "policy, here chat (by default bundled):" in chosen
+    assert "policy, here chat (by default arithmetic):" in chosen
     assert "policy.max_tokens=2048" in chosen
     assert "policy.max_tokens=256" not in chosen
     assert "verifier.path=null" in chosen

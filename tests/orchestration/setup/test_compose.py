@@ -24,7 +24,11 @@ def test_the_defaults_are_those_of_the_files_and_pass_every_check() -> None:
     default = settings()
     check(default)
     assert [parse(text).text for text in default.strategies][:2] == ["greedy", "majority(n=1)"]
-    assert (default.dataset.count, default.policy.path, default.budget.flops) == (200, "bundled", None)
+    assert (default.dataset.count, default.policy.path, default.budget.flops) == (
+        200,
+        "bundled/arithmetic",
+        None,
+    )
     assert default.policy.delimiter == "\n"
 
 
@@ -106,7 +110,7 @@ def test_lists_of_texts() -> None:
         ("verifier.weight=2", "verifier.weight: no such setting"),
         (
             "verifier._target_=my.Rule",
-            "verifier=bundled has no such key, verifier=custom has; add verifier=custom",
+            "verifier=arithmetic has no such key, verifier=custom has; add verifier=custom",
         ),
         ("verifier=custom", "verifier._target_ must be given"),
         ("verifier={_target_: 3}", "verifier._target_ = 3: it must be a text or null"),
@@ -114,11 +118,14 @@ def test_lists_of_texts() -> None:
         ("verifier={", "write a mapping as"),
         (
             "policy={_target_: my.Policy}",
-            "policy = '{_target_: my.Policy}': choose one of base, bundled, chat$",
+            "policy = '{_target_: my.Policy}': choose one of arithmetic, base, chat, countdown$",
         ),
         ("strategies=[{n: 4}]", "write a mapping as"),
         ("strategies=[{_target_: my.Mine, n: [}]", "write a mapping as"),
-        ("dataset=tabel", "choose one of arithmetic, gsm_symbolic, gym, table .did you mean 'table'"),
+        (
+            "dataset=tabel",
+            "choose one of arithmetic, countdown, gsm_symbolic, gym, table .did you mean 'table'",
+        ),
         ("dataset.path=x", "dataset=arithmetic has no such key, dataset=table has"),
         ("dataset=table", "dataset.path must be given"),
         ("dataset.count=many", "a whole number or null"),
@@ -202,8 +209,9 @@ def test_files_and_schemas_agree() -> None:
     from orchestration.training.job import PrmJob
     from orchestration.training.policy import PolicyTraining
 
-    assert compose("train/policy", (), PolicyTraining) == PolicyTraining()
-    assert compose("train/prm", (), PrmJob) == PrmJob()
+    # A training that names its own data set takes nothing from a domain.
+    assert compose("train/policy", ("dataset=gcd",), PolicyTraining) == PolicyTraining("gcd")
+    assert compose("train/prm", ("policy=p", "dataset=gcd"), PrmJob) == PrmJob("p", "gcd")
     assert compose("show", (), ShowSettings) == ShowSettings()
     assert settings().report == ReportSettings()
     assert {field.name for field in fields(EvaluateSettings)} == set(

@@ -176,7 +176,7 @@ def test_scores_and_choices_are_those_of_the_classes(
     monkeypatch.syspath_prepend(str(package.parent))
     from mine.verifiers import Sums  # type: ignore[import-not-found]
 
-    policy = ROOT / "models" / "policy"
+    policy = ROOT / "models" / "arithmetic" / "policy"
     rule, tokenizer = Sums(policy, wrong=0.25), AutoTokenizer.from_pretrained(policy)
     chosen: dict[str, tuple[int, str]] = {}
     values = set()

@@ -9,13 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import conf
 from actors.errors import UserError
-from orchestration.problems import ArithmeticSource, Generated, PromptFormat
+from orchestration.problems import Generated, PromptFormat
+from orchestration.problems.datasets.load import source_of
 from orchestration.training.muon import MuonAdamW, orthogonalise
 from orchestration.training.policy import (
     BatchedRows,
@@ -28,8 +26,12 @@ from orchestration.training.policy import (
 )
 from orchestration.training.tokenizer import train_tokenizer
 
+OPTIONS = {"legs": [1, 3], "terms": [2, 3], "sums": 0.4}
+SOURCE = source_of("arithmetic", OPTIONS)
+
 TINY = PolicyTraining(
-    source=ArithmeticSource(legs=(1, 3), terms=(2, 3)),
+    dataset="arithmetic",
+    options=OPTIONS,
     shape=PolicyShape(width=32, layers=2, heads=2, feed_forward=64, context=128),
     vocabulary=320,
     tokenizer_problems=300,
@@ -93,7 +95,7 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
 
 
 def test_batches_hold_every_row_once_within_the_limit_and_teach_solutions_only() -> None:
-    problems = list(Generated(TINY.source, "train", 200))
+    problems = list(Generated(SOURCE, "train", 200))
     tokenizer = train_tokenizer((f"{p.question}\n{p.solution}\n" for p in problems), 320)
     rows = encode_rows(iter(problems), tokenizer, PromptFormat(), 128)
     batches = BatchedRows(rows, 512, 0, seed=3)
@@ -113,7 +115,7 @@ def test_batches_hold_every_row_once_within_the_limit_and_teach_solutions_only()
 
 
 def test_padding_at_the_right_changes_no_loss() -> None:
-    problems = list(Generated(TINY.source, "train", 20))
+    problems = list(Generated(SOURCE, "train", 20))
     tokenizer = train_tokenizer((f"{p.question}\n{p.solution}\n" for p in problems), 320)
     rows = encode_rows(iter(problems), tokenizer, PromptFormat(), 128)
     model = build_model(TINY.shape, tokenizer, 0)
@@ -138,16 +140,11 @@ def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
 
 
 def test_hidden_matrices_go_to_muon_and_the_rest_to_adamw() -> None:
-    problems = list(Generated(TINY.source, "train", 50))
+    problems = list(Generated(SOURCE, "train", 50))
     model = build_model(TINY.shape, train_tokenizer((p.question for p in problems), 300), 0)
     muon, adamw = MuonAdamW(model, 0.02, 0.002).param_groups
     assert len(muon["params"]) == 7 * TINY.shape.layers
     assert len(adamw["params"]) == 1 + 2 * TINY.shape.layers + 1  # tied embedding, norms
-
-
-def test_the_config_file_holds_the_defaults() -> None:
-    values = OmegaConf.load(Path(conf.__file__).parent / "train" / "policy.yaml")
-    assert instantiate(values) == PolicyTraining()
 
 
 @pytest.mark.parametrize(

@@ -18,15 +18,14 @@ from actors.engines.local.verifier import ScoringEngine
 from actors.engines.verifiers.value_head import ValueHead, ValueHeadConfig
 from actors.errors import UserError
 from actors.store.schema import CANDIDATES
-from orchestration.problems import ArithmeticSource
 from orchestration.runs.run import Run
 from orchestration.setup.prepare import Prepared
 from orchestration.training import job as prm_job
-from orchestration.training import prm
+from orchestration.training import measures, prm
 from orchestration.training.batches import Labelled, StepBatches
 from orchestration.training.checkpoints import claim
 from orchestration.training.job import PrmJob, Sampled, make_prm, sampling_settings
-from orchestration.training.policy import PolicyShape, PolicyTraining, train_policy
+from orchestration.training.policy import BatchTrainer, PolicyShape, PolicyTraining, train_policy
 from orchestration.training.prm import PrmTraining, train_prm
 from orchestration.training.sides import check_values, split
 from orchestration.training.step_data import Drawn, held_out, labelled_solutions
@@ -90,6 +89,34 @@ def test_unreadable_and_cut_off_samples_label_nothing_and_copies_count_once() ->
     assert [one.token_ids for one in labelled_solutions(table(*rows))] == [(1, 4)]
 
 
+def test_a_prompts_label_is_the_share_of_all_samples_that_are_right() -> None:
+    rows = [
+        row(0, [1, 2], [2], True),
+        row(1, [1, 3], [2], False),
+        row(2, [1, 2], [2], True),
+        # They label no step, and were drawn all the same.
+        row(3, [1, 4], [2], False, answer=None),
+        row(4, [1, 5], [2], False, finish_reason="length"),
+        # What a search rolled out or gave up is no sample of the prompt.
+        row(5, [1, 2, 8], [2, 3], True, kept=False, parent=0, depth=1),
+    ]
+    first, second = labelled_solutions(table(*rows))
+    assert (first.prompt_label, second.prompt_label) == (0.4, 0.4)
+
+
+def test_a_batch_has_the_prompts_end_before_those_of_the_steps() -> None:
+    whole = Labelled((7, 8, 1, 2, 3), 2, (4, 5), (0.5, 1.0), True, "p", 0.25)
+    short = Labelled((7, 1), 1, (2,), (0.0,), False, "q")
+    batches = StepBatches([whole, short], 64, 0, 0)
+    batch = batches[0]
+    rows = {one.problem_id: place for place, one in enumerate(batches.members(0))}
+    assert batch["ends"][rows["p"]].tolist() == [1, 3, 4]
+    assert batch["targets"][rows["p"]].tolist() == [0.25, 0.5, 1.0]
+    assert batch["ends"][rows["q"]].tolist()[:2] == [0, 1]
+    # Without a label, and without a second step.
+    assert batch["targets"][rows["q"]].isnan().tolist() == [True, False, True]
+
+
 def test_held_out_is_a_share_that_never_changes_sides() -> None:
     ids = [f"p{i}" for i in range(4000)]
     small = {i for i in ids if held_out(i, 0.1, 0)}
@@ -100,11 +127,11 @@ def test_held_out_is_a_share_that_never_changes_sides() -> None:
 @pytest.fixture(scope="module")
 def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("policy")
-    source = ArithmeticSource().with_options(EASY)
     shape = PolicyShape(width=64, layers=2, heads=4, feed_forward=128, context=128)
     train_policy(
         PolicyTraining(
-            source=source,
+            dataset="arithmetic",
+            options=EASY,
             shape=shape,
             vocabulary=400,
             tokenizer_problems=1000,
@@ -122,6 +149,7 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def job(policy: Path, tmp_path_factory: pytest.TempPathFactory) -> PrmJob:
     return PrmJob(
         policy=str(policy),
+        dataset="arithmetic",
         options=EASY,
         max_tokens=80,
         parts=(
@@ -139,13 +167,24 @@ def job(policy: Path, tmp_path_factory: pytest.TempPathFactory) -> PrmJob:
 async def test_from_policy_to_a_verifier_that_scores_and_a_second_start_samples_nothing(
     job: PrmJob, tmp_path: Path
 ) -> None:
-    measures = make_prm(job, tmp_path / "prm")
+    said: list[str] = []
+    measures = make_prm(job, tmp_path / "prm", say=said.append)
+    losses = measures["held_out_losses"]
+    assert 1 <= len(losses) <= job.training.value_epochs
+    assert [line for line in said if "held-out loss " in line] == [
+        f"value stage: epoch {number} of at most 4, held-out loss {loss:.4f}"
+        for number, loss in enumerate(losses, start=1)
+    ]
+    assert measures["prompts"]["count"] > 0
+    assert 0 <= measures["prompts"]["mean_label"] <= 1
     assert measures["questions_with_both"] > 0
     assert 0 <= measures["auroc_within_question"] <= 1
     assert measures["calibration"][0]["step"] == 1
     engine = ScoringEngine.load(tmp_path / "prm")
     scores = await engine.score(ScoreRequest((0, 5, 6, 7, 8), 2, (4, 5)))
     assert all(0 < value < 1 for value in scores.values)
+    assert scores.prompt is not None
+    assert 0 < scores.prompt < 1
 
     sampled = [Run(Path(sampling_settings(job, n).folder)) for n in range(2)]
     before = [sorted(run.folder.rglob("*.parquet")) for run in sampled]
@@ -197,14 +236,16 @@ def test_plain_prompts_to_a_chat_model_are_told(
     for one, chat in ((policy, False), (folder, True), (folder, False)):
         assert said == []
         with pytest.raises(LookupError):
-            make_prm(PrmJob(policy=str(one), chat=chat), tmp_path / "out", say=said.append)
+            make_prm(PrmJob(str(one), "arithmetic", chat=chat), tmp_path / "out", say=said.append)
     assert said[0].startswith("chat is false, and the policy's tokenizer has a chat template: ")
 
 
 def test_a_chat_models_prompt_is_sampled_as_it_is_evaluated() -> None:
-    prompt = sampling_settings(PrmJob(prompt="Q: {question}", chat=True, system="Think."), 0).policy.prompt
+    prompt = sampling_settings(
+        PrmJob("p", "gcd", prompt="Q: {question}", chat=True, system="Think."), 0
+    ).policy.prompt
     assert (prompt.template, prompt.chat, prompt.system) == ("Q: {question}", True, "Think.")
-    shown = sampling_settings(PrmJob(shots=4, examples="e.csv", examples_seed=3), 0).policy.prompt
+    shown = sampling_settings(PrmJob("p", "gcd", shots=4, examples="e.csv", examples_seed=3), 0).policy.prompt
     assert (shown.shots, shown.examples, shown.examples_seed) == (4, "e.csv", 3)
 
 
@@ -269,6 +310,60 @@ def test_another_training_does_not_go_on_from_these_checkpoints(
     assert not (tmp_path / "checkpoints").exists()
 
 
+def test_an_interrupted_value_stage_ends_where_an_uninterrupted_one_does(
+    job: PrmJob, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidates = Run(Path(sampling_settings(job, 1).folder)).candidates()
+    prompts = {problem: (0, 5) for problem in candidates["problem_id"].to_pylist()}
+    settings = replace(
+        job.training,
+        language_weight=0.3,
+        train_backbone=True,
+        value_epochs=3,
+        save_every=2,
+        tokens_per_step=256,
+    )
+
+    def start(folder: Path) -> dict[str, Any]:
+        return train_prm(settings, policy, [], [candidates], prompts, folder)
+
+    whole, steps = start(tmp_path / "whole"), 0
+    original = BatchTrainer.training_step
+
+    def interrupted(self: BatchTrainer, *args: Any, **kwargs: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == 4:  # within the first epoch, behind a checkpoint
+            raise KeyboardInterrupt
+        return original(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BatchTrainer, "training_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            start(tmp_path / "parts")
+    assert [path.name for path in (tmp_path / "parts" / "checkpoints" / "value").iterdir()] == [
+        "checkpoint-2"
+    ]
+    assert start(tmp_path / "parts") == whole
+    for name in ("model.safetensors", "value_head.safetensors"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_loss_that_still_falls_in_the_last_epoch_is_told(
+    job: PrmJob, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidates = Run(Path(sampling_settings(job, 1).folder)).candidates()
+    prompts = {problem: (0, 5) for problem in candidates["problem_id"].to_pylist()}
+    settings = replace(job.training, language_weight=0, value_epochs=2)
+    for flat, told in ((0.0, True), (1.0, False)):
+        said: list[str] = []
+        monkeypatch.setattr(prm, "_FLAT", flat)
+        measured = train_prm(settings, policy, [], [candidates], prompts, tmp_path / str(flat), said.append)
+        falls = measured["held_out_losses"][-1] < measured["held_out_losses"][-2]
+        assert any("still fell in the last epoch" in line for line in said) is (told and falls)
+    assert falls
+
+
 def test_checkpoints_without_an_owner_are_nobodys(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-5").mkdir()
     with pytest.raises(UserError, match="nobody knows"):
@@ -287,8 +382,9 @@ def test_batches_go_where_the_model_is(monkeypatch: pytest.MonkeyPatch) -> None:
         raise LookupError
 
     monkeypatch.setattr(prm, "step_logits", look)
+    monkeypatch.setattr(measures, "step_logits", look)
     batches = StepBatches([Labelled((1, 2, 3), 1, (3,), (1.0,), True, "p")], 64, 0, 0)
-    for judge in (prm.measure, prm._standardise):
+    for judge in (measures.measure, prm._standardise):
         with pytest.raises(LookupError):
             judge(Elsewhere(), batches)
     assert set(seen) == {"meta"}

@@ -129,6 +129,24 @@ def unread_generated_answers() -> Words:
 
 
 @case
+def ranges_without_a_problem() -> Words:
+    """ranges without a problem"""
+    return evaluate("dataset=countdown", "dataset.options.targets=[5000,6000]")
+
+
+@case
+def shares_that_are_not_all() -> Words:
+    """shares that are not all"""
+    return evaluate("dataset=countdown", "dataset.options.shares=[0.5,0.4]")
+
+
+@case
+def more_numbers_than_a_problem_has() -> Words:
+    """more numbers than a problem has"""
+    return evaluate("dataset=countdown", "dataset.options.shares=[0,0,0,0,0,1]")
+
+
+@case
 def all_prompts_too_long() -> Words:
     """prompts that all exceed the context"""
     return table(LONG, LONG | {"question": LONG["question"] + " now"})

@@ -13,6 +13,18 @@ from tests.support.model_folders import tokenizer_of
 
 
 @case
+def bundled_model_of_another_domain() -> Words:
+    """a bundled model with problems of another domain"""
+    return evaluate("dataset=arithmetic", "policy.path=bundled/countdown")
+
+
+@case
+def no_such_bundled_model() -> Words:
+    """no such bundled model"""
+    return evaluate("policy.path=bundled/countdwon")
+
+
+@case
 def no_model() -> Words:
     """no such model"""
     return evaluate("policy.path=polcy")

@@ -66,6 +66,12 @@ def mapping_of_settings() -> Words:
 
 
 @case
+def misspelt_domain() -> Words:
+    """a misspelt domain"""
+    return evaluate("domain=countdwon")
+
+
+@case
 def setting_of_another_option() -> Words:
     """a setting that another option has"""
     return evaluate("dataset.path=problems.jsonl")

@@ -15,13 +15,13 @@ from actors.engines.local.verifier import ScoringEngine
 from actors.engines.verifiers.value_head import ValueHead, ValueHeadConfig
 from actors.errors import UserError
 from orchestration.training.batches import Labelled, StepBatches
-from orchestration.training.prm import step_logits
+from orchestration.training.measures import step_logits
 from tests.support.families import FAMILIES
 
 HEADS = {
-    "hidden": {"hidden": True, "likelihood": False, "width": 0},
+    "hidden": {"hidden": True, "likelihood": False, "width": 0, "prompt": True},
     "likelihood": {"hidden": False, "likelihood": True, "width": 8},
-    "both": {"hidden": True, "likelihood": True, "width": 8},
+    "both": {"hidden": True, "likelihood": True, "width": 8, "prompt": True},
 }
 
 
@@ -63,18 +63,22 @@ def by_training_code(folder: Path, requests: list[ScoreRequest]) -> list[list[fl
     for index in range(len(batches)):
         logits, _ = step_logits(model, batches[index])
         for row, one in enumerate(batches.members(index)):
-            values[one.problem_id] = torch.sigmoid(logits[row, : len(one.ends)]).tolist()
+            values[one.problem_id] = torch.sigmoid(logits[row, : 1 + len(one.ends)]).tolist()
     return [values[str(i)] for i in range(len(requests))]
 
 
 async def test_values_equal_those_of_training_in_one_batch_alone_and_step_by_step(verifier: Path) -> None:
     requests = solutions(10)
-    expected = by_training_code(verifier, requests)
+    judged = ValueHead.load(verifier).config.prompt
+    prompts, expected = zip(
+        *((first, rest) for first, *rest in by_training_code(verifier, requests)), strict=True
+    )
     engine = ScoringEngine.load(verifier)
     together = await asyncio.gather(*(engine.score(r) for r in requests))
     stepwise = ScoringEngine.load(verifier)
-    for request, scores, values in zip(requests, together, expected, strict=True):
+    for request, scores, prompt, values in zip(requests, together, prompts, expected, strict=True):
         assert scores.values == pytest.approx(values, abs=1e-5)
+        assert scores.prompt == (pytest.approx(prompt, abs=1e-5) if judged else None)
         [alone] = [await ScoringEngine.load(verifier).score(request)]
         assert alone.values == pytest.approx(values, abs=1e-5)
         for count in range(1, len(request.step_ends) + 1):
@@ -83,6 +87,26 @@ async def test_values_equal_those_of_training_in_one_batch_alone_and_step_by_ste
                 ScoreRequest(request.token_ids[: ends[-1]], request.prompt_length, ends)
             )
         assert grown.values == pytest.approx(values, abs=1e-5)
+        assert grown.prompt == scores.prompt or grown.prompt == pytest.approx(prompt, abs=1e-5)
+
+
+async def test_a_prompt_alone_is_judged_before_any_step_and_computed_once(
+    checkpoints: dict[str, Path],
+) -> None:
+    ValueHead(ValueHeadConfig(32, prompt=True)).save(checkpoints["llama"])
+    engine = ScoringEngine.load(checkpoints["llama"])
+    request = solutions(1)[0]
+    prompt = request.token_ids[: request.prompt_length]
+    alone, again = [await engine.score(ScoreRequest(prompt, len(prompt), ())) for _ in range(2)]
+    assert (alone.values, alone.computed) == ((), len(prompt))
+    assert (again.prompt, again.computed) == (alone.prompt, 0)
+    scored = await engine.score(request)
+    assert scored.prompt == alone.prompt
+    assert scored.computed == request.step_ends[-1] - len(prompt)
+    # A head that was not trained for it says nothing.
+    ValueHead(ValueHeadConfig(32)).save(checkpoints["llama"])
+    untrained = await ScoringEngine.load(checkpoints["llama"]).score(ScoreRequest(prompt, len(prompt), ()))
+    assert (untrained.values, untrained.prompt) == ((), None)
 
 
 async def test_only_the_newest_step_is_computed(checkpoints: dict[str, Path]) -> None:
@@ -163,7 +187,7 @@ async def test_a_batch_keeps_the_marks_it_needs_whatever_the_memory(checkpoints:
 
 @pytest.mark.parametrize(
     ("ends", "message"),
-    [((), "at least one"), ((9, 7), "ascending"), ((3,), "after the prompt"), ((99,), "within")],
+    [((9, 7), "ascending"), ((3,), "after the prompt"), ((99,), "within")],
 )
 async def test_impossible_requests_are_refused(
     checkpoints: dict[str, Path], ends: tuple[int, ...], message: str
@@ -180,6 +204,8 @@ async def test_a_solution_beyond_the_context_is_refused_not_cut(checkpoints: dic
     engine = ScoringEngine.load(checkpoints["llama"])
     with pytest.raises(ValueError, match="context of 128"):
         await engine.score(ScoreRequest(tuple([5] * 130), 4, (20, 130)))
+    with pytest.raises(ValueError, match="context of 128"):
+        await engine.score(ScoreRequest(tuple([5] * 130), 130, ()))
 
 
 def test_a_folder_without_a_value_head_is_no_verifier(checkpoints: dict[str, Path]) -> None:

@@ -135,6 +135,7 @@ INFO = EngineInfo("mine.Fixed", "", "", "custom", "float32", 0, 0, ())
         (Scores((-0.1, 0.5), 0), "gave the score -0.1"),
         (Scores((0.5, 0.5), 11), "computed 11 of 10 tokens"),
         (Scores((0.5, 0.5), -1), "computed -1 of 10 tokens"),
+        (Scores((0.5, 0.5), 0, 1.5), "gave the prompt the score 1.5, which is not in"),
     ],
 )
 def test_a_score_that_is_none_is_an_error_and_never_a_number(answer: object, says: str) -> None:

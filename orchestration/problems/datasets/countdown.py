@@ -1,0 +1,208 @@
+"""Countdown in a chain: reach a target from given numbers, one operation a line on a running total.
+
+To find a way is hard, to see whether it arrived is easy, and how promising a beginning is must be learnt. A chain is worked
+from left to right, whatever its signs, and takes every number once. It knows nothing of prompts or grading. Invariants: every
+problem has a solution; a worked solution is honest, line by line, also where it fails to reach the target.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import accumulate
+from random import Random
+from typing import Any
+
+from actors.errors import UserError, nearest
+from actors.seeds import derive
+from orchestration.problems.datasets.countdown_solver import chains, solutions
+from orchestration.problems.problem import Problem, content_id
+
+MOVES: dict[str, Callable[[int, int], int]] = {"+": operator.add, "-": operator.sub, "*": operator.mul}
+"""What may be done with the next number."""
+
+FEWEST, MOST = 2, 6
+"""Numbers of a problem."""
+
+_TRIES = 1_000
+"""Chains that are drawn for a problem before it counts as one that there is not."""
+
+_RANGES = ("values", "targets")
+
+Chain = tuple[int, tuple[tuple[str, int], ...]]
+"""The first number, then each sign and number."""
+
+
+@dataclass(frozen=True, slots=True)
+class CountdownSource:
+    """Problems of 2 to 6 numbers.
+
+    `values` is the range of the numbers, `targets` that of what is to be reached, both inclusive; totals on the way lie
+    between 1 and the largest target. `shares` of problems with 2, 3, ... numbers sum to one. `failures`, of 2, 3, ...
+    numbers: how likely a worked solution leaves the way at the start and before each move, for moves at random to whatever
+    end they have. Nothing in a question depends on `failures`. A policy that learns from solutions that always arrive learns
+    to write the target whatever it has computed.
+    """
+
+    values: tuple[int, int] = (2, 50)
+    targets: tuple[int, int] = (10, 300)
+    shares: tuple[float, ...] = (0.15, 0.3, 0.25, 0.2, 0.1)
+    failures: tuple[float, ...] = (0.04, 0.07, 0.1, 0.1, 0.1)
+
+    def __post_init__(self) -> None:
+        for name in _RANGES:
+            low, high = getattr(self, name)
+            object.__setattr__(self, name, (low, high))  # a config file brings lists
+            if not 1 <= low <= high:
+                raise _refused(name, [low, high], "two rising numbers from 1 on")
+        for name in ("shares", "failures"):
+            given = tuple(float(share) for share in getattr(self, name))
+            object.__setattr__(self, name, given)
+            counts = MOST - FEWEST + 1
+            if not 1 <= len(given) <= counts:
+                mend = f"give one to {counts} numbers: a problem has {FEWEST} to {MOST} numbers, and each is one of them"
+                raise _refused(name, list(given), mend)
+            if not all(0 <= share <= 1 for share in given):
+                raise _refused(name, list(given), "each is a share between 0 and 1")
+        if abs(sum(self.shares) - 1) > 1e-6:
+            raise _refused("shares", list(self.shares), f"they sum to {sum(self.shares):g}, and must to 1")
+        if len(self.failures) < len(self.shares):
+            mend = f"give one for each of the {len(self.shares)} shares"
+            raise _refused("failures", list(self.failures), mend)
+        for count, share in enumerate(self.shares, start=FEWEST):
+            if share and self._chain(Random(0), count) is None:
+                mend = f"in {_TRIES:,} tries no {count} numbers of values = {list(self.values)} reached one: widen the ranges"
+                raise _refused("targets", list(self.targets), mend)
+
+    def with_options(self, options: dict[str, Any]) -> CountdownSource:
+        """Return this source with some settings replaced, ranges given as [low, high]."""
+        known = [setting.name for setting in fields(self)]
+        for name, value in options.items():
+            if name not in known:
+                mend = f"choose among {', '.join(known)}{nearest(name, known)}"
+                raise UserError.of("dataset.options", name, mend)
+            kinds = [type(v) for v in value] if isinstance(value, list | tuple) else []
+            if name in _RANGES and kinds != [int, int]:
+                raise _refused(name, value, "give two whole numbers: [low, high]")
+            if name not in _RANGES and not (kinds and set(kinds) <= {int, float}):
+                raise _refused(name, value, "give a list of shares, e.g. [0.5, 0.5] for 2 and 3 numbers")
+        return replace(self, **{name: tuple(value) for name, value in options.items()})
+
+    @property
+    def description(self) -> str:
+        shares = ", ".join(
+            f"{share:.0%} of {count}" for count, share in enumerate(self.shares, start=FEWEST) if share
+        )
+        (low, high), (least, most) = self.values, self.targets
+        return f"countdown in a chain: reach {least}-{most} from numbers of {low}-{high} ({shares})"
+
+    def draw(self, seed: int, index: int) -> Problem | None:
+        place = derive("numbers", seed, index) / 2**63
+        count = FEWEST + sum(place >= edge for edge in tuple(accumulate(self.shares))[:-1])
+        rng = Random(derive("countdown", seed, index))
+        chain = self._chain(rng, count)
+        if chain is None:
+            return None
+        first, moves = chain
+        target, numbers = _total(chain), sorted((first, *(number for _, number in moves)))
+        question = f"Make {target} from {', '.join(map(str, numbers))}."
+        answer = f"{target} from {' '.join(map(str, numbers))}"
+        found = solutions(numbers, target)
+        metadata = {
+            "family": "countdown",
+            "length": count,
+            "solutions": found,
+            "level": level(chains(numbers) / found),
+        }
+        worked = _written(self._tried(rng, chain))
+        return Problem(content_id("countdown", question), question, answer, worked, metadata)
+
+    def _chain(self, rng: Random, count: int) -> Chain | None:
+        """A chain of so many numbers to a target; None where none was met."""
+        for _ in range(_TRIES):
+            total = first = _between(rng, *self.values)
+            moves: list[tuple[str, int]] = []
+            while len(moves) < count - 1:
+                number = _between(rng, *self.values)
+                signs = self._signs(total, number)
+                if not signs:
+                    break
+                moves.append((_one(rng, signs), number))
+                total = MOVES[moves[-1][0]](total, number)
+            else:
+                if self.targets[0] <= total <= self.targets[1]:
+                    return first, tuple(moves)
+        return None
+
+    def _signs(self, total: int, number: int) -> list[str]:
+        """The moves after which a total is neither below 1 nor above all targets."""
+        return [sign for sign, move in MOVES.items() if 1 <= move(total, number) <= self.targets[1]]
+
+    def _tried(self, rng: Random, chain: Chain) -> Chain:
+        """The chain as a worked solution has it: to its end, or left for moves at random."""
+        chance = self.failures[len(chain[1]) + 1 - FEWEST]
+        # One draw for the start and one for each move: those after the way was left change nothing.
+        left = next((place for place in range(len(chain[1]) + 1) if rng.random() < chance), None)
+        if left is None:
+            return chain
+        numbers = [chain[0], *(number for _, number in chain[1])]
+        kept, rest = numbers[:left], numbers[left:]
+        _shuffle(rng, rest)
+        first, *others = kept + rest
+        moves: list[tuple[str, int]] = list(chain[1][: max(left - 1, 0)])
+        total = _total((first, tuple(moves)))
+        for number in others[len(moves) :]:
+            # Where no move stays within the bounds, to add is as good as any.
+            sign = _one(rng, self._signs(total, number) or ["+"])
+            moves.append((sign, number))
+            total = MOVES[sign](total, number)
+        return first, tuple(moves)
+
+
+def level(tries: float) -> int:
+    """How hard a problem looks to who does not know the policy, from 1 to 5: how many chains there are for one that is right,
+    in powers of six."""
+    return next((one for one in range(1, 5) if tries <= 6**one), 5)
+
+
+def _refused(name: str, value: object, mend: str) -> UserError:
+    return UserError.of(f"dataset.options.{name}", value, mend)
+
+
+def _total(chain: Chain) -> int:
+    total = chain[0]
+    for sign, number in chain[1]:
+        total = MOVES[sign](total, number)
+    return total
+
+
+def _written(chain: Chain) -> str:
+    """A line for each move, and the whole chain behind ####."""
+    total, moves = chain
+    lines = []
+    for sign, number in moves:
+        after = MOVES[sign](total, number)
+        lines.append(f"{total} {sign} {number} = {after}")
+        total = after
+    expression = " ".join((str(chain[0]), *(f"{sign} {number}" for sign, number in moves)))
+    return "\n".join((*lines, f"#### {expression}"))
+
+
+# Of Random only random() is promised to draw alike in every version of Python.
+def _between(rng: Random, low: int, high: int) -> int:
+    return low + int(rng.random() * (high - low + 1))
+
+
+def _one(rng: Random, items: Sequence[str]) -> str:
+    return items[_between(rng, 0, len(items) - 1)]
+
+
+def _shuffle(rng: Random, items: list[int]) -> None:
+    for last in range(len(items) - 1, 0, -1):
+        other = _between(rng, 0, last)
+        items[last], items[other] = items[other], items[last]
+
+
+# What the bundled models are judged on: from nearly always right to nearly never, evenly.
+BENCHMARK = CountdownSource()

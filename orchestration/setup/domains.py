@@ -1,0 +1,85 @@
+"""Domains: one word that chooses a data set, the policy that was trained on it, and its verifier.
+
+It knows nothing of data sets or models. A domain is a file in conf/domain: for each command the options of its groups, and
+values of its keys. Invariant: what a user says stands above what a domain says, and a training that names its own policy or
+data set takes nothing from a domain that nobody named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from actors.errors import UserError, nearest
+from actors.strategy import Role
+
+_FOLDER = Path(__file__).resolve().parents[2] / "conf" / "domain"
+
+BUNDLED = "bundled"
+"""Before the name of a domain: the model that comes with it, as in bundled/countdown."""
+
+DOMAIN = "arithmetic"
+"""The one that is meant where none is named."""
+
+_WORD = "domain"
+_OWN = ("policy", "dataset")
+"""Keys of a training without which the rest of a recipe makes no sense."""
+
+
+def domains() -> list[str]:
+    """All of them by name."""
+    return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
+
+
+def has_domains(root: str) -> bool:
+    """Whether a command may be told one."""
+    return root in _file(DOMAIN)
+
+
+def domain_of(root: str, words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The domain that `key=value` words choose for a command, None where none counts, and the other words. Raises UserError
+    for one that there is not."""
+    if not has_domains(root):
+        return None, list(words)
+    named = [word.partition("=")[2].strip() for word in words if _key(word) == _WORD]
+    rest = [word for word in words if _key(word) != _WORD]
+    if named:
+        if named[-1] not in domains():
+            mend = f"choose one of {', '.join(domains())}{nearest(named[-1], domains())}"
+            raise UserError.of(_WORD, named[-1], mend)
+        return named[-1], rest
+    own = root.startswith("train/") and any(_key(word) in _OWN for word in words)
+    return (None if own else DOMAIN), rest
+
+
+def defaults_of(domain: str | None, root: str) -> dict[str, Any]:
+    """What a domain says of a command's groups and keys."""
+    return {} if domain is None else dict(_file(domain).get(root, {}))
+
+
+def check_domain(dataset: str | None, models: Mapping[Role, str | None]) -> None:
+    """Raise UserError where a model that comes with one domain is to answer the problems of another: `models` has the path of
+    each role's. Accuracy would be near 0, and say nothing."""
+    asked = next((one for one in domains() if _dataset(one) == dataset), None)
+    for role, path in models.items():
+        known, _, its = (path or "").partition("/")
+        if known == BUNDLED and asked is not None and its in domains() and its != asked:
+            mend = f"this model has never seen problems of {dataset}: domain={asked} chooses those that have"
+            raise UserError.of(f"{role}.path", path, mend)
+
+
+def _dataset(domain: str) -> str:
+    """The generator that a domain's problems come from."""
+    return str(_file(domain)["train/prm"]["dataset"])
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0].strip()
+
+
+def _file(domain: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((_FOLDER / f"{domain}.yaml").read_text())
+    return content

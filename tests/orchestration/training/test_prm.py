@@ -171,7 +171,7 @@ async def test_from_policy_to_a_verifier_that_scores_and_a_second_start_samples_
     measures = make_prm(job, tmp_path / "prm", say=said.append)
     losses = measures["held_out_losses"]
     assert 1 <= len(losses) <= job.training.value_epochs
-    assert [line for line in said if "held-out loss " in line] == [
+    assert [line for line in said if line.startswith("value stage: epoch ")] == [
         f"value stage: epoch {number} of at most 4, held-out loss {loss:.4f}"
         for number, loss in enumerate(losses, start=1)
     ]

@@ -1,0 +1,49 @@
+"""The recipes of both domains at a hundredth of their size, by the commands that make the bundled models."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from orchestration.commands.main import main
+from orchestration.setup.compose import compose
+from orchestration.setup.domains import domains
+from orchestration.training.policy import PolicyTraining
+
+POLICY = [
+    "problems=1200",
+    "tokenizer_problems=300",
+    "validation_problems=50",
+    "shape.width=32",
+    "shape.layers=1",
+]
+PARTS = (
+    "parts=[{problems: 30, seed: 1, strategy: majority(n=4), use: %s}, "
+    "{problems: 12, seed: 2, strategy: 'monte_carlo(samples=4,rollouts=2)', use: value}]"
+)
+
+every_domain = pytest.mark.parametrize("domain", domains())
+
+
+@every_domain
+def test_a_policy_is_made_by_one_command(domain: str, tmp_path: Path) -> None:
+    assert main(["train", "policy", str(tmp_path), f"domain={domain}", *POLICY]) == 0
+    made = json.loads((tmp_path / "training.json").read_text())
+    vocabulary = made["settings"]["vocabulary"]
+    assert vocabulary == compose("train/policy", (f"domain={domain}",), PolicyTraining).vocabulary
+    assert made["result"]["validation_loss"] < math.log(vocabulary)  # that of a uniform guess
+
+
+@every_domain
+def test_its_verifier_is_made_by_one_command_and_judges_prompts(domain: str, tmp_path: Path) -> None:
+    use = "value" if domain == "countdown" else "language"
+    words = [f"domain={domain}", f"runs={tmp_path / 'runs'}", PARTS % use, "replicas=1"]
+    words += ["training.held_out_share=0.3", "training.value_epochs=2", "training.language_epochs=1"]
+    assert main(["train", "prm", str(tmp_path / "prm"), *words]) == 0
+    made = json.loads((tmp_path / "prm" / "training.json").read_text())
+    assert len(made["held_out_losses"]) == 2
+    assert made["prompts"]["count"] >= 1
+    assert json.loads((tmp_path / "prm" / "value_head.json").read_text())["prompt"]

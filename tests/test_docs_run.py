@@ -29,6 +29,7 @@ from actors.cluster.ray_start import start_ray
 from orchestration.analysis.pairs import read_pair
 from orchestration.api import Run
 from orchestration.commands.main import main
+from orchestration.setup.domains import DOMAIN
 from tests.support.documents import PAGES, ROOT, Block, blocks, commands, examples, file_of, helps, name_of
 from tests.support.handmade import write_run
 from tests.support.smaller import SMALLER, smaller
@@ -293,7 +294,7 @@ def check_models(said: str) -> None:
             path.name for path in Path(f"runs/{model}/model").iterdir()
         }
     # The plain recipe leaves the language stage out, and with it its samples.
-    assert [path.name for path in sorted(Path("runs/prm").iterdir())] == ["part-1"]
+    assert [path.name for path in sorted(Path("runs/prm", DOMAIN).iterdir())] == ["part-1"]
 
 
 def check_errors(said: str) -> None:

@@ -75,8 +75,7 @@ SMALLER = {
     "flopwise train policy runs/policy": Smaller(POLICY, MINUTES),
     "flopwise train policy runs/sums domain=arithmetic": Smaller(POLICY, MINUTES),
     "flopwise train policy runs/countdown/policy domain=countdown": Smaller(POLICY, MINUTES),
-    "flopwise train prm runs/sums/model domain=arithmetic": Smaller(f"{PARTS} {EPOCHS}", HOURS),
-    "flopwise train prm runs/countdown/prm domain=countdown policy=runs/countdown/policy": Smaller(
+    "flopwise train prm runs/countdown/prm domain=countdown policy=runs/countdown/policy ": Smaller(
         f"policy=bundled/countdown {PART} {EPOCHS}", f"{HOURS}; a policy that is smaller is never right"
     ),
     "flopwise evaluate domain=countdown policy.path=runs/countdown/policy verifier.path=runs/countdown/prm ": Smaller(

@@ -57,14 +57,14 @@ class CountdownSource:
             if not 1 <= low <= high:
                 raise _refused(name, [low, high], "two rising numbers from 1 on")
         for name in ("shares", "failures"):
-            given = tuple(float(share) for share in getattr(self, name))
-            object.__setattr__(self, name, given)
+            given = getattr(self, name)
             counts = MOST - FEWEST + 1
             if not 1 <= len(given) <= counts:
                 mend = f"give one to {counts} numbers: a problem has {FEWEST} to {MOST} numbers, and each is one of them"
                 raise _refused(name, list(given), mend)
             if not all(0 <= share <= 1 for share in given):
                 raise _refused(name, list(given), "each is a share between 0 and 1")
+            object.__setattr__(self, name, tuple(float(share) for share in given))
         if abs(sum(self.shares) - 1) > 1e-6:
             raise _refused("shares", list(self.shares), f"they sum to {sum(self.shares):g}, and must to 1")
         if len(self.failures) < len(self.shares):

@@ -56,7 +56,8 @@ class Estimates:
     """What the samples of `source` tell of a run with P problems and S seeds; NaN where there is no whole set.
 
     `tables` has for each vote and N the accuracy (P, S) that a budget of N would have. `halves` has the same, told from the
-    first half of each set alone, and `rate` (P, S) the share of right ones among the rest: no sample is behind both.
+    first half of each set alone, and `rate` (P, S) the share of right ones among the rest: no sample is behind both. `first`
+    (P, S) is the share of right ones among the first half.
     `distinct` has the tokens of distinct step prefixes that N samples have on average: what a verifier has to read. `bare`
     samples were drawn without likelihoods, of `samples` in all.
     """
@@ -67,6 +68,7 @@ class Estimates:
     tables: dict[Vote, dict[int, Array]]
     halves: dict[Vote, dict[int, Array]]
     rate: Array
+    first: Array
     distinct: dict[int, float]
     verifier: VerifierQuality | None
 
@@ -86,7 +88,7 @@ def estimate(
     size, half = source.name.n, source.name.n // 2
     tables = {vote: {n: np.full(run.shape, np.nan) for n in ns} for vote, ns in votes.items()}
     half_tables = {vote: {n: np.full(run.shape, np.nan) for n in ns} for vote, ns in halves.items()}
-    rate = np.full(run.shape, np.nan)
+    rate, first_rate = np.full(run.shape, np.nan), np.full(run.shape, np.nan)
     scored = source.name.choice is not None and source.name.choice.scored
     reading = _Reading(size, sorted({n for ns in votes.values() for n in ns})) if scored else None
     judging = _Judging(size, source.whole) if scored else None
@@ -102,6 +104,7 @@ def estimate(
                     found[vote][n][at] = accuracy[:, column]
         if half:
             rate[at] = block.correct[:, half:].mean(axis=1)
+            first_rate[at] = block.correct[:, :half].mean(axis=1)
         if reading is not None:
             reading.add(block)
         if judging is not None:
@@ -113,6 +116,7 @@ def estimate(
         tables=tables,
         halves=half_tables,
         rate=rate,
+        first=first_rate,
         distinct=reading.means() if reading is not None else {},
         verifier=judging.quality() if judging is not None else None,
     )

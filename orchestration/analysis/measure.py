@@ -26,6 +26,7 @@ from orchestration.analysis.rows import (
     questions,
 )
 from orchestration.analysis.samples import largest_set
+from orchestration.analysis.spread import Spread, spread_of
 from orchestration.analysis.statistics import Estimate
 from orchestration.strategies.registry import STRATEGIES
 
@@ -52,6 +53,7 @@ class Measures:
     verifier: VerifierQuality | None
     difficulty: list[DifficultyPoint]
     difficulty_axis: str
+    spread: Spread | None
     groups: list[Group]
     notes: list[str]
 
@@ -89,6 +91,7 @@ def measure(
         verifier=told.verifier if told is not None else None,
         difficulty=difficulty.points if difficulty is not None else [],
         difficulty_axis=difficulty.axis if difficulty is not None else "",
+        spread=spread_of(told),
         groups=by_columns(run, rows, intervals) if labelled else [],
         notes=notes_of(run, told, series, rows, untold)
         + (difficulty.notes if difficulty is not None else []),

@@ -1,4 +1,4 @@
-"""The figures of a report: accuracy over generations, over FLOPs, and by difficulty.
+"""The figures of a report: accuracy over generations, over FLOPs, and by difficulty; how difficult the problems are.
 
 It knows nothing of runs. Invariant: a series has one look in all figures; no two of up to 64 have the same, also in grey
 print, and no two of up to 16 the same colour; every strategy's points have their intervals; no line passes through a point
@@ -83,10 +83,13 @@ def draw_figures(measures: Measures, folder: Path, kinds: Sequence[str], level: 
     if measures.difficulty:
         wanted.append(("accuracy_difficulty", _by_difficulty))
     paths = []
+    if measures.spread:
+        wanted.append(("spread", _spread))
     with mpl.rc_context(_STYLE):
         for name, make in wanted:
             figure = make(measures)
-            figure.axes[-1].get_legend().set_title(f"bars: {level:.0%} intervals", {"size": 8})
+            if legend := figure.axes[-1].get_legend():
+                legend.set_title(f"bars: {level:.0%} intervals", {"size": 8})
             for kind in kinds:
                 path = folder / f"{name}.{kind}"
                 # Without a date the same run gives the same bytes.
@@ -193,6 +196,27 @@ def _by_difficulty(measures: Measures) -> Any:
         axes.set_xlabel(measures.difficulty_axis)
         axes.set_title(panel, fontsize=10, loc="left")
     return _finished(figure, plots[0], measures, legend_of=plots[-1])
+
+
+def _spread(measures: Measures) -> Any:
+    """A histogram of pass@1 over problems, its bins a twentieth wide; the last holds those that are always right."""
+    from matplotlib.ticker import PercentFormatter
+
+    spread = measures.spread
+    assert spread is not None
+    figure, (axes,) = _figure(7.2, 3.4)
+    axes.hist(
+        spread.rates,
+        bins=[place / 20 for place in range(21)],
+        color=_COLOURS[0],
+        edgecolor="white",
+        linewidth=0.8,
+    )
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_xlabel(f"pass@1 of a problem ({spread.samples} samples of each)")
+    axes.set_ylabel(f"problems (of {len(spread.rates):,})")
+    return figure
 
 
 def _curves(axes: Any, measures: Measures, x: Callable[[Row], float], *, nudge: bool) -> None:

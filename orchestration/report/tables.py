@@ -14,6 +14,7 @@ from actors.errors import counted
 from orchestration.analysis.measure import Measures
 from orchestration.analysis.pairs import LIKELIHOOD, MAJORITY, PASS
 from orchestration.analysis.rows import Row
+from orchestration.analysis.spread import HOPELESS, Spread
 from orchestration.analysis.statistics import Estimate
 
 if TYPE_CHECKING:
@@ -224,6 +225,16 @@ def verifier_lines(measures: Measures) -> list[str]:
         f"AUROC over {'all ' if whole else ''}{about}: {quality.overall:.3f}{overall}; "
         "it also rewards knowing which questions are hard.",
     ]
+
+
+def spread_line(spread: Spread) -> str:
+    """How difficult the problems are for the policy, in a sentence."""
+    return (
+        f"pass@1 of a problem, from {spread.samples} samples of each ({spread.source}): {percent(spread.mean)} on average; "
+        f"by fifths of the problems, easiest first, {', '.join(map(percent, spread.fifths))}, told apart by one half of the "
+        f"samples and measured on the other. Below {HOPELESS:.0%} are {percent(spread.hopeless)} of the problems, without a "
+        f"right sample {percent(spread.never)}."
+    )
 
 
 def fitted(

@@ -38,6 +38,7 @@ from orchestration.report.tables import (
     no_room,
     rich_table,
     scientific,
+    spread_line,
     verifier_lines,
     write_table,
 )
@@ -244,6 +245,8 @@ def _markdown(
         parts += [f"## By {in_a_line(column)}", GROUPED, markdown_table(*group_cells(measures, column))]
     if measures.verifier:
         parts += ["## Verifier", *verifier_lines(measures)]
+    if measures.spread:
+        parts += ["## Difficulty", spread_line(measures.spread)]
     shown = [path for path in figures if path.suffix == ".png"] or figures
     if shown:
         parts += ["## Figures", *(f"![{path.stem.replace('_', ' ')}]({path.name})" for path in shown)]

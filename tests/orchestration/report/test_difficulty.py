@@ -77,6 +77,36 @@ def test_a_spread_of_difficulty_is_shown(tmp_path: Path) -> None:
     assert any("judged on the first 4, so at N of at most 4" in note for note in report.measures.notes)
 
 
+def test_fifths_of_equally_hard_problems_are_equal(noise: list[Report]) -> None:
+    """Trap: fifths told apart by the samples that they are measured on spread by luck alone."""
+    for report in noise:
+        spread = report.measures.spread
+        assert spread is not None
+        assert spread.samples == 8
+        assert abs(spread.mean - 0.4) < 0.03
+        assert max(abs(one - spread.mean) for one in spread.fifths) < 4 * (0.24 / (PROBLEMS / 5 * 4)) ** 0.5
+
+
+def test_the_spread_of_pass_at_1_is_told_and_drawn(tmp_path: Path) -> None:
+    ability = np.repeat([0.9, 0.5, 0.3, 0.1, 0.0], 20)
+    folder = generate(tmp_path / "spread", np.random.default_rng(1).permutation(ability), samples=64)
+    report = make_report(Run(folder), ReportSettings(figures=["png"]))
+    spread = report.measures.spread
+    assert spread is not None
+    assert np.allclose(spread.fifths, [0.9, 0.5, 0.3, 0.1, 0.0], atol=0.06)
+    assert 0.2 <= spread.never <= spread.hopeless < 0.25
+    assert folder / "report" / "spread.png" in report.paths
+    assert f"{100 * spread.mean:.1f}% on average" in (folder / "report" / "report.md").read_text()
+
+
+def test_few_samples_tell_no_spread(tmp_path: Path) -> None:
+    folder = generate(tmp_path / "few", np.full(60, 0.5), samples=4)
+    report = make_report(Run(folder), ReportSettings(figures=["png"]))
+    assert report.measures.spread is None
+    assert not (folder / "report" / "spread.png").exists()
+    assert "pass@1 of a problem" not in (folder / "report" / "report.md").read_text()
+
+
 def test_one_sample_makes_no_bins_and_a_note_says_so(tmp_path: Path) -> None:
     report = report_of(generate(tmp_path / "one", np.full(60, 0.5), samples=1))
     assert report.measures.difficulty == []

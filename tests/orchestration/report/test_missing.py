@@ -129,7 +129,7 @@ def test_figures_are_drawn_without_what_has_no_number(tmp_path: Path) -> None:
     failed(folder, {("beam(n=16,width=4)", "*"): "quarantined", ("beam(n=4,width=4)", "*"): "quarantined"})
     report = make_report(Run(folder), ReportSettings(figures=["svg"]))
     names = {path.stem for path in report.paths if path.suffix == ".svg"}
-    assert names == {"accuracy_generations", "accuracy_flops", "accuracy_difficulty"}
+    assert names == {"accuracy_generations", "accuracy_flops", "accuracy_difficulty", "spread"}
 
 
 def test_a_temperature_that_all_share_takes_nothing(whole: dict[str, dict[str, str]], tmp_path: Path) -> None:

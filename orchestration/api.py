@@ -79,8 +79,8 @@ def evaluate(
     """Solve problems by each strategy (one, or several) and return the run; what its folder holds already is not done again.
 
     Each problem is solved once for each of `seeds` ([0] by default), which all draws derive from.
-    `dataset` is a data set's name in the config (arithmetic, gsm_symbolic, ...) or a file (.csv, .jsonl,
-    .json, .parquet); `policy` and `verifier` are an option's name (countdown, none) or a model's folder; `budget` is in FLOPs.
+    `dataset` is a data set's name in the config (countdown, arithmetic, ...) or a file (.csv, .jsonl, .json,
+    .parquet); `policy` and `verifier` are an option's name (countdown, none) or a model's folder; `budget` is in FLOPs.
     A policy's folder takes the settings of policy=chat where its tokenizer has a chat template, and of policy=base where not;
     `settings=["policy=base"]` chooses plain text.
     A strategy or verifier of your own may be a mapping, `{"_target_": "my_package.module.Class", "n": 4}`.

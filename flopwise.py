@@ -2,7 +2,7 @@
 
     import flopwise
 
-    run = flopwise.evaluate(["greedy", "majority(n=16)"], dataset="arithmetic", count=50, folder="runs/mine")
+    run = flopwise.evaluate(["greedy", "majority(n=16)"], dataset="countdown", count=50, folder="runs/mine")
     for row in flopwise.report(run).measures.rows:
         print(row.strategy, row.accuracy.mean, row.flops)
     for result in run.results():

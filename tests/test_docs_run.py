@@ -149,7 +149,7 @@ def run_command(command: str) -> None:
 
 def one_of_the_run(word: str) -> str:
     """A problem of runs/evaluate for the one that stands for any."""
-    if word != "legs-0123456789abcdef":
+    if word != "countdown-0123456789abcdef":
         return word
     problem: str = Run("runs/evaluate").problems()["problem_id"][0].as_py()
     return problem
@@ -198,7 +198,7 @@ def check_readme(said: str) -> None:
     assert "FLOPs (paper)" in said  # the dry run
     rows = re.findall(r"^(\S+) +\S+  \S+ FLOPs a problem$", said, re.MULTILINE)
     assert {"greedy", "majority(n=8)", "beam(n=4,width=4)"} <= set(rows)  # the driver script
-    assert len(re.findall(r"^(?:legs|sums)-\w+ .* (?:True|False) \d+$", said, re.MULTILINE)) == 60
+    assert len(re.findall(r"^countdown-\w+ .* (?:True|False) \d+$", said, re.MULTILINE)) == 60
     assert {path.name for path in Path("runs/small/report").iterdir()} >= {
         "report.md",
         "table.csv",

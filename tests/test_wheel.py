@@ -124,6 +124,7 @@ def test_the_wheel_has_what_runs_and_nothing_else(wheel: Path) -> None:
         "actors/py.typed",
         "orchestration/py.typed",
         "models/arithmetic/prm/value_head.safetensors",
+        "models/countdown/prm/value_head.safetensors",
     } <= names
     assert entry.decode().split() == [
         "[console_scripts]",
@@ -179,8 +180,8 @@ def test_it_evaluates_with_the_bundled_models(installed: Installed, taken: Path)
     done = Run(folder)
     assert done.states() == {"answered": 6}
     assert {name: Path(model["path"]) for name, model in done.info["models"].items()} == {
-        "policy": installed.site.resolve() / "models" / "arithmetic" / "policy",
-        "verifier": installed.site.resolve() / "models" / "arithmetic" / "prm",
+        "policy": installed.site.resolve() / "models" / "countdown" / "policy",
+        "verifier": installed.site.resolve() / "models" / "countdown" / "prm",
     }
 
 

@@ -31,7 +31,7 @@ def run(words: Sequence[str]) -> int:
     places = [word for word in rest if "=" not in word]
     if not 1 <= len(places) <= 2:
         raise UserError(
-            "name a run, and one of its problems, as in: flopwise show runs/evaluate legs-0123456789abcdef"
+            "name a run, and one of its problems, as in: flopwise show runs/evaluate countdown-0123456789abcdef"
         )
     settings = compose("show", [word for word in rest if "=" in word], ShowSettings)
     from rich.console import Console

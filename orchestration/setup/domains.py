@@ -21,7 +21,7 @@ _FOLDER = Path(__file__).resolve().parents[2] / "conf" / "domain"
 BUNDLED = "bundled"
 """Before the name of a domain: the model that comes with it, as in bundled/countdown."""
 
-DOMAIN = "arithmetic"
+DOMAIN = "countdown"
 """The one that is meant where none is named."""
 
 _WORD = "domain"

@@ -101,14 +101,14 @@ class ColumnNames:
 class DatasetSettings:
     """What `orchestration.problems.load` takes, and the grader: its name, or a mapping with `_target_` for one's own."""
 
-    name: str = "arithmetic"
+    name: str = "countdown_chain"
     path: str | None = field(default=None, metadata=PATH)
     split: str = "test"
     count: int | None = None
     seed: int = 0
     columns: ColumnNames = field(default_factory=ColumnNames)
     options: dict[str, Any] = field(default_factory=dict)
-    grader: Any = "number"
+    grader: Any = "countdown"
 
 
 @dataclass
@@ -127,7 +127,7 @@ class PromptSettings:
 class PolicySettings:
     """`end_after_answer` None: unless the prompt is a chat's."""
 
-    path: str = "bundled/arithmetic"
+    path: str = "bundled/countdown"
     engine: str = "auto"
     dtype: str = "float32"
     reproducible: bool = True
@@ -156,7 +156,7 @@ class PolicySettings:
 class VerifierSettings:
     """With `_target_`: a class or function of a user's own, called with `options`; see `setup.custom_verifier`."""
 
-    path: str | None = "bundled/arithmetic"
+    path: str | None = "bundled/countdown"
     engine: str = "auto"
     dtype: str = "float32"
     _target_: str | None = None

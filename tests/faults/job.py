@@ -1,4 +1,4 @@
-"""The job that faults befall: the real command with the bundled models, in a process of its own, watched.
+"""The job that faults befall: the real command with bundled models, in a process of its own, watched.
 
 It knows commands, folders and processes, nothing of what a fault is. Invariant: a command sees nothing of others' Ray: it
 starts one of its own, with a folder of its own for it.
@@ -45,6 +45,7 @@ class Job:
         """The command that runs it in a folder under a budget in FLOPs."""
         return [
             "evaluate",
+            "domain=arithmetic",
             f"folder={folder}",
             f"dataset.count={self.problems}",
             f"strategies=[{','.join(self.strategies)}]",

@@ -15,10 +15,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="session")
 def words(models: tuple[Path, Path]) -> list[str]:
-    """Settings that name the tiny models."""
+    """Settings that name the tiny models, and the problems that their tokenizer has seen."""
     policy, verifier = models
     sizes = ["policy.max_tokens=40", "policy.typical_tokens=30", "dataset.count=6"]
-    return [f"policy.path={policy}", f"verifier.path={verifier}", *sizes]
+    return ["domain=arithmetic", f"policy.path={policy}", f"verifier.path={verifier}", *sizes]
 
 
 @pytest.fixture(autouse=True)

@@ -47,10 +47,10 @@ SMALLER = {
     "flopwise evaluate 'strategies=[best_of_n(n=16)]' dataset.count=50 folder=runs/other 'reuse=[runs/small]'": Smaller(
         "dataset.count=2", MINUTES
     ),
-    "flopwise evaluate folder=runs/long dataset.count=500 ": Smaller(
+    "flopwise evaluate folder=runs/long dataset.count=600 ": Smaller(
         "dataset.count=3 cluster.policy.replicas=1", MINUTES
     ),
-    "flopwise evaluate folder=runs/strategies dataset.count=500 ": Smaller(
+    "flopwise evaluate domain=arithmetic folder=runs/strategies dataset.count=500 ": Smaller(
         "dataset.count=2 cluster.policy.replicas=1", HOURS
     ),
     "flopwise evaluate dataset=table dataset.path=problems.jsonl policy=chat policy.path=/models/mine verifier=none "

@@ -20,7 +20,7 @@ from orchestration.problems.problem import SPLITS, Dataset
 
 
 def load(
-    name: str = "arithmetic",
+    name: str = "countdown_chain",
     *,
     path: str | Path | None = None,
     split: str = "test",

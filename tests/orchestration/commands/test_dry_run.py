@@ -172,6 +172,7 @@ UNFIT = {
     "window": Folder("window", "MistralConfig", (("num_key_value_heads", 2), ("sliding_window", 16))),
 }
 SMALL = [
+    "domain=arithmetic",
     "dataset.options={legs: [1,1], sums: 0}",
     "policy.max_tokens=10",
     "policy.typical_tokens=10",

@@ -46,7 +46,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
         (["show", "/nowhere"], "no run there"),
         (["train", "prm", "x", "prompt=Solve"], "error: prompt = 'Solve': it must hold {question}"),
         (
-            ["train", "prm", "x", "policy=/nowhere"],
+            ["train", "prm", "x", "domain=arithmetic", "policy=/nowhere"],
             "error: policy = '/nowhere': there is no model's folder",
         ),
         (
@@ -175,11 +175,11 @@ def test_help_shows_the_defaults_of_the_options_chosen(capsys: pytest.CaptureFix
     usual = said(capsys)[0]
     main(["evaluate", "--help", "policy=chat", "verifier=none"])
     chosen = said(capsys)[0]
-    assert "policy.max_tokens=256" in usual
+    assert "policy.max_tokens=128" in usual
     assert "policy.max_tokens=2048" not in usual
-    assert "policy, here chat (by default arithmetic):" in chosen
+    assert "policy, here chat (by default countdown):" in chosen
     assert "policy.max_tokens=2048" in chosen
-    assert "policy.max_tokens=256" not in chosen
+    assert "policy.max_tokens=128" not in chosen
     assert "verifier.path=null" in chosen
     assert "those of the options chosen (add e.g. policy=chat)" in usual
 

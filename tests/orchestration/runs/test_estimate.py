@@ -165,9 +165,9 @@ def test_disk_is_less_when_less_is_kept(words: list[str]) -> None:
 
 
 def test_disk_is_what_a_run_of_the_bundled_models_took() -> None:
-    """Bytes of all parts of 120 problems by the default command, and not much more for the sake of richer text."""
+    """Bytes of all parts of 120 problems by the default strategies, and not much more for the sake of richer text."""
     taken = {"all": 1_097_416, "no_token_ids": 309_351, "answers": 260_726}
-    disk = estimate(prepare(settings_of(["dataset.count=120"])), 120).disk
+    disk = estimate(prepare(settings_of(["domain=arithmetic", "dataset.count=120"])), 120).disk
     assert disk.keys() == taken.keys()
     for keep, size in taken.items():
         assert size <= disk[keep] <= 1.6 * size

@@ -26,7 +26,7 @@ def test_the_defaults_are_those_of_the_files_and_pass_every_check() -> None:
     assert [parse(text).text for text in default.strategies][:2] == ["greedy", "majority(n=1)"]
     assert (default.dataset.count, default.policy.path, default.budget.flops) == (
         200,
-        "bundled/arithmetic",
+        "bundled/countdown",
         None,
     )
     assert default.policy.delimiter == "\n"
@@ -110,7 +110,7 @@ def test_lists_of_texts() -> None:
         ("verifier.weight=2", "verifier.weight: no such setting"),
         (
             "verifier._target_=my.Rule",
-            "verifier=arithmetic has no such key, verifier=custom has; add verifier=custom",
+            "verifier=countdown has no such key, verifier=custom has; add verifier=custom",
         ),
         ("verifier=custom", "verifier._target_ must be given"),
         ("verifier={_target_: 3}", "verifier._target_ = 3: it must be a text or null"),
@@ -126,7 +126,7 @@ def test_lists_of_texts() -> None:
             "dataset=tabel",
             "choose one of arithmetic, countdown, gsm_symbolic, gym, table .did you mean 'table'",
         ),
-        ("dataset.path=x", "dataset=arithmetic has no such key, dataset=table has"),
+        ("dataset.path=x", "dataset=countdown has no such key, dataset=table has"),
         ("dataset=table", "dataset.path must be given"),
         ("dataset.count=many", "a whole number or null"),
         ("dataset.count=1.5", "a whole number or null"),

@@ -332,8 +332,8 @@ def test_a_verifier_may_join_and_leave(words: list[str]) -> None:
         ("policy.dtype=float23", "did you mean 'float32'"),
         ("policy.max_tokens=0", "at least 1"),
         (
-            "policy.context=256",
-            "policy.context = 256: a prompt and a solution of up to policy.max_tokens = 256",
+            "policy.context=128",
+            "policy.context = 128: a prompt and a solution of up to policy.max_tokens = 128",
         ),
         ("policy.typical_tokens=500", "cannot be longer than policy.max_tokens"),
         ("policy.delimiter=", "text that ends a step"),

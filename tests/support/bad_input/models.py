@@ -77,6 +77,7 @@ def no_earlier_turns() -> Words:
         "policy.max_tokens=10",
         "policy.typical_tokens=10",
         "dataset.count=9",
+        "domain=arithmetic",
         "dataset.options={legs: [1,1], sums: 0}",
     ]
     return evaluate("policy.prompt.chat=true", "policy.prompt.shots=1", *short)

@@ -17,7 +17,13 @@ from orchestration.runs.prompts import Prompts
 from orchestration.runs.record import now
 from orchestration.setup.prepare import Prepared, prepare
 
-SMALL = ["domain=arithmetic", "strategies=[greedy]", "verifier=none", "policy.max_tokens=10", "policy.typical_tokens=10"]
+SMALL = [
+    "domain=arithmetic",
+    "strategies=[greedy]",
+    "verifier=none",
+    "policy.max_tokens=10",
+    "policy.typical_tokens=10",
+]
 EASY = ["dataset.options={legs: [1,1], sums: 0.0}"]
 
 

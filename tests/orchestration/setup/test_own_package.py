@@ -36,7 +36,14 @@ pytestmark = pytest.mark.timeout(600)
 TOKEN = uuid.uuid4().hex * 2
 STRATEGIES = "strategies=[best_of_n(n=3),{_target_: mine.strategies.Shortest, n: 3}]"
 VERIFIER = "verifier={_target_: mine.verifiers.Sums, wrong: 0.25, parameters: 0}"
-WORDS = ["domain=arithmetic", STRATEGIES, VERIFIER, "dataset.count=3", "cluster.policy.cpus=0.5", "cluster.verifier.cpus=0.5"]
+WORDS = [
+    "domain=arithmetic",
+    STRATEGIES,
+    VERIFIER,
+    "dataset.count=3",
+    "cluster.policy.cpus=0.5",
+    "cluster.verifier.cpus=0.5",
+]
 WORDS += ["folder=run", "report=table"]
 OTHER = """
 from orchestration.strategies.sampling.greedy import Greedy

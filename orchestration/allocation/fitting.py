@@ -1,0 +1,251 @@
+"""Fits a value table to what was seen of problems whose answers are known.
+
+A trace is one problem in one order of its samples: what each move on offer showed, whether the answer was then right,
+and what it took. It knows numbers, nothing of texts or models. Invariant: every problem weighs the same, in however
+many orders it is seen; what is written down has few digits, and is what is used.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.seeds import derive
+from orchestration.allocation.evidence import OF_SAMPLES, OF_SEARCH, Evidence, logit
+from orchestration.allocation.logistic import Logistic, fit, rounded
+from orchestration.allocation.value_table import START, Move, Offer, Stage, ValueTable
+
+Array = NDArray[np.float64]
+
+CELLS = 6
+"""Cells of a stage, where there are problems enough."""
+
+PROBLEMS_A_CELL = 8
+_PENALTY = 2.0
+# How many problems' worth of doubt pull a cell's numbers: its chance to what the score says, its moves to those of all cells.
+_DOUBT_RIGHT = 4.0
+_DOUBT_MOVE = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a move showed: the evidence after it, whether the answer is then right, and the FLOPs it took."""
+
+    evidence: Evidence
+    right: bool
+    flops: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One problem in one order of its samples. `start` is what is known before anything is drawn; `moves` has what
+    every move of the offer, by source and target, showed."""
+
+    problem: str
+    start: Evidence
+    moves: Mapping[tuple[str, str], Seen]
+
+
+@dataclass(slots=True)
+class _Rows:
+    """All arrivals (R) at one stage, by the `sources` they come from: which trace, whether right, FLOPs, what each
+    weighs, its features (R, names), and the cell in which it is."""
+
+    trace: NDArray[np.int64]
+    sources: list[str]
+    right: Array
+    flops: Array
+    weight: Array
+    names: tuple[str, ...]
+    features: Array
+    cell: NDArray[np.int64]
+
+
+def fit_table(offer: Offer, traces: Sequence[Trace], *, cells: int = CELLS) -> ValueTable:
+    """The value table of an offer. Raises ValueError for no traces, KeyError for one that lacks a move."""
+    if not traces:
+        raise ValueError("a value table needs traces")
+    orders = Counter(trace.problem for trace in traces)
+    most = max(1, min(cells, len(orders) // PROBLEMS_A_CELL))
+    weights = np.array([1.0 / orders[trace.problem] for trace in traces])
+    stages: dict[str, Stage] = {}
+    rows: dict[str, _Rows] = {}
+    for name in offer.stages:
+        if name == START:
+            rows[name] = _beginnings(offer, traces, weights)
+        else:
+            rows[name] = _arrivals(name, offer, traces, stages, rows)
+        stages[name], rows[name].cell = _stage(name, rows[name], most)
+    moves = [_move(source, target, stages, rows) for source, target in offer.moves]
+    return ValueTable(tuple(stages.values()), tuple(moves))
+
+
+def _beginnings(offer: Offer, traces: Sequence[Trace], weights: Array) -> _Rows:
+    names = ("prompt",) if all(trace.start.prompt is not None for trace in traces) else ()
+    return _Rows(
+        trace=np.arange(len(traces)),
+        sources=[],
+        # There is no answer yet: the score tells how the first one will be.
+        right=np.array([float(trace.moves[offer.moves[0]].right) for trace in traces]),
+        flops=np.zeros(len(traces)),
+        weight=weights,
+        names=names,
+        features=np.array([trace.start.vector(names) for trace in traces]).reshape(len(traces), len(names)),
+        cell=np.empty(0, np.int64),
+    )
+
+
+def _arrivals(
+    name: str,
+    offer: Offer,
+    traces: Sequence[Trace],
+    stages: Mapping[str, Stage],
+    rows: Mapping[str, _Rows],
+) -> _Rows:
+    search = name in offer.searches
+    names: tuple[str, ...] = OF_SEARCH if search else OF_SAMPLES
+    if all(trace.start.prompt is not None for trace in traces):
+        names = (*names, "prompt")
+    sources = [source for source, target in offer.moves if target == name]
+    parts = []
+    for source in sources:
+        seen = [trace.moves[source, name] for trace in traces]
+        before = rows[source]
+        told = np.array([one.evidence.vector(names) for one in seen])[before.trace]
+        if search and source != START:
+            chances = np.array([logit(chance) for chance in stages[source].right])
+            told[:, names.index("before")] = chances[before.cell]
+        right = np.array([float(one.right) for one in seen])[before.trace]
+        flops = np.array([float(one.flops) for one in seen])[before.trace]
+        # Who comes from where at a price is not known: all ways count the same.
+        parts.append((before.trace, right, flops, before.weight / len(sources), told))
+    trace, right, flops, weight, features = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return _Rows(
+        trace=trace,
+        sources=sources,
+        right=right,
+        flops=flops,
+        weight=weight,
+        names=names,
+        features=features,
+        cell=np.empty(0, np.int64),
+    )
+
+
+def _stage(name: str, rows: _Rows, cells: int) -> tuple[Stage, NDArray[np.int64]]:
+    """The stage, and the cell of each of its rows."""
+    weights, right = rows.weight, rows.right
+    score = Logistic((), (), 0.0)
+    if rows.names:
+        score = fit(rows.names, rows.features, right, weights, penalty=_PENALTY)
+    scores = score.scores(rows.features)
+    cuts = _cuts(scores, weights, cells) if rows.names else []
+    cell = np.searchsorted(cuts, scores, side="right")
+    expected = 1.0 / (1.0 + np.exp(-scores))
+    chances, problems = [], []
+    for each in range(len(cuts) + 1):
+        mine = cell == each
+        worth = float(weights[mine].sum())
+        told = float(weights[mine] @ right[mine])
+        prior = float(np.average(expected[mine], weights=weights[mine]))
+        chance = 0.0 if name == START else (told + _DOUBT_RIGHT * prior) / (worth + _DOUBT_RIGHT)
+        chances.append(rounded(chance, 4))
+        problems.append(rounded(worth, 4))
+    return Stage(name, score, tuple(cuts), tuple(chances), tuple(problems)), cell
+
+
+def _cuts(scores: Array, weights: Array, cells: int) -> list[float]:
+    """Quantiles of the scores, each halfway to the next score above; those that would leave a cell empty are left out."""
+    order = np.argsort(scores, kind="stable")
+    sorted_scores, total = scores[order], np.cumsum(weights[order])
+    kept: list[float] = []
+    for at in np.searchsorted(total, np.arange(1, cells) / cells * total[-1]):
+        above = int(np.searchsorted(sorted_scores, sorted_scores[min(at, len(scores) - 1)], side="right"))
+        if above == len(scores):
+            break
+        cut = rounded(float((sorted_scores[above - 1] + sorted_scores[above]) / 2))
+        lowest = kept[-1] if kept else -np.inf
+        if np.any((scores >= lowest) & (scores < cut)) and np.any(scores >= cut):
+            kept.append(cut)
+    return kept
+
+
+def _move(source: str, target: str, stages: Mapping[str, Stage], rows: Mapping[str, _Rows]) -> Move:
+    mine, there = rows[source], rows[target]
+    # Arrivals stand source by source, each in the order of its rows.
+    before = sum(len(rows[name].trace) for name in there.sources[: there.sources.index(source)])
+    arrived = slice(before, before + len(mine.trace))
+    shape = stages[source].cells, stages[target].cells
+    leads, flops = np.zeros(shape), np.zeros(shape[0])
+    np.add.at(leads, (mine.cell, there.cell[arrived]), mine.weight)
+    np.add.at(flops, mine.cell, mine.weight * there.flops[arrived])
+    worth = leads.sum(axis=1)
+    doubt = _DOUBT_MOVE * leads.sum(axis=0) / worth.sum()
+    chances = (leads + doubt) / (worth + _DOUBT_MOVE)[:, None]
+    costs = (flops + _DOUBT_MOVE * flops.sum() / worth.sum()) / (worth + _DOUBT_MOVE)
+    return Move(
+        source,
+        target,
+        tuple(rounded(cost) for cost in costs.tolist()),
+        tuple(tuple(rounded(chance) for chance in row) for row in chances.tolist()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Of states with about the same chance: the mean chance `told`, the share that was `right`, and by how many
+    problems."""
+
+    told: float
+    right: float
+    problems: float
+
+
+def folds(problems: Sequence[str], count: int, seed: int) -> list[int]:
+    """A fold for each problem, by a hash of its name: problems that come later change none."""
+    return [derive(seed, "fold", problem) % count for problem in problems]
+
+
+def calibrate(
+    offer: Offer, traces: Sequence[Trace], *, seed: int, cells: int = CELLS, bands: int = 10
+) -> list[Calibration]:
+    """The calibration curve over all sampled stages: each half of the problems is judged by a table fitted on the other."""
+    fold = folds([trace.problem for trace in traces], 2, seed)
+    orders = Counter(trace.problem for trace in traces)
+    told, right, weights = [], [], []
+    for judged in (0, 1):
+        others = [trace for trace, one in zip(traces, fold, strict=True) if one != judged]
+        mine = [trace for trace, one in zip(traces, fold, strict=True) if one == judged]
+        if not others or not mine:
+            continue
+        table = fit_table(offer, others, cells=cells)
+        for trace in mine:
+            for source, target in offer.moves:
+                if target in offer.searches:
+                    continue
+                seen = trace.moves[source, target]
+                told.append(table.chance(table.state(target, seen.evidence)))
+                right.append(float(seen.right))
+                weights.append(1.0 / orders[trace.problem] / len(offer.samples))
+    return _banded(np.array(told), np.array(right), np.array(weights), bands)
+
+
+def _banded(told: Array, right: Array, weights: Array, bands: int) -> list[Calibration]:
+    found = []
+    band = np.minimum((told * bands).astype(int), bands - 1)
+    for each in range(bands):
+        mine = band == each
+        if mine.any():
+            worth = weights[mine]
+            found.append(
+                Calibration(
+                    rounded(float(np.average(told[mine], weights=worth)), 4),
+                    rounded(float(np.average(right[mine], weights=worth)), 4),
+                    rounded(float(worth.sum()), 4),
+                )
+            )
+    return found

@@ -1,0 +1,183 @@
+"""The plan as a file that people read: what it was made of and when, the best strategy by difficulty, and the value table.
+
+It knows YAML and the parts of a plan, nothing of runs or models beyond their hashes. Invariants: what is written is
+read back equal; a plan of another format, of other models, another grader or another accounting of FLOPs is refused in
+one line.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from actors.errors import UserError, nearest
+from orchestration.allocation.fitting import Calibration
+from orchestration.allocation.logistic import Logistic
+from orchestration.allocation.value_table import Move, Offer, Stage, ValueTable
+
+PLAN_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a plan was made of. `models` are hashes by role, `unit` the accounting of FLOPs, `data` names the problems and
+    `data_hash` tells them apart; `problems` were seen in so many `orders` of their samples each, on a day."""
+
+    models: Mapping[str, str]
+    grader: str
+    unit: str
+    data: str
+    data_hash: str
+    problems: int
+    orders: int
+    day: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """Of problems of a `bin` (1: easiest) with a budget of `n` generations each, the best `strategy`: its accuracy with
+    interval, each fold's choice judged on the other; the `runner_up`, and by how much it is worse, with interval."""
+
+    bin: int
+    n: int
+    strategy: str
+    accuracy: float
+    low: float
+    high: float
+    problems: int
+    runner_up: str
+    behind: float
+    behind_low: float
+    behind_high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    made: Made
+    offer: Offer
+    table: ValueTable
+    calibration: tuple[Calibration, ...] = ()
+    picks: tuple[Pick, ...] = ()
+
+    def check(self, models: Mapping[str, str], grader: str, unit: str, path: Path) -> None:
+        """Raise UserError unless it is of these models, this grader and this accounting."""
+        mine = {**self.made.models, "grader": self.made.grader, "unit": self.made.unit}
+        asked = {**models, "grader": grader, "unit": unit}
+        for name in sorted(mine.keys() | asked.keys()):
+            if mine.get(name) != asked.get(name):
+                mend = f"it was made with another {name} ({mine.get(name)}, now {asked.get(name)}); calibrate again"
+                raise UserError.of("plan", str(path), mend)
+
+    def need(self, option: str, path: Path) -> str:
+        """The name of an option that the plan has; raise UserError where it does not."""
+        if option in self.offer.stages:
+            return option
+        mend = f"it has no option {option}{nearest(option, self.offer.stages)}; calibrate with it"
+        raise UserError.of("plan", str(path), mend)
+
+    def write(self, path: Path) -> None:
+        path.write_text(self.text)
+
+    @property
+    def text(self) -> str:
+        """The whole file."""
+        content = {
+            "format": PLAN_FORMAT,
+            "made": asdict(self.made),
+            "options": {"samples": list(self.offer.samples), "searches": list(self.offer.searches)},
+            "best by difficulty": [asdict(pick) for pick in self.picks],
+            "calibration": [asdict(one) for one in self.calibration],
+            "stages": [_stage(stage) for stage in self.table.stages],
+            "moves": [_move(move) for move in self.table.moves],
+        }
+        text: str = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)
+        return text
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan; raise UserError for one that is not there, or no plan, or of another format."""
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise UserError.of("plan", str(path), f"cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise UserError.of("plan", str(path), "is not a text; give a plan that calibrate made") from None
+    try:
+        return _plan(yaml.safe_load(text), path)
+    except (KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
+        why = " ".join(str(error).split())[:100]
+        raise UserError.of("plan", str(path), f"is no plan ({why}); give one that calibrate made") from None
+
+
+def _plan(content: Any, path: Path) -> Plan:
+    found = content["format"]
+    if found != PLAN_FORMAT:
+        mend = f"it has format {found}, and this version reads format {PLAN_FORMAT}; calibrate again"
+        raise UserError.of("plan", str(path), mend)
+    options = content["options"]
+    offer = Offer(tuple(options["samples"]), tuple(options["searches"]))
+    table = ValueTable(
+        tuple(_read_stage(one) for one in content["stages"]),
+        tuple(_read_move(one) for one in content["moves"]),
+    )
+    if tuple(stage.name for stage in table.stages) != offer.stages:
+        raise ValueError("its stages are not those of its options")
+    if tuple((move.source, move.target) for move in table.moves) != offer.moves:
+        raise ValueError("its moves are not those of its options")
+    return Plan(
+        made=Made(**content["made"]),
+        offer=offer,
+        table=table,
+        calibration=tuple(Calibration(**one) for one in content["calibration"]),
+        picks=tuple(Pick(**one) for one in content["best by difficulty"]),
+    )
+
+
+def _stage(stage: Stage) -> dict[str, Any]:
+    return {
+        "stage": stage.name,
+        "weights": dict(zip(stage.score.features, stage.score.weights, strict=True)),
+        "bias": stage.score.bias,
+        "cuts": list(stage.cuts),
+        "right": list(stage.right),
+        "problems": list(stage.problems),
+    }
+
+
+def _read_stage(one: Mapping[str, Any]) -> Stage:
+    weights = one["weights"]
+    score = Logistic(
+        tuple(weights), tuple(_number(value) for value in weights.values()), _number(one["bias"])
+    )
+    return Stage(
+        str(one["stage"]), score, _numbers(one["cuts"]), _numbers(one["right"]), _numbers(one["problems"])
+    )
+
+
+def _move(move: Move) -> dict[str, Any]:
+    return {
+        "from": move.source,
+        "to": move.target,
+        "flops": list(move.flops),
+        "leads": [list(row) for row in move.leads],
+    }
+
+
+def _read_move(one: Mapping[str, Any]) -> Move:
+    leads = tuple(_numbers(row) for row in one["leads"])
+    return Move(str(one["from"]), str(one["to"]), _numbers(one["flops"]), leads)
+
+
+def _numbers(values: Any) -> tuple[float, ...]:
+    return tuple(_number(value) for value in values)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is no number")
+    return float(value)

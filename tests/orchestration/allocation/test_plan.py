@@ -1,0 +1,104 @@
+"""The plan's file: read back equal, refused where it does not belong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from actors.errors import UserError
+from orchestration.allocation.fitting import calibrate, fit_table
+from orchestration.allocation.plan import Made, Pick, Plan, read_plan
+from orchestration.allocation.price import GlobalPrice
+from tests.support.traces import OFFER, made_traces
+
+MODELS = {"policy": "p" * 8, "verifier": "v" * 8}
+MADE = Made(MODELS, "number 3", "paper", "arithmetic, validation", "d" * 8, 60, 2, "2026-11-29")
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    traces = made_traces(60)
+    pick = Pick(1, 4, "beam(n=4)", 0.7, 0.6, 0.8, 60, "best_of_n(n=4)", 0.05, -0.02, 0.12)
+    return Plan(MADE, OFFER, fit_table(OFFER, traces), tuple(calibrate(OFFER, traces, seed=0)), (pick,))
+
+
+@pytest.fixture
+def path(plan: Plan, tmp_path: Path) -> Path:
+    plan.write(tmp_path / "plan.yaml")
+    return tmp_path / "plan.yaml"
+
+
+def test_a_plan_is_read_back_equal_and_decides_the_same(plan: Plan, path: Path) -> None:
+    found = read_plan(path)
+    assert found == plan
+    assert (
+        GlobalPrice(found.table, budget=10**6, prompts=100).price
+        == GlobalPrice(plan.table, budget=10**6, prompts=100).price
+    )
+
+
+def test_a_person_can_read_it(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert lines[0] == "format: 1"
+    assert any("weights: {mass:" in line for line in lines)
+    assert max(len(line) for line in lines) < 140
+
+
+def test_a_plan_of_the_same_models_is_taken(plan: Plan, path: Path) -> None:
+    plan.check(MODELS, "number 3", "paper", path)
+    assert plan.need("beam(n=4)", path) == "beam(n=4)"
+
+
+@pytest.mark.parametrize(
+    ("models", "grader", "unit", "named"),
+    [
+        ({**MODELS, "policy": "other"}, "number 3", "paper", "another policy"),
+        ({"policy": "p" * 8}, "number 3", "paper", "another verifier"),
+        (MODELS, "math 1", "paper", "another grader"),
+        (MODELS, "number 3", "exact", "another unit"),
+    ],
+)
+def test_a_plan_of_others_is_refused(
+    plan: Plan, path: Path, models: dict[str, str], grader: str, unit: str, named: str
+) -> None:
+    with pytest.raises(UserError, match=f"{named}.*calibrate again"):
+        plan.check(models, grader, unit, path)
+
+
+def test_an_option_that_it_lacks_is_named(plan: Plan, path: Path) -> None:
+    with pytest.raises(UserError, match=r"no option beam\(n=5\).*did you mean"):
+        plan.need("beam(n=5)", path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("format: 1", "format: 2"),
+        ("format: 1", "format: ["),
+        ("format: 1", "- format"),
+        ("bias:", "bios:"),
+        ("problems:", "puzzles:"),
+        ("from: '0'", "from: '8'"),
+        ("samples: [1, 2, 4, 8]", "samples: [1, 2, 4]"),
+        ("flops: [1000.0]", "flops: [0.0]"),
+        ("flops: [1000.0]", "flops: [.nan]"),
+        ("flops: [1000.0]", "flops: [x]"),
+        ("leads:\n  - [", "leads:\n  - [0.5, "),
+    ],
+)
+def test_what_is_no_plan_is_refused_in_one_line(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(UserError, match=r"^plan = ") as refused:
+        read_plan(path)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read"):
+        read_plan(tmp_path / "none.yaml")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="not a text"):
+        read_plan(tmp_path / "binary")

@@ -154,6 +154,17 @@ class GlobalPrice:
         to_come = max(self._prompts - self.courses.ended, 0)
         return np.asarray(np.maximum(self.courses.stopped, 0) + to_come * self.courses.starts())
 
+    @property
+    def reserve(self) -> int:
+        """What the first samples of the prompts still to come are expected to take: near the end of a budget nothing
+        else may use it, where each prompt shall have one sample."""
+        if not self.chooser.solver.floor or self._prompts is None:
+            return 0
+        first = self.courses.arrays()[0]
+        begins = self.courses.starts()[first.here]
+        each = float(begins @ first.flops / begins.sum())
+        return int(max(self._prompts - self.courses.ended, 0) * each)
+
     def solve(self) -> Price:
         """Solve the price from what is left and from what really came."""
         self._since = 0

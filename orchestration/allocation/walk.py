@@ -1,0 +1,57 @@
+"""One prompt's way through the value table: in each state it asks what to do at the price of the moment, and why is kept.
+
+It knows states, decisions and FLOPs, nothing of how work is done. The same object walks live, on a replica, and in a
+replay. Invariant: it goes only where it decided to go; every FLOP that it was told of is in its course.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from orchestration.allocation.courses import Course
+from orchestration.allocation.evidence import Evidence
+from orchestration.allocation.price import Chooser, Decision
+from orchestration.allocation.value_table import START
+
+
+class Walk:
+    """From `start`, what is known before anything is drawn, or again from the state where it stopped."""
+
+    def __init__(self, chooser: Chooser, start: Evidence | None = None, *, state: int | None = None) -> None:
+        self._chooser = chooser
+        self._again = state is not None
+        if state is None:
+            state = chooser.table.state(START, start or Evidence(0))
+        self._states = [state]
+        self._flops: list[int] = []
+        self._lost = 0
+        self._decided: Decision | None = None
+        self.decisions: list[Decision] = []
+
+    @property
+    def state(self) -> int:
+        return self._states[-1]
+
+    def decide(self, price: float) -> Decision:
+        """What to do now; `option` None ends the walk."""
+        self._decided = self._chooser.decide(self.state, price)
+        self.decisions.append(self._decided)
+        return self._decided
+
+    def arrive(self, evidence: Evidence, flops: int) -> None:
+        """The option was taken: what is seen now, and what it took."""
+        if self._decided is None or self._decided.option is None:
+            raise ValueError("a walk arrives where it decided to go")
+        seen = replace(evidence, before=self._decided.chance if self._decided.stage != START else None)
+        self._states.append(self._chooser.table.state(self._decided.option, seen))
+        self._flops.append(flops)
+        self._decided = None
+
+    def cut_short(self, flops: int = 0) -> None:
+        """The option could not be taken to its end: what it took came to nothing, and the prompt stays where it was."""
+        self._lost += flops
+        self._decided = None
+
+    @property
+    def course(self) -> Course:
+        return Course(tuple(self._states), tuple(self._flops), self._lost, self._again)

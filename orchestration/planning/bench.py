@@ -1,0 +1,212 @@
+"""A bench on which an allocator spends a budget on stored samples: it draws, it looks, and is told nothing of labels.
+
+It knows pools and votes, nothing of any allocator. Invariants: a draw begins only if its worst case fits into what is
+left, so that no budget is overspent; every FLOP is charged, probes too, to whoever draws; what can be seen is what a
+live run would see.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.seeds import derive
+from actors.strategy import Candidate
+from orchestration.planning.pools import Pool
+from orchestration.strategies.selection import aggregate, likelihood_weight
+from orchestration.strategies.standing import Standing, standing
+from orchestration.strategies.tally import Counting
+
+WEIGHTED = Counting("weighted")
+MAJORITY = Counting("majority")
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """How it ended: by prompt whether its answer is `right`, the FLOPs it took, samples drawn and whether it got
+    anything."""
+
+    right: NDArray[np.bool_]
+    flops: NDArray[np.float64]
+    samples: NDArray[np.int64]
+    answered: NDArray[np.bool_]
+    budget: float
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.right.mean())
+
+    @property
+    def spent(self) -> float:
+        return float(self.flops.sum())
+
+
+@dataclass(slots=True)
+class _Prompt:
+    pool: Pool
+    order: NDArray[np.int64]
+    drawn: list[Candidate]
+    read: set[str]
+    flops: int
+    last: str | None
+    now: Standing | None
+
+
+class Bench:
+    """Problems in an order of their own, each with its samples in one, both by `seed`. `counting` says how votes are
+    counted; where that asks for no scores, nothing is scored and nothing of it charged."""
+
+    def __init__(
+        self, pools: Sequence[Pool], budget: float, *, seed: int, counting: Counting = WEIGHTED
+    ) -> None:
+        self.budget, self.seed, self.counting = budget, seed, counting
+        self.spent = 0
+        self._scored = counting.rule != "majority"
+        order = np.random.default_rng(derive(seed, "prompts")).permutation(len(pools))
+        self._rows = order
+        nothing = standing((), counting)
+        self._prompts = [
+            _Prompt(pools[at], _order(pools[at], seed), [], set(), 0, None, nothing) for at in order
+        ]
+        self.worst = max((_most(pool, self._scored) for pool in pools), default=0)
+        self._worst_search = {
+            name: max(pool.searches[name].flops for pool in pools)
+            for name in (pools[0].searches if pools else ())
+        }
+
+    def __len__(self) -> int:
+        return len(self._prompts)
+
+    @property
+    def left(self) -> float:
+        return self.budget - self.spent
+
+    @property
+    def searches(self) -> tuple[str, ...]:
+        return tuple(self._worst_search)
+
+    def most_of(self, search: str) -> int:
+        """The most that a search takes."""
+        return self._worst_search[search]
+
+    def name(self, prompt: int) -> str:
+        return self._prompts[prompt].pool.problem
+
+    def drawn(self, prompt: int) -> int:
+        """Samples drawn of a prompt so far."""
+        return len(self._prompts[prompt].drawn)
+
+    def rest(self, prompt: int) -> int:
+        """Samples that the pool still has."""
+        one = self._prompts[prompt]
+        return len(one.order) - len(one.drawn)
+
+    def flops(self, prompt: int) -> int:
+        return self._prompts[prompt].flops
+
+    def draw(self, prompt: int, count: int = 1) -> int:
+        """Draw so many samples, as far as budget and pool go; return how many it were."""
+        one = self._prompts[prompt]
+        done = 0
+        while done < count and self.rest(prompt) and self.worst <= self.left:
+            index = len(one.drawn)
+            sample = one.pool.samples[one.order[index]]
+            took = sample.flops
+            candidate = replace(sample.candidate, index=index)
+            if self._scored:
+                took += sum(flops for prefix, flops in sample.reads if prefix not in one.read)
+                one.read.update(prefix for prefix, _ in sample.reads)
+            else:
+                candidate = replace(candidate, scores=())
+            one.drawn.append(candidate)
+            self._charge(one, took)
+            done += 1
+        if done and one.last is None:
+            one.now = None
+        return done
+
+    def search(self, prompt: int, name: str) -> bool:
+        """Run a search, whose answer then stands; False where its worst case does not fit."""
+        one = self._prompts[prompt]
+        if self.most_of(name) > self.left:
+            return False
+        found = one.pool.searches[name]
+        one.now = standing(found.candidates, self.counting, before=self.standing(prompt))
+        one.last = name
+        self._charge(one, found.flops)
+        return True
+
+    def charge(self, prompt: int, flops: int) -> None:
+        """Charge what an allocator took beside samples and searches."""
+        self._charge(self._prompts[prompt], flops)
+
+    def _charge(self, one: _Prompt, flops: int) -> None:
+        one.flops += flops
+        self.spent += flops
+
+    def standing(self, prompt: int) -> Standing:
+        """The answer that stands, and the evidence for it."""
+        return self._standing(self._prompts[prompt])
+
+    def _standing(self, one: _Prompt) -> Standing:
+        if one.now is None:
+            one.now = standing(one.drawn, self.counting)
+        return one.now
+
+    def values(self, prompt: int) -> list[float]:
+        """The verifier's value of each sample drawn; 0 where it has none."""
+        return [
+            aggregate(one.scores, self.counting.aggregation) if one.scores else 0.0
+            for one in self._prompts[prompt].drawn
+        ]
+
+    def foreseen(self, prompt: int, count: int) -> float:
+        """The mean value of as many samples from the far end of its order, for free: what a difficulty that nobody
+        charges for is told from. Its own draws come to these last."""
+        one = self._prompts[prompt]
+        found = [one.pool.samples[at].candidate.scores for at in one.order[-count:]]
+        values = [aggregate(scores, self.counting.aggregation) if scores else 0.0 for scores in found]
+        return math.fsum(values) / len(values)
+
+    def piles(self, prompt: int) -> list[int]:
+        """How many samples say each answer, the most frequent first."""
+        return sorted(
+            (pile.count for pile in standing(self._prompts[prompt].drawn, MAJORITY).evidence.piles),
+            reverse=True,
+        )
+
+    def surprise(self, prompt: int) -> float:
+        """The mean negative log-probability of a token over the samples drawn; NaN where the run kept none."""
+        told = [
+            -math.log(max(likelihood_weight(one.logprobs, one.step_ends), 1e-300))
+            for one in self._prompts[prompt].drawn
+            if one.logprobs
+        ]
+        return math.fsum(told) / len(told) if told else math.nan
+
+    def judge(self) -> Judged:
+        """Compare with the labels, in the order of the pools; for whoever has finished."""
+        count = len(self._prompts)
+        right, answered = np.zeros(count, bool), np.zeros(count, bool)
+        flops, samples = np.zeros(count), np.zeros(count, dtype=np.int64)
+        for row, one in zip(self._rows, self._prompts, strict=True):
+            if one.last is not None:
+                right[row] = one.pool.searches[one.last].correct
+            elif (chosen := self._standing(one).chosen) >= 0:
+                right[row] = one.pool.samples[one.order[chosen]].correct
+            answered[row] = bool(one.drawn) or one.last is not None
+            flops[row], samples[row] = one.flops, len(one.drawn)
+        return Judged(right, flops, samples, answered, self.budget)
+
+
+def _order(pool: Pool, seed: int) -> NDArray[np.int64]:
+    order = np.random.default_rng(derive(seed, "samples", pool.problem)).permutation(len(pool.samples))
+    return np.asarray(order, dtype=np.int64)
+
+
+def _most(pool: Pool, scored: bool) -> int:
+    return max(one.flops + (sum(flops for _, flops in one.reads) if scored else 0) for one in pool.samples)

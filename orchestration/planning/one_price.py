@@ -1,0 +1,66 @@
+"""The global price on the bench: the very objects of a live run, `GlobalPrice` and `Walk`, over stored samples.
+
+It knows the bench, nothing of labels. Invariant: every decision is a walk's, at the price of that moment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from orchestration.allocation.price import GlobalPrice, lot_of
+from orchestration.allocation.value_table import Offer, ValueTable
+from orchestration.allocation.walk import Walk
+from orchestration.planning.bench import Bench
+
+_EVERY = 32
+"""Outcomes after which the price is solved again: a replay has few problems."""
+
+_MOST_ROUNDS = 50
+
+
+@dataclass(slots=True)
+class OnePrice:
+    """Prompts in their order, each as far as the price lets it go; then stopped ones again, while that buys anything."""
+
+    table: ValueTable
+    offer: Offer
+    floor: bool = True
+    name: str = "one price"
+    walks: dict[str, list[Walk]] = field(default_factory=dict)
+
+    def allocate(self, bench: Bench) -> None:
+        price = GlobalPrice(
+            self.table, budget=int(bench.budget), prompts=len(bench), floor=self.floor, every=_EVERY
+        )
+        stopped: dict[int, list[int]] = {}
+        for prompt in range(len(bench)):
+            walk = Walk(price.chooser)
+            self._go(bench, price, prompt, walk, 0)
+            stopped.setdefault(walk.state, []).append(prompt)
+        for rounds in range(1, _MOST_ROUNDS):
+            before = bench.spent
+            for state in price.take_up():
+                for prompt in stopped.pop(state, []):
+                    walk = Walk(price.chooser, state=state)
+                    self._go(bench, price, prompt, walk, rounds)
+                    stopped.setdefault(walk.state, []).append(prompt)
+            if bench.spent == before:
+                return
+
+    def _go(self, bench: Bench, price: GlobalPrice, prompt: int, walk: Walk, rounds: int) -> None:
+        lot = lot_of(bench.seed, bench.name(prompt), rounds)
+        while (option := walk.decide(price.price.of(lot)).option) is not None:
+            before = bench.spent
+            wanted = 0 if option in self.offer.searches else int(option) - bench.drawn(prompt)
+            most = bench.worst * wanted if wanted else bench.most_of(option)
+            if bench.drawn(prompt) and bench.left - most < price.reserve:
+                # The rest belongs to the first samples of prompts to come.
+                walk.cut_short()
+                break
+            done = bench.draw(prompt, wanted) == wanted if wanted else bench.search(prompt, option)
+            if not done:
+                walk.cut_short(bench.spent - before)
+                break
+            walk.arrive(bench.standing(prompt).evidence, bench.spent - before)
+        price.end(walk.course)
+        self.walks.setdefault(bench.name(prompt), []).append(walk)

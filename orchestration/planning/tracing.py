@@ -1,0 +1,52 @@
+"""Traces of stored problems, in some orders of their samples each: what a value table is fitted to.
+
+It knows pools and standings, nothing of fitting. Invariant: what a trace shows is what the bench shows, move by move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from actors.seeds import derive
+from orchestration.allocation.evidence import Evidence
+from orchestration.allocation.fitting import Seen, Trace
+from orchestration.allocation.value_table import START, Offer
+from orchestration.planning.bench import WEIGHTED, Bench
+from orchestration.planning.pools import Pool
+from orchestration.strategies.standing import Standing, standing
+from orchestration.strategies.tally import Counting
+
+
+def traces_of(
+    pools: Sequence[Pool], offer: Offer, *, orders: int, seed: int, counting: Counting = WEIGHTED
+) -> list[Trace]:
+    """Every problem in so many orders. Raises ValueError for a pool with fewer samples than are offered."""
+    return [
+        _trace(pool, offer, derive(seed, "order", order), counting)
+        for pool in pools
+        for order in range(orders)
+    ]
+
+
+def _trace(pool: Pool, offer: Offer, seed: int, counting: Counting) -> Trace:
+    if len(pool.samples) < offer.samples[-1]:
+        raise ValueError(
+            f"{pool.problem} has {len(pool.samples)} samples, and {offer.samples[-1]} are offered"
+        )
+    bench = Bench([pool], float("inf"), seed=seed, counting=counting)
+    standings: dict[str, Standing] = {START: bench.standing(0)}
+    moves: dict[tuple[str, str], Seen] = {}
+    before = START
+    for count in offer.samples:
+        spent = bench.spent
+        bench.draw(0, count - bench.drawn(0))
+        now = standings[str(count)] = bench.standing(0)
+        moves[before, str(count)] = Seen(now.evidence, bool(bench.judge().right[0]), bench.spent - spent)
+        before = str(count)
+    for source, target in offer.moves:
+        if target in offer.searches:
+            found = pool.searches[target]
+            now = standing(found.candidates, counting, before=standings[source])
+            standings.setdefault(target, now)
+            moves[source, target] = Seen(now.evidence, found.correct, found.flops)
+    return Trace(pool.problem, Evidence(0), moves)

@@ -1,0 +1,138 @@
+"""The global price over stored samples, by the objects of a live run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestration.allocation.evidence import Evidence
+from orchestration.allocation.fitting import fit_table, folds
+from orchestration.allocation.price import Chooser
+from orchestration.allocation.walk import Walk
+from orchestration.planning.baselines.uniform import Uniform
+from orchestration.planning.bench import Bench
+from orchestration.planning.curves import curves_of
+from orchestration.planning.one_price import OnePrice
+from orchestration.planning.replay import crossed, replay
+from orchestration.planning.tracing import traces_of
+from tests.support.pools import OFFER, made_pools, relabelled
+
+KNOWN = made_pools(150, seed=1)
+JUDGED = made_pools(150, seed=2)
+TABLE = fit_table(OFFER, traces_of(KNOWN, OFFER, orders=2, seed=0))
+
+
+@pytest.mark.parametrize("each", [140.0, 220.0, 500.0])
+def test_a_price_beats_the_best_single_strategy_within_the_same_budget(each: float) -> None:
+    """On problems that had no part in its table; the budget is used, and not overspent."""
+    uniform = Uniform(curves_of(KNOWN, OFFER.samples, OFFER.searches, orders=2, seed=0))
+    mine = replay(JUDGED, OnePrice(TABLE, OFFER), each * len(JUDGED), orders=3)
+    theirs = replay(JUDGED, uniform, each * len(JUDGED), orders=3)
+    assert mine.better_than(theirs).mean > 0
+    assert 0.94 <= mine.used <= 1.0
+    assert mine.unpaid < 0.02
+
+
+def test_swapped_labels_change_no_choice() -> None:
+    rules = [OnePrice(TABLE, OFFER) for _ in range(2)]
+    first, second = (
+        replay(pools, rule, 200.0 * len(JUDGED), orders=1)
+        for pools, rule in zip((JUDGED, relabelled(JUDGED)), rules, strict=True)
+    )
+    assert first.flops.tolist() == second.flops.tolist()
+    assert (first.right + second.right)[first.samples > 0].max() == 1.0
+    assert [[w.decisions for w in walks] for walks in rules[0].walks.values()] == [
+        [w.decisions for w in walks] for walks in rules[1].walks.values()
+    ]
+
+
+def test_a_walk_that_is_handed_the_same_evidence_and_prices_decides_the_same() -> None:
+    """What a replica does live: it has a chooser, the price of the moment and what it sees, and nothing else."""
+    rule = OnePrice(TABLE, OFFER)
+    bench = Bench(JUDGED, 220.0 * len(JUDGED), seed=0)
+    rule.allocate(bench)
+    chooser = Chooser(TABLE)
+    again = Bench(JUDGED, float("inf"), seed=0)
+    compared = 0
+    for prompt in range(len(again)):
+        first = rule.walks[again.name(prompt)][0]
+        walk = Walk(chooser)
+        for said in first.decisions:
+            now = walk.decide(said.price)
+            assert now == said
+            if now.option is None or len(walk.course.states) == len(first.course.states):
+                break
+            before = again.spent
+            if now.option in OFFER.searches:
+                assert again.search(prompt, now.option)
+            else:
+                again.draw(prompt, int(now.option) - again.drawn(prompt))
+            walk.arrive(again.standing(prompt).evidence, again.spent - before)
+            compared += 1
+        assert walk.course.states == first.course.states
+        assert walk.course.flops == first.course.flops
+    assert compared > len(JUDGED)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.floats(1.0, 3_000.0), st.integers(0, 100), st.booleans())
+def test_no_budget_is_overspent_and_the_books_agree(each: float, seed: int, floor: bool) -> None:
+    pools = JUDGED[:30]
+    rule = OnePrice(TABLE, OFFER, floor=floor)
+    bench = Bench(pools, each * len(pools), seed=seed)
+    rule.allocate(bench)
+    judged = bench.judge()
+    assert judged.spent <= judged.budget
+    assert sum(walk.course.spent for walks in rule.walks.values() for walk in walks) == bench.spent
+
+
+def test_sure_prompts_stop_early_and_those_between_get_more() -> None:
+    result = replay(JUDGED, OnePrice(TABLE, OFFER), 260.0 * len(JUDGED), orders=4)
+    rates = np.array([pool.rate for pool in JUDGED])
+    between = result.flops[(rates > 0.25) & (rates < 0.75)].mean()
+    assert between > 1.3 * result.flops[rates > 0.95].mean()
+
+
+def test_every_prompt_gets_one_sample_before_any_gets_more_than_its_share() -> None:
+    worst = Bench(JUDGED, 1.0, seed=0).worst
+    floor = replay(JUDGED, OnePrice(TABLE, OFFER), 125.0 * len(JUDGED), orders=2)
+    assert floor.unpaid * len(JUDGED) <= 2
+    tight = replay(JUDGED, OnePrice(TABLE, OFFER), 60.0 * len(JUDGED), orders=2)
+    assert 0.3 < tight.unpaid < 0.6
+    assert tight.samples.max() <= 1.0
+    assert tight.used >= 1 - worst / (60.0 * len(JUDGED))
+
+
+def test_a_walk_goes_where_it_decided_and_nowhere_else() -> None:
+    walk = Walk(Chooser(TABLE))
+    with pytest.raises(ValueError, match="where it decided"):
+        walk.arrive(Evidence(1), 10)
+    walk.decide(1e-9)
+    walk.arrive(Evidence(1), 10)
+    high = Chooser(TABLE).solver.bounds()[0]
+    assert walk.decide(high).option is None
+    with pytest.raises(ValueError, match="where it decided"):
+        walk.arrive(Evidence(2), 10)
+    walk.cut_short(7)
+    assert walk.course.spent == 17
+    taken_up = Walk(Chooser(TABLE), state=walk.state)
+    assert taken_up.course == replace(walk.course, states=(walk.state,), flops=(), lost=0, again=True)
+
+
+def test_folds_are_judged_by_tables_of_the_others() -> None:
+    pools = KNOWN[:60]
+    fold = folds([pool.problem for pool in pools], 2, 0)
+    seen: dict[int, set[str]] = {}
+
+    def make(known: object, one: int) -> OnePrice:
+        seen[one] = {pool.problem for pool in known}  # type: ignore[attr-defined]
+        return OnePrice(TABLE, OFFER)
+
+    found = crossed(pools, fold, make, 200.0, orders=1)
+    assert len(found.right) == 60
+    for one, names in seen.items():
+        assert names == {p.problem for p, at in zip(pools, fold, strict=True) if at != one}

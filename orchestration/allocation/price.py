@@ -134,6 +134,7 @@ class GlobalPrice:
         self.courses = Courses(table)
         self._budget, self._prompts, self._rate, self._every = budget, prompts, rate, every
         self._since = 0
+        self._first = 0.0
         self.price = Price(0.0, 0.0, 1.0)
         self.solve()
 
@@ -156,19 +157,19 @@ class GlobalPrice:
 
     @property
     def reserve(self) -> int:
-        """What the first samples of the prompts still to come are expected to take: near the end of a budget nothing
-        else may use it, where each prompt shall have one sample."""
+        """What the first samples of the prompts still to come are expected to take: near the end of a budget nothing else
+        may use it, where each prompt shall have one sample."""
         if not self.chooser.solver.floor or self._prompts is None:
             return 0
-        first = self.courses.arrays()[0]
-        begins = self.courses.starts()[first.here]
-        each = float(begins @ first.flops / begins.sum())
-        return int(max(self._prompts - self.courses.ended, 0) * each)
+        return int(max(self._prompts - self.courses.ended, 0) * self._first)
 
     def solve(self) -> Price:
         """Solve the price from what is left and from what really came."""
         self._since = 0
-        self.price = clear(self.chooser.solver, self.waiting, self.left, self.courses.arrays())
+        real = self.courses.arrays()
+        self.price = clear(self.chooser.solver, self.waiting, self.left, real)
+        begins = self.courses.starts()[real[0].here]
+        self._first = float(begins @ real[0].flops / begins.sum())
         return self.price
 
     def end(self, course: Course) -> None:

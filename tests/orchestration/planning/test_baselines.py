@@ -21,6 +21,7 @@ from orchestration.planning.baselines.uab import Uab
 from orchestration.planning.baselines.uniform import Uniform
 from orchestration.planning.bench import MAJORITY, WEIGHTED, Bench
 from orchestration.planning.curves import Curves, curves_of
+from orchestration.planning.line_up import line_up
 from orchestration.planning.replay import Allocation, flops_for, replay
 from tests.support.pools import OFFER, made_pools, relabelled
 
@@ -156,3 +157,12 @@ def test_flops_are_read_off_a_curve_where_it_first_gets_there() -> None:
     assert flops_for(0.3, curve) == pytest.approx(1.5)
     assert flops_for(0.5, curve) == pytest.approx(5.0)
     assert flops_for(0.7, curve) == float("inf")
+
+
+def test_the_line_up_has_each_allocator_once_and_all_of_them_replay() -> None:
+    makers = line_up(KNOWN, OFFER, orders=1, seed=0)
+    names = [make().name for make in makers]
+    assert len(set(names)) == len(names) == 15
+    assert names[-1] == "one price"
+    results = [replay(JUDGED[:20], make(), 250.0 * 20, orders=1) for make in makers]
+    assert max(result.used for result in results) <= 1.0

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from orchestration.allocation.price import GlobalPrice, lot_of
 from orchestration.allocation.value_table import Offer, ValueTable
 from orchestration.allocation.walk import Walk
-from orchestration.planning.bench import Bench
+from orchestration.planning.bench import WEIGHTED, Bench
+from orchestration.strategies.tally import Counting
 
 _EVERY = 32
 """Outcomes after which the price is solved again: a replay has few problems."""
@@ -26,6 +27,7 @@ class OnePrice:
     offer: Offer
     floor: bool = True
     name: str = "one price"
+    counting: Counting = WEIGHTED
     walks: dict[str, list[Walk]] = field(default_factory=dict)
 
     def allocate(self, bench: Bench) -> None:

@@ -24,7 +24,7 @@ TABLE = halving_table()
 def test_a_crowd_gets_within_a_percent_of_the_optimum_and_the_budget_is_used(each: int) -> None:
     """The price is solved as prompts come, from a table that is right; one cannot do better than the linear program by more
     than chance. (`tests.benchmarks.price` does the same with a million.)"""
-    prompts = 20_000
+    prompts = 10_000
     budget = each * prompts
     told = Crowd(TABLE, GlobalPrice(TABLE, budget=budget, prompts=prompts), budget, prompts).run()
     assert 0.98 <= told.used <= 1.0
@@ -45,7 +45,7 @@ def skewed(table: ValueTable) -> ValueTable:
 
 
 def test_a_table_that_is_wrong_about_costs_and_ways_still_uses_the_budget() -> None:
-    prompts, each = 20_000, 2_000
+    prompts, each = 10_000, 2_000
     told = Crowd(
         TABLE, GlobalPrice(skewed(TABLE), budget=each * prompts, prompts=prompts), each * prompts, prompts
     ).run()
@@ -54,7 +54,7 @@ def test_a_table_that_is_wrong_about_costs_and_ways_still_uses_the_budget() -> N
 
 
 def test_without_knowing_how_many_come_a_rate_is_kept() -> None:
-    prompts, each = 20_000, 2_000
+    prompts, each = 10_000, 2_000
     price = GlobalPrice(TABLE, rate=float(each))
     crowd = Crowd(TABLE, price, each * prompts, prompts)
     price.take_up = lambda: []  # type: ignore[method-assign] -- the stream alone
@@ -87,7 +87,7 @@ def test_the_price_needs_no_more_memory_for_more_prompts() -> None:
     assert size(4_000) == size(400)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 5), st.data())
 def test_shards_need_to_share_one_number(seed: int, shards: int, data: st.DataObject) -> None:
     """Counts of shards, heard in any order, make the price that one scheduler would have."""

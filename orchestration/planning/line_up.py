@@ -27,6 +27,7 @@ from orchestration.planning.replay import Allocation
 from orchestration.planning.tracing import traces_of
 
 _PROBE = 4
+"""Samples that tell a bin, where one does not."""
 
 
 def line_up(known: Sequence[Pool], offer: Offer, *, orders: int, seed: int) -> list[Callable[[], Allocation]]:
@@ -36,6 +37,7 @@ def line_up(known: Sequence[Pool], offer: Offer, *, orders: int, seed: int) -> l
     model = rate_model(known, seed=seed)
     samples = Offer(offer.samples)
     table, plain = fit_table(offer, traces), fit_table(samples, traces)
+    first = PerBin.of(known, curves, offer.samples[0], seed=seed)
     bins = PerBin.of(known, curves, _PROBE, seed=seed)
     free = PerBin.of(known, curves, _PROBE, seed=seed, free=True)
     offline = DamaniOffline.of(known, curves, model, seed=seed)
@@ -43,6 +45,7 @@ def line_up(known: Sequence[Pool], offer: Offer, *, orders: int, seed: int) -> l
     return [
         lambda: Uniform(curves, searches=False),
         lambda: Uniform(curves),
+        lambda: first,
         lambda: bins,
         lambda: free,
         RandomSplit,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from actors.errors import counted
 from orchestration.planning.baselines.uniform import give
 from orchestration.planning.bench import Bench
 from orchestration.planning.curves import Curves
@@ -40,7 +41,7 @@ class PerBin:
 
     @property
     def name(self) -> str:
-        return f"per bin, {self.probe} samples{' for free' if self.free else ''}"
+        return f"per bin, {counted(self.probe, 'sample')}{' for free' if self.free else ''}"
 
     def allocate(self, bench: Bench) -> None:
         edges = np.quantile(self.values, np.arange(1, BINS) / BINS)

@@ -162,7 +162,7 @@ def test_flops_are_read_off_a_curve_where_it_first_gets_there() -> None:
 def test_the_line_up_has_each_allocator_once_and_all_of_them_replay() -> None:
     makers = line_up(KNOWN, OFFER, orders=1, seed=0)
     names = [make().name for make in makers]
-    assert len(set(names)) == len(names) == 15
+    assert len(set(names)) == len(names) == 16
     assert names[-1] == "one price"
     results = [replay(JUDGED[:20], make(), 250.0 * 20, orders=1) for make in makers]
     assert max(result.used for result in results) <= 1.0

@@ -7,6 +7,7 @@ one line.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -39,6 +40,23 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
+class Difficulty:
+    """How a prompt's bin is told without labels: the mean of the verifier's final values of its first `samples`, cut at
+    `thresholds`, which fall. A value at least the first is in bin 1, the easiest."""
+
+    samples: int
+    thresholds: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if self.samples < 1 or list(self.thresholds) != sorted(self.thresholds, reverse=True):
+            raise ValueError(f"difficulty needs a sample at least, and thresholds that fall: {self}")
+
+    def bin_of(self, value: float) -> int:
+        """The bin of a mean value, from 1."""
+        return 1 + sum(value < threshold for threshold in self.thresholds)
+
+
+@dataclass(frozen=True, slots=True)
 class Pick:
     """Of problems of a `bin` (1: easiest) with a budget of `n` generations each, the best `strategy`: its accuracy with
     interval, each fold's choice judged on the other; the `runner_up`, and by how much it is worse, with interval."""
@@ -63,6 +81,7 @@ class Plan:
     table: ValueTable
     calibration: tuple[Calibration, ...] = ()
     picks: tuple[Pick, ...] = ()
+    difficulty: Difficulty | None = None
 
     def check(self, models: Mapping[str, str], grader: str, unit: str, path: Path) -> None:
         """Raise UserError unless it is of these models, this grader and this accounting."""
@@ -80,8 +99,26 @@ class Plan:
         mend = f"it has no option {option}{nearest(option, self.offer.stages)}; calibrate with it"
         raise UserError.of("plan", str(path), mend)
 
+    def best(self, n: int, path: Path) -> dict[int, str]:
+        """The best strategy of each bin with a budget of `n` generations; raise UserError where the plan does not tell it for
+        all bins."""
+        found = {pick.bin: pick.strategy for pick in self.picks if pick.n == n}
+        if self.difficulty is None or not self.picks:
+            mend = "it tells no difficulty, so no strategy by difficulty; calibrate with budgets"
+            raise UserError.of("plan", str(path), mend)
+        if set(found) != set(range(1, len(self.difficulty.thresholds) + 2)):
+            known = ", ".join(map(str, sorted({pick.n for pick in self.picks})))
+            mend = f"it has no best strategies for n={n}; choose one of {known}, or calibrate with it"
+            raise UserError.of("plan", str(path), mend)
+        return found
+
     def write(self, path: Path) -> None:
         path.write_text(self.text)
+
+    @property
+    def name(self) -> str:
+        """What results know it by, wherever its file lies: a word made of its content."""
+        return f"plan_{hashlib.blake2b(self.text.encode(), digest_size=6).hexdigest()}"
 
     @property
     def text(self) -> str:
@@ -90,6 +127,7 @@ class Plan:
             "format": PLAN_FORMAT,
             "made": asdict(self.made),
             "options": {"samples": list(self.offer.samples), "searches": list(self.offer.searches)},
+            "difficulty": None if self.difficulty is None else _difficulty(self.difficulty),
             "best by difficulty": [asdict(pick) for pick in self.picks],
             "calibration": [asdict(one) for one in self.calibration],
             "stages": [_stage(stage) for stage in self.table.stages],
@@ -135,7 +173,18 @@ def _plan(content: Any, path: Path) -> Plan:
         table=table,
         calibration=tuple(Calibration(**one) for one in content["calibration"]),
         picks=tuple(Pick(**one) for one in content["best by difficulty"]),
+        difficulty=None if content["difficulty"] is None else _read_difficulty(content["difficulty"]),
     )
+
+
+def _difficulty(one: Difficulty) -> dict[str, Any]:
+    return {"samples": one.samples, "thresholds": list(one.thresholds)}
+
+
+def _read_difficulty(one: Mapping[str, Any]) -> Difficulty:
+    if type(one["samples"]) is not int:
+        raise ValueError(f"difficulty from {one['samples']!r} samples")
+    return Difficulty(one["samples"], _numbers(one["thresholds"]))
 
 
 def _stage(stage: Stage) -> dict[str, Any]:

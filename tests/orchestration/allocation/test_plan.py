@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from actors.errors import UserError
 from orchestration.allocation.fitting import calibrate, fit_table
-from orchestration.allocation.plan import Made, Pick, Plan, read_plan
+from orchestration.allocation.plan import Difficulty, Made, Pick, Plan, read_plan
 from orchestration.allocation.price import GlobalPrice
+from orchestration.planning.difficulty import Bins
 from tests.support.traces import OFFER, made_traces
 
 MODELS = {"policy": "p" * 8, "verifier": "v" * 8}
 MADE = Made(MODELS, "number 3", "paper", "arithmetic, validation", "d" * 8, 60, 2, "2026-11-29")
 
 
+EASY = Difficulty(2, ())
+
+
 @pytest.fixture(scope="module")
 def plan() -> Plan:
     traces = made_traces(60)
     pick = Pick(1, 4, "beam(n=4)", 0.7, 0.6, 0.8, 60, "best_of_n(n=4)", 0.05, -0.02, 0.12)
-    return Plan(MADE, OFFER, fit_table(OFFER, traces), tuple(calibrate(OFFER, traces, seed=0)), (pick,))
+    return Plan(MADE, OFFER, fit_table(OFFER, traces), tuple(calibrate(OFFER, traces, seed=0)), (pick,), EASY)
 
 
 @pytest.fixture
@@ -32,6 +37,7 @@ def path(plan: Plan, tmp_path: Path) -> Path:
 def test_a_plan_is_read_back_equal_and_decides_the_same(plan: Plan, path: Path) -> None:
     found = read_plan(path)
     assert found == plan
+    assert found.name == plan.name != replace(plan, difficulty=None).name
     assert (
         GlobalPrice(found.table, budget=10**6, prompts=100).price
         == GlobalPrice(plan.table, budget=10**6, prompts=100).price
@@ -102,3 +108,20 @@ def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="not a text"):
         read_plan(tmp_path / "binary")
+
+
+def test_a_bin_is_told_from_a_mean_value_as_difficulty_cuts_it() -> None:
+    told = Difficulty(4, (0.8, 0.5, 0.1))
+    values = [1.0, 0.8, 0.79, 0.5, 0.3, 0.1, 0.0]
+    bins = Bins((0.8, 0.5, 0.1), (), 0)
+    assert [told.bin_of(value) for value in values] == bins.of(values).tolist() == [1, 1, 2, 2, 3, 3, 4]
+
+
+def test_the_best_strategy_of_each_bin_or_one_line_on_what_is_missing(plan: Plan, path: Path) -> None:
+    assert plan.best(4, path) == {1: "beam(n=4)"}
+    with pytest.raises(UserError, match="no best strategies for n=8; choose one of 4"):
+        plan.best(8, path)
+    with pytest.raises(UserError, match="it tells no difficulty"):
+        replace(plan, difficulty=None).best(4, path)
+    with pytest.raises(UserError, match="no best strategies for n=4"):
+        replace(plan, difficulty=Difficulty(2, (0.5,))).best(4, path)

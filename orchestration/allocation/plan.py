@@ -76,6 +76,9 @@ class Pick:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
+    """How much a prompt should get, and spent how: what it was made of, what it offers, the value table with its calibration,
+    and the best strategies by difficulty."""
+
     made: Made
     offer: Offer
     table: ValueTable
@@ -142,7 +145,9 @@ def read_plan(path: Path) -> Plan:
     try:
         text = path.read_text()
     except OSError as error:
-        raise UserError.of("plan", str(path), f"cannot be read ({error.strerror})") from None
+        raise UserError.of(
+            "plan", str(path), f"cannot be read ({error.strerror}); give one that calibrate made"
+        ) from None
     except UnicodeDecodeError:
         raise UserError.of("plan", str(path), "is not a text; give a plan that calibrate made") from None
     try:

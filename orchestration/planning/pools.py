@@ -89,6 +89,11 @@ def read_pools(
         raise UserError.of("strategies", text, f"{run.folder} {why}")
     wanted = [one for one in outcomes[samples] if all(one in outcomes[text] for text in searches)]
     drawn = _candidates(run, samples, seed)
+    if "verifier" in costs and any(
+        row["step_tokens"] and row["steps"] is None for row in next(iter(drawn.values()), [])
+    ):
+        mend = "kept no steps of its samples, which tell what their scores cost; draw them with keep=all or keep=no_token_ids"
+        raise UserError.of("run", str(run.folder), f"it {mend}")
     found = {text: _candidates(run, text, seed) for text in searches}
     most = max((len(rows) for rows in drawn.values()), default=0)
     pools = []

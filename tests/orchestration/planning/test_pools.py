@@ -15,8 +15,8 @@ from tests.support.handmade import write_run
 from tests.support.places import ROOT
 
 COSTS = {
-    "policy": ModelCost.from_folder(ROOT / "models" / "policy"),
-    "verifier": ModelCost.from_folder(ROOT / "models" / "prm"),
+    "policy": ModelCost.from_folder(ROOT / "models" / "arithmetic" / "policy"),
+    "verifier": ModelCost.from_folder(ROOT / "models" / "arithmetic" / "prm"),
 }
 
 

@@ -26,7 +26,7 @@ from orchestration.planning.pools import Pool
 from orchestration.planning.replay import Allocation
 from orchestration.planning.tracing import traces_of
 
-_PROBE = 4
+PROBE = 4
 """Samples that tell a bin, where one does not."""
 
 
@@ -38,8 +38,8 @@ def line_up(known: Sequence[Pool], offer: Offer, *, orders: int, seed: int) -> l
     samples = Offer(offer.samples)
     table, plain = fit_table(offer, traces), fit_table(samples, traces)
     first = PerBin.of(known, curves, offer.samples[0], seed=seed)
-    bins = PerBin.of(known, curves, _PROBE, seed=seed)
-    free = PerBin.of(known, curves, _PROBE, seed=seed, free=True)
+    bins = PerBin.of(known, curves, PROBE, seed=seed)
+    free = PerBin.of(known, curves, PROBE, seed=seed, free=True)
     offline = DamaniOffline.of(known, curves, model, seed=seed)
     stopping = OptimalStopping.of(known, seed=seed)
     return [

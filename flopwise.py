@@ -10,6 +10,7 @@
     print(flopwise.status("runs/mine").state)
 
 A run is a folder. `evaluate` starts one or goes on with it, `load` reads one, finished or not, `status` says how it stands.
+`calibrate` runs a sweep and fits a `Plan` to it, which says how much a prompt should get (docs/allocation.md).
 
 A strategy of your own is any object that fits `Strategy`: its `solve` is handed a `Prompt` and `Models`, draws with
 `whole_samples`, or piece by piece with `draw` and `score`, and returns a `Solution`. A verifier of your own is any object
@@ -74,6 +75,7 @@ __all__ = [
     "Forecast",
     "Grouping",
     "Models",
+    "Plan",
     "PolicyClient",
     "Progress",
     "Prompt",
@@ -93,6 +95,7 @@ __all__ = [
     "Strategy",
     "UserError",
     "VerifierClient",
+    "calibrate",
     "draw",
     "evaluate",
     "load",
@@ -109,11 +112,13 @@ __all__ = [
 
 if TYPE_CHECKING:
     from orchestration.api import (
+        Plan,
         Report,
         ReportSettings,
         Result,
         Run,
         RunStatus,
+        calibrate,
         evaluate,
         load,
         report,

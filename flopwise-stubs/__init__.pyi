@@ -25,11 +25,13 @@ from actors.strategy import (
 )
 from actors.work import Progress
 from orchestration.api import (
+    Plan,
     Report,
     ReportSettings,
     Result,
     Run,
     RunStatus,
+    calibrate,
     evaluate,
     load,
     report,
@@ -53,6 +55,7 @@ __all__ = [
     "Forecast",
     "Grouping",
     "Models",
+    "Plan",
     "PolicyClient",
     "Progress",
     "Prompt",
@@ -72,6 +75,7 @@ __all__ = [
     "Strategy",
     "UserError",
     "VerifierClient",
+    "calibrate",
     "draw",
     "evaluate",
     "load",

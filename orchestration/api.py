@@ -18,6 +18,14 @@ from actors.engines.folder_files import has_chat_template
 from actors.errors import UserError, nearest
 from actors.ledger import Entry
 from actors.work import Progress
+from orchestration.allocation.plan import Plan
+from orchestration.planning.calibration import (
+    CalibrateSettings,
+    check_plan,
+    check_sweep,
+    make_plan,
+    write_plan,
+)
 from orchestration.problems.datasets.files import readable
 from orchestration.report.write import Report, make_report
 from orchestration.runs.evaluation import evaluate as evaluate_prepared
@@ -30,12 +38,14 @@ from orchestration.setup.settings import EvaluateSettings, ReportSettings, flatt
 from orchestration.setup.values import word_of
 
 __all__ = [
+    "Plan",
     "Report",
     "ReportSettings",
     "Result",
     "Run",
     "RunStatus",
     "UserError",
+    "calibrate",
     "evaluate",
     "load",
     "report",
@@ -90,21 +100,67 @@ def evaluate(
     Raises UserError for whatever the command would refuse, and for a value of another type.
     """
     _refuse(evaluate, others, flatten(asdict(EvaluateSettings())), "settings=[{word!r}]")
-    words = [f"strategies={_strategies(strategies)}", f"folder={_path('folder', folder)}"]
+    words = [f"strategies={_strategies(strategies)}", *_words(folder, dataset, count, policy, verifier)]
+    words += [f"seeds=[{','.join(map(str, _list('seeds', seeds, 'numbers')))}]"] if seeds is not None else []
+    words += [f"budget.flops={budget}"] if budget is not None else []
+    _check_heard(on_progress)
+    prepared = prepare(settings_of([*words, *_texts("settings", settings)]))
+    return evaluate_prepared(prepared, on_progress=on_progress)
+
+
+def calibrate(
+    strategies: str | Sequence[str | Mapping[str, Any]] | None = None,
+    *,
+    folder: str | Path,
+    dataset: str | Path | None = None,
+    count: int | None = None,
+    policy: str | Path | None = None,
+    verifier: str | Path | Mapping[str, Any] | None = None,
+    settings: Sequence[str] = (),
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    **others: Never,
+) -> Plan:
+    """Solve problems of the validation split by each strategy, fit a plan to what came, write it to plan.yaml in the folder,
+    and return it; what the folder holds already is not done again.
+
+    Arguments are those of `evaluate`; `settings` are all others, as `flopwise calibrate` takes them: `["plan.cells=4"]`.
+    Raises UserError for whatever the command would refuse.
+    """
+    _refuse(calibrate, others, flatten(asdict(CalibrateSettings())), "settings=[{word!r}]")
+    words = _words(folder, dataset, count, policy, verifier)
+    words += [f"strategies={_strategies(strategies)}"] if strategies is not None else []
+    _check_heard(on_progress)
+    given = compose("calibrate", [*words, *_texts("settings", settings)], CalibrateSettings)
+    check_plan(given.plan)
+    prepared = prepare(given.sweep)
+    check_sweep(prepared)
+    run = evaluate_prepared(prepared, on_progress=on_progress)
+    plan = make_plan(run, given.plan)
+    write_plan(plan, given.path(run.folder))
+    return plan
+
+
+def _words(
+    folder: object,
+    dataset: str | Path | None,
+    count: int | None,
+    policy: str | Path | None,
+    verifier: str | Path | Mapping[str, Any] | None,
+) -> list[str]:
+    """What a run's arguments are on the command line."""
+    words = [f"folder={_path('folder', folder)}"]
     if dataset is not None:
         words += _dataset(dataset)
     words += [f"dataset.count={count}"] if count is not None else []
-    words += [f"seeds=[{','.join(map(str, _list('seeds', seeds, 'numbers')))}]"] if seeds is not None else []
     words += _model("policy", policy, _prompting(policy))
     if isinstance(verifier, Mapping):
-        words += [f"verifier={_mapping('verifier', verifier)}"]
-    else:
-        words += _model("verifier", verifier, "folder")
-    words += [f"budget.flops={budget}"] if budget is not None else []
+        return [*words, f"verifier={_mapping('verifier', verifier)}"]
+    return words + _model("verifier", verifier, "folder")
+
+
+def _check_heard(on_progress: object) -> None:
     if not callable(on_progress):
         raise UserError.of("on_progress", on_progress, "give a function that takes a Progress")
-    prepared = prepare(settings_of([*words, *_texts("settings", settings)]))
-    return evaluate_prepared(prepared, on_progress=on_progress)
 
 
 def _refuse(

@@ -21,6 +21,7 @@ from actors.store.schema import TABLES
 from actors.work import State
 from orchestration.analysis.pairs import LIKELIHOOD, PASS
 from orchestration.api import settings_of
+from orchestration.commands.helptext import entries
 from orchestration.commands.main import COMMANDS
 from orchestration.problems import CountdownSource
 from orchestration.setup.compose import CONF, groups, options
@@ -59,6 +60,7 @@ OF_RUNS = {
     "status.json",
     "quarantined.jsonl",
     "failures.log",
+    "prompt_values.parquet",
     "runs",
 }
 OF_MODELS = {
@@ -69,6 +71,7 @@ OF_MODELS = {
     "model.safetensors",
     "training.json",
 }
+PLANNING = ("calibrate", "explain", "whatif", "compare_allocators", "difficulty")
 OF_USERS = {"problems.jsonl", ".venv", ".venv-vllm"}
 _ENDINGS = r"md|py|yaml|json|jsonl|png|toml|safetensors|bin|parquet"
 PURPOSES = [purpose for part in get_args(Purpose) for purpose in get_args(part)]
@@ -86,6 +89,7 @@ def settings() -> set[str]:
     keys |= set(dataclasses.asdict(ShowSettings())) | {"domain"}
     keys |= {f"dataset.options.{field.name}" for field in dataclasses.fields(CountdownSource)}
     keys |= set(yaml.safe_load((CONF / "report.yaml").read_text()))
+    keys |= {one.key for root in PLANNING for one in entries(CONF / f"{root}.yaml")}
     return keys | {".".join(key.split(".")[:depth]) for key in keys for depth in (1, 2)}
 
 

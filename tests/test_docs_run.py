@@ -32,12 +32,21 @@ from orchestration.commands.main import main
 from orchestration.setup.domains import DOMAIN
 from tests.support.documents import PAGES, ROOT, Block, blocks, commands, examples, file_of, helps, name_of
 from tests.support.handmade import write_run
+from tests.support.planned import write_planned
 from tests.support.smaller import SMALLER, smaller
 
 # Pages that speak of a run which another page makes.
 BUILD_ON = dict.fromkeys(
     ("conf/report.yaml", "conf/show.yaml", "flopwise status --help"), "flopwise evaluate"
 )
+
+BUILD_ON_A_PLAN = (
+    "conf/compare_allocators.yaml",
+    "conf/difficulty.yaml",
+    "conf/explain.yaml",
+    "conf/whatif.yaml",
+)
+"""Pages that read runs which another page makes: a sweep with its plan, and one to judge on."""
 
 DRAWING = "text"
 """The language of blocks that are only looked at; tests/test_docs.py reads what they name."""
@@ -104,6 +113,8 @@ def test_a_page_does_what_it_says(
     monkeypatch.chdir(place)
     if where in BUILD_ON and not Path("runs/evaluate").exists():
         run_command(BUILD_ON[where])
+    if where in BUILD_ON_A_PLAN:
+        plan_here()
     capsys.readouterr()
     for part in parts:
         if isinstance(part, str):
@@ -115,6 +126,14 @@ def test_a_page_does_what_it_says(
             LANGUAGES[part.language](part.text)
     if where in CHECKS:
         CHECKS[where](capsys.readouterr().out)
+
+
+def plan_here() -> None:
+    """What the reader has who made a plan: made by hand, where no page has drawn it."""
+    for seed, name in enumerate(("runs/calibrate", "runs/test")):
+        if not Path(name).exists():
+            write_planned(Path(name), problems=50, ladder=(1, 4), seed=seed)
+            assert main(["calibrate", name, "plan.orders=1"]) == 0
 
 
 def run_command(command: str) -> None:

@@ -33,6 +33,7 @@ NAMES = [
     "Forecast",
     "Grouping",
     "Models",
+    "Plan",
     "PolicyClient",
     "Progress",
     "Prompt",
@@ -52,6 +53,7 @@ NAMES = [
     "Strategy",
     "UserError",
     "VerifierClient",
+    "calibrate",
     "draw",
     "evaluate",
     "load",
@@ -67,6 +69,7 @@ NAMES = [
 ]
 
 PARAMETERS = {
+    "calibrate": "strategies *folder *dataset *count *policy *verifier *settings *on_progress others",
     "draw": "policy prefix place sampling *one_step",
     "evaluate": "strategies *folder *dataset *count *seeds *policy *verifier *budget *settings *on_progress others",
     "load": "folder",
@@ -108,6 +111,7 @@ def told(progress: flopwise.Progress) -> None: ...
 run = flopwise.evaluate(["greedy", {"_target_": "mine.strategies.Shortest", "n": 4}], folder="runs/x", on_progress=told)
 assert_type(run, flopwise.Run)
 assert_type(flopwise.load("runs/x"), flopwise.Run)
+assert_type(flopwise.calibrate(folder="runs/y").table.chance(0), float)
 assert_type(flopwise.report(run, flopwise.ReportSettings(level=0.9)), flopwise.Report)
 assert_type(flopwise.settings_of(["seeds=[1]"]).report, flopwise.ReportSettings)
 for result in run.results():

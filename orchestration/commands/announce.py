@@ -21,8 +21,8 @@ RETRY = "retry=quarantined tries them again"
 """What there is to do about quarantined outcomes."""
 
 
-def announce(prepared: Prepared, session: Session, console: Console) -> None:
-    """Say what is done and what is to do."""
+def announce(prepared: Prepared, session: Session, console: Console, then: str) -> None:
+    """Say what is done and what is to do; `then` is what follows where all is done."""
     from orchestration.report.tables import scientific
 
     folder = prepared.settings.folder
@@ -37,13 +37,13 @@ def announce(prepared: Prepared, session: Session, console: Console) -> None:
         outcomes = "an outcome" if session.quarantined == 1 else f"{session.quarantined:,} outcomes"
         say(
             f"{folder}: {counted(session.problems, 'problem')} {are} done, but for {outcomes} that failed or could not be "
-            f"tried (quarantined): {RETRY}; making the report again."
+            f"tried (quarantined): {RETRY}; {then}."
         )
     elif not session.outcomes_left:
         all_of_them = (
             f"all {session.problems:,} problems are" if session.problems > 1 else "its one problem is"
         )
-        say(f"{folder}: {all_of_them} done; making the report again.")
+        say(f"{folder}: {all_of_them} done; {then}.")
     elif session.outcomes_done:
         say(
             f"resuming: {session.problems_done:,} of {counted(session.problems, 'problem')} done, "

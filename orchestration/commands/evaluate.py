@@ -56,7 +56,7 @@ def run(words: Sequence[str]) -> int:
     try:
         prepared = prepare(settings)
     except KeyboardInterrupt:
-        return _not_begun(shell(["evaluate", *words]))
+        return not_begun(shell(["evaluate", *words]))
     if "--dry-run" in options:
         from orchestration.commands.dry_run import show_plan
 
@@ -66,29 +66,38 @@ def run(words: Sequence[str]) -> int:
 
 
 def _evaluate(prepared: Prepared, command: str, console: Console) -> int:
-    """Run, report and return the exit code; a run that was under way and did not end says how it goes on."""
-    from orchestration.runs.evaluation import evaluate
-
-    view = _View(prepared, console)
-    try:
-        with view:
-            run = evaluate(prepared, view.start, view.update, command)
-    except (KeyboardInterrupt, Exception) as error:
-        if view.totals is None or view.latest is None:
-            if isinstance(error, KeyboardInterrupt):
-                return _not_begun(command)
-            raise
-        return _ended_early(error, prepared.settings, view.totals, view.latest, command)
+    """Run, report and return the exit code."""
+    view = View(prepared, console)
+    run = carry_out(view, command)
+    if isinstance(run, int):
+        return run
     _report(run, prepared, console, view.quarantined)
     return QUARANTINED if view.quarantined else 0
 
 
-class _View(ExitStack):
-    """What is shown of a run while it is in use: what there is to do, then its progress."""
+def carry_out(view: View, command: str) -> Run | int:
+    """Run what is shown in a view; return the run, or the exit code of one that was under way and did not end, and says how
+    it goes on."""
+    from orchestration.runs.evaluation import evaluate
 
-    def __init__(self, prepared: Prepared, console: Console) -> None:
+    try:
+        with view:
+            run = evaluate(view.prepared, view.start, view.update, command)
+    except (KeyboardInterrupt, Exception) as error:
+        if view.totals is None or view.latest is None:
+            if isinstance(error, KeyboardInterrupt):
+                return not_begun(command)
+            raise
+        return _ended_early(error, view.prepared.settings, view.totals, view.latest, command)
+    return run
+
+
+class View(ExitStack):
+    """What is shown of a run while it is in use: what there is to do, then its progress. `then` is what follows."""
+
+    def __init__(self, prepared: Prepared, console: Console, then: str = "making the report again") -> None:
         super().__init__()
-        self._prepared, self._console = prepared, console
+        self.prepared, self._console, self._then = prepared, console, then
         self._display: Display | None = None
         self._traces = _Traces(Path(prepared.settings.folder) / FAILURES_FILE)
         self.totals: Totals | None = None
@@ -101,7 +110,7 @@ class _View(ExitStack):
         return self._left + (0 if self.latest is None else self.latest.quarantined)
 
     def start(self, session: Session) -> None:
-        announce(self._prepared, session, self._console)
+        announce(self.prepared, session, self._console, self._then)
         self.totals, self._left = session.totals, session.quarantined - session.retried
         if session.outcomes_left:
             from orchestration.commands.live import Display
@@ -144,7 +153,7 @@ class _Traces:
         return "\n".join(shown)
 
 
-def _not_begun(command: str) -> int:
+def not_begun(command: str) -> int:
     """Say that a start was stopped before it drew anything, and how it goes on; return the exit code."""
     print("\nstopped before anything was drawn", file=sys.stderr)
     print(f"go on with: {command}", file=sys.stderr)

@@ -39,7 +39,8 @@ def help_of(root: str, words: Sequence[str] = ()) -> str:
     options_too = ", those of the options chosen (add e.g. policy=chat)" if groups(root) else ""
     settings = f"Settings, with their defaults{options_too}:"
     lines = [_header(CONF / f"{root}.yaml"), "", settings]
-    lines += _table(_of_domain(entries(CONF / f"{root}.yaml"), root, domain))
+    own = _of_domain(entries(CONF / f"{root}.yaml"), root, domain)
+    lines += _table(own)
     if has_domains(root):
         lines += ["", f"domain, {_about(domain or 'none', DOMAIN)}:"]
         lines += [f"  domain={name:36} {_header(CONF / 'domain' / f'{name}.yaml')}" for name in domains()]
@@ -48,7 +49,9 @@ def help_of(root: str, words: Sequence[str] = ()) -> str:
         default = chosen.get(group, option)
         lines += ["", f"{group}, {_about(default, usual[group])}:"]
         lines += [f"  {group}={name:36} {_header(CONF / group / f'{name}.yaml')}" for name in options(group)]
-        lines += _table(group_entries(group, default))
+        # What the command itself says of a group's setting stands above.
+        said = {entry.key for entry in own}
+        lines += _table([entry for entry in group_entries(group, default) if entry.key not in said])
     return "\n".join(lines)
 
 

@@ -23,6 +23,11 @@ Commands:
   flopwise grade FILE             read and judge answers without a model
   flopwise show RUN [PROBLEM]     read a run's problems, candidates, steps and scores
   flopwise status RUN             how a run stands, where its FLOPs went, what it waits for
+  flopwise calibrate [RUN]        make a plan: how much a prompt should get, and spent how
+  flopwise explain PLAN           read a plan
+  flopwise whatif RUN             what another budget would buy, from stored samples
+  flopwise compare-allocators RUN  all allocators at the same budgets, from stored samples
+  flopwise difficulty RUN         how difficult problems are, and how well that is predicted
   flopwise train policy FOLDER    train a small policy from nothing
   flopwise train prm FOLDER       train a process reward model on runs
 
@@ -33,9 +38,21 @@ Examples:
 
 Every command has --help, and flopwise has --version. Settings are given as key=value."""
 
-COMMANDS = ("evaluate", "report", "grade", "show", "status", "train")
+COMMANDS = (
+    "evaluate",
+    "report",
+    "grade",
+    "show",
+    "status",
+    "calibrate",
+    "explain",
+    "whatif",
+    "compare-allocators",
+    "difficulty",
+    "train",
+)
 
-GOES_ON = ("evaluate", "train")
+GOES_ON = ("evaluate", "calibrate", "train")
 """Commands that go on where they were stopped."""
 
 
@@ -80,7 +97,7 @@ def _run(given: list[str]) -> int:
         raise UserError(
             f"unknown command {given[0]!r}{nearest(given[0], COMMANDS)}; there are {', '.join(COMMANDS)}"
         )
-    code: int = importlib.import_module(f"orchestration.commands.{given[0]}").run(given[1:])
+    code: int = importlib.import_module(f"orchestration.commands.{given[0].replace('-', '_')}").run(given[1:])
     return code
 
 

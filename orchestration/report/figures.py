@@ -47,7 +47,7 @@ _BASELINES = {
     LIKELIHOOD: Look("#A6A6A6", "2", False, (0, (5, 2))),
 }
 
-_STYLE: dict[str, Any] = {
+STYLE: dict[str, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -85,7 +85,7 @@ def draw_figures(measures: Measures, folder: Path, kinds: Sequence[str], level: 
     paths = []
     if measures.spread:
         wanted.append(("spread", _spread))
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         for name, make in wanted:
             figure = make(measures)
             if legend := figure.axes[-1].get_legend():
@@ -115,17 +115,18 @@ def _looks(measures: Measures) -> dict[str, Look]:
     return looks_of(list(dict.fromkeys(row.series for row in measures.rows)))
 
 
-def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
+def new_figure(width: float, height: float, columns: int = 1, *, shared: bool = True) -> tuple[Any, Any]:
+    """A figure and its plots side by side, which have one vertical axis where it is `shared`."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(1, columns, sharey=True, squeeze=False)[0]
+    return figure, figure.subplots(1, columns, sharey=shared, squeeze=False)[0]
 
 
 def _over_generations(measures: Measures) -> Any:
     from matplotlib.ticker import FuncFormatter, NullLocator
 
-    figure, (axes,) = _figure(7.2, 4.4)
+    figure, (axes,) = new_figure(7.2, 4.4)
     _curves(axes, measures, lambda row: row.n, nudge=True)
     axes.set_xscale("log", base=2)
     axes.set_xlabel("generations a problem (N)")
@@ -154,7 +155,7 @@ def _over_generations(measures: Measures) -> Any:
 def _over_flops(measures: Measures) -> Any:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    figure, (axes,) = _figure(7.2, 4.4)
+    figure, (axes,) = new_figure(7.2, 4.4)
     _curves(axes, measures, lambda row: row.flops, nudge=False)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(
@@ -174,7 +175,7 @@ def _over_flops(measures: Measures) -> Any:
 
 def _by_difficulty(measures: Measures) -> Any:
     panels = list(dict.fromkeys(point.panel for point in measures.difficulty))
-    figure, plots = _figure(max(7.2, 4.0 * len(panels) + 1.8), 4.2, len(panels))
+    figure, plots = new_figure(max(7.2, 4.0 * len(panels) + 1.8), 4.2, len(panels))
     looks = _looks(measures)
     strategies = list(dict.fromkeys(point.strategy for point in measures.difficulty))
     series = {row.strategy: row.series for row in measures.rows}
@@ -187,7 +188,7 @@ def _by_difficulty(measures: Measures) -> Any:
             xs_of_line = [p.x + shift for p in line]
             problems = sum(p.accuracy.problems for p in measures.difficulty if p.strategy == strategy)
             label = _label(strategy, [problems])
-            _line(axes, xs_of_line, [p.accuracy for p in line], looks[series[strategy]], label)
+            draw_line(axes, xs_of_line, [p.accuracy for p in line], looks[series[strategy]], label)
         axes.set_xlim(xs[0] - 0.6, xs[-1] + 0.6)
         axes.set_xticks(xs)
         mine = [p for p in measures.difficulty if p.panel == panel]
@@ -233,7 +234,7 @@ def _curves(axes: Any, measures: Measures, x: Callable[[Row], float], *, nudge: 
         label = _label(name, [row.accuracy.problems for row in line])
         if seeds - {len(measures.seeds)}:
             label += f", {min(seeds)} of {len(measures.seeds)} seeds"
-        _line(axes, [x for x, _ in points], [estimate for _, estimate in points], look, label)
+        draw_line(axes, [x for x, _ in points], [estimate for _, estimate in points], look, label)
 
 
 def _label(name: str, problems: Sequence[int]) -> str:
@@ -243,7 +244,7 @@ def _label(name: str, problems: Sequence[int]) -> str:
     return f"{name}, {count} {'problem' if count == '1' else 'problems'}"
 
 
-def _line(axes: Any, xs: Sequence[float], estimates: Sequence[Estimate], look: Look, label: str) -> None:
+def draw_line(axes: Any, xs: Sequence[float], estimates: Sequence[Estimate], look: Look, label: str) -> None:
     """Points with their intervals, and a line where there are two or more to be joined."""
     points = [(x, one) for x, one in zip(xs, estimates, strict=True) if not math.isnan(one.mean)]
     joined = [one for one in points if one[1].problems > 1]

@@ -36,7 +36,7 @@ def domains() -> list[str]:
 
 def has_domains(root: str) -> bool:
     """Whether a command may be told one."""
-    return root in _file(DOMAIN)
+    return _same(root) in _file(DOMAIN)
 
 
 def domain_of(root: str, words: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -57,7 +57,12 @@ def domain_of(root: str, words: Sequence[str]) -> tuple[str | None, list[str]]:
 
 def defaults_of(domain: str | None, root: str) -> dict[str, Any]:
     """What a domain says of a command's groups and keys."""
-    return {} if domain is None else dict(_file(domain).get(root, {}))
+    return {} if domain is None else dict(_file(domain).get(_same(root), {}))
+
+
+def _same(root: str) -> str:
+    """The command whose domains a command has: a sweep is an evaluation."""
+    return "evaluate" if root == "calibrate" else root
 
 
 def check_domain(dataset: str | None, models: Mapping[Role, str | None]) -> None:

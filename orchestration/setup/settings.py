@@ -321,8 +321,13 @@ def check_report(report: ReportSettings) -> None:
     """Raise UserError for the first value that cannot be meant."""
     if not 0.5 <= report.level < 1:
         raise UserError.of("report.level", report.level, "it must lie between 0.5 and 1, e.g. 0.95")
-    for kind in report.figures:
-        _choose("report.figures", kind, FIGURES)
+    check_figures("report.figures", report.figures)
+
+
+def check_figures(field_name: str, kinds: list[str]) -> None:
+    """Raise UserError for a file format that no figure has."""
+    for kind in kinds:
+        _choose(field_name, kind, FIGURES)
 
 
 def _check_seeds(seeds: list[int]) -> None:

@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 
+from actors.errors import UserError
 from orchestration import api
+from orchestration.allocation.plan import read_plan
+from orchestration.runs.run import Run
 from orchestration.setup.prepare import Prepared
+from tests.support.planned import write_planned
 
 
 @pytest.fixture
@@ -89,3 +93,37 @@ def test_texts_from_python_are_taken_as_they_are(nothing_runs: list[Any], tmp_pa
     assert first.policy.path == str(policy)
     assert second.strategies == ["greedy", "majority(n=2)"]
     assert (second.folder, second.dataset.path) == ("s", "my/d.CSV")
+
+
+def test_a_plan_from_python_takes_the_words_of_the_command(
+    nothing_runs: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(write_planned(tmp_path / "run", problems=50, ladder=(1, 4)))
+    monkeypatch.setattr(api, "check_sweep", lambda prepared: None)
+    monkeypatch.setattr(api, "evaluate_prepared", lambda prepared, on_progress: run)
+    out = tmp_path / "plan.yaml"
+    plan = api.calibrate(
+        ["best_of_n(n=4)"], folder=tmp_path / "sweep", count=60, settings=["plan.orders=1", f"out={out}"]
+    )
+    assert nothing_runs[0].strategies == ["best_of_n(n=4)"]
+    assert (nothing_runs[0].dataset.split, nothing_runs[0].dataset.count) == ("validation", 60)
+    assert read_plan(out) == plan
+    assert (plan.made.orders, plan.made.problems) == (1, 50)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"plan": 3}, "plan = 3: calibrate takes no such argument"),
+        ({"orders": 3}, "orders = 3: it is a setting: give settings="),
+        ({"on_progress": 3}, "on_progress = 3: give a function"),
+        ({"settings": ["plan.cells=1"]}, "plan.cells = 1: it must be at least 2"),
+        ({"count": 20}, "dataset.count = 20: a plan is fitted to 50 problems at least"),
+    ],
+)
+def test_a_plan_from_python_refuses_what_the_command_would(
+    given: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError) as error:
+        api.calibrate(folder=tmp_path, **given)
+    assert message in str(error.value)

@@ -17,6 +17,7 @@ class Smaller:
 
 
 MINUTES = "its full size takes minutes"
+SECONDS = "its full size takes a quarter of a minute"
 HOURS = "its full size takes an hour"
 NO_GPU = "a GPU, or two, are not to be had everywhere"
 OWN = "/models/mine stands for a reader's model; this one knows arithmetic, and its lines end in one newline"
@@ -27,6 +28,7 @@ PLAIN = (
     "flopwise train prm runs/plain/model training.language_weight=0 training.likelihood=false training.width=0 "
     "training.train_backbone=true"
 )
+SWEEP = "dataset.count=50 'strategies=[best_of_n(n=4),beam(n=4)]' plan.orders=1"
 POLICY = "problems=200 tokenizer_problems=200 validation_problems=10 vocabulary=300 shape.layers=1"
 EPOCHS = "replicas=1 training.language_epochs=1 training.value_epochs=1 training.held_out_share=0.3"
 
@@ -72,6 +74,19 @@ SMALLER = {
         NO_GPU,
     ),
     "flopwise evaluate domain=arithmetic folder=runs/arithmetic": Smaller("dataset.count=2", MINUTES),
+    "flopwise calibrate": Smaller(SWEEP, MINUTES),
+    "flopwise calibrate 'strategies=[best_of_n(n=16),beam(n=4)]' dataset.count=100 folder=runs/quick": Smaller(
+        f"{SWEEP} folder=runs/calibrate", MINUTES
+    ),
+    "flopwise compare-allocators runs/calibrate": Smaller("orders=1 budgets=[1e9]", SECONDS),
+    "flopwise compare-allocators runs/test known=runs/calibrate": Smaller("orders=1 budgets=[1e9]", SECONDS),
+    "flopwise whatif runs/calibrate": Smaller("orders=1", SECONDS),
+    "flopwise whatif runs/calibrate 'strategies=[best_of_n(n=32)]' cells=3": Smaller(
+        "'strategies=[best_of_n(n=4)]'", "the sweep that a test makes has few samples"
+    ),
+    "flopwise difficulty runs/calibrate prompt=true": Smaller(
+        "prompt=false", "only some verifiers were trained to judge a prompt"
+    ),
     "flopwise train policy runs/policy": Smaller(POLICY, MINUTES),
     "flopwise train policy runs/sums domain=arithmetic": Smaller(POLICY, MINUTES),
     "flopwise train policy runs/countdown/policy domain=countdown": Smaller(POLICY, MINUTES),

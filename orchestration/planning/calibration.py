@@ -1,0 +1,224 @@
+"""From what a run has stored to a plan: the value table with its calibration, and the paper's table by difficulty.
+
+It knows runs and the parts of a plan, nothing of commands. Invariants: bins are told from the second half of each problem's
+samples and strategies judged on the first; the same run with the same settings gives the same plan, but for its day.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.errors import UserError
+from orchestration.allocation.fitting import CELLS, calibrate, fit_table
+from orchestration.allocation.plan import Difficulty, Made, Pick, Plan
+from orchestration.planning.bench import MAJORITY
+from orchestration.planning.bin_table import bin_table
+from orchestration.planning.curves import curves_of
+from orchestration.planning.difficulty import BINS, Bins, halves, predicted, quantile_bins
+from orchestration.planning.pools import Pool
+from orchestration.planning.sources import LEAST, Source, choose, fingerprint, read_source
+from orchestration.planning.tracing import traces_of
+from orchestration.runs.folder import write_atomically
+from orchestration.runs.run import Run
+from orchestration.setup.prepare import Prepared
+from orchestration.setup.settings import (
+    PATH,
+    ClusterSettings,
+    DatasetSettings,
+    EvaluateSettings,
+    PolicySettings,
+    VerifierSettings,
+)
+from orchestration.strategies.parse import parse
+from orchestration.strategies.sampling.majority import Majority
+from orchestration.strategies.tally import Counting
+
+Array = NDArray[np.float64]
+
+Tell = Callable[[str, int, int], None]
+"""Hears what is under way, how much of it is done, and of how much."""
+
+_CHUNK = 20
+_CURVES = 4
+"""Orders of the samples that an accuracy by difficulty is a mean over."""
+
+_DIGITS = 10**6
+
+
+@dataclass
+class PlanSettings:
+    """How a plan is fitted: to which `strategies` of the run ([]: all that it can use), with how many `cells` a stage, each
+    problem in so many `orders` of its samples, and `bins` of difficulty told from so many `samples`."""
+
+    strategies: list[str] = field(default_factory=list)
+    cells: int = CELLS
+    orders: int = 4
+    bins: int = BINS
+    samples: int = 4
+    seed: int = 0
+
+
+@dataclass
+class CalibrateSettings:
+    """Everything that `flopwise calibrate` may be told: a run's settings, how a plan is fitted to it, and the plan's file
+    (None: plan.yaml in the folder)."""
+
+    folder: str = field(default="runs/calibrate", metadata=PATH)
+    strategies: list[str | dict[str, Any]] = field(default_factory=list)
+    retry: str = "nothing"
+    reuse: list[str] = field(default_factory=list, metadata=PATH)
+    out: str | None = field(default=None, metadata=PATH)
+    plan: PlanSettings = field(default_factory=PlanSettings)
+    dataset: DatasetSettings = field(default_factory=DatasetSettings)
+    policy: PolicySettings = field(default_factory=PolicySettings)
+    verifier: VerifierSettings = field(default_factory=VerifierSettings)
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
+
+    @property
+    def sweep(self) -> EvaluateSettings:
+        """The evaluation that draws what a plan is fitted to."""
+        ours = {one.name: getattr(self, one.name) for one in fields(self)}
+        return EvaluateSettings(**{name: ours[name] for name in ours if name not in ("out", "plan")})
+
+    def path(self, folder: Path) -> Path:
+        """Where the plan of a run goes."""
+        return folder / PLAN_FILE if self.out is None else Path(self.out)
+
+
+PLAN_FILE = "plan.yaml"
+
+
+def check_sweep(prepared: Prepared) -> None:
+    """Raise UserError where what would be drawn is too little to learn from: too few problems, none with an answer, no whole
+    samples. Nothing has been spent by then."""
+    choose("strategies", [one.text for one in prepared.strategies])
+    first = list(itertools.islice(prepared.dataset, LEAST))
+    if len(first) < LEAST:
+        given = prepared.settings.dataset
+        named = "count" if given.path is None or given.count is not None else "path"
+        there = "there is 1" if len(first) == 1 else f"there are {len(first)}"
+        mend = f"a plan is fitted to {LEAST} problems at least, and {there}: give more"
+        raise UserError.of(f"dataset.{named}", getattr(given, named), mend)
+    if all(prepared.grader.reference_of(one) is None for one in first):
+        mend = f"none of the first {LEAST} problems has an answer, and a plan is learnt from answers: name their column"
+        if prepared.settings.dataset.path is not None:
+            raise UserError.of("dataset.columns.answer", prepared.settings.dataset.columns.answer, mend)
+        raise UserError.of("dataset", prepared.dataset.description, mend)
+
+
+def check_plan(settings: PlanSettings) -> None:
+    """Raise UserError for the first value that cannot be meant."""
+    for name, least in (("cells", 2), ("orders", 1), ("bins", 2), ("samples", 1)):
+        value = getattr(settings, name)
+        if value < least:
+            raise UserError.of(f"plan.{name}", value, f"it must be at least {least}")
+
+
+def silent(what: str, done: int, of: int) -> None:
+    """Tell nobody."""
+
+
+def make_plan(run: Run, settings: PlanSettings, tell: Tell = silent) -> Plan:
+    """Fit a plan to a run. Raises UserError where the run has too little to learn from."""
+    check_plan(settings)
+    tell("reading the run", 0, 1)
+    source = read_source(run, settings.strategies)
+    offer, pools, seed = source.offer, source.pools, settings.seed
+    traces = []
+    for at in range(0, len(pools), _CHUNK):
+        tell("looking at problems", at, len(pools))
+        part = pools[at : at + _CHUNK]
+        traces += traces_of(part, offer, orders=settings.orders, seed=seed, counting=source.counting)
+    tell("fitting the value table", 0, 2)
+    table = fit_table(offer, traces, cells=settings.cells)
+    tell("fitting the value table", 1, 2)
+    curve = calibrate(offer, traces, seed=seed, cells=settings.cells)
+    tell("choosing by difficulty", 0, 1)
+    difficulty, picks = by_difficulty(source, settings)
+    identity = run.info["identity"]
+    models = {role: identity[role] for role in ("policy", "verifier") if identity.get(role)}
+    made = Made(
+        models=models,
+        grader=identity["grader"],
+        # Samples and searches are charged as the columns without `_exact` are.
+        unit="paper",
+        data=run.info["dataset"],
+        data_hash=fingerprint(run, pools),
+        problems=len(pools),
+        orders=settings.orders,
+        day=time.strftime("%Y-%m-%d"),
+    )
+    return Plan(made, offer, table, tuple(curve), picks, difficulty)
+
+
+def by_difficulty(source: Source, settings: PlanSettings) -> tuple[Difficulty | None, tuple[Pick, ...]]:
+    """How a problem's bin is told, and the best strategy of each bin at each budget; nothing where no verifier tells a value,
+    or there are too few samples to tell bins by some and judge strategies by others."""
+    judged, telling = halves(source.size)
+    if source.counting.rule == "majority" or not judged.stop or len(source.pools) < settings.bins:
+        return None, ()
+    samples = min(settings.samples, source.size - telling.start)
+    values = np.array([value_of(pool, telling.start, samples, source.counting) for pool in source.pools])
+    difficulty = Difficulty(samples, _thresholds(values, settings.bins))
+    bins = Bins(difficulty.thresholds, (), 0).of(values)
+    right = strategies_at(source, [n for n in source.offer.samples if n <= judged.stop], seed=settings.seed)
+    names = [pool.problem for pool in source.pools]
+    return difficulty, bin_table(names, bins, right, seed=settings.seed).picks
+
+
+def _thresholds(values: Array, bins: int) -> tuple[float, ...]:
+    """Thresholds of few digits with problems in every bin: where many values are equal, there are fewer bins."""
+    found: list[float] = []
+    for exact in quantile_bins(values, bins).thresholds:
+        # Rounded down: who lies on it stays in the easier bin.
+        one = math.floor(exact * _DIGITS) / _DIGITS
+        if one > values.min() and (not found or one < found[-1]):
+            found.append(one)
+    return tuple(found)
+
+
+def value_of(pool: Pool, start: int, samples: int, counting: Counting) -> float:
+    """The mean value of some of a problem's samples."""
+    some = pool.samples[start : start + samples]
+    return predicted([counting.value(one.candidate) for one in some])
+
+
+def strategies_at(source: Source, budgets: Sequence[int], *, seed: int) -> dict[int, dict[str, Array]]:
+    """By budget in generations and strategy, how right each problem's answer is (P): whole samples by the run's own rule
+    and by a plain vote, over the first half of them, and searches of that budget."""
+    scored = curves_of(
+        source.pools, budgets, orders=_CURVES, seed=seed, counting=source.counting, half=0
+    ).right
+    plain = curves_of(source.pools, budgets, orders=_CURVES, seed=seed, counting=MAJORITY, half=0).right
+    sampling = source.samples.choice.sampling
+    found: dict[int, dict[str, Array]] = {}
+    for column, n in enumerate(budgets):
+        vote = Majority(n, sampling.temperature, sampling.top_p)
+        found[n] = {source.samples.at(n).text: scored[:, column], vote.text: plain[:, column]}
+        for text in source.searches:
+            if _budget(text) == n:
+                found[n][text] = np.array([float(pool.searches[text].correct) for pool in source.pools])
+    return found
+
+
+def _budget(text: str) -> int | None:
+    return getattr(parse(text), "n", None)
+
+
+def write_plan(plan: Plan, path: Path) -> None:
+    """Write a plan to its file, whole or not at all. Raises UserError where it may not be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, plan.text)
+    except OSError as error:
+        mend = f"{error.strerror or error}: choose a file that you may write, out=..."
+        raise UserError.of("out", str(path), mend) from None

@@ -153,24 +153,28 @@ def _over_generations(measures: Measures) -> Any:
 
 
 def _over_flops(measures: Measures) -> Any:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
     figure, (axes,) = new_figure(7.2, 4.4)
     _curves(axes, measures, lambda row: row.flops, nudge=False)
+    axes.set_xlabel("FLOPs a problem, as if run alone (2 x parameters a token)")
+    count_flops(axes, [row.flops for row in measures.rows if math.isfinite(row.flops) and row.flops > 0])
+    return _finished(figure, axes, measures)
+
+
+def count_flops(axes: Any, spent: Sequence[float]) -> None:
+    """Give an axis of FLOPs its marks, and room where what was spent lies close together."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(
         FuncFormatter(lambda value, _: f"{value:.0e}".replace("e+0", "e").replace("e+", "e"))
     )
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("FLOPs a problem, as if run alone (2 x parameters a token)")
     left, right = axes.get_xlim()
-    spent = [row.flops for row in measures.rows if math.isfinite(row.flops) and row.flops > 0]
     if spent and max(spent) < 4 * min(spent):
         left, right = min(spent) / 3, max(spent) * 3
     axes.set_xlim(left, right)
     # Over many powers of ten these alone have room for their names.
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if right < 300 * left else (1,)))
-    return _finished(figure, axes, measures)
 
 
 def _by_difficulty(measures: Measures) -> Any:

@@ -14,8 +14,10 @@ from typing import Any
 from orchestration.allocation.plan import Plan
 from orchestration.allocation.value_table import START
 from orchestration.analysis.statistics import Estimate
-from orchestration.report.figures import STYLE, draw_line, looks_of, new_figure
+from orchestration.report.figures import STYLE, Dash, count_flops, draw_line, looks_of, new_figure
 from orchestration.report.plan_tables import stage_name
+
+_PLAIN: tuple[Dash, ...] = ((0, (5, 2)), (0, (1, 1)), (0, (5, 2, 1, 2)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +105,17 @@ def _over_flops(curves: Sequence[Curve], problems: int) -> Any:
 
     figure, (axes,) = new_figure(7.6, 4.6)
     looks = looks_of([curve.name for curve in curves if not curve.plain])
+    dashes = iter(_PLAIN * len(curves))
     for curve in curves:
         points = [(x, one) for x, one in curve.points if x > 0 and not math.isnan(one.mean)]
         xs = [x for x, _ in points]
         if curve.plain:
-            axes.plot(xs, [one.mean for _, one in points], color="#7F7F7F", linewidth=1, label=curve.name)
+            means, dash = [one.mean for _, one in points], next(dashes)
+            axes.plot(xs, means, color="#7F7F7F", linewidth=1, linestyle=dash, marker=".", label=curve.name)
         else:
             draw_line(axes, xs, [one for _, one in points], looks[curve.name], curve.name)
-    axes.set_xscale("log")
     axes.set_xlabel("FLOPs spent a problem (2 x parameters a token)")
+    count_flops(axes, [x for curve in curves for x, _ in curve.points if x > 0])
     axes.set_ylabel(f"accuracy ({problems:,} problems)")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     low, high = axes.get_ylim()

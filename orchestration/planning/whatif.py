@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from orchestration.allocation.fitting import CELLS, fit_table, folds
 from orchestration.allocation.price import Chooser
 from orchestration.allocation.value_table import Offer, ValueTable
@@ -27,8 +30,8 @@ Tell = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class WhatIf:
-    """With a `budget` of FLOPs a problem (None: without one): accuracy with its interval, FLOPs really spent a problem,
-    samples drawn, and the share of problems that got nothing."""
+    """With a `budget` of FLOPs a problem (None: without one): accuracy with its interval (`of_one_run`), FLOPs really spent a
+    problem, samples drawn, and the share of problems that got nothing."""
 
     budget: float | None
     accuracy: Estimate
@@ -79,7 +82,7 @@ class Question:
         found = []
         for judged in (0, 1):
             tell("fitting value tables", judged, 2)
-            known = [pool for pool, one in zip(self.pools, self._fold, strict=True) if one != judged]
+            known = [pool for pool, one in zip(self.pools, self.fold, strict=True) if one != judged]
             traces = traces_of(known, self.offer, orders=self.orders, seed=self.seed, counting=self.counting)
             found.append(fit_table(self.offer, traces, cells=self.cells))
         return found
@@ -96,11 +99,12 @@ class Question:
 
     def _judged(self, made: Sequence[Allocation], each: float) -> Replayed:
         return crossed(
-            self.pools, self._fold, lambda _, one: made[one], each, orders=self.orders, seed=self.seed
+            self.pools, self.fold, lambda _, one: made[one], each, orders=self.orders, seed=self.seed
         )
 
     @property
-    def _fold(self) -> list[int]:
+    def fold(self) -> list[int]:
+        """The half in which each problem is judged."""
         return folds([pool.problem for pool in self.pools], 2, self.seed)
 
     def uniform(self) -> list[WhatIf]:
@@ -109,12 +113,22 @@ class Question:
             self.pools, self.offer.samples, orders=self.orders, seed=self.seed, counting=self.counting
         )
         return [
-            WhatIf(
-                None, mean_interval(known.right[:, at]), float(known.flops[:, at].mean()), float(count), 0.0
-            )
+            WhatIf(None, of_one_run(known.right[:, at]), float(known.flops[:, at].mean()), float(count), 0.0)
             for at, count in enumerate(self.offer.samples)
         ]
 
 
+def of_one_run(right: NDArray[np.float64]) -> Estimate:
+    """The accuracy of a run, told from how often each problem came out right: as sure as one draw of each problem makes it,
+    for a run draws once, in however many orders it was told."""
+    count, mean = len(right), float(right.mean())
+    hits = round(mean * count)
+    once = mean_interval(np.arange(count) < hits)
+    shift = mean - once.mean
+    return Estimate(mean, max(0.0, once.low + shift), min(1.0, once.high + shift), count)
+
+
 def _answer(each: float | None, found: Replayed) -> WhatIf:
-    return WhatIf(each, found.accuracy, float(found.flops.mean()), float(found.samples.mean()), found.unpaid)
+    return WhatIf(
+        each, of_one_run(found.right), float(found.flops.mean()), float(found.samples.mean()), found.unpaid
+    )

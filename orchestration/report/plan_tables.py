@@ -101,7 +101,7 @@ def about(plan: Plan) -> list[str]:
     made = plan.made
     models = ", ".join(f"{role} {files[:8]}" for role, files in made.models.items())
     lines = [
-        f"made on {made.day} from {made.problems:,} problems of {made.data} ({made.data_hash[:8]}), each in "
+        f"made on {made.day} from {made.problems:,} problems ({made.data}; {made.data_hash[:8]}), each in "
         f"{counted(made.orders, 'order')} of its samples",
         f"models by their files: {models}; grader {made.grader}; FLOPs by the accounting {made.unit}",
         f"offers {', '.join(map(str, plan.offer.samples))} samples"

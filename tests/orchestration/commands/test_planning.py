@@ -35,7 +35,7 @@ def test_a_plan_is_explained_and_drawn(
     assert main(["explain", str(folder / "plan.yaml"), f"out={tmp_path / 'out'}", "figures=[svg]"]) == 0
     text = said(capsys)
     assert "made on" in text
-    assert "from 50 problems of made by hand" in text
+    assert "from 50 problems (made by hand; " in text
     for title in ("Best strategy by difficulty", "Value table", "Calibration"):
         assert title in text
     assert "noise" in text

@@ -1,6 +1,7 @@
-"""`flopwise explain PLAN`: what a plan says, as tables and a picture.
+"""`flopwise explain PLAN`: what a plan says, as tables and a picture; `flopwise explain RUN PROBLEM`: what was decided for
+one prompt, and at which price.
 
-It knows plans alone. Invariant: nothing is fitted here, so what is shown is what a run will use.
+It knows plans and decisions alone. Invariant: nothing is fitted here, so what is shown is what a run will use, or has used.
 """
 
 from __future__ import annotations
@@ -34,7 +35,12 @@ def run(words: Sequence[str]) -> int:
     if "--help" in options:
         print(help_of("explain"))
         return 0
-    place, given = place_and_settings(rest, "name one plan, as in: flopwise explain runs/calibrate/plan.yaml")
+    places = [word for word in rest if "=" not in word]
+    if len(places) == 2:
+        _show_decisions(places[0], places[1], [word for word in rest if "=" in word])
+        return 0
+    mend = "name one plan, or a run and one of its problems, as in: flopwise explain runs/calibrate/plan.yaml"
+    place, given = place_and_settings(rest, mend)
     settings = compose("explain", given, _Settings)
     check_figures("figures", settings.figures)
     from orchestration.allocation.plan import read_plan
@@ -57,6 +63,35 @@ def run(words: Sequence[str]) -> int:
     for written in (page, *figures):
         console.print(str(written), highlight=False, soft_wrap=True)
     return 0
+
+
+def _show_decisions(folder: str, problem: str, given: Sequence[str]) -> None:
+    """Print every decision of one problem, strategy by strategy."""
+    if given:
+        raise UserError(
+            f"{given[0]!r}: settings are for a plan: of a problem there is one table a strategy, and no picture"
+        )
+    from orchestration.planning.decided import decided
+    from orchestration.report.plan_tables import DECISIONS, decision_cells
+    from orchestration.report.tables import rich_table
+    from orchestration.runs.run import Run
+
+    console = terminal()
+    asked = Run(folder)
+    name = asked.problem_id(problem)
+    for one in decided(asked, name):
+        right = {True: ", right", False: ", wrong", None: ""}[one.correct]
+        title = f"{name}, {one.strategy}, seed {one.seed}: {one.state}{right}"
+        rows = [
+            (step.stage, step.cell, step.chance, step.price, step.option, step.gain, step.flops)
+            for step in one.steps
+        ]
+        console.print(rich_table(DECISIONS, decision_cells(rows), title))
+    note = (
+        "Gain: by how much the option was expected to be better than to stop, in points, its FLOPs paid at that price. It "
+        "stopped where nothing was better."
+    )
+    console.print(note, highlight=False)
 
 
 def show_plan(plan: Plan, console: Console) -> None:

@@ -38,7 +38,9 @@ from orchestration.setup.settings import (
     PolicySettings,
     VerifierSettings,
 )
+from orchestration.strategies.choice import Chooser
 from orchestration.strategies.parse import parse
+from orchestration.strategies.sampling.best_of_n import BestOfN
 from orchestration.strategies.sampling.majority import Majority
 from orchestration.strategies.tally import Counting
 
@@ -100,7 +102,7 @@ PLAN_FILE = "plan.yaml"
 def check_sweep(prepared: Prepared) -> None:
     """Raise UserError where what would be drawn is too little to learn from: too few problems, none with an answer, no whole
     samples. Nothing has been spent by then."""
-    choose("strategies", [one.text for one in prepared.strategies])
+    check_drawn(choose("strategies", [one.text for one in prepared.strategies])[0])
     first = list(itertools.islice(prepared.dataset, LEAST))
     if len(first) < LEAST:
         given = prepared.settings.dataset
@@ -113,6 +115,14 @@ def check_sweep(prepared: Prepared) -> None:
         if prepared.settings.dataset.path is not None:
             raise UserError.of("dataset.columns.answer", prepared.settings.dataset.columns.answer, mend)
         raise UserError.of("dataset", prepared.dataset.description, mend)
+
+
+def check_drawn(samples: Chooser) -> None:
+    """Raise UserError where samples are others, or vote otherwise, than those of a prompt that goes by a plan: its states
+    would not be those of the plan."""
+    if samples.choice != BestOfN(1).choice:
+        mend = "a plan is for samples as best_of_n(n=32) draws and counts them: take that, with a verifier"
+        raise UserError.of("strategies", samples.text, mend)
 
 
 def check_plan(settings: PlanSettings) -> None:
@@ -132,6 +142,7 @@ def make_plan(run: Run, settings: PlanSettings, tell: Tell = silent) -> Plan:
     check_plan(settings)
     tell("reading the run", 0, 1)
     source = read_source(run, settings.strategies)
+    check_drawn(source.samples)
     offer, pools, seed = source.offer, source.pools, settings.seed
     traces = []
     for at in range(0, len(pools), _CHUNK):
@@ -161,10 +172,10 @@ def make_plan(run: Run, settings: PlanSettings, tell: Tell = silent) -> Plan:
 
 
 def by_difficulty(source: Source, settings: PlanSettings) -> tuple[Difficulty | None, tuple[Pick, ...]]:
-    """How a problem's bin is told, and the best strategy of each bin at each budget; nothing where no verifier tells a value,
-    or there are too few samples to tell bins by some and judge strategies by others."""
+    """How a problem's bin is told, and the best strategy of each bin at each budget; nothing where there are too few samples
+    to tell bins by some and judge strategies by others."""
     judged, telling = halves(source.size)
-    if source.counting.rule == "majority" or not judged.stop or len(source.pools) < settings.bins:
+    if not judged.stop or len(source.pools) < settings.bins:
         return None, ()
     samples = min(settings.samples, source.size - telling.start)
     values = np.array([value_of(pool, telling.start, samples, source.counting) for pool in source.pools])

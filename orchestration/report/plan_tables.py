@@ -5,6 +5,8 @@ It knows plans, nothing of how they are made. Invariant: every number is one of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from actors.errors import counted
 from orchestration.allocation.choices import Solver, reserve_prices
 from orchestration.allocation.plan import Plan
@@ -78,6 +80,31 @@ def stage_name(name: str) -> str:
     if name == START:
         return "nothing drawn"
     return f"{name} sample{'' if name == '1' else 's'}" if name.isdigit() else name
+
+
+DIFFICULTY = "difficulty"
+"""The stage of the one decision of a prompt that goes by its bin: its cell is the bin, its chance the mean value."""
+
+DECISIONS = ("stood at", "cell", "chance to be right", "price of a FLOP", "did", "gain", "FLOPs")
+
+
+def decision_cells(
+    steps: Sequence[tuple[str, int, float, float, str | None, float, int]],
+) -> Cells:
+    """Decisions of one prompt in their order: stage, cell (from 0), chance, price, option, gain and FLOPs of each."""
+    return [
+        [
+            stage_name(stage),
+            # By its bin: a plan for the same number of generations everywhere.
+            f"bin {cell}" if stage == DIFFICULTY else str(cell + 1),
+            percent(chance) if stage != START else "-",
+            scientific(price),
+            "stopped" if option is None else stage_name(option),
+            "-" if option is None else points(gain),
+            "-" if option is None else scientific(float(flops)),
+        ]
+        for stage, cell, chance, price, option, gain, flops in steps
+    ]
 
 
 CALIBRATION = ("told", "was right", "problems")

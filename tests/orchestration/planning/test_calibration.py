@@ -15,13 +15,14 @@ from orchestration.planning.calibration import (
     CalibrateSettings,
     PlanSettings,
     by_difficulty,
+    check_drawn,
     check_sweep,
     make_plan,
     strategies_at,
     value_of,
     write_plan,
 )
-from orchestration.planning.sources import LEAST, Source
+from orchestration.planning.sources import LEAST, Source, choose
 from orchestration.runs.run import Run
 from orchestration.setup.compose import compose
 from orchestration.setup.prepare import prepare
@@ -103,11 +104,22 @@ def test_equal_values_make_fewer_bins_and_none_is_empty() -> None:
     assert {pick.bin: pick.problems for pick in picks if pick.n == 4} == {1: 40, 2: 20}
 
 
-def test_plain_votes_have_a_value_table_and_no_bins(run: Run) -> None:
-    plan = make_plan(run, replace(SETTINGS, strategies=["majority(n=8)"]))
-    assert plan.difficulty is None
-    assert plan.picks == ()
-    assert plan.offer.searches == ()
+def test_a_plan_is_for_samples_as_a_prompt_draws_and_counts_them(run: Run) -> None:
+    with pytest.raises(UserError, match=r"'majority\(n=8\)': a plan is for samples as best_of_n"):
+        make_plan(run, replace(SETTINGS, strategies=["majority(n=8)"]))
+    for text in (
+        "best_of_n(n=4,weighted=false)",
+        "best_of_n(n=4,temperature=0.7)",
+        "best_of_n(n=4,aggregation=min)",
+    ):
+        with pytest.raises(UserError, match="a plan is for samples"):
+            check_drawn(choose("strategies", [text])[0])
+    check_drawn(choose("strategies", ["best_of_n(n=4)"])[0])
+
+
+def test_one_sample_tells_no_bins() -> None:
+    pools = [replace(one, samples=one.samples[:1]) for one in made_pools(50)]
+    assert by_difficulty(Source(BestOfN(1), (), pools, WEIGHTED), SETTINGS) == (None, ())
 
 
 @pytest.mark.parametrize(("name", "value"), [("cells", 1), ("orders", 0), ("bins", 1), ("samples", 0)])

@@ -52,6 +52,12 @@ def no_samples() -> Words:
 
 
 @case
+def plain_votes() -> Words:
+    """a sweep whose samples no plan is for"""
+    return sweep("strategies=[majority(n=4)]")
+
+
+@case
 def few_solved() -> Words:
     """a plan from a run of few problems"""
     write_planned(Path("runs/few"), problems=12, ladder=(1, 4))

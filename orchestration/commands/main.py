@@ -24,7 +24,7 @@ Commands:
   flopwise show RUN [PROBLEM]     read a run's problems, candidates, steps and scores
   flopwise status RUN             how a run stands, where its FLOPs went, what it waits for
   flopwise calibrate [RUN]        make a plan: how much a prompt should get, and spent how
-  flopwise explain PLAN           read a plan
+  flopwise explain PLAN           read a plan; RUN PROBLEM: what was decided for a problem
   flopwise whatif RUN             what another budget would buy, from stored samples
   flopwise compare-allocators RUN  all allocators at the same budgets, from stored samples
   flopwise difficulty RUN         how difficult problems are, and how well that is predicted

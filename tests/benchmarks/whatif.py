@@ -1,12 +1,12 @@
 """What `flopwise whatif` says of 30 settings, held against what came with other draws of the same problems.
 
-    flopwise evaluate folder=runs/whatif "seeds=[0,1]" dataset.count=1000 \\
+    flopwise evaluate folder=runs/whatif "seeds=[0,1]" dataset.count=1100 \\
         "strategies=[best_of_n(n=16),beam(n=4),beam(n=16)]"
     python -m tests.benchmarks.whatif runs/whatif
 
 The samples and searches of the run's first seed tell, those of its second are what came. Settings are budgets, lists of
 strategies and ways to vote. It prints each, how many lie within their intervals (at least 90% should), and how wide these
-are on average (at most 6 points, with enough problems).
+are on average (at most 6 points, with a thousand problems and more).
 """
 
 from __future__ import annotations

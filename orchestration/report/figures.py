@@ -209,7 +209,7 @@ def _spread(measures: Measures) -> Any:
 
     spread = measures.spread
     assert spread is not None
-    figure, (axes,) = _figure(7.2, 3.4)
+    figure, (axes,) = new_figure(7.2, 3.4)
     axes.hist(
         spread.rates,
         bins=[place / 20 for place in range(21)],

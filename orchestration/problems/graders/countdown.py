@@ -21,7 +21,9 @@ _MOST = 20
 
 _NUMBER = rf"[0-9]{{1,{_LONGEST}}}"
 _CHAIN = re.compile(rf"\s*{_NUMBER}(?:\s*[-+*]\s*{_NUMBER}){{0,{_MOST - 1}}}\s*")
-_PART = re.compile(r"([-+*]?)\s*([0-9]+)")
+_PART = re.compile(r"[-+*]|[0-9]+")
+# Else it may pass for emphasis, which is taken off an answer.
+_POWER = re.compile(r"(?<=[0-9])[ \t]*\*\*[ \t]*(?=[0-9])")
 # A value has as many digits as all of its numbers, at most.
 _REFERENCE = re.compile(rf"(-?[0-9]{{1,{_LONGEST * _MOST}}}) from ({_NUMBER}(?: {_NUMBER}){{0,{_MOST - 1}}})")
 
@@ -36,8 +38,7 @@ class CountdownGrader(JudgedByAnswer):
         return "countdown-1"
 
     def extract(self, text: str) -> str | None:
-        content = marked_answer(text)
-        return None if content is None else _canonical(content)
+        return _marked(text)
 
     def correct(self, answer: str | None, reference: str) -> bool:
         return answer is not None and answer == _expected(reference)
@@ -53,17 +54,20 @@ def _expected(reference: str) -> str | None:
     """The canonical form of a reference: as the data set writes it, or that of a worked solution."""
     found = _REFERENCE.fullmatch(reference.strip())
     if found is None:
-        content = marked_answer(reference)
-        return None if content is None else _canonical(content)
+        return _marked(reference)
     return _form(int(found[1]), [int(number) for number in found[2].split()])
 
 
-def _canonical(content: str) -> str | None:
-    if _CHAIN.fullmatch(content) is None:
+def _marked(text: str) -> str | None:
+    content = marked_answer(_POWER.sub("^", text))
+    if content is None or _CHAIN.fullmatch(content) is None:
         return None
-    total, numbers = 0, []
-    for sign, digits in _PART.findall(content):
-        number = int(digits)
+    total, numbers, sign = 0, [], "+"
+    for part in _PART.findall(content):
+        if part in "+-*":
+            sign = part
+            continue
+        number = int(part)
         numbers.append(number)
         total = total * number if sign == "*" else total - number if sign == "-" else total + number
     return _form(total, numbers)

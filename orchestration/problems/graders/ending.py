@@ -18,15 +18,15 @@ _END_OF_TURN = re.compile(
     r"|END_OF_TURN_TOKEN|end_of_turn)\|>|<(?:end_of_turn|start_of_turn|eos|pad)>|</s>|<｜end▁of▁sentence｜>|\[/?INST\]"
 )
 _NEXT_QUESTION = re.compile(
-    r"^[ \t#*]*(?:next )?(?:question|problem|q|human|user|instruction|exercise)\b[ \t]*\d*[ \t]*[*]*[:.][*]*[ \t]*\S",
+    r"^[ \t#*]*(?:next )?(?:question|problem|q|human|user|instruction|exercise)\b[ \t]*+\d*+[ \t]*+[*]*[:.][*]*[ \t]*\S",
     re.IGNORECASE | re.MULTILINE,
 )
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])\s*")
 _NAMED_BEFORE = re.compile(r"([A-Za-z](?:_\{?\w+\}?)?)\s*=\s*\$?\s*$")
 # What may stand between two boxes that list values.
 _BETWEEN = re.compile(
-    r"[\s$]*(?:[,;&]|\\text\{\s*(?:and|or)\s*\}|\band\b|\bor\b|\\quad)[\s$,&]*(?:(?:and|or)\b[\s$]*)?"
-    r"(?:[A-Za-z](?:_\{?\w+\}?)?\s*=\s*)?[\s$]*"
+    r"[\s$]*+(?:[,;&]|\\text\{\s*(?:and|or)\s*\}|\band\b|\bor\b|\\quad)[\s$,&]*+(?:(?:and|or)\b[\s$]*+)?"
+    r"(?:[A-Za-z](?:_\{?\w+\}?)?\s*+=\s*+)?[\s$]*+"
 )
 _PHRASE = re.compile(
     r"\banswer\b(?:\s+(?:to|for|in|of)\s[^.\n:=]{0,60}?)?\s*"
@@ -34,7 +34,8 @@ _PHRASE = re.compile(
     r"|^[ \t#]*(?:the\s+)?(?:final\s+)?answer[ \t]*\n",
     re.IGNORECASE | re.MULTILINE,
 )
-_REASON = re.compile(r",?\s+(?:because|since)\s")
+# From the first white space of a run alone: each would look at all behind it.
+_REASON = re.compile(r"(?:,|(?<![\s,]))\s+(?:because|since)\s")
 _IN_WORDS = re.compile(r"\s+(?!and\b|or\b|to\b)[a-z][a-z ]*[.!]?")
 _LABEL = re.compile(
     r"(?:(?:so|thus|hence|therefore)[, ]+)?(?:the\s+)?(?:(?:final|correct)\s+)?"

@@ -38,7 +38,10 @@ _OVER = re.compile(
 _REPEATING = re.compile(
     r"([-+]?)\s*(\d*)\.(\d*)\s*\\(?:overline|dot|bar)\s*(?:\{\s*(\d+)\s*\}|(\d))\s*(?:\\dot\s*(?:\{\s*(\d)\s*\}|(\d)))?"
 )
-_PAREN = re.compile(r"\s*\((?:[^()\d]*(?:rounded|approx|exact|total|answer|simplif)[^()]*)\)$", re.IGNORECASE)
+# From the first such word alone: each would look at all behind it.
+_PAREN = re.compile(
+    r"\s*\((?>[^()\d]*?(?:rounded|approx|exact|total|answer|simplif))[^()]*\)$", re.IGNORECASE
+)
 _APPROX = re.compile(r"^(?:\\approx|\\sim|about|approximately|approx\.?|roughly|exactly|=)\s*", re.IGNORECASE)
 _SCALES = {
     "dozen": 12,

@@ -34,6 +34,10 @@ GRADER = make_grader("countdown")
         ("#### + 7", None),
         ("#### 7 + - 8", None),
         ("#### 7 ** 8", None),
+        ("#### answer: 2**6 * 3 - 4", None),
+        ("#### **Answer:** 2 ** 6", None),
+        ("#### **Answer:** 7 * 8 - 30", "26 from 7 8 30"),
+        ("#### **7 * 8 - 30**\n12", "26 from 7 8 30"),
         ("#### 7 × 8", None),
         ("#### ٧ + ٨", None),
         ("#### ７ + ８", None),
@@ -109,3 +113,11 @@ def test_a_chain_is_what_python_makes_of_it_from_left_to_right(
     written = " ".join([str(first), *(f"{sign} {number}" for sign, number in moves)])
     numbers = sorted([first, *(number for _, number in moves)])
     assert GRADER.extract(f"#### {written}") == f"{total} from {' '.join(map(str, numbers))}"
+
+
+def test_white_space_takes_no_time() -> None:
+    """Nothing here has a deadline: time is linear, or this would take minutes."""
+    wide = " " * 100_000
+    assert GRADER.extract(f"#### 7{wide}*{wide}8{wide}-{wide}30") == "26 from 7 8 30"
+    assert GRADER.extract(f"#### 7{wide}*{wide}8{wide}x") is None
+    assert GRADER.extract(f"#### 2{wide}**{wide}6") is None

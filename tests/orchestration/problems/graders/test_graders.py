@@ -254,6 +254,20 @@ def test_long_nonsense_takes_no_time() -> None:
         NUMBER.extract(f"#### {text}")
 
 
+def test_long_white_space_takes_no_time() -> None:
+    """Around an answer, where no limit of an answer's own length counts."""
+    wide = " " * 100_000
+    for text in (
+        f"The answer is 5{wide}x",
+        f"#### 5\nquestion{wide}x",
+        rf"\boxed{{1}},{wide}x \boxed{{2}}",
+        rf"\boxed{{1}}, x ={wide}x \boxed{{2}}",
+        f"#### 5 ({'approx ' * 15_000}",
+    ):
+        MATH.extract(text)
+        NUMBER.extract(text)
+
+
 def test_an_answer_that_never_ends_is_killed_and_is_its_text(caplog: pytest.LogCaptureFixture) -> None:
     grader = MathGrader(deadline=1.0)
     assert grader.extract(r"\boxed{7}") == "7"

@@ -25,8 +25,8 @@ HOPELESS = 0.03
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """`rates` (P,) are the shares of right ones among the `samples` of `source` of each problem, `fifths` the means of five
-    equal groups of problems, easiest first."""
+    """`rates` (P,) are the shares of right ones among the `samples` of `source` that each of these problems has, of all
+    seeds, `fifths` the means of five equal groups of problems, easiest first."""
 
     rates: NDArray[np.float64]
     samples: int
@@ -38,9 +38,9 @@ class Spread:
         return float(self.rates.mean())
 
     @property
-    def hopeless(self) -> float:
-        """The share of problems below `HOPELESS`."""
-        return float((self.rates < HOPELESS).mean())
+    def hopeless(self) -> float | None:
+        """The share of problems below `HOPELESS`; None where so few samples tell no more than `never`."""
+        return float((self.rates < HOPELESS).mean()) if self.samples * HOPELESS >= 1 else None
 
     @property
     def never(self) -> float:
@@ -49,16 +49,20 @@ class Spread:
 
 
 def spread_of(told: Estimates | None) -> Spread | None:
-    """The spread over all problems that have whole sets; None where they are too few, or their sets too small."""
+    """The spread over all problems that have whole sets of every seed; None where they are too few, or their sets too
+    small."""
     if told is None:
         return None
-    first, second = problem_means(told.first), problem_means(told.rate)
-    kept = ~np.isnan(first) & ~np.isnan(second)
     seeds = told.first.shape[1] if told.first.ndim > 1 else 1
-    if told.size * seeds < LEAST_SAMPLES or told.size < 2 or kept.sum() < LEAST_PROBLEMS:
+    first, second = (each.reshape(len(each), seeds) for each in (told.first, told.rate))
+    kept = ~np.isnan(first).any(axis=1) & ~np.isnan(second).any(axis=1)
+    samples = told.size * seeds
+    if samples < LEAST_SAMPLES or told.size < 2 or kept.sum() < LEAST_PROBLEMS:
         return None
+    first, second = problem_means(first[kept]), problem_means(second[kept])
     half = told.size // 2
-    rates = (half * first[kept] + (told.size - half) * second[kept]) / told.size
-    bins = quintiles(second[kept])
-    fifths = [float(first[kept][bins == fifth].mean()) for fifth in range(1, 6)]
-    return Spread(rates, told.size * seeds, told.source.name.text, fifths)
+    # Of whole samples: what is right once in 64 is no less than a 64th.
+    rates = np.rint((half * first + (told.size - half) * second) * seeds) / samples
+    bins = quintiles(second)
+    fifths = [float(first[bins == fifth].mean()) for fifth in range(1, 6)]
+    return Spread(rates, samples, told.source.name.text, fifths)

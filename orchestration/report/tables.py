@@ -229,11 +229,14 @@ def verifier_lines(measures: Measures) -> list[str]:
 
 def spread_line(spread: Spread) -> str:
     """How difficult the problems are for the policy, in a sentence."""
+    never = percent(spread.never)
+    tail = f"Without a right sample are {never} of the problems."
+    if spread.hopeless is not None:
+        tail = f"Below {HOPELESS:.0%} are {percent(spread.hopeless)} of the problems, without a right sample {never}."
     return (
         f"pass@1 of a problem, from {spread.samples} samples of each ({spread.source}): {percent(spread.mean)} on average; "
         f"by fifths of the problems, easiest first, {', '.join(map(percent, spread.fifths))}, told apart by one half of the "
-        f"samples and measured on the other. Below {HOPELESS:.0%} are {percent(spread.hopeless)} of the problems, without a "
-        f"right sample {percent(spread.never)}."
+        f"samples and measured on the other. {tail}"
     )
 
 

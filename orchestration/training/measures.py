@@ -58,14 +58,14 @@ def on_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tenso
 def measure(model: Any, batches: StepBatches) -> dict[str, Any]:
     """Judge a verifier on held-out solutions: AUROC over all and within a question, against its own likelihood; calibration
     by step position (mean value and mean label of the first, second, ... step); and the values of prompts alone against the
-    shares of right samples, one a question."""
+    shares of right samples, one a question: the mean over its rows, where parts that met it have a share of it each."""
     model.eval()
     last: list[float] = []
     likelihood: list[float] = []
     right: list[bool] = []
     groups: list[str] = []
     by_position: dict[int, list[tuple[float, float]]] = {}
-    prompts: dict[str, tuple[float, float]] = {}
+    prompts: dict[str, list[tuple[float, float]]] = {}
     for index in range(len(batches)):
         batch = on_device(batches[index], model.device)
         values, logits = step_logits(model, batch)
@@ -78,10 +78,12 @@ def measure(model: Any, batches: StepBatches) -> dict[str, Any]:
             likelihood.append(float(sums[row]))
             right.append(one.correct)
             groups.append(one.problem_id)
-            prompts[one.problem_id] = (float(values[row, 0]), one.prompt_label)
+            prompts.setdefault(one.problem_id, []).append((float(values[row, 0]), one.prompt_label))
             for number, label in enumerate(one.labels, start=1):
                 by_position.setdefault(number, []).append((float(values[row, number]), label))
     within, questions = auroc_within(last, right, groups)
+    # A prompt's value differs between batches by rounding alone.
+    judged = [(rows[0][0], float(np.mean([label for _, label in rows]))) for rows in prompts.values()]
     return {
         "auroc": auroc(last, right),
         # What cannot be told is no number, in JSON either.
@@ -89,7 +91,7 @@ def measure(model: Any, batches: StepBatches) -> dict[str, Any]:
         "questions_with_both": questions,
         "likelihood_auroc": auroc(likelihood, right),
         "likelihood_auroc_within_question": auroc_within(likelihood, right, groups)[0] if questions else None,
-        "prompts": _means(list(prompts.values())) | {"rank_correlation": _rank_correlation(prompts)},
+        "prompts": _means(judged) | {"rank_correlation": _rank_correlation(judged)},
         "calibration": [{"step": number} | _means(pairs) for number, pairs in sorted(by_position.items())],
     }
 
@@ -99,11 +101,11 @@ def _means(pairs: list[tuple[float, float]]) -> dict[str, float]:
     return {"count": len(pairs), "mean_value": float(np.mean(values)), "mean_label": float(np.mean(labels))}
 
 
-def _rank_correlation(pairs: dict[str, tuple[float, float]]) -> float | None:
+def _rank_correlation(pairs: list[tuple[float, float]]) -> float | None:
     """Spearman's, None where one side is the same for all."""
     from scipy.stats import spearmanr
 
-    values, labels = zip(*pairs.values(), strict=True)
+    values, labels = zip(*pairs, strict=True)
     if len(set(values)) < 2 or len(set(labels)) < 2:
         return None
     return float(spearmanr(values, labels).statistic)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from actors.engines.base import ScoreRequest
 from actors.engines.local.verifier import ScoringEngine
@@ -115,6 +116,22 @@ def test_a_batch_has_the_prompts_end_before_those_of_the_steps() -> None:
     assert batch["ends"][rows["q"]].tolist()[:2] == [0, 1]
     # Without a label, and without a second step.
     assert batch["targets"][rows["q"]].isnan().tolist() == [True, False, True]
+
+
+def test_a_problem_that_two_parts_met_has_one_label_whatever_the_order() -> None:
+    torch.manual_seed(0)
+    shape = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    model: Any = LlamaForCausalLM(LlamaConfig(vocab_size=16, **shape))
+    model.value_head = ValueHead(ValueHeadConfig(hidden_size=8, width=0))
+    rows = [
+        Labelled((first, 1, 2), 1, (3,), (label,), label > 0.5, f"p{first}", label)
+        for first, labels in ((5, (0.0, 0.75)), (6, (1.0, 0.25, 0.25)), (7, (0.4, 0.4)), (8, (0.1, 0.8)))
+        for label in labels
+    ]
+    told = [measures.measure(model, StepBatches(rows, 6, 0, seed))["prompts"] for seed in range(4)]
+    assert [one["count"] for one in told] == [4] * 4
+    assert [one["mean_label"] for one in told] == pytest.approx([(0.375 + 0.5 + 0.4 + 0.45) / 4] * 4)
+    assert len({one["rank_correlation"] for one in told}) == 1
 
 
 def test_held_out_is_a_share_that_never_changes_sides() -> None:

@@ -5,7 +5,7 @@ Knows nothing of models and strategies; `load` makes a dataset from plain values
 
 from __future__ import annotations
 
-from orchestration.problems.datasets.arithmetic import BENCHMARK, ArithmeticSource
+from orchestration.problems.datasets.arithmetic import ArithmeticSource
 from orchestration.problems.datasets.countdown import CountdownSource
 from orchestration.problems.datasets.generated import Generated, Source
 from orchestration.problems.datasets.gym import GsmSymbolicSource, GymSource
@@ -22,7 +22,6 @@ from orchestration.problems.problem import SPLITS, Dataset, Problem, split_of
 from orchestration.problems.prompting import PromptFormat, solution_ids
 
 __all__ = [
-    "BENCHMARK",
     "SPLITS",
     "ArithmeticSource",
     "Columns",

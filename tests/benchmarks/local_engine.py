@@ -36,7 +36,7 @@ from actors.strategy import Prompt, Role, Strategy
 from actors.work import Task
 from orchestration.allocation.first_come import WITHOUT_BUDGET, FirstCome
 from orchestration.flops import ModelCost
-from orchestration.problems.datasets.arithmetic import BENCHMARK
+from orchestration.problems.datasets.arithmetic import SHIPPED
 from orchestration.problems.datasets.generated import Generated
 from orchestration.problems.graders.number import NumberGrader
 from orchestration.problems.prompting import PromptFormat
@@ -57,7 +57,7 @@ def prompts(count: int, policy: Path = MODELS / "policy") -> list[Prompt]:
 
     tokenizer = AutoTokenizer.from_pretrained(policy)
     form = PromptFormat()
-    problems = Generated(BENCHMARK, "test", count, 0)
+    problems = Generated(SHIPPED, "test", count, 0)
     return [Prompt(p.id, tuple(form.prompt_ids(tokenizer, p.question))) for p in problems]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import accumulate
 from random import Random
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from actors.errors import UserError, nearest
 from actors.seeds import derive
 from orchestration.problems.datasets.countdown_solver import chains, solutions
+from orchestration.problems.datasets.generated import WORKED
 from orchestration.problems.problem import Problem, content_id
 
 MOVES: dict[str, Callable[[int, int], int]] = {"+": operator.add, "-": operator.sub, "*": operator.mul}
@@ -30,6 +31,9 @@ _TRIES = 1_000
 
 _RANGES = ("values", "targets")
 
+LARGEST = 10**9 - 1
+"""A longer number is none that the grader of these problems reads."""
+
 Chain = tuple[int, tuple[tuple[str, int], ...]]
 """The first number, then each sign and number."""
 
@@ -39,55 +43,61 @@ class CountdownSource:
     """Problems of 2 to 6 numbers.
 
     `values` is the range of the numbers, `targets` that of what is to be reached, both inclusive; totals on the way lie
-    between 1 and the largest target. `shares` of problems with 2, 3, ... numbers sum to one. `failures`, of 2, 3, ...
-    numbers: how likely a worked solution leaves the way at the start and before each move, for moves at random to whatever
-    end they have. Nothing in a question depends on `failures`. A policy that learns from solutions that always arrive learns
-    to write the target whatever it has computed.
+    between 1 and the largest target. `shares` say how often 2, 3, ... numbers are drawn, and sum to one. A question that was
+    there before is drawn again without it, and there are few of two numbers: among many problems their share is below the one
+    that is drawn. `failures`, of 2, 3, ... numbers: how likely a worked solution leaves the way at the start and before each
+    move, for moves at random to whatever end they have; for training alone, no question depends on it. A policy that learns
+    from solutions that always arrive learns to write the target whatever it has computed.
     """
 
     values: tuple[int, int] = (2, 50)
     targets: tuple[int, int] = (10, 300)
     shares: tuple[float, ...] = (0.15, 0.3, 0.25, 0.2, 0.1)
-    failures: tuple[float, ...] = (0.04, 0.07, 0.1, 0.1, 0.1)
+    failures: tuple[float, ...] = field(default=(0.0,) * (MOST - FEWEST + 1), metadata=WORKED)
 
     def __post_init__(self) -> None:
         for name in _RANGES:
-            low, high = getattr(self, name)
+            low, high = _whole(name, getattr(self, name))
             object.__setattr__(self, name, (low, high))  # a config file brings lists
             if not 1 <= low <= high:
                 raise _refused(name, [low, high], "two rising numbers from 1 on")
+            if name == "values" and high > LARGEST:
+                mend = f"numbers of more than {len(str(LARGEST))} digits are none that an answer may have"
+                raise _refused(name, [low, high], mend)
         for name in ("shares", "failures"):
-            given = getattr(self, name)
-            counts = MOST - FEWEST + 1
-            if not 1 <= len(given) <= counts:
-                mend = f"give one to {counts} numbers: a problem has {FEWEST} to {MOST} numbers, and each is one of them"
-                raise _refused(name, list(given), mend)
+            given = _shares(name, getattr(self, name))
+            counts = [str(count) for count in range(FEWEST, MOST + 1)]
+            if len(given) > len(counts):
+                numbers = f"{', '.join(counts[:-1])} and {counts[-1]}"
+                raise _refused(
+                    name,
+                    list(given),
+                    f"give at most {len(counts)} shares, of problems with {numbers} numbers",
+                )
             if not all(0 <= share <= 1 for share in given):
                 raise _refused(name, list(given), "each is a share between 0 and 1")
             object.__setattr__(self, name, tuple(float(share) for share in given))
         if abs(sum(self.shares) - 1) > 1e-6:
-            raise _refused("shares", list(self.shares), f"they sum to {sum(self.shares):g}, and must to 1")
+            raise _refused("shares", list(self.shares), f"they sum to {_sum(self.shares)}, and must to 1")
         if len(self.failures) < len(self.shares):
             mend = f"give one for each of the {len(self.shares)} shares"
             raise _refused("failures", list(self.failures), mend)
         for count, share in enumerate(self.shares, start=FEWEST):
             if share and self._chain(Random(0), count) is None:
-                mend = f"in {_TRIES:,} tries no {count} numbers of values = {list(self.values)} reached one: widen the ranges"
+                mend = (
+                    f"in {_TRIES:,} tries no {count} numbers of values = {list(self.values)} reached one: widen the ranges, "
+                    f"or give {count} numbers no share"
+                )
                 raise _refused("targets", list(self.targets), mend)
 
     def with_options(self, options: dict[str, Any]) -> CountdownSource:
         """Return this source with some settings replaced, ranges given as [low, high]."""
         known = [setting.name for setting in fields(self)]
-        for name, value in options.items():
+        for name in options:
             if name not in known:
                 mend = f"choose among {', '.join(known)}{nearest(name, known)}"
                 raise UserError.of("dataset.options", name, mend)
-            kinds = [type(v) for v in value] if isinstance(value, list | tuple) else []
-            if name in _RANGES and kinds != [int, int]:
-                raise _refused(name, value, "give two whole numbers: [low, high]")
-            if name not in _RANGES and not (kinds and set(kinds) <= {int, float}):
-                raise _refused(name, value, "give a list of shares, e.g. [0.5, 0.5] for 2 and 3 numbers")
-        return replace(self, **{name: tuple(value) for name, value in options.items()})
+        return replace(self, **options)
 
     @property
     def description(self) -> str:
@@ -95,7 +105,7 @@ class CountdownSource:
             f"{share:.0%} of {count}" for count, share in enumerate(self.shares, start=FEWEST) if share
         )
         (low, high), (least, most) = self.values, self.targets
-        return f"countdown in a chain: reach {least}-{most} from numbers of {low}-{high} ({shares})"
+        return f"countdown in a chain: reach {least}-{most} from numbers of {low}-{high} (drawn: {shares} numbers)"
 
     def draw(self, seed: int, index: int) -> Problem | None:
         place = derive("numbers", seed, index) / 2**63
@@ -170,6 +180,25 @@ def _refused(name: str, value: object, mend: str) -> UserError:
     return UserError.of(f"dataset.options.{name}", value, mend)
 
 
+def _whole(name: str, given: object) -> tuple[int, int]:
+    if not isinstance(given, list | tuple) or [type(one) for one in given] != [int, int]:
+        raise _refused(name, given, "give two whole numbers: [low, high]")
+    low, high = given
+    return low, high
+
+
+def _shares(name: str, given: object) -> Sequence[float]:
+    if not isinstance(given, list | tuple) or not given or {type(one) for one in given} - {int, float}:
+        raise _refused(name, given, "give a list of shares, e.g. [0.5, 0.5] for 2 and 3 numbers")
+    return given
+
+
+def _sum(shares: Sequence[float]) -> str:
+    """Their sum in as many digits as tell it from 1."""
+    total = sum(shares)
+    return next(text for digits in range(6, 18) if float(text := f"{total:.{digits}g}") != 1)
+
+
 def _total(chain: Chain) -> int:
     total = chain[0]
     for sign, number in chain[1]:
@@ -202,7 +231,3 @@ def _shuffle(rng: Random, items: list[int]) -> None:
     for last in range(len(items) - 1, 0, -1):
         other = _between(rng, 0, last)
         items[last], items[other] = items[other], items[last]
-
-
-# What the bundled models are judged on: from nearly always right to nearly never, evenly.
-BENCHMARK = CountdownSource()

@@ -7,7 +7,7 @@ function of (source, seed, index); a stream holds no question twice and no quest
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, Protocol
 
 from actors.errors import UserError, counted
@@ -18,9 +18,13 @@ from orchestration.problems.problem import Problem, Split, plain, split_of
 _PATIENCE = 20_000
 
 
+WORKED = {"worked": True}
+"""Metadata of a source's setting that no question, answer or id depends on."""
+
+
 class Source(Protocol):
     """Draws problems by index; may return None where the index holds nothing usable. A frozen dataclass, whose fields are all
-    that decides a draw."""
+    that decides a draw; one with `WORKED` decides worked solutions alone."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -51,7 +55,9 @@ class Generated:
     @property
     def identity(self) -> dict[str, Any]:
         """All that decides which problems are drawn, however it was given."""
-        source = {"source": type(self.source).__name__, "options": asdict(self.source)}
+        hidden = {one.name for one in fields(self.source) if one.metadata.get("worked")}
+        options = {name: value for name, value in asdict(self.source).items() if name not in hidden}
+        source = {"source": type(self.source).__name__, "options": options}
         return source | {"split": self.split, "seed": self.seed}
 
     def problem(self, index: int) -> Problem | None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from actors.errors import UserError, nearest
-from orchestration.problems.datasets.arithmetic import BENCHMARK as ARITHMETIC
-from orchestration.problems.datasets.countdown import BENCHMARK as COUNTDOWN
+from orchestration.problems.datasets.arithmetic import SHIPPED as ARITHMETIC
+from orchestration.problems.datasets.countdown import CountdownSource
 from orchestration.problems.datasets.generated import Generated, Source
 from orchestration.problems.datasets.gym import GsmSymbolicSource, GymSource
 from orchestration.problems.datasets.tables import Columns, Table
@@ -50,12 +50,14 @@ def load(
 
 def source_of(name: str, options: dict[str, Any]) -> Source:
     """Return where problems of this name come from: "arithmetic" and "countdown_chain", which the bundled models were made
-    for, with `options` replacing settings of the benchmark; "gsm_symbolic"; or any reasoning-gym data set with its own
-    `options`, among them another "countdown". Raises UserError for unknown names and options."""
+    for, with `options` replacing settings of theirs; "gsm_symbolic"; or any reasoning-gym data set with its own `options`,
+    among them another "countdown". Raises UserError for unknown names and options."""
+    if not all(isinstance(one, str) for one in options):
+        raise UserError.of("dataset.options", options, "options have names, as in {name: value}")
     if name == "arithmetic":
         return ARITHMETIC.with_options(options)
     if name == "countdown_chain":
-        return COUNTDOWN.with_options(options)
+        return CountdownSource().with_options(options)
     if name == "gsm_symbolic" and not options:
         return GsmSymbolicSource()
     return GymSource(name, options)

@@ -10,7 +10,7 @@ import yaml
 from actors.errors import UserError
 from orchestration.commands.helptext import help_of
 from orchestration.problems import make_grader
-from orchestration.problems.datasets.load import source_of
+from orchestration.problems.datasets.load import load, source_of
 from orchestration.setup.compose import CONF, compose, options
 from orchestration.setup.domains import DOMAIN, check_domain, domains
 from orchestration.setup.model_folders import model_folder
@@ -78,6 +78,17 @@ def test_one_that_there_is_not_is_refused_by_every_command(root: str) -> None:
 def test_help_shows_the_values_of_the_domain() -> None:
     assert "vocabulary=320" in help_of("train/policy", ("domain=countdown",))
     assert "dataset=arithmetic" in help_of("train/policy", ("domain=arithmetic",))
+
+
+def test_worked_solutions_fail_in_the_training_of_a_policy_alone() -> None:
+    training = compose("train/policy", ("domain=countdown",), PolicyTraining)
+    assert training.options["failures"] == [0.04, 0.07, 0.1, 0.1, 0.1]
+    given = evaluation("domain=countdown").dataset
+    grader = make_grader(given.grader)
+    for problem in load(given.name, split="train", count=50, options=given.options):
+        assert problem.solution is not None
+        assert problem.answer is not None
+        assert grader.correct(grader.extract(problem.solution), problem.answer)
 
 
 @every_domain

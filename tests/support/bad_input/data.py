@@ -147,6 +147,12 @@ def more_numbers_than_a_problem_has() -> Words:
 
 
 @case
+def options_without_names() -> Words:
+    """options without names"""
+    return evaluate("dataset.options={1: 2}")
+
+
+@case
 def all_prompts_too_long() -> Words:
     """prompts that all exceed the context"""
     return table(LONG, LONG | {"question": LONG["question"] + " now"})

@@ -29,7 +29,7 @@ from actors.engines.verifiers.value_head import ValueHead, ValueHeadConfig
 from actors.engines.vllm.step_points import Points
 from actors.engines.vllm.verifier import VllmVerifier
 from actors.errors import UserError
-from orchestration.problems.datasets.arithmetic import BENCHMARK
+from orchestration.problems.datasets.arithmetic import SHIPPED
 from orchestration.problems.datasets.generated import Generated
 from orchestration.problems.prompting import PromptFormat
 from tests.support.families import SIZES
@@ -65,7 +65,7 @@ async def sampled() -> list[ScoreRequest]:
     policy = LocalEngine.load(MODELS / "policy")
     newlines = {i for i in range(len(tokenizer)) if tokenizer.decode([i]).endswith("\n")}
     requests = []
-    for problem in Generated(BENCHMARK, "test", 8, 0):
+    for problem in Generated(SHIPPED, "test", 8, 0):
         prompt = tuple(PromptFormat().prompt_ids(tokenizer, problem.question))
         for seed in range(2):
             drawn = (await policy.generate(GenerateRequest(prompt, 200, seed=seed))).token_ids

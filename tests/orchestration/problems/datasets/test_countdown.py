@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,13 +12,14 @@ from hypothesis import strategies as st
 
 from actors.errors import UserError
 from orchestration.problems import CountdownGrader, Generated, load, split_of
-from orchestration.problems.datasets.countdown import BENCHMARK, MOVES, CountdownSource, level
+from orchestration.problems.datasets.countdown import LARGEST, MOVES, CountdownSource, level
 from orchestration.problems.datasets.countdown_solver import chains, solutions
 from orchestration.problems.problem import SPLITS, Problem, content_id
 
-PROBLEMS = list(Generated(CountdownSource(), "train", 600))
+SOME = CountdownSource(failures=(0.04, 0.07, 0.1, 0.1, 0.1))
+PROBLEMS = list(Generated(SOME, "train", 600))
 WILD = CountdownSource(failures=(1.0,) * 5)
-SURE = CountdownSource(failures=(0.0,) * 5)
+SURE = CountdownSource()
 GRADER = CountdownGrader()
 
 
@@ -83,6 +85,23 @@ def test_failures_change_no_question() -> None:
         (p.id, p.question, p.answer, p.metadata) for p in sure
     ]
     assert [p.solution for p in wild] != [p.solution for p in sure]
+    # Nor is it another data set.
+    assert Generated(WILD, "train", 100).identity == Generated(SURE, "train", 100).identity
+
+
+def test_shares_are_of_draws_and_say_so() -> None:
+    """Questions of two numbers are soon all given."""
+    source = CountdownSource((2, 9), (10, 20), (0.5, 0.5))
+    lengths = Counter(problem.metadata["length"] for problem in Generated(source, "train", 150))
+    assert lengths[2] < 0.4 * 150
+    assert "(drawn: 50% of 2, 50% of 3 numbers)" in source.description
+
+
+def test_the_largest_number_is_one_that_an_answer_may_have() -> None:
+    reference = f"{LARGEST} from {LARGEST}"
+    assert GRADER.correct(GRADER.extract(f"#### {LARGEST}"), reference)
+    assert GRADER.extract(f"#### {LARGEST + 1}") is None
+    CountdownSource((LARGEST - 9, LARGEST), (1, LARGEST), (1.0,))
 
 
 def test_fewer_worked_solutions_arrive_the_more_numbers_there_are() -> None:
@@ -126,7 +145,9 @@ def test_it_is_a_data_set_beside_reasoning_gyms_own_of_that_name() -> None:
     assert ours.question.startswith("Make ")
     assert theirs.question.startswith("Calculate")
     assert theirs.reference is not None
-    assert load("countdown_chain", count=1).description.endswith(f"of {BENCHMARK.description} (seed 0)")
+    assert load("countdown_chain", count=1).description.endswith(
+        f"of {CountdownSource().description} (seed 0)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -138,18 +159,32 @@ def test_it_is_a_data_set_beside_reasoning_gyms_own_of_that_name() -> None:
         ({"targets": 30}, r"give two whole numbers: \[low, high\]"),
         ({"valuse": [2, 3]}, "did you mean 'values'"),
         ({"shares": [0.5, 0.6]}, r"shares = \[0\.5, 0\.6\]: they sum to 1\.1, and must to 1"),
+        ({"shares": [0.5, 0.500002]}, r"they sum to 1\.000002, and must to 1"),
         ({"shares": [1.5, -0.5]}, "each is a share between 0 and 1"),
         ({"shares": [float("nan"), 1.0]}, "each is a share between 0 and 1"),
-        ({"shares": [0, 0, 0, 0, 0, 1]}, "a problem has 2 to 6 numbers"),
+        ({"shares": [0, 0, 0, 0, 0, 1]}, "give at most 5 shares, of problems with 2, 3, 4, 5 and 6 numbers"),
+        ({"values": [2, 10**9]}, "numbers of more than 9 digits are none that an answer may have"),
+        ({1: 2}, r"dataset\.options = \{1: 2\}: options have names"),
         ({"shares": []}, "give a list of shares"),
         ({"shares": "half"}, "give a list of shares"),
         ({"shares": [True]}, "give a list of shares"),
         ({"shares": [0.5, 0.5], "failures": [0.1]}, "give one for each of the 2 shares"),
         ({"failures": [2, 0, 0, 0, 0]}, "each is a share between 0 and 1"),
-        ({"targets": [5000, 6000]}, r"no 2 numbers of values = \[2, 50\] reached one: widen the ranges"),
+        (
+            {"targets": [5000, 6000]},
+            r"no 2 numbers of values = \[2, 50\] reached one: widen the ranges, or give 2 numbers no",
+        ),
         ({"values": [400, 400], "targets": [10, 300], "shares": [0, 1]}, "no 3 numbers"),
     ],
 )
 def test_mistakes_are_named_before_a_problem_is_drawn(options: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         load("countdown_chain", count=1, options=options)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"values": (2.5, 9)}, {"targets": 3}, {"shares": 1.0}, {"failures": "half"}]
+)
+def test_a_source_checks_its_kinds_however_it_is_made(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=f"dataset.options.{next(iter(wrong))}"):
+        CountdownSource(**wrong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import Any
 
 import pytest
 
@@ -143,3 +144,16 @@ def test_a_source_without_enough_questions_says_so() -> None:
 def test_mistakes_are_named(values: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         next(iter(load(**values)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["arithmetic", "countdown_chain", "gsm_symbolic", "chain_sum"])
+@pytest.mark.parametrize("options", [{1: 2}, {1: 2, "min_terms": 3}])
+def test_options_without_names_are_refused(name: str, options: dict[str, int]) -> None:
+    with pytest.raises(UserError, match=r"dataset\.options = \{1: 2.*\}: options have names"):
+        load(name, count=1, options=options)
+
+
+@pytest.mark.parametrize("wrong", [{"sums": "half"}, {"halves": True}, {"legs": 3}, {"digits": (1.0, 2)}])
+def test_a_source_checks_its_kinds_however_it_is_made(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=f"dataset.options.{next(iter(wrong))}"):
+        ArithmeticSource(**wrong)

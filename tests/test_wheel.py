@@ -32,11 +32,11 @@ STRAY = ("runs/mine/config.yaml", "models/mine/config.json", "models/arithmetic/
 PLACES = """
 import json, sys
 import flopwise
-from orchestration.setup import compose, model_folders
+from orchestration.setup import compose, domains
 flopwise.evaluate
 ours = {"actors", "conf", "flopwise", "models", "orchestration"}
 files = [module.__file__ for name, module in sys.modules.items() if name.split(".")[0] in ours]
-print(json.dumps([*files, str(compose.CONF), str(model_folders.MODELS)]))
+print(json.dumps([*files, str(compose.CONF), str(domains.MODELS)]))
 """
 
 TYPED = """

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import yaml
 
 from actors.errors import UserError, nearest
-from orchestration.setup.domains import DOMAIN, defaults_of, domain_of
+from orchestration.setup.domains import DOMAIN, defaults_of, domain_of, has_domains
 from orchestration.setup.meant import check_mapping, words_meant
 from orchestration.setup.settings import flatten
 from orchestration.setup.values import check_quoted, list_of_texts, text_of, whole_number
@@ -100,6 +100,9 @@ def compose(root: str, words: Sequence[str], schema: type[T]) -> T:
         if _field(schema, key).get("quoted"):
             check_quoted(text, key)
         _set(data, key, _value(key, text, kind))
+    if domain is None and has_domains(root):
+        for key in (one for one in data if data[one] == "???" and one in defaults_of(DOMAIN, root)):
+            raise UserError(f"{key} must be given: add {key}=..., or domain={DOMAIN}, which has one")
     built: T = _build(schema, data, "")
     return built
 
@@ -258,8 +261,9 @@ def _build(kind: Any, value: Any, key: str) -> Any:
             raise UserError.of(key, value, "it must be a mapping, as in {name: value}")
         hints = typing.get_type_hints(kind)
         for name in value:
-            if name not in hints and not name.startswith("_"):
-                raise UserError(f"{key}.{name}: no such setting{nearest(name, hints)}; --help lists them all")
+            if name not in hints and not str(name).startswith("_"):
+                meant = nearest(str(name), hints)
+                raise UserError(f"{key}.{name}: no such setting{meant}; --help lists them all")
         inside = f"{key}." if key else ""
         values = {
             name: _build(hints[name], one, f"{inside}{name}")

@@ -1,12 +1,13 @@
 """Domains: one word that chooses a data set, the policy that was trained on it, and its verifier.
 
-It knows nothing of data sets or models. A domain is a file in conf/domain: for each command the options of its groups, and
-values of its keys. Invariant: what a user says stands above what a domain says, and a training that names its own policy or
-data set takes nothing from a domain that nobody named.
+It knows nothing of data sets, and of models where those lie that come with a domain. A domain is a file in conf/domain: for
+each command the options of its groups, and values of its keys. Invariant: what a user says stands above what a domain says,
+and a training that names its own policy or data set takes nothing from a domain that nobody named.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from actors.errors import UserError, nearest
 from actors.strategy import Role
 
 _FOLDER = Path(__file__).resolve().parents[2] / "conf" / "domain"
+
+MODELS = Path(__file__).resolve().parents[2] / "models"
 
 BUNDLED = "bundled"
 """Before the name of a domain: the model that comes with it, as in bundled/countdown."""
@@ -66,14 +69,35 @@ def _same(root: str) -> str:
 
 
 def check_domain(dataset: str | None, models: Mapping[Role, str | None]) -> None:
-    """Raise UserError where a model that comes with one domain is to answer the problems of another: `models` has the path of
-    each role's. Accuracy would be near 0, and say nothing."""
+    """Raise UserError where a model that comes with one domain is to answer the problems of another, or to judge a policy of
+    another: `models` has the path of each role's. Accuracy would be near 0, and say nothing."""
     asked = next((one for one in domains() if _dataset(one) == dataset), None)
+    come_with = {role: _domain_of_model(role, path) for role, path in models.items()}
     for role, path in models.items():
-        known, _, its = (path or "").partition("/")
-        if known == BUNDLED and asked is not None and its in domains() and its != asked:
+        if asked is not None and come_with[role] not in (None, asked):
             mend = f"this model has never seen problems of {dataset}: domain={asked} chooses those that have"
             raise UserError.of(f"{role}.path", path, mend)
+    policy, verifier = come_with.get("policy"), come_with.get("verifier")
+    if policy is not None and verifier is not None and policy != verifier:
+        mend = (
+            f"it knows the policy of the domain {verifier}, and policy.path is that of {policy}: domain={policy} chooses "
+            f"both, verifier={policy} the one of this policy, verifier=none none"
+        )
+        raise UserError.of("verifier.path", models["verifier"], mend)
+
+
+def folder_of(domain: str, kind: str) -> Path:
+    """Where the model of this kind (a policy, or else a verifier) lies that comes with a domain."""
+    return MODELS / domain / ("policy" if kind == "policy" else "prm")
+
+
+def _domain_of_model(role: Role, path: str | None) -> str | None:
+    """The domain that a model comes with, by its name or wherever its path leads to it; None: another model."""
+    known, _, its = (path or "").partition("/")
+    if known == BUNDLED:
+        return its if its in domains() else None
+    place = None if path is None else Path(os.path.expanduser(path)).resolve()
+    return next((one for one in domains() if folder_of(one, role).resolve() == place), None)
 
 
 def _dataset(domain: str) -> str:

@@ -15,10 +15,8 @@ from actors.engines.folder_files import has_chat_template, read_settings
 from actors.engines.positions import steady_context
 from actors.engines.weights import check_readable, weight_files
 from actors.errors import UserError, nearest
-from orchestration.setup.domains import BUNDLED, domains
+from orchestration.setup.domains import BUNDLED, domains, folder_of
 from orchestration.setup.meant import no_model
-
-MODELS = Path(__file__).resolve().parents[2] / "models"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ def model_folder(path: str, kind: str) -> Path:
             raise UserError.of(
                 f"{kind}.path", path, f"choose one of {', '.join(known)}{nearest(path, known)}"
             )
-        folder = MODELS / domain / ("policy" if kind == "policy" else "prm")
+        folder = folder_of(domain, kind)
         mend = (
             f"there is none at {folder}; make it with flopwise train {folder.name} {folder} domain={domain}"
         )

@@ -94,7 +94,8 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     strategies = _strategies(settings.strategies)
     given = settings.policy
     paths: dict[Role, str | None] = {"policy": given.path, "verifier": settings.verifier.path}
-    check_domain(settings.dataset.name if settings.dataset.path is None else None, paths)
+    asked = paths if any(one.uses_verifier for one in strategies) else paths | {"verifier": None}
+    check_domain(settings.dataset.name if settings.dataset.path is None else None, asked)
     dataset, grader = _problems(settings.dataset)
     shown = given.prompt
     examples = worked_examples(settings, grader)

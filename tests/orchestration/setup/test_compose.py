@@ -14,6 +14,7 @@ from orchestration.setup.compose import CONF, compose, groups, options
 from orchestration.setup.settings import EvaluateSettings, ReportSettings, ShowSettings, check, flatten
 from orchestration.setup.values import list_of_texts
 from orchestration.strategies.parse import parse
+from orchestration.training.job import PrmJob
 
 
 def settings(*words: str) -> EvaluateSettings:
@@ -217,3 +218,8 @@ def test_files_and_schemas_agree() -> None:
     assert {field.name for field in fields(EvaluateSettings)} == set(
         yaml.safe_load((CONF / "evaluate.yaml").read_text())
     ) - {"defaults"} | set(groups("evaluate"))
+
+
+def test_a_mapping_without_names_is_refused() -> None:
+    with pytest.raises(UserError, match=r"parts\.1: no such setting"):
+        compose("train/prm", ["policy=mine", "dataset=gcd", "parts=[{1: 2}]"], PrmJob)

@@ -8,11 +8,12 @@ import pytest
 import yaml
 
 from actors.errors import UserError
+from actors.strategy import Role
 from orchestration.commands.helptext import help_of
 from orchestration.problems import make_grader
 from orchestration.problems.datasets.load import load, source_of
 from orchestration.setup.compose import CONF, compose, options
-from orchestration.setup.domains import DOMAIN, check_domain, domains
+from orchestration.setup.domains import DOMAIN, MODELS, check_domain, domains
 from orchestration.setup.model_folders import model_folder
 from orchestration.setup.prepare import prepare
 from orchestration.setup.settings import EvaluateSettings
@@ -57,9 +58,11 @@ def test_what_is_named_stands_above_the_domain_in_whatever_order() -> None:
 def test_a_training_of_ones_own_takes_nothing_from_a_domain_that_nobody_named() -> None:
     job = compose("train/prm", ("policy=mine", "dataset=gcd"), PrmJob)
     assert job == PrmJob("mine", "gcd")
-    with pytest.raises(UserError, match="policy must be given"):
+    with pytest.raises(
+        UserError, match=rf"policy must be given: add policy=\.\.\., or domain={DOMAIN}, which has one"
+    ):
         compose("train/prm", ("dataset=gcd",), PrmJob)
-    with pytest.raises(UserError, match="dataset must be given"):
+    with pytest.raises(UserError, match=rf"dataset must be given: .*, or domain={DOMAIN}, which"):
         compose("train/prm", ("policy=mine",), PrmJob)
 
 
@@ -102,6 +105,31 @@ def test_a_model_of_another_domain_is_refused_and_ones_own_is_not(domain: str) -
     check_domain(name, {"policy": f"bundled/{other}", "verifier": "mine"})
     check_domain("gcd", {"policy": f"bundled/{domain}", "verifier": None})
     check_domain(None, {"policy": f"bundled/{domain}", "verifier": None})
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_bundled_model_is_known_by_any_path(relative: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(MODELS.parent)
+    for kind in ("policy", "prm"):
+        folder = MODELS / "arithmetic" / kind
+        path = str(folder.relative_to(Path.cwd()) if relative else folder)
+        role: Role = "policy" if kind == "policy" else "verifier"
+        with pytest.raises(UserError, match=rf"{role}\.path = '{path}': .* domain=countdown chooses"):
+            check_domain("countdown_chain", {role: path})
+        check_domain("arithmetic", {role: path})
+
+
+def test_bundled_models_of_two_domains_are_refused_whatever_the_problems() -> None:
+    models: dict[Role, str | None] = {"policy": "bundled/arithmetic", "verifier": "bundled/countdown"}
+    with pytest.raises(
+        UserError, match=r"verifier\.path = 'bundled/countdown': .* domain=arithmetic chooses both"
+    ):
+        check_domain("gcd", models)
+    words = ["dataset=gym", "dataset.name=gcd", "policy=arithmetic", "verifier=countdown"]
+    with pytest.raises(UserError, match="verifier=arithmetic the one of this policy"):
+        prepare(evaluation(*words, "strategies=[best_of_n(n=4)]"))
+    # What no strategy asks is in nobody's way.
+    assert prepare(evaluation(*words, "strategies=[greedy]")).models.keys() == {"policy"}
 
 
 def test_a_run_of_two_domains_is_refused_before_anything_starts() -> None:

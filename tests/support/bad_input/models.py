@@ -13,6 +13,13 @@ from tests.support.model_folders import tokenizer_of
 
 
 @case
+def bundled_models_of_two_domains() -> Words:
+    """bundled models of two domains"""
+    words = ["dataset=gym", "dataset.name=gcd", "policy=arithmetic", "verifier=countdown"]
+    return ["evaluate", *words, "strategies=[best_of_n(n=4)]"]
+
+
+@case
 def bundled_model_of_another_domain() -> Words:
     """a bundled model with problems of another domain"""
     return evaluate("dataset=arithmetic", "policy.path=bundled/countdown")

@@ -31,6 +31,7 @@ from orchestration.setup.settings import (
     PromptSettings,
     VerifierSettings,
 )
+from orchestration.training.naming import as_here
 from orchestration.training.prm import PrmTraining, train_prm
 
 
@@ -176,15 +177,10 @@ _HERE = {
 
 def _as_here(error: UserError) -> UserError:
     """The same mistake by the name that this command has for the setting."""
-    field, equals, rest = str(error).partition(" = ")
-    if not equals or field not in _HERE:
+    told = as_here(error, _HERE)
+    if told is error:
         return error
-    # The longer names first: some are the beginning of others.
-    for theirs in sorted(_HERE, key=len, reverse=True):
-        rest = rest.replace(theirs, _HERE[theirs])
-    return UserError(
-        f"{_HERE[field]} = {rest.replace(', as policy=base does', '').replace('policy=base', 'chat=false')}"
-    )
+    return UserError(str(told).replace(", as policy=base does", "").replace("policy=base", "chat=false"))
 
 
 def _prompts(prepared: Any) -> dict[str, tuple[int, ...]]:

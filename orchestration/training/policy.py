@@ -23,13 +23,14 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 from actors.errors import UserError
 from actors.memory import keep_freed_memory
 from actors.seeds import derive
-from orchestration.problems.datasets.generated import Generated
-from orchestration.problems.datasets.load import source_of
+from orchestration.problems.datasets.generated import Generated, Source
+from orchestration.problems.datasets.load import WITH_SOLUTIONS, source_of
 from orchestration.problems.problem import Problem, Split
 from orchestration.problems.prompting import PromptFormat, solution_ids
 from orchestration.training.batches import IGNORED_LABEL
 from orchestration.training.checkpoints import claim, last_checkpoint
 from orchestration.training.muon import MuonAdamW
+from orchestration.training.naming import as_here
 from orchestration.training.tokenizer import train_tokenizer
 
 
@@ -131,12 +132,11 @@ def encode_rows(
 ) -> list[Row]:
     """Return the training rows of the problems.
 
-    A problem without a solution, or longer than `context` tokens, raises UserError.
+    All of them have solutions. A problem longer than `context` tokens raises UserError.
     """
     rows = []
     for problem in problems:
-        if problem.solution is None:
-            raise UserError.of("problem.solution", problem.id, "a policy is trained on worked solutions")
+        assert problem.solution is not None
         start = prompt.prompt_ids(tokenizer, problem.question)
         ids = start + solution_ids(tokenizer, problem.solution)
         if len(ids) > context:
@@ -191,6 +191,31 @@ def build_model(shape: PolicyShape, tokenizer: PreTrainedTokenizerFast, seed: in
     return LlamaForCausalLM(config).to(torch.float32)
 
 
+_HERE = {"dataset.name": "dataset", "dataset.options": "options"}
+"""Settings of an evaluation that have other names in a training."""
+
+
+def _source(settings: PolicyTraining) -> Source:
+    """Where the problems come from. Raises UserError where they have no worked solutions."""
+    try:
+        source = source_of(settings.dataset, dict(settings.options))
+        first = next(iter(_drawn(Generated(source, "train", 1, settings.seed), "problems")))
+    except UserError as error:
+        raise as_here(error, _HERE) from None
+    if first.solution is None:
+        mend = f"it has no worked solutions, which a policy learns from: {WITH_SOLUTIONS} have"
+        raise UserError.of("dataset", settings.dataset, mend)
+    return source
+
+
+def _drawn(problems: Generated, name: str) -> Iterator[Problem]:
+    """The problems. Raises UserError by this name where there are not so many."""
+    try:
+        yield from problems
+    except UserError as error:
+        raise as_here(error, {"dataset.count": name}) from None
+
+
 def train_policy(settings: PolicyTraining, output: Path) -> dict[str, float]:
     """Train a policy and write it to `output`: config, safetensors weights, tokenizer, `training.json`.
 
@@ -199,23 +224,22 @@ def train_policy(settings: PolicyTraining, output: Path) -> dict[str, float]:
     """
     keep_freed_memory()
     torch.set_num_threads(settings.threads)
-    source = source_of(settings.dataset, dict(settings.options))
+    source = _source(settings)
     output.mkdir(parents=True, exist_ok=True)
 
-    def generated(split: Split, count: int) -> Generated:
-        return Generated(source, split, count, settings.seed)
+    def generated(split: Split, name: str) -> Iterator[Problem]:
+        return _drawn(Generated(source, split, getattr(settings, name), settings.seed), name)
 
     texts = (
-        f"{problem.question}\n{problem.solution}\n"
-        for problem in generated("train", settings.tokenizer_problems)
+        f"{problem.question}\n{problem.solution}\n" for problem in generated("train", "tokenizer_problems")
     )
     tokenizer = train_tokenizer(texts, settings.vocabulary)
     tokenizer.model_max_length = settings.shape.context
 
-    def rows(split: Split, count: int) -> list[Row]:
-        return encode_rows(iter(generated(split, count)), tokenizer, settings.prompt, settings.shape.context)
+    def rows(split: Split, name: str) -> list[Row]:
+        return encode_rows(generated(split, name), tokenizer, settings.prompt, settings.shape.context)
 
-    training, validation = rows("train", settings.problems), rows("validation", settings.validation_problems)
+    training, validation = rows("train", "problems"), rows("validation", "validation_problems")
     assert isinstance(tokenizer.pad_token_id, int)
     batches = BatchedRows(
         training, settings.tokens_per_step, tokenizer.pad_token_id, derive("batches", settings.seed)

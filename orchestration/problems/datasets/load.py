@@ -18,6 +18,9 @@ from orchestration.problems.datasets.gym import GsmSymbolicSource, GymSource
 from orchestration.problems.datasets.tables import Columns, Table
 from orchestration.problems.problem import SPLITS, Dataset
 
+WITH_SOLUTIONS = "countdown_chain, arithmetic and (without options) gsm_symbolic"
+"""The names of generators whose problems have worked solutions, for messages."""
+
 
 def load(
     name: str = "countdown_chain",

@@ -154,3 +154,29 @@ def test_hidden_matrices_go_to_muon_and_the_rest_to_adamw() -> None:
 def test_mistakes_are_named(values: dict[str, int], message: str) -> None:
     with pytest.raises(UserError, match=message):
         replace(TINY, **values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"dataset": "gcd"},
+            r"dataset = 'gcd': it has no worked solutions.*: countdown_chain, arithmetic and",
+        ),
+        ({"dataset": "gdc"}, r"dataset = 'gdc': reasoning-gym has no such data set"),
+        ({"dataset": "arithmetic", "options": {"legs": [3, 1]}}, r"options\.legs = \[3, 1\]: two rising"),
+        ({"dataset": "arithmetic", "options": {"lges": [1, 3]}}, r"options = 'lges': choose among"),
+    ],
+)
+def test_problems_to_learn_nothing_from_are_refused_before_a_folder_is_made(
+    given: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=f"^{message}"):
+        train_policy(PolicyTraining(**given), tmp_path / "policy")
+    assert not (tmp_path / "policy").exists()
+
+
+def test_more_problems_than_there_are_is_told_by_the_setting_that_asked(tmp_path: Path) -> None:
+    options = {"values": [2, 3], "targets": [5, 6], "shares": [1.0]}
+    with pytest.raises(UserError, match=r"^tokenizer_problems = 20000: .* gave only"):
+        train_policy(PolicyTraining("countdown_chain", options), tmp_path)

@@ -147,6 +147,12 @@ def more_numbers_than_a_problem_has() -> Words:
 
 
 @case
+def nothing_to_learn_from() -> Words:
+    """a policy that is to learn from problems without worked solutions"""
+    return ["train", "policy", "mine", "dataset=gcd"]
+
+
+@case
 def options_without_names() -> Words:
     """options without names"""
     return evaluate("dataset.options={1: 2}")

@@ -29,7 +29,9 @@ from actors.cluster.ray_start import start_ray
 from orchestration.analysis.pairs import read_pair
 from orchestration.api import Run
 from orchestration.commands.main import main
+from orchestration.setup.compose import compose
 from orchestration.setup.domains import DOMAIN
+from orchestration.training.job import PrmJob
 from tests.support.documents import PAGES, ROOT, Block, blocks, commands, examples, file_of, helps, name_of
 from tests.support.handmade import write_run
 from tests.support.planned import write_planned
@@ -312,8 +314,14 @@ def check_models(said: str) -> None:
         assert {"value_head.json", "model.safetensors", "tokenizer.json"} <= {
             path.name for path in Path(f"runs/{model}/model").iterdir()
         }
-    # The plain recipe leaves the language stage out, and with it its samples.
-    assert [path.name for path in sorted(Path("runs/prm", DOMAIN).iterdir())] == ["part-1"]
+    # The plain recipe leaves the language stage out, and with it what feeds that alone.
+    [found] = [
+        one for command, one in SMALLER.items() if command.startswith("flopwise train prm runs/plain/model")
+    ]
+    parts = compose("train/prm", [word for word in shlex.split(found.words) if "=" in word], PrmJob).parts
+    assert {path.name for path in Path("runs/prm", DOMAIN).iterdir()} == {
+        f"part-{number}" for number, part in enumerate(parts) if part.use != "language"
+    }
 
 
 def check_errors(said: str) -> None:

@@ -20,8 +20,9 @@ from actors.strategy import PurseEmpty, Role
 UNLIMITED = 1 << 100
 """Stands for "no budget": larger than anything that can be spent, so that one code path serves both."""
 
-Purpose = Role | Literal["unknown"]
-"""What FLOPs went for; "unknown" are those of a lease whose holder died before it could tell."""
+Purpose = Role | Literal["difficulty", "unknown"]
+"""What FLOPs went for; "difficulty" are those that told how hard a prompt is and served nothing else, "unknown" those of a
+lease whose holder died before it could tell."""
 
 Kind = Literal["kept", "pruned", "failed", "lost"]
 """What came of them: a kept candidate, a branch that was dropped, a call that failed, or work lost with a process."""
@@ -304,6 +305,13 @@ class Purse:
         await self._reserve(amount, first, rank)
         return Pace(self, amount, first, token)
 
+    async def ensure(self, amount: int, *, rank: Rank = FIRST) -> None:
+        """Wait until `amount` is free, and set nothing aside; PurseEmpty if it will not be."""
+        await self._reserve(amount, 0, rank)
+        self.reserved -= amount
+        self.unused -= amount
+        self._changed()
+
     async def _reserve(self, amount: int, first: int, rank: Rank) -> None:
         one = _Waits(amount, first, rank, asyncio.get_running_loop().create_future())
         self._waiting.append(one)
@@ -366,6 +374,13 @@ class Purse:
             raise ValueError(f"{flops} of {self._books[purpose, old]} FLOPs booked as {purpose} {old}")
         self._books[purpose, old] -= flops
         self._books[purpose, new] += flops
+
+    def rebook(self, old: Purpose, new: Purpose, flops: int) -> None:
+        """Book `flops` that were kept for another purpose, now that it is known what they served."""
+        if not 0 <= flops <= self._books[old, "kept"]:
+            raise ValueError(f"{flops} of {self._books[old, 'kept']} FLOPs booked as {old} kept")
+        self._books[old, "kept"] -= flops
+        self._books[new, "kept"] += flops
 
     def refill(self, total: int | None) -> None:
         """Raise what was granted in all to `total`; None says that there will be no more. Saying it twice changes nothing."""

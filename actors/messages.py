@@ -7,7 +7,7 @@ from typing import Any
 
 from actors.engines.base import EngineCounters, EngineInfo
 from actors.ledger import UNLIMITED, Entry, totals
-from actors.strategy import Role
+from actors.strategy import Role, Terms
 from actors.work import Outcome, State, Task
 
 Row = dict[str, Any]
@@ -18,21 +18,25 @@ STOPPED = "stopped with the run"
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A task in a replica's hands, with its first grant, and what of it may be used up before more is told (None: all)."""
+    """A task in a replica's hands, with its first grant, and what of it may be used up before more is told (None: all);
+    under a price with its `terms`."""
 
     id: int
     attempt: int
     task: Task
     grant: int
     limit: int | None = None
+    terms: Terms | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a lease's purse has been granted in all; `total` None says that there will be no more."""
+    """What a lease's purse has been granted in all; `total` None says that there will be no more. Under a price the `terms`
+    are today's."""
 
     lease: int
     total: int | None
+    terms: Terms | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +170,7 @@ class Record:
     samples: list[Row] = field(default_factory=list)
     scores: list[Row] = field(default_factory=list)
     failures: tuple[Failure, ...] = ()
+    decisions: list[Row] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,52 @@ class Reader(Protocol):
         """The final answer (see `Answer`), or None where none can be read; such a candidate never votes."""
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a FLOP costs a task now: its `price`, in chances of a right answer. With a `floor` the first sample is no matter
+    of price."""
+
+    price: float
+    floor: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Why a prompt got what it got: where it stood (the `cell` of a `stage`) and with what chance to be right, the price of
+    that moment, the `option` it took (None: it stopped), and by how much that was expected to be better than to stop, FLOPs
+    paid. `flops` is what the option took; one that was `repeated` stood on record, and is charged where it was made.
+    """
+
+    stage: str
+    cell: int
+    chance: float
+    price: float
+    option: str | None
+    gain: float
+    flops: int = 0
+    repeated: bool = False
+
+
+class Market(Protocol):
+    """What a strategy that goes by a price is told."""
+
+    @property
+    def terms(self) -> Terms | None:
+        """Those of this moment; None in a run without a price."""
+
+    @property
+    def spent(self) -> int:
+        """FLOPs that this strategy was charged so far, in the budget's accounting."""
+
+    @property
+    def past(self) -> tuple[Decision, ...]:
+        """What the run has on record of this strategy and prompt: an earlier start decided it."""
+
+    async def afford(self, flops: int) -> None:
+        """Wait until the task may spend so much, so that nothing is begun that cannot be paid to its end. Raises PurseEmpty
+        where the budget does not allow it."""
+
+
 class Models(Protocol):
     """All that a strategy may use."""
 
@@ -131,6 +177,9 @@ class Models(Protocol):
 
     @property
     def reader(self) -> Reader: ...
+
+    @property
+    def market(self) -> Market: ...
 
     @property
     def seed(self) -> int:
@@ -163,13 +212,16 @@ class Solution:
     """What a strategy returns: the answer it chose (None: no readable candidate), all it drew, and what of it counted.
 
     `generations` is the paper's unit of budget; `kept_tokens` the sampled tokens that stand in a kept candidate, each
-    counted once (the others were pruned).
+    counted once (the others were pruned). `decisions` are those of one that goes by a price; without a candidate, they say
+    that it was left nothing. `probes` are indices of candidates that told how difficult the prompt is, and did nothing else.
     """
 
     answer: str | None
     candidates: tuple[Candidate, ...]
     generations: int
     kept_tokens: int
+    decisions: tuple[Decision, ...] = ()
+    probes: tuple[int, ...] = ()
 
 
 @runtime_checkable

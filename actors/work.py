@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
-from actors.strategy import Prompt, Role, Strategy
+from actors.strategy import Decision, Prompt, Role, Strategy, Terms
 
 Unit = Literal["paper", "exact"]
 """The two accountings of FLOPs: 2 x parameters a token, or every matrix product with cached prefixes free."""
@@ -60,13 +60,19 @@ NO_CANDIDATE = f"{UNPAID} before the first candidate"
 NOT_ALL = f"{UNPAID} before all candidates"
 
 
+def unpaid_at(price: float) -> str:
+    """Why a prompt got nothing in a run with a price."""
+    return f"{NO_CANDIDATE}, at a price of {price:.3g} a FLOP"
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How one (problem, strategy, seed) ended. `spent` was charged for real; `attributed` is what the strategy
     would have cost alone, with an ideal cache of its own prefixes. `key` identifies it across runs.
 
     Of its candidates, dropped ones too, `ended` came to an end (or were cut off: `truncated`); of these `unreadable` have no
-    answer, and `single_step` but one step, which is counted where steps were drawn one by one.
+    answer, and `single_step` but one step, which is counted where steps were drawn one by one. `decisions` are those of a
+    strategy that goes by a price.
     """
 
     key: str
@@ -85,6 +91,7 @@ class Outcome:
     ended: int = 0
     unreadable: int = 0
     single_step: int = 0
+    decisions: tuple[Decision, ...] = ()
 
 
 class Extractor(Protocol):
@@ -187,4 +194,25 @@ class Allocator(Protocol):
         """FLOPs to lend a task when it starts."""
 
     def refill(self, task: Task, asked: int, held: int, free: int) -> int | None:
-        """FLOPs to lend a task that lacks `asked` and was granted `held` in all; None refuses for good."""
+        """FLOPs to lend a task that lacks `asked` and was granted `held` in all; None refuses for good, more than is `free`
+        lets it wait."""
+
+
+@runtime_checkable
+class Pricing(Allocator, Protocol):
+    """An allocator that also tells what a FLOP costs, and hears what came of it."""
+
+    def resume(self, spent: int, ended: int) -> None:
+        """Another scheduler of this start had spent so much, and so many outcomes had ended, when this one took over."""
+
+    def begin(self, task: Task) -> Terms:
+        """A task goes to a replica, on these terms."""
+
+    def terms(self, task: Task) -> Terms:
+        """Those of a task in hand, as they are now."""
+
+    def end(self, task: Task, outcomes: tuple[Outcome, ...], spent: int, *, begun: bool = True) -> None:
+        """A task has come to its end, and was charged so much since it was `begun`, if it ever was."""
+
+    def lose(self, task: Task, spent: int) -> None:
+        """What a task was charged came to nothing; it waits to begin again."""

@@ -124,8 +124,8 @@ class _VerifierActor(VerifierReplica):
 class _LibraryActor(SampleLibrary):
     """Its folders may lie on a network disk, and one that is dead for good would end the run."""
 
-    def __init__(self, folders: list[Path]) -> None:
-        insist(lambda: SampleLibrary.__init__(self, folders))
+    def __init__(self, folders: list[Path], own: Path) -> None:
+        insist(lambda: SampleLibrary.__init__(self, folders, own))
 
     def prior(self, problem_id: str) -> Prior:
         return insist(lambda: SampleLibrary.prior(self, problem_id))
@@ -262,7 +262,7 @@ class Cluster:
             return None
         library = self._helper(
             ray.remote(_LibraryActor), "library", max_restarts=-1, max_task_retries=-1
-        ).remote(folders)
+        ).remote(folders, folders[0])
         # A folder that cannot be read is said before anything is spent.
         get(library.prior.remote(""))
         return library

@@ -17,7 +17,7 @@ from actors.messages import Row
 from actors.replicas.reader import ReaderPlan, TokenReader
 from actors.replicas.steps import Step, StepTree
 from actors.store.library import NOTHING, Prior
-from actors.strategy import Prompt, Role, Sample, Sampling
+from actors.strategy import Prompt, Role, Sample, Sampling, Terms
 from actors.work import Cost, CostModel, Unit
 
 DrawKey = tuple[tuple[int, ...], tuple[int, ...], bool, Sampling]
@@ -57,7 +57,8 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """What a request was charged for something that may be kept; `ids` are the tokens up to the end of what was drawn."""
+    """What a request was charged for something that may be kept; `ids` are the tokens up to the end of what was drawn or
+    scored."""
 
     purpose: Role
     flops: int
@@ -69,6 +70,7 @@ class TaskBench:
     """What the strategies of one task share: the run's bench, engines, purse, draws and scores that exist already.
 
     `running` has each request that has not ended, with how many wait for it; `bills` what those that ended well were charged.
+    `terms` are what a FLOP costs now, in a run with a price.
     """
 
     run: Bench
@@ -87,6 +89,7 @@ class TaskBench:
     samples: list[Row] = field(default_factory=list)
     score_rows: list[Row] = field(default_factory=list)
     ended: bool = False
+    terms: Terms | None = None
     _steps: StepTree | None = None
 
     @property
@@ -134,18 +137,20 @@ class TaskBench:
             bill = self.bills.pop(request)
             self.purse.move(bill.purpose, "kept", "failed", bill.flops)
 
+    def book_probes(self, probes: Iterable[tuple[int, ...]], kept: Iterable[tuple[int, ...]]) -> None:
+        """Book what stands in one of the `probes`, and in none of the `kept` solutions, as what difficulty took."""
+        told, whole = sorted(set(probes)), sorted(set(kept))
+        for request, bill in list(self.bills.items()):
+            if _stands(bill.ids, told) and not _stands(bill.ids, whole):
+                self.purse.rebook(bill.purpose, "difficulty", bill.flops)
+                del self.bills[request]
+
     def book_pruned(self, kept: Iterable[tuple[int, ...]]) -> None:
         """Book the draws that stand in none of the `kept` solutions as pruned. (Token ids name a draw: of two that are equal
         both are kept or none.)"""
         whole = sorted(set(kept))
-
-        def stands(ids: tuple[int, ...]) -> bool:
-            # In order, a beginning comes right before the first solution that begins so.
-            place = bisect_left(whole, ids)
-            return place < len(whole) and whole[place][: len(ids)] == ids
-
         drawn = [bill for bill in self.bills.values() if bill.purpose == "policy"]
-        self.purse.move("policy", "kept", "pruned", sum(b.flops for b in drawn if not stands(b.ids)))
+        self.purse.move("policy", "kept", "pruned", sum(b.flops for b in drawn if not _stands(b.ids, whole)))
 
     def cancel(self) -> None:
         """Stop whatever still runs for this task, and whatever would start; its requests are aborted."""
@@ -158,3 +163,10 @@ class TaskBench:
         running = list(self.running)
         self.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+
+def _stands(ids: tuple[int, ...], whole: list[tuple[int, ...]]) -> bool:
+    """Whether one of these solutions, in order, begins so."""
+    # A beginning comes right before the first solution that begins so.
+    place = bisect_left(whole, ids)
+    return place < len(whole) and whole[place][: len(ids)] == ids

@@ -22,7 +22,7 @@ from actors.replicas.sound import check_draw, check_ids, check_values
 from actors.replicas.steps import Step, TaskReader
 from actors.seeds import derive
 from actors.store.library import sample_key, sample_row, score_row
-from actors.strategy import PurseEmpty, Sample, Sampling
+from actors.strategy import Decision, PurseEmpty, Sample, Sampling, Terms
 from actors.work import Cost, CostModel
 
 K = TypeVar("K")
@@ -352,7 +352,7 @@ class TaskVerifier:
                     self._meter.spent += spent
                     took, kind = bench.run.price(spent), _KEPT
                     paid += took
-                    bench.bill(Bill("verifier", paid))
+                    bench.bill(Bill("verifier", paid, solution))
                     request = replace(request, whole=True)
                     continue
                 check_values(scores.values, len(steps))
@@ -363,7 +363,7 @@ class TaskVerifier:
                     if not step.scored:
                         bench.score_rows.append(score_row(step.key, bench.prompt.id, value))
                         step.scored = True
-                bench.bill(Bill("verifier", paid + took))
+                bench.bill(Bill("verifier", paid + took, solution))
                 return tuple(v if k is None else k for k, v in zip(known, scores.values, strict=True))
             except ScoreError:
                 # Maybe it passes. Asked again here, it costs this request alone, and nobody who waits for others.
@@ -378,20 +378,49 @@ class TaskVerifier:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskMarket:
+    """What a FLOP costs one strategy within a task, what it was charged, and what it has on record."""
+
+    bench: TaskBench
+    meter: Meter
+    turn: Turn
+    past: tuple[Decision, ...] = ()
+
+    async def afford(self, flops: int) -> None:
+        try:
+            await self.bench.purse.ensure(flops, rank=self.turn.draw())
+        except PurseEmpty:
+            self.meter.refused = True
+            raise
+
+    @property
+    def terms(self) -> Terms | None:
+        return self.bench.terms
+
+    @property
+    def spent(self) -> int:
+        return self.bench.run.price(self.meter.spent)
+
+
+@dataclass(frozen=True, slots=True)
 class TaskModels:
     """The `Models` of one strategy within a task."""
 
     policy: TaskPolicy
     verifier: TaskVerifier
     reader: TaskReader
+    market: TaskMarket
     seed: int
 
     @classmethod
-    def of(cls, bench: TaskBench, meter: Meter, seat: int = 0, *, judged: bool = False) -> TaskModels:
+    def of(
+        cls, bench: TaskBench, meter: Meter, seat: int = 0, *, judged: bool = False, key: str = ""
+    ) -> TaskModels:
         turn = Turn(seat, judged and bench.scorer is not None)
         return cls(
             TaskPolicy(bench, meter, turn),
             TaskVerifier(bench, meter, turn),
             TaskReader(bench.steps, bench.reader),
+            TaskMarket(bench, meter, turn, bench.prior.decisions.get(key, ())),
             bench.seed,
         )

@@ -19,13 +19,14 @@ from actors.errors import ServiceLost
 from actors.ledger import Purse
 from actors.memory import keep_freed_memory
 from actors.messages import STOPPED, Account, Finished, Lease, Orders, Pulse, Record, ReplicaInfo, Report
-from actors.replicas.bench import Bench, Scorer, TaskBench
+from actors.replicas.bench import Bench, TaskBench
 from actors.replicas.leaving import leave
 from actors.replicas.reader import TokenReader
 from actors.replicas.remote_scorer import RemoteScorer, VerifierLink
 from actors.replicas.solving import Ended, failed, failure_of, run
 from actors.replicas.starvation import Starvation
 from actors.store.library import Prior
+from actors.store.rows import decision_rows
 from actors.targets import check_here
 from actors.work import Outcome
 
@@ -87,6 +88,7 @@ class SolverReplica:
         self._work: dict[int, asyncio.Task[None]] = {}
         self._purses: dict[int, Purse] = {}
         self._leases: dict[int, Lease] = {}
+        self._benches: dict[int, TaskBench] = {}
         self._finished: dict[int, Finished] = {}
         self._reported: set[int] = set()
         self._news = asyncio.Event()
@@ -117,6 +119,8 @@ class SolverReplica:
         for grant in orders.grants:
             if grant.lease in self._purses:
                 self._purses[grant.lease].refill(grant.total)
+                if grant.terms is not None:
+                    self._benches[grant.lease].terms = grant.terms
         for limit in orders.limits:
             if limit.lease in self._purses:
                 self._purses[limit.lease].raise_limit(limit.total)
@@ -201,27 +205,11 @@ class SolverReplica:
         purse.on_ask = self._news
         self._purses[lease.id] = purse
         self._leases[lease.id] = lease
-        self._work[lease.id] = asyncio.create_task(self._solve(lease, purse))
-
-    def _drop(self, lease: int) -> None:
-        self._stopping.discard(lease)
-        self._work.pop(lease).cancel()
-        self._purses.pop(lease, None)
-        self._leases.pop(lease, None)
-
-    def _stop(self) -> None:
-        """End all that is in hand, as it stands: once what it has running is stopped, and on its books."""
-        for number in set(self._work) - self._stopping:
-            self._stopping.add(number)
-            self._work[number].cancel()
-
-    async def _solve(self, lease: Lease, purse: Purse) -> None:
-        task = lease.task
-        scorer: Scorer | None = None
+        task, scorer = lease.task, None
         if self._scorer is not None:
             # Seeds of a problem share nothing but its prompt: apart they spread the load of few problems.
             scorer = self._scorer.of(f"{task.seed}/{task.prompt.id}")
-        bench = TaskBench(
+        bench = self._benches[lease.id] = TaskBench(
             run=self._bench,
             prompt=task.prompt,
             seed=task.seed,
@@ -229,7 +217,25 @@ class SolverReplica:
             scorer=scorer,
             reader=self._reader,
             purse=purse,
+            terms=lease.terms,
         )
+        self._work[lease.id] = asyncio.create_task(self._solve(lease, purse, bench))
+
+    def _drop(self, lease: int) -> None:
+        self._stopping.discard(lease)
+        self._work.pop(lease).cancel()
+        self._purses.pop(lease, None)
+        self._leases.pop(lease, None)
+        self._benches.pop(lease, None)
+
+    def _stop(self) -> None:
+        """End all that is in hand, as it stands: once what it has running is stopped, and on its books."""
+        for number in set(self._work) - self._stopping:
+            self._stopping.add(number)
+            self._work[number].cancel()
+
+    async def _solve(self, lease: Lease, purse: Purse, bench: TaskBench) -> None:
+        task = lease.task
         runs: list[asyncio.Task[Ended]] = []
         try:
             if self._library is not None:
@@ -250,7 +256,10 @@ class SolverReplica:
             results = await self._staged(lease, [one.result() for one in runs], bench)
             bench.book_failed(set().union(*(one.meter.used for one in results if one.failure is None)))
             solutions = [one.solution for one in results if one.solution is not None]
-            bench.book_pruned(c.token_ids for s in solutions for c in s.candidates if c.kept)
+            kept = [c.token_ids for s in solutions for c in s.candidates if c.kept]
+            probes = [c.token_ids for s in solutions for c in s.candidates if c.index in s.probes]
+            bench.book_probes(probes, kept)
+            bench.book_pruned(kept)
             self._finish(lease, purse, tuple(one.outcome for one in results), "")
         except asyncio.CancelledError:
             # Nobody else ends the lease of a task that was cancelled from within.
@@ -273,7 +282,12 @@ class SolverReplica:
             rows = [row for one in some for row in one.rows]
             failures = tuple(one.failure for one in some if one.failure is not None)
             record = Record(
-                tuple(one.outcome for one in some), rows, bench.samples, bench.score_rows, failures
+                tuple(one.outcome for one in some),
+                rows,
+                bench.samples,
+                bench.score_rows,
+                failures,
+                [row for one in some for row in decision_rows(one.outcome)],
             )
             self._staging += 1
             try:
@@ -313,7 +327,7 @@ class SolverReplica:
         if lease.id in self._stopping and error:
             error, blameless = STOPPED, True
         self._stopping.discard(lease.id)
-        del self._purses[lease.id], self._leases[lease.id]
+        del self._purses[lease.id], self._leases[lease.id], self._benches[lease.id]
         self._finished[lease.id] = Finished(
             lease=lease.id,
             attempt=lease.attempt,

@@ -25,8 +25,8 @@ from actors.messages import Failure, Row
 from actors.replicas.bench import TaskBench
 from actors.replicas.clients import Meter, TaskModels
 from actors.store.rows import candidate_rows
-from actors.strategy import Candidate, Prompt, PurseEmpty, Solution, Strategy
-from actors.work import NO_CANDIDATE, NOT_ALL, Cost, Outcome, Task
+from actors.strategy import Candidate, Decision, Prompt, PurseEmpty, Solution, Strategy
+from actors.work import NO_CANDIDATE, NOT_ALL, Cost, Outcome, Task, unpaid_at
 
 E = TypeVar("E", bound=BaseException)
 
@@ -67,11 +67,11 @@ async def _run(key: str, strategy: Strategy, task: Task, bench: TaskBench) -> En
     solution: Solution | None = None
     try:
         try:
-            models = TaskModels.of(bench, meter, seat, judged=strategy.uses_verifier)
+            models = TaskModels.of(bench, meter, seat, judged=strategy.uses_verifier, key=key)
             solution = await _solution(strategy, bench.prompt, models)
         except PurseEmpty:
             solution = None
-        outcome = _outcome(key, strategy, task, solution, meter, time.perf_counter() - started)
+        outcome = _outcome(key, strategy, bench, task, solution, meter, time.perf_counter() - started)
         rows = () if solution is None else tuple(candidate_rows(outcome, solution, bench.reader.text))
         return Ended(outcome, meter, solution, rows)
     except BaseException as error:
@@ -81,7 +81,7 @@ async def _run(key: str, strategy: Strategy, task: Task, bench: TaskBench) -> En
         for kind in (EngineError, ServiceLost):
             if (cause := _met(error, kind)) is not None:
                 raise cause from error
-        outcome = _outcome(key, strategy, task, None, meter, time.perf_counter() - started)
+        outcome = _outcome(key, strategy, bench, task, None, meter, time.perf_counter() - started)
         if _only_purse(error):
             return Ended(outcome, meter)
         return failed(Ended(outcome, meter), failure_of(error))
@@ -106,6 +106,7 @@ def failed(ended: Ended, failure: Failure) -> Ended:
         ended=0,
         unreadable=0,
         single_step=0,
+        decisions=(),
     )
     about = replace(failure, problem_id=outcome.problem_id, strategy=outcome.strategy, seed=outcome.seed)
     return Ended(outcome, ended.meter, failure=about)
@@ -152,6 +153,10 @@ def _unfit(solution: Solution) -> Iterator[str]:
     if not isinstance(solution.candidates, tuple | list):
         yield f"candidates = {_shown(solution.candidates)}"
         return
+    if not all(isinstance(decided, Decision) for decided in solution.decisions):
+        yield f"decisions = {_shown(solution.decisions)}"
+    if not _whole(tuple(solution.probes), 0, _INT32):
+        yield f"probes = {_shown(solution.probes)}"
     for place, one in enumerate(solution.candidates):
         if not isinstance(one, Candidate):
             yield f"candidate {place} is {_shown(one)}"
@@ -218,27 +223,37 @@ def _only_purse(error: BaseException) -> bool:
 
 
 def _outcome(
-    key: str, strategy: Strategy, task: Task, solution: Solution | None, meter: Meter, seconds: float
+    key: str,
+    strategy: Strategy,
+    bench: TaskBench,
+    task: Task,
+    solution: Solution | None,
+    meter: Meter,
+    seconds: float,
 ) -> Outcome:
-    reason = NO_CANDIDATE if solution is None else ""
-    if solution is not None and meter.refused:
-        reason = NOT_ALL
+    decisions = () if solution is None else tuple(solution.decisions)
+    # Without a candidate, one that goes by a price says that it was worth none.
+    nothing = solution is None or (bool(decisions) and not solution.candidates)
+    reason = NOT_ALL if meter.refused else ""
+    if nothing:
+        reason = NO_CANDIDATE if bench.terms is None else unpaid_at(bench.terms.price)
     ended = [] if solution is None else [one for one in solution.candidates if one.finish != "stop"]
     return Outcome(
         key=key,
         problem_id=task.prompt.id,
         strategy=strategy.text,
         seed=task.seed,
-        state="unaffordable" if solution is None else "answered",
+        state="unaffordable" if nothing else "answered",
         reason=reason,
         answer=None if solution is None else solution.answer,
         generations=0 if solution is None else solution.generations,
         truncated=0 if solution is None else sum(c.finish == "length" for c in solution.candidates),
         kept_tokens=0 if solution is None else solution.kept_tokens,
         spent=meter.spent,
-        attributed=meter.attributed if solution is not None else Cost(),
+        attributed=Cost() if nothing else meter.attributed,
         wall_seconds=seconds,
         ended=len(ended),
         unreadable=sum(one.answer is None for one in ended),
         single_step=sum(len(one.step_ends) < 2 for one in ended) if meter.stepwise else 0,
+        decisions=decisions,
     )

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from actors.ledger import Ledger
 from actors.messages import Account, Grant, Hold, Lease, Limit
 from actors.scheduling.slices import Slices
-from actors.work import Allocator, Task
+from actors.work import Allocator, Pricing, Task
 
 MAX_ATTEMPTS = 3
 """Times a task may be lost with its replica before it is held to be what kills replicas."""
@@ -84,6 +84,7 @@ class LeaseBook:
     ) -> None:
         self.ledger = ledger
         self._allocator = allocator
+        self._pricing = allocator if isinstance(allocator, Pricing) else None
         self._queue: deque[Task] = deque()
         # One more loss ends these: each is leased alone, for among them may be what kills replicas.
         self._suspects: deque[Task] = deque()
@@ -134,7 +135,10 @@ class LeaseBook:
                 self.ledger.restore(hold.lease, hold.flops, hold.granted)
                 self._attempts[task.id] = hold.attempt
                 granted = self.ledger.granted(hold.lease)
-                self._take(_Held(Lease(hold.lease, hold.attempt, task, granted), hold.replica, now))
+                # Its terms its holder has.
+                terms = None if self._pricing is None else self._pricing.begin(task)
+                lease = Lease(hold.lease, hold.attempt, task, granted, terms=terms)
+                self._take(_Held(lease, hold.replica, now))
                 # Its holder may not have been told of the last grant.
                 self._hands[hold.replica].news[hold.lease] = None
         return list(wanted.values())
@@ -175,7 +179,8 @@ class LeaseBook:
         queue.popleft()
         attempt = self._attempts[task.id] = self._attempts.get(task.id, 0) + 1
         limit = self._first_limit(replica, grant)
-        lease = Lease(self._next, attempt, task, grant, limit if self.ledger.limited else None)
+        terms = None if self._pricing is None else self._pricing.begin(task)
+        lease = Lease(self._next, attempt, task, grant, limit if self.ledger.limited else None, terms)
         self.ledger.raise_limit(self._next, limit)
         self._next += 1
         held = _Held(lease, replica, now, first=grant, known=limit)
@@ -300,10 +305,11 @@ class LeaseBook:
         if hands is None:
             return []
         news, hands.news = hands.news, {}
-        return [
-            Grant(number, None if hands.leases[number].refused else self.ledger.granted(number))
-            for number in news
-        ]
+        return [self._grant(number, hands.leases[number]) for number in news]
+
+    def _grant(self, number: int, held: _Held) -> Grant:
+        total = None if held.refused else self.ledger.granted(number)
+        return Grant(number, total, None if self._pricing is None else self._pricing.terms(held.lease.task))
 
     def holds(self, leases: Iterable[int]) -> list[Hold]:
         """Leases as they must stand on disk before their holder is told of them."""
@@ -317,12 +323,13 @@ class LeaseBook:
                 )
         return found
 
-    def settle(self, lease: int, spent: int, wasted: int = 0) -> None:
-        """End a lease that is held and came to its end; what it did not spend is free again."""
+    def settle(self, lease: int, spent: int, wasted: int = 0) -> Task:
+        """End a lease that is held and came to its end; what it did not spend is free again. Returns its task."""
         held = self._drop(lease)
         self._hands[held.replica].ended += spent
         self.ledger.close(lease, spent, wasted)
         del self._attempts[held.lease.task.id]
+        return held.lease.task
 
     def changed(self, replica: str) -> list[int]:
         """A replica's leases whose exposure is not what `holds` last gave of it."""

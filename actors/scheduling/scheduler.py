@@ -12,18 +12,32 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from actors.errors import UserError
 from actors.ledger import Entry, Ledger
 from actors.messages import STOPPED, Commit, Finished, GivenUp, Hold, Loss, Orders, Pulse, Report, Settlement
+from actors.scheduling.ends import end_of, failed
 from actors.scheduling.journal import Journal, WriterClient, WriterFailed
 from actors.scheduling.leases import LeaseBook
 from actors.scheduling.own_time import answer_of
+from actors.scheduling.seen import Seen
 from actors.scheduling.watch import Watch
 from actors.strategy import Role
-from actors.work import NO_CANDIDATE, Allocator, Cost, Load, Outcome, Progress, State, Tally, Task, tally_of
+from actors.work import (
+    NO_CANDIDATE,
+    Allocator,
+    Load,
+    Outcome,
+    Pricing,
+    Progress,
+    State,
+    Tally,
+    Task,
+    tally_of,
+    unpaid_at,
+)
 
 EXCHANGE_TIMEOUT_S = 120.0
 """Seconds of its own time without an answer to an exchange after which a replica is held to hang."""
@@ -56,26 +70,6 @@ class ReplicaClient(Protocol):
         """Kill the process, so that a fresh one takes its place."""
 
 
-@dataclass(slots=True)
-class _Seen:
-    """What a replica last said of its engine, and when; totals of earlier lives of the replica are added in."""
-
-    alive: bool = False
-    tokens: int = 0
-    busy: float = 0.0
-    past_tokens: int = 0
-    past_busy: float = 0.0
-    flops: int = 0
-    past_flops: int = 0
-    ended: int = 0
-    cut_off: int = 0
-    past_ended: int = 0
-    past_cut_off: int = 0
-    settled: int = 0
-    noted: float = 0.0
-    starved: float | None = None
-
-
 class Scheduler:
     """Drives every replica until all tasks have ended."""
 
@@ -93,9 +87,10 @@ class Scheduler:
         self._replicas, self._deadline = replicas, deadline
         self._journal = Journal(writer)
         self._allocator, self._budget = allocator, budget
+        self._pricing = allocator if isinstance(allocator, Pricing) else None
         self._ledger = Ledger(budget)
         self._book = LeaseBook(self._ledger, allocator)
-        self._seen = {name: _Seen() for name in replicas}
+        self._seen = {name: Seen() for name in replicas}
         self._acks: dict[str, list[int]] = {name: [] for name in replicas}
         self._work = asyncio.Condition()
         self._closed = self._draining = False
@@ -122,6 +117,8 @@ class Scheduler:
         self._book = LeaseBook(
             self._ledger, self._allocator, attempts=books.attempts, first=books.next_lease, prior=self._prior
         )
+        if self._pricing is not None:
+            self._pricing.resume(books.spent + books.wasted, sum(books.outcomes.values()))
         self._life = books.life
         self._outcomes |= books.outcomes
         self._tokens = Counter(books.tokens)
@@ -139,10 +136,8 @@ class Scheduler:
         for task in tasks:
             if not task.refused:
                 self._book.add(task)
-        refused = tuple(GivenUp(t.id, _end(t, "quarantined", t.refused)) for t in tasks if t.refused)
-        if refused:
-            await self._write(Commit(given_up=refused))
-            self._outcomes["quarantined"] += sum(len(end.outcomes) for end in refused)
+        refused = [task for task in tasks if task.refused]
+        await self._give_up([(task, end_of(task, "quarantined", task.refused)) for task in refused])
         await self._nudge()
 
     async def close(self) -> None:
@@ -346,7 +341,9 @@ class Scheduler:
         for one in good:
             if one.task_id in missing:
                 continue
-            self._book.settle(one.lease, one.spent, one.wasted)
+            task = self._book.settle(one.lease, one.spent, one.wasted)
+            if self._pricing is not None:
+                self._pricing.end(task, one.outcomes, one.spent)
             self._seen[name].settled += 1
             self._unserved.clear()
             for outcome in one.outcomes:
@@ -374,13 +371,7 @@ class Scheduler:
 
     async def _bury(self, name: str, reason: str, *, blame: bool = True) -> None:
         """Take back what a dead replica held."""
-        seen = self._seen[name]
-        seen.alive, seen.starved = False, None
-        seen.past_tokens, seen.tokens = seen.past_tokens + seen.tokens, 0
-        seen.past_busy, seen.busy = seen.past_busy + seen.busy, 0.0
-        seen.past_flops, seen.flops = seen.past_flops + seen.flops, 0
-        seen.past_ended, seen.ended = seen.past_ended + seen.ended, 0
-        seen.past_cut_off, seen.cut_off = seen.past_cut_off + seen.cut_off, 0
+        self._seen[name].die()
         self._acks[name].clear()
         await self._lose(name, [(lease, None) for lease in self._book.held_by(name)], reason, blame=blame)
 
@@ -399,11 +390,15 @@ class Scheduler:
             spent = None if entries is None else sum(entry.flops for entry in entries)
             lost = self._book.lose(number, spent, blame=blame)
             lease = lost.lease
-            charged = (Entry("unknown", "lost", lost.waste),) if entries is None else _failed(entries)
+            charged = (Entry("unknown", "lost", lost.waste),) if entries is None else failed(entries)
             losses.append(Loss(number, lease.task.id, lease.attempt, charged, reason, blame))
             if lost.given_up:
                 why = f"lost {lease.attempt} times, last: {reason}"
-                given_up.append(GivenUp(lease.task.id, _end(lease.task, "quarantined", why)))
+                given_up.append(GivenUp(lease.task.id, end_of(lease.task, "quarantined", why)))
+            if self._pricing is not None and lost.given_up:
+                self._pricing.end(lease.task, given_up[-1].outcomes, lost.waste)
+            elif self._pricing is not None:
+                self._pricing.lose(lease.task, lost.waste)
         if losses:
             await self._write(Commit(losses=tuple(losses), given_up=tuple(given_up)))
             self._outcomes["quarantined"] += sum(len(end.outcomes) for end in given_up)
@@ -413,11 +408,24 @@ class Scheduler:
 
     async def _give_up_starved(self) -> None:
         starved = self._book.starve()
+        await self._give_up([(task, end_of(task, "unaffordable", self._unpaid(task))) for task in starved])
         if starved:
-            ends = tuple(GivenUp(task.id, _end(task, "unaffordable", NO_CANDIDATE)) for task in starved)
-            await self._write(Commit(given_up=ends))
-            self._outcomes["unaffordable"] += sum(len(end.outcomes) for end in ends)
             await self._nudge()
+
+    def _unpaid(self, task: Task) -> str:
+        """Why a task that never began ends without a candidate."""
+        return NO_CANDIDATE if self._pricing is None else unpaid_at(self._pricing.terms(task).price)
+
+    async def _give_up(self, ends: list[tuple[Task, tuple[Outcome, ...]]]) -> None:
+        """End tasks that never began."""
+        if not ends:
+            return
+        await self._write(Commit(given_up=tuple(GivenUp(task.id, outcomes) for task, outcomes in ends)))
+        for task, outcomes in ends:
+            for outcome in outcomes:
+                self._outcomes[outcome.state] += 1
+            if self._pricing is not None:
+                self._pricing.end(task, outcomes, 0, begun=False)
 
     async def _park(self) -> None:
         """Wait until something has changed: a task queued, a lease ended, the end of the run."""
@@ -428,18 +436,3 @@ class Scheduler:
                 await asyncio.wait_for(self._work.wait(), 1.0)
             except TimeoutError:
                 return
-
-
-def _failed(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
-    """What was spent on a task that came to nothing."""
-    return tuple(entry if entry.wasted else Entry(entry.purpose, "failed", entry.flops) for entry in entries)
-
-
-def _end(task: Task, state: State, reason: str) -> tuple[Outcome, ...]:
-    """Outcomes of a task that ended without an answer."""
-    return tuple(
-        Outcome(
-            key, task.prompt.id, strategy.text, task.seed, state, reason, None, 0, 0, 0, Cost(), Cost(), 0.0
-        )
-        for key, strategy in zip(task.keys, task.strategies, strict=True)
-    )

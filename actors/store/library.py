@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 
 from actors.messages import Row
 from actors.store.log import parts, reading
-from actors.strategy import Sample
+from actors.store.rows import newest_decisions
+from actors.strategy import Decision, Sample
 
 GROUPS = 64
 """Row groups that a library keeps decoded: a run asks for neighbours together."""
@@ -58,10 +59,11 @@ def _hash(text: str, ids: Sequence[int]) -> hashlib.blake2b:
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """What exists of one problem, by key."""
+    """What exists of one problem, by key: that of a draw or a score; of decisions, of the outcome."""
 
     samples: dict[bytes, Sample] = field(default_factory=dict)
     scores: dict[bytes, float] = field(default_factory=dict)
+    decisions: dict[str, tuple[Decision, ...]] = field(default_factory=dict)
 
 
 NOTHING = Prior()
@@ -89,16 +91,16 @@ def score_row(key: bytes, problem_id: str, value: float) -> Row:
 
 
 class SampleLibrary:
-    """Reads samples and scores of several run folders; memory: 12 bytes for each row group that a problem stands in, and
-    some row groups."""
+    """Reads samples and scores of several run folders, and of `own` the decisions, for another run's were made under another
+    budget; memory: 12 bytes for each row group that a problem stands in, and some row groups."""
 
-    def __init__(self, folders: Iterable[Path]) -> None:
+    def __init__(self, folders: Iterable[Path], own: Path | None = None) -> None:
         # Every row group, and where problems stand: digests of their ids, sorted, and beside each a place in `_places`.
         self._places: list[tuple[str, Path, int]] = []
         self._groups: OrderedDict[tuple[Path, int], dict[str, pa.Table]] = OrderedDict()
         ids, places = array("Q"), array("I")
         for folder in folders:
-            for table in ("samples", "scores"):
+            for table in ("samples", "scores", *(("decisions",) if folder == own else ())):
                 for part in parts(folder, table):
                     for found in self._look(table, part):
                         ids.extend(found)
@@ -114,7 +116,7 @@ class SampleLibrary:
 
     def prior(self, problem_id: str) -> Prior:
         """All that is there of a problem."""
-        found = Prior()
+        found, decided = Prior(), list[Row]()
         digest = np.uint64(_id_digest(problem_id))
         first, end = (int(self._ids.searchsorted(digest, side)) for side in ("left", "right"))
         for table, part, group in (self._places[place] for place in self._at[first:end]):
@@ -123,11 +125,15 @@ class SampleLibrary:
                 continue
             if table == "scores":
                 found.scores.update(zip(rows["key"].to_pylist(), rows["value"].to_pylist(), strict=True))
+            elif table == "decisions":
+                decided += rows.to_pylist()
             else:
                 for sampled, sample in _samples(rows):
                     # One that a run without likelihoods drew says less.
                     if sample.logprobs or sampled not in found.samples:
                         found.samples[sampled] = sample
+        # One outcome's may stand in two row groups.
+        found.decisions.update(newest_decisions(decided))
         return found
 
     def _look(self, table: str, part: Path) -> Iterator[list[int]]:

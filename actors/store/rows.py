@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pyarrow as pa
 
-from actors.strategy import ROLES, Answer, Solution
+from actors.strategy import ROLES, Answer, Decision, Solution
 from actors.work import Outcome
 
 
@@ -76,6 +76,43 @@ def candidate_rows(
             }
         )
     return rows
+
+
+def decision_rows(outcome: Outcome) -> list[dict[str, Any]]:
+    """The rows of `decisions` of one outcome."""
+    return [
+        {
+            "key": outcome.key,
+            "problem_id": outcome.problem_id,
+            "strategy": outcome.strategy,
+            "seed": outcome.seed,
+            "index": index,
+            "stage": one.stage,
+            "cell": one.cell,
+            "chance": one.chance,
+            "price": one.price,
+            "option": one.option,
+            "gain": one.gain,
+            "flops": one.flops,
+        }
+        for index, one in enumerate(outcome.decisions)
+    ]
+
+
+def decision_of(row: dict[str, Any]) -> Decision:
+    """The decision of a row, as one that stands on record."""
+    names = ("stage", "cell", "chance", "price", "option", "gain")
+    return Decision(**{name: row[name] for name in names}, flops=int(row["flops"]), repeated=True)
+
+
+def newest_decisions(rows: Iterable[dict[str, Any]]) -> dict[str, tuple[Decision, ...]]:
+    """By outcome's key the decisions of rows that stand in the order in which they were written: those it came to last."""
+    found: dict[str, list[Decision]] = {}
+    for row in rows:
+        if row["index"] == 0:
+            found[row["key"]] = []
+        found.setdefault(row["key"], []).append(decision_of(row))
+    return {key: tuple(some) for key, some in found.items()}
 
 
 def rows_of(table: pa.Table) -> list[dict[str, Any]]:

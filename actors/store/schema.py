@@ -3,8 +3,9 @@
 `OUTCOMES` has a row per problem, strategy and seed; `CANDIDATES` a row per candidate; `LEDGER` rows per settled or lost
 attempt, in FLOPs of the budget's accounting, by what they went for and what came of them; `SAMPLES` a row per drawn
 continuation and `SCORES` one per scored step, under keys that name all that decides them, so that no run has to make them
-again. FLOPs are whole numbers of up to 38 digits, more than 64 bits hold; columns with `_exact` count prefill, decode and
-attention with cached prefixes free, the others 2 x parameters a token; they are 0 where a model's shape is not known.
+again; `DECISIONS` a row per decision of a strategy with a plan. FLOPs are whole numbers of up to 38 digits, more than 64 bits
+hold; columns with `_exact` count prefill, decode and attention with cached prefixes free, the others 2 x parameters a
+token; they are 0 where a model's shape is not known.
 """
 
 from __future__ import annotations
@@ -105,9 +106,29 @@ SCORES = pa.schema(
     ]
 )
 
+DECISIONS = pa.schema(
+    [
+        ("key", pa.string()),
+        ("problem_id", pa.string()),
+        ("strategy", pa.string()),
+        ("seed", pa.int64()),
+        ("index", pa.int32()),
+        ("stage", pa.string()),
+        ("cell", pa.int32()),
+        ("chance", pa.float64()),
+        ("price", pa.float64()),
+        ("option", pa.string()),
+        ("gain", pa.float64()),
+        ("flops", FLOPS),
+    ]
+)
+"""The decisions of an outcome by `index`, from 0. Of an outcome that was made again all stand here again, behind the earlier
+ones: those it repeated, and those it came to after them. `option` null: it stopped."""
+
 TABLES = {
     "samples": SAMPLES,
     "scores": SCORES,
+    "decisions": DECISIONS,
     "candidates": CANDIDATES,
     "ledger": LEDGER,
     "outcomes": OUTCOMES,

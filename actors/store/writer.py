@@ -308,6 +308,8 @@ class RunWriter:
                 self._trim({**row, "correct": correct(row["answer"])}) for row in record.candidates
             ],
         }
+        if record.decisions:
+            logged["decisions"] = record.decisions
         if self._retention == "all":
             logged["samples"] = [_coded(row) for row in record.samples]
             logged["scores"] = [_coded(row) for row in record.scores]

@@ -6,11 +6,13 @@ however many prompts are counted; counts of shards add up to those of the whole,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from actors.strategy import Decision
 from orchestration.allocation.choices import MoveArrays, arrays_of
 from orchestration.allocation.value_table import START, ValueTable
 
@@ -34,6 +36,15 @@ class Course:
     @property
     def spent(self) -> int:
         return sum(self.flops) + self.lost
+
+
+def course_of(table: ValueTable, decisions: Sequence[Decision], *, again: bool = False) -> Course:
+    """The course that decisions tell, of which the last is a stop, or a move that was cut short. Of a prompt that was taken
+    up `again`, it begins where it had stopped: what it repeated was counted then."""
+    fresh = [one for one in decisions if not (again and one.repeated)]
+    states = tuple(table.starts[table.place(one.stage)] + one.cell for one in fresh)
+    flops = [one.flops for one in fresh]
+    return Course(states, tuple(flops[:-1]), flops[-1], again)
 
 
 class Courses:

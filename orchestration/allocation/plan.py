@@ -86,11 +86,16 @@ class Plan:
     picks: tuple[Pick, ...] = ()
     difficulty: Difficulty | None = None
 
+    @property
+    def prompted(self) -> bool:
+        """Whether a state hangs on the verifier's value at the end of the prompt."""
+        return any("prompt" in stage.score.features for stage in self.table.stages)
+
     def check(self, models: Mapping[str, str], grader: str, unit: str, path: Path) -> None:
         """Raise UserError unless it is of these models, this grader and this accounting."""
         mine = {**self.made.models, "grader": self.made.grader, "unit": self.made.unit}
         asked = {**models, "grader": grader, "unit": unit}
-        for name in sorted(mine.keys() | asked.keys()):
+        for name in (*sorted(self.made.models.keys() | models.keys()), "grader", "unit"):
             if mine.get(name) != asked.get(name):
                 mend = f"it was made with another {name} ({mine.get(name)}, now {asked.get(name)}); calibrate again"
                 raise UserError.of("plan", str(path), mend)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.seeds import derive
+from actors.strategy import Decision
 from orchestration.allocation.choices import STOP, MoveArrays, Solved, Solver, reserve_prices
 from orchestration.allocation.courses import Course, Courses
 from orchestration.allocation.value_table import START, ValueTable
@@ -71,19 +72,6 @@ def clear(solver: Solver, waiting: Array, left: float, real: tuple[MoveArrays, .
         spent[0], spent[-1] = more, less
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Why a prompt got what it got: where it stood and with what chance, the price of that moment, the `option` it took
-    (a stage's name; None: it stopped), and by how much that was expected to be better than to stop, FLOPs paid."""
-
-    stage: str
-    cell: int
-    chance: float
-    price: float
-    option: str | None
-    gain: float
-
-
 class Chooser:
     """Decides for one prompt after the other; a replica needs no more than this, the table and the price."""
 
@@ -135,6 +123,7 @@ class GlobalPrice:
         self._budget, self._prompts, self._rate, self._every = budget, prompts, rate, every
         self._since = 0
         self._first = 0.0
+        self.in_hand = 0
         self.price = Price(0.0, 0.0, 1.0)
         self.solve()
 
@@ -157,11 +146,11 @@ class GlobalPrice:
 
     @property
     def reserve(self) -> int:
-        """What the first samples of the prompts still to come are expected to take: near the end of a budget nothing else
-        may use it, where each prompt shall have one sample."""
+        """What the first samples of the prompts still to come, those `in_hand` left out, are expected to take: near the end
+        of a budget nothing else may use it, where each prompt shall have one sample."""
         if not self.chooser.solver.floor or self._prompts is None:
             return 0
-        return int(max(self._prompts - self.courses.ended, 0) * self._first)
+        return int(max(self._prompts - self.courses.ended - self.in_hand, 0) * self._first)
 
     def solve(self) -> Price:
         """Solve the price from what is left and from what really came."""
@@ -186,6 +175,17 @@ class GlobalPrice:
         self._since += ended
         if self._since >= self._every:
             self.solve()
+
+    def charge(self, flops: int) -> None:
+        """What was spent beside all courses, as by a prompt that came to nothing; below 0 where a course had things for
+        free."""
+        self.courses.spent += flops
+
+    def resume(self, spent: int, ended: int) -> None:
+        """So much of the budget is spent, and so many of the prompts have ended, before this price heard of any."""
+        self.courses.spent = spent
+        self.leave(ended)
+        self.solve()
 
     def leave(self, prompts: int = 1) -> None:
         """So many prompts will not come to an end after all, as one that is quarantined."""

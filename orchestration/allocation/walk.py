@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from actors.strategy import Decision
 from orchestration.allocation.courses import Course
 from orchestration.allocation.evidence import Evidence
-from orchestration.allocation.price import Chooser, Decision
+from orchestration.allocation.price import Chooser
 from orchestration.allocation.value_table import START
 
 
@@ -34,9 +35,21 @@ class Walk:
 
     def decide(self, price: float) -> Decision:
         """What to do now; `option` None ends the walk."""
-        self._decided = self._chooser.decide(self.state, price)
-        self.decisions.append(self._decided)
-        return self._decided
+        return self._take(self._chooser.decide(self.state, price))
+
+    def repeat(self, past: Decision) -> Decision | None:
+        """Decide as it was decided before; None where it stands elsewhere now."""
+        stage, cell = self._chooser.table.of(self.state)
+        return self._take(past) if (past.stage, past.cell) == (stage.name, cell) else None
+
+    def _take(self, decision: Decision) -> Decision:
+        self._decided = decision
+        self.decisions.append(decision)
+        return decision
+
+    def _took(self, flops: int) -> None:
+        self.decisions[-1] = replace(self.decisions[-1], flops=self.decisions[-1].flops + flops)
+        self._decided = None
 
     def arrive(self, evidence: Evidence, flops: int) -> None:
         """The option was taken: what is seen now, and what it took."""
@@ -45,12 +58,12 @@ class Walk:
         seen = replace(evidence, before=self._decided.chance if self._decided.stage != START else None)
         self._states.append(self._chooser.table.state(self._decided.option, seen))
         self._flops.append(flops)
-        self._decided = None
+        self._took(flops)
 
     def cut_short(self, flops: int = 0) -> None:
         """The option could not be taken to its end: what it took came to nothing, and the prompt stays where it was."""
         self._lost += flops
-        self._decided = None
+        self._took(flops)
 
     @property
     def course(self) -> Course:

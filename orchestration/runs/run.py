@@ -25,9 +25,9 @@ from actors.ledger import Entry
 from actors.messages import Hold
 from actors.store.done import read_states
 from actors.store.log import live_records, live_segments, parts, read_holds, read_ledger, reading
-from actors.store.rows import rows_of
-from actors.store.schema import CANDIDATES, OUTCOMES, TABLES
-from actors.strategy import Grouping
+from actors.store.rows import newest_decisions, rows_of
+from actors.store.schema import CANDIDATES, DECISIONS, OUTCOMES, TABLES
+from actors.strategy import Decision, Grouping
 from orchestration.problems import Problem
 from orchestration.runs.folder import read_record
 from orchestration.runs.problem_store import PROBLEMS, problem_parts, stored_problem, stored_prompt
@@ -172,6 +172,12 @@ class Run:
         kept = [row for row in newest if keys[row] not in repeated or last[keys[row]] == "answered"]
         # Typed: of an empty list Arrow makes a type that it cannot take by.
         return table.take(pa.array(kept, pa.int64())).select(names)
+
+    def decisions(self, *, problem: str | None = None) -> dict[str, tuple[Decision, ...]]:
+        """By outcome's key what strategies with a plan decided, of one problem only where that is named. Of an outcome that
+        was made again the newest: those that it repeated, and those after them."""
+        condition = None if problem is None else pc.field("problem_id") == problem
+        return newest_decisions(rows_of(self._table("decisions", DECISIONS, condition, None)))
 
     def problems(self, columns: list[str] | None = None) -> pa.Table:
         """Its problems, with all columns or those named: `problem_id`, `question`, `answer`, `metadata` (JSON),

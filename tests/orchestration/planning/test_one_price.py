@@ -63,7 +63,7 @@ def test_a_walk_that_is_handed_the_same_evidence_and_prices_decides_the_same() -
         walk = Walk(chooser)
         for said in first.decisions:
             now = walk.decide(said.price)
-            assert now == said
+            assert now == replace(said, flops=0)
             if now.option is None or len(walk.course.states) == len(first.course.states):
                 break
             before = again.spent

@@ -35,6 +35,7 @@ from orchestration.training.job import PrmJob
 from tests.support.documents import PAGES, ROOT, Block, blocks, commands, examples, file_of, helps, name_of
 from tests.support.handmade import write_run
 from tests.support.planned import write_planned
+from tests.support.plans import plan_for
 from tests.support.smaller import SMALLER, smaller
 
 # Pages that speak of a run which another page makes.
@@ -90,6 +91,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     config = json.loads((mine / "config.json").read_text())
     # As long as a reader's model would be; positions are computed, not learnt.
     (mine / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 4096}))
+    plan_for(["dataset.count=2"], folder / "plan.yaml")
     threads = torch.get_num_threads()
     start_ray(cpus=4)
     yield folder

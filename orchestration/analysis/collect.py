@@ -48,7 +48,8 @@ class Named:
     """A strategy as a report knows it, by its text: the `family` that orders it, its budget `n` in generations (`told`: it is
     known beforehand), the `series` of all budgets that it belongs to, and itself where it chooses among samples.
 
-    `known` is one of the registry; it draws nothing but whole samples with the sampling `whole`, where that is given.
+    `known` is one of the registry; it draws nothing but whole samples with the sampling `whole`, where that is given, and
+    nothing but steps where it `searches`.
     """
 
     text: str
@@ -59,6 +60,7 @@ class Named:
     chooser: Chooser | None = None
     known: bool = False
     whole: Sampling | None = None
+    searches: bool = False
 
     @classmethod
     def of(cls, text: str, declared: Grouping | None = None) -> Named:
@@ -76,6 +78,7 @@ class Named:
             chooser=chooser_of(strategy),
             known=strategy is not None,
             whole=whole,
+            searches=bool(getattr(strategy, "by_steps", False)),
         )
 
     @property
@@ -87,11 +90,12 @@ class Named:
         """How many of a problem's whole samples with this sampling, from the first on, its answer may depend on; None where
         nobody can say.
 
-        A search draws steps, whose seeds are of their own. One of the user's own is taken to draw what its budget allows.
+        A search draws steps, whose seeds are of their own. One of the user's own is taken to draw what its budget allows;
+        what one with a plan draws, its plan says.
         """
         if self.known and self.whole is not None:
             return self.n if self.whole == sampling else 0
-        if not self.told:
+        if not self.told or (self.known and not self.searches):
             return None
         return 0 if self.known else self.n
 

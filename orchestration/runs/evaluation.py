@@ -9,22 +9,31 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from actors.store.done import holds_outcomes
-from actors.store.log import FolderLock, segments
+from actors.store.log import FolderLock, read_books, segments
 from actors.store.writer import RunWriter
 from actors.work import Progress
 from orchestration.runs.folder import clear, writing
 from orchestration.runs.identity import Identity
-from orchestration.runs.problem_store import ProblemStore
+from orchestration.runs.pricing import Stopped, allocator_of, price_of
+from orchestration.runs.problem_store import ProblemStore, stored_problems
 from orchestration.runs.quarantine import write_rows
 from orchestration.runs.record import books, now, session_record, write_record
 from orchestration.runs.run import Run
 from orchestration.runs.run_plan import run_plan
-from orchestration.runs.session import Session, opened, survey, tasks
+from orchestration.runs.session import Session, begins_again, opened, survey, tasks
 from orchestration.runs.status import StatusWriter, says_finished
 from orchestration.setup.prepare import Prepared
+
+LEAST_LEFT = 0.02
+"""The share of a budget that is left over: with more, prompts that stopped are taken up again."""
+
+MOST_TAKEN_UP = 3
+"""Times that this is done in one start: each needs its replicas anew."""
 
 
 def evaluate(
@@ -56,7 +65,8 @@ def evaluate(
         write_rows(folder, session.skipped)
         write_record(folder, prepared, record)
     on_start(session)
-    if session.outcomes_left:
+    raised = begins_again(prepared, start.known)
+    if session.outcomes_left or raised:
         started = time.time()
         state = "failed"
         try:
@@ -64,15 +74,20 @@ def evaluate(
 
                 def told(progress: Progress) -> None:
                     status.update(progress)
-                    on_progress(progress)
+                    if session.outcomes_left:
+                        on_progress(progress)
 
-                progress = _stream(prepared, identity, session, told)
+                progress = None
+                if session.outcomes_left:
+                    progress = _stream(prepared, identity, session, told)
+                progress = _take_up(prepared, identity, session, progress, told)
             state = "finished"
             record |= books(folder)
             # Not where an outcome that a smaller one cut short was not asked for: it would never be again.
             if session.again == session.unpaid:
                 record["budget_flops"] = prepared.budget
-            record.setdefault("sessions", []).append(session_record(progress, started))
+            if progress is not None:
+                record.setdefault("sessions", []).append(session_record(progress, started))
         except KeyboardInterrupt:
             state = "stopped"
             record |= books(folder)
@@ -116,7 +131,71 @@ def _stream(
     from actors.cluster.placement import Cluster
 
     store = ProblemStore(Path(prepared.settings.folder), session.stored)
-    with Cluster(run_plan(prepared, identity, session.longest)) as cluster:
+    allocator = allocator_of(prepared, session.outcomes_left)
+    with Cluster(run_plan(prepared, identity, allocator, session.longest)) as cluster:
         # One that finds other files at its model's path than were hashed here says so, and never works.
         cluster.infos(first=True, on_progress=on_progress)
         return cluster.run(tasks(prepared, identity, session.done, store, session.prompts), on_progress)
+
+
+def _take_up(
+    prepared: Prepared,
+    identity: Identity,
+    session: Session,
+    progress: Progress | None,
+    on_progress: Callable[[Progress], None],
+) -> Progress | None:
+    """Under one price let prompts that stopped go on with what is left of the budget, as long as that buys anything. What
+    they had stands in the folder: they repeat what they decided, and decide again where they stopped."""
+    from actors.cluster.placement import Cluster
+
+    folder, bound = Path(prepared.settings.folder), price_of(prepared)
+    if bound is None or prepared.budget is None or prepared.settings.keep != "all":
+        return progress
+    for again in range(1, MOST_TAKEN_UP + 1):
+        spent = sum(read_books(folder))
+        if prepared.budget - spent < LEAST_LEFT * prepared.budget:
+            break
+        stopped = Stopped(folder, prepared.strategies[0].text, bound.table)
+        allocator = stopped.again(prepared, spent, again)
+        if allocator is None:
+            break
+        store = ProblemStore(folder, stored_problems(folder))
+        with Cluster(run_plan(prepared, identity, allocator, session.longest)) as cluster:
+            before = progress
+            done = cluster.run(
+                tasks(prepared, identity, stopped, store, session.prompts),
+                partial(_tell_on_top, on_progress, before),
+            )
+            progress = _on_top(done, before)
+        if sum(read_books(folder)) == spent:
+            break
+    return progress
+
+
+def _tell_on_top(told: Callable[[Progress], None], before: Progress | None, now: Progress) -> None:
+    told(_on_top(now, before))
+
+
+def _on_top(now: Progress, before: Progress | None) -> Progress:
+    """The progress of prompts that were taken up again, as that of the start they belong to: no outcome is a new one."""
+    if before is None:
+        return replace(now, outcomes=0, answered=0, unaffordable=0, quarantined=0)
+    load = {
+        role: replace(
+            now.of(role),
+            tokens=now.of(role).tokens + before.of(role).tokens,
+            flops=now.of(role).flops + before.of(role).flops,
+        )
+        for role in now.load.keys() | before.load.keys()
+    }
+    return replace(
+        now,
+        outcomes=before.outcomes,
+        answered=before.answered,
+        unaffordable=before.unaffordable,
+        quarantined=before.quarantined,
+        seconds=before.seconds + now.seconds,
+        load=load,
+        tallies=before.tallies,
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from actors.engines.plan import ModelPlan
-from orchestration.allocation.first_come import FirstCome
+from actors.work import Allocator
 from orchestration.problems import judge_of
 from orchestration.runs.identity import Identity
 from orchestration.runs.run import Run
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from actors.store.writer import Retention
 
 
-def run_plan(prepared: Prepared, identity: Identity, longest: int | None = None) -> RunPlan:
+def run_plan(
+    prepared: Prepared, identity: Identity, allocator: Allocator, longest: int | None = None
+) -> RunPlan:
     """What the runtime needs besides the tasks, whose longest prompt has so many tokens (None: not known)."""
     from ray import cloudpickle
 
@@ -59,7 +61,7 @@ def run_plan(prepared: Prepared, identity: Identity, longest: int | None = None)
             salts={role: identity.salt(role) for role in identity.models},
             strategies=tuple((one.text, cloudpickle.dumps(one)) for one in prepared.strategies),
         ),
-        allocator=FirstCome(prepared.first_grant),
+        allocator=allocator,
         judge=judge_of(prepared.grader),
         budget=prepared.budget,
         retention=cast("Retention", settings.keep),

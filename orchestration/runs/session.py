@@ -26,6 +26,7 @@ from orchestration.problems.references import References
 from orchestration.runs.folder import known_record, read_record
 from orchestration.runs.gauge import Pass, Totals
 from orchestration.runs.identity import Identity, KeyMaker, content_hash, identify
+from orchestration.runs.pricing import price_of, unaffordable
 from orchestration.runs.problem_store import (
     ProblemStore,
     edited,
@@ -39,6 +40,7 @@ from orchestration.runs.run import InHand
 from orchestration.setup.budget import unfit
 from orchestration.setup.contexts import Contexts
 from orchestration.setup.memory import ReplicaMemory, check_memory, estimated, runs_here
+from orchestration.setup.plans import plans_of
 from orchestration.setup.prepare import Prepared
 
 # Problems that are tokenised and stored at once: few files, and little waiting before the first task.
@@ -70,6 +72,9 @@ def opened(prepared: Prepared) -> Opened:
     known = known_record(folder)
     begun = known is not None and holds_outcomes(folder)
     identity = identify(prepared)
+    for plan, path in plans_of(prepared.strategies):
+        models: dict[str, str] = {role: model.files for role, model in identity.models.items()}
+        plan.check(models, identity.grader, prepared.unit, path)
     anew = known is not None and not begun and begins_anew(prepared, identity, known)
     known = None if anew else known
     return Opened(known, identity, run_record(prepared, identity, known), begun, anew)
@@ -203,6 +208,12 @@ def survey(prepared: Prepared, start: Opened) -> Session:
     if session.outcomes_left:
         # A chat template that fails, or shows no examples, does so before anything is written.
         session.prompts.note()
+    if session.outcomes_left and (note := unaffordable(prepared, session.outcomes_left, session.charged)):
+        session.notes.append(note)
+    if begins_again(prepared, start.known):
+        session.notes.append(
+            "with the larger budget prompts that had stopped go on where that buys something"
+        )
     if session.outcomes_left and prepared.budget is not None and prepared.budget < session.charged:
         why = (
             f"{folder} has spent {session.charged:,} already: give more than that, as a budget is one for all starts in a "
@@ -305,6 +316,13 @@ def _as_begun(prepared: Prepared) -> tuple[Dataset, str]:
     if made is False and table.columns.id is None and table.note:
         return table.named_by("id"), ""
     return table, table.note
+
+
+def begins_again(prepared: Prepared, known: Mapping[str, Any] | None) -> bool:
+    """Whether prompts that stopped at the price of a smaller budget may go on."""
+    if known is None or price_of(prepared) is None:
+        return False
+    return larger(prepared.budget, known["budget_flops"])
 
 
 def larger(budget: int | None, known: int | None) -> bool:

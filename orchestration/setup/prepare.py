@@ -38,6 +38,7 @@ from orchestration.setup.machine import check_machine
 from orchestration.setup.memory import ReplicaMemory, check_memory, estimated, runs_here
 from orchestration.setup.models import ModelSetup, check_engines, costs_of, notes_of, read_models, read_policy
 from orchestration.setup.packages import importable
+from orchestration.setup.plans import check_allocation, with_plan
 from orchestration.setup.settings import DatasetSettings, EvaluateSettings, check
 from orchestration.strategies.parse import parse
 
@@ -92,6 +93,7 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     check(settings)
     packages = importable(settings.cluster.packages)
     strategies = _strategies(settings.strategies)
+    check_allocation(settings.budget, strategies)
     given = settings.policy
     paths: dict[Role, str | None] = {"policy": given.path, "verifier": settings.verifier.path}
     asked = paths if any(one.uses_verifier for one in strategies) else paths | {"verifier": None}
@@ -187,7 +189,7 @@ def _strategies(given: Sequence[str | Mapping[str, object]]) -> tuple[Strategy, 
     # By their texts: a class of a user's own may be unhashable.
     found: dict[str, tuple[object, Strategy]] = {}
     for one in given:
-        strategy = parse(one)
+        strategy = with_plan(parse(one))
         before = found.setdefault(strategy.text, (one, strategy))
         if before[0] != one and before[1] != strategy:
             mend = (

@@ -23,6 +23,7 @@ KEEPS = ("all", "no_token_ids", "answers")
 RETRIES = ("nothing", "quarantined")
 DTYPES = ("float32", "bfloat16", "float16")
 UNITS: tuple[Unit, ...] = get_args(Unit)
+ALLOCATIONS = ("first_come", "global")
 DEVICES = ("auto", "cpu", "cuda")
 FIGURES = ("png", "svg", "pdf")
 
@@ -166,12 +167,21 @@ class VerifierSettings:
 
 @dataclass
 class BudgetSettings:
-    """At most one of the three amounts, whole numbers; 1e13 is one, to the last digit."""
+    """At most one of the three amounts, whole numbers; 1e13 is one, to the last digit. `allocation` says which prompt gets
+    how much of it, `floor` how many samples each gets whatever the price."""
 
     unit: str = "paper"
     flops: int | None = None
     tokens: int | None = None
     generations: int | None = None
+    allocation: str = "first_come"
+    floor: int = 1
+
+    @property
+    def given(self) -> dict[str, int]:
+        """The amounts that it was given, by name."""
+        amounts = {name: getattr(self, name) for name in ("flops", "tokens", "generations")}
+        return {name: value for name, value in amounts.items() if value is not None}
 
 
 @dataclass
@@ -286,8 +296,10 @@ def check(settings: EvaluateSettings) -> None:
         mend = "none of them is shown: say how many are, as in policy.prompt.shots=4"
         raise UserError.of("policy.prompt.examples", policy.prompt.examples, mend)
     _choose("budget.unit", budget.unit, UNITS)
-    amounts = {name: getattr(budget, name) for name in ("flops", "tokens", "generations")}
-    given = {name: value for name, value in amounts.items() if value is not None}
+    _choose("budget.allocation", budget.allocation, ALLOCATIONS)
+    if budget.floor not in (0, 1):
+        raise UserError.of("budget.floor", budget.floor, "it is 1, a sample for each prompt, or 0")
+    given = budget.given
     if len(given) > 1:
         raise UserError.of("budget", given, "give one of flops, tokens and generations")
     for name, value in given.items():

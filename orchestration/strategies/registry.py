@@ -8,6 +8,7 @@ name here.
 from __future__ import annotations
 
 from actors.strategy import Described
+from orchestration.strategies.compute_optimal import ComputeOptimal
 from orchestration.strategies.sampling.adaptive_consistency import AdaptiveConsistency
 from orchestration.strategies.sampling.best_of_n import BestOfN
 from orchestration.strategies.sampling.early_stopping import EarlyStopping
@@ -34,4 +35,5 @@ STRATEGIES: dict[str, type[Described]] = {
     "particle_filtering": ParticleFiltering,
     "mcts": Mcts,
     "monte_carlo": MonteCarlo,
+    "compute_optimal": ComputeOptimal,
 }

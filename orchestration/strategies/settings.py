@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 def canonical(name: str, strategy: DataclassInstance, always: Sequence[str] = ()) -> str:
     """Return `name(field=value,...)` in the order of the fields, without those that have their default.
 
-    The fields in `always` are shown whatever their value. Text that is an identifier stands without quotes.
+    The fields in `always` are shown whatever their value; what is no parameter is not. Text that is an identifier stands
+    without quotes.
     """
     shown = [
         f"{field.name}={_literal(getattr(strategy, field.name))}"
         for field in fields(strategy)
-        if field.name in always or getattr(strategy, field.name) != field.default
+        if field.init and (field.name in always or getattr(strategy, field.name) != field.default)
     ]
     return f"{name}({','.join(shown)})" if shown else name
 

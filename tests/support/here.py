@@ -1,6 +1,6 @@
 """A run's actors in this process: what `actors.cluster.placement.Cluster` does for a driver, without Ray.
 
-For tests of what surrounds the runtime. Everything but Ray is the real thing. Policies alone: it has no verifier.
+For tests of what surrounds the runtime. Everything but Ray is the real thing: a policy, and a verifier where there is one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from actors.scheduling.scheduler import Scheduler
 from actors.store.library import SampleLibrary
 from actors.store.writer import RunWriter
 from actors.work import Progress, Task
-from tests.support.inprocess import Library, Replica, Writer
+from tests.support.inprocess import Library, Replica, Verifier, Writer
 
 if TYPE_CHECKING:
     from actors.cluster.placement import RunPlan
@@ -45,9 +45,10 @@ class ClusterHere:
 
     async def _run(self, tasks: list[tuple[Task, str | None]], on_progress: Tell) -> Progress:
         plan = self._plan
-        library = Library(SampleLibrary([plan.folder, *plan.reuse]))
+        library = Library(SampleLibrary([plan.folder, *plan.reuse], plan.folder))
+        links = (Verifier(plan.models["verifier"].path),) if "verifier" in plan.models else ()
         replica = Replica(
-            lambda: SolverReplica("policy-0", plan.models["policy"], plan.bench, (), self._writer, library)
+            lambda: SolverReplica("policy-0", plan.models["policy"], plan.bench, links, self._writer, library)
         )
         one = Scheduler({"policy-0": replica}, self._writer, plan.allocator, budget=plan.budget, prior=True)
         self._writer.writer.label({task.id: label for task, label in tasks})

@@ -41,6 +41,9 @@ PART = """'parts=[{problems: 12, seed: 1, strategy: "monte_carlo(samples=3,rollo
 SMALLER = {
     "flopwise evaluate": Smaller("dataset.count=2", MINUTES),
     "flopwise evaluate budget.flops=1e12 folder=runs/tight": Smaller("dataset.count=2", MINUTES),
+    "flopwise evaluate 'strategies=[compute_optimal(plan='\"'\"'plan.yaml'\"'\"')]' budget.flops=1e12 ": Smaller(
+        "dataset.count=2", MINUTES
+    ),
     "flopwise evaluate 'seeds=[0,1,2]' folder=runs/seeds": Smaller("dataset.count=2", MINUTES),
     SMALL_RUN: Smaller("dataset.count=2", MINUTES),
     "flopwise evaluate 'strategies=[greedy,majority(n=64),beam(n=16,width=4)]' dataset.count=100 folder=runs/small": Smaller(

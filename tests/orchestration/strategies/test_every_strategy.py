@@ -20,16 +20,20 @@ from actors.engines.base import ScoreRequest, Scores
 from actors.seeds import derive
 from actors.strategy import Described, PurseEmpty, Solution
 from actors.work import Cost, Unit
+from orchestration.allocation.plan import read_plan
 from orchestration.analysis.collect import Named
 from orchestration.api import Run
 from orchestration.commands.main import main
 from orchestration.strategies.choice import Chooser, chooser_of
+from orchestration.strategies.compute_optimal import ComputeOptimal
 from orchestration.strategies.parse import parse
 from orchestration.strategies.registry import STRATEGIES
 from orchestration.strategies.selection import AGGREGATIONS, best, majority, weighted
+from tests.support.plans import bound, made_plan, plan_for
 from tests.support.table import PLENTY, PROMPT, Table, said
 from tests.support.tiny import EOS_IDS, MAX_TOKENS, save_policy, save_verifier
 
+PLAN = made_plan()
 SETTINGS: dict[str, tuple[str, ...]] = {
     "greedy": ("greedy",),
     "majority": ("majority(n=5)",),
@@ -53,8 +57,16 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     ),
     "mcts": ("mcts(n=8,width=2,parallel=1)", "mcts(n=8,width=2,parallel=4,exploration=0.2)"),
     "monte_carlo": ("monte_carlo(samples=3,rollouts=2)",),
+    "compute_optimal": (f"compute_optimal(plan={PLAN.name},n=4)", f"compute_optimal(plan={PLAN.name})"),
 }
-ALL = [parse(text) for texts in SETTINGS.values() for text in texts]
+
+
+def made(text: str) -> Described:
+    strategy = parse(text)
+    return bound(strategy.n, PLAN) if isinstance(strategy, ComputeOptimal) else strategy  # type: ignore[return-value]
+
+
+ALL = [made(text) for texts in SETTINGS.values() for text in texts]
 every_strategy = pytest.mark.parametrize("strategy", ALL, ids=lambda strategy: strategy.text)
 
 # Searches that leave out what scored worse: what they keep is not all that finished.
@@ -112,6 +124,8 @@ def generations_of(strategy: Any, solution: Solution) -> int:
         return 1
     if name in ("early_stopping", "adaptive_consistency", "monte_carlo"):
         return len(solution.candidates)
+    if name == "compute_optimal" and strategy.n is None:
+        return solution.generations  # as many as its table let it have: tests of its own know how many
     if name == "lookahead":
         return int(strategy.n * (1 + strategy.k))
     if name == "mcts":
@@ -177,7 +191,12 @@ async def test_whatever_the_purse_holds_it_is_not_overdrawn(table: MakeTable, st
 
 # What it says of itself
 
-WITH_N = [name for name, kind in STRATEGIES.items() if "n" in {field.name for field in fields(kind)}]  # type: ignore[arg-type]
+# Of that which goes by a plan, n alone says nothing.
+WITH_N = [
+    name
+    for name, kind in STRATEGIES.items()
+    if {field.name for field in fields(kind)} & {"n", "plan"} == {"n"}  # type: ignore[arg-type]
+]
 ONES = [parse(f"{name}(n=1)") for name in WITH_N]
 
 
@@ -189,7 +208,9 @@ async def test_what_it_says_to_share_with_others_is_all_that_it_draws(
     await one.solve(strategy)
     told = strategy.forecast(MAX_TOKENS, MAX_TOKENS)
     if told.shared is None:
-        assert any(prefix or one_step for prefix, _, one_step, _ in one.bench.draws)
+        assert name_of(strategy) == "compute_optimal" or any(
+            prefix or one_step for prefix, _, one_step, _ in one.bench.draws
+        )
     else:
         assert set(one.bench.draws) <= {((), (place,), False, told.shared) for place in range(told.sequences)}
         assert told.tokens == told.sequences * MAX_TOKENS
@@ -218,8 +239,12 @@ def test_a_forecast_grows_with_the_solution_and_stays_below_its_bound(strategy: 
 def test_a_report_groups_it_by_its_name_and_by_its_text_without_n(strategy: Any) -> None:
     assert strategy.grouping.family == name_of(strategy)
     n = getattr(strategy, "n", None)
-    assert strategy.grouping.series == strategy.text.replace(f"(n={n})", "").replace(f"n={n},", "")
-    assert (strategy.grouping.n is None) == (name_of(strategy) == "monte_carlo")
+    without = strategy.text.replace(f"(n={n})", "").replace(f"n={n},", "").replace(f",n={n}", "")
+    if name_of(strategy) == "compute_optimal" and n is None:
+        # No curve has a place for what has no budget of its own.
+        without += " by price"
+    assert strategy.grouping.series == without
+    assert (strategy.grouping.n is None) == (name_of(strategy) == "monte_carlo" or "by price" in without)
 
 
 @pytest.mark.parametrize(
@@ -284,7 +309,7 @@ async def test_a_vote_belongs_to_one_draw_and_never_to_a_copy(table: MakeTable, 
         kept = Counter(c.token_ids for c in ended if c.kept)
         if getattr(strategy, "merge", False):
             assert set(kept.values()) <= {1}
-        prunes = name_of(strategy) in (*PRUNING, "monte_carlo")
+        prunes = name_of(strategy) in (*PRUNING, "monte_carlo", "compute_optimal")
         if not prunes or getattr(strategy, "finished", None) == "vote":
             assert kept == draws, "nothing that ended is left out"
 
@@ -369,21 +394,24 @@ async def test_all_strategies_together_draw_what_each_draws_alone(table: MakeTab
 def test_every_strategy_runs_by_its_name_on_the_bundled_models(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    texts = [text for texts in SETTINGS.values() for text in texts]
+    file = tmp_path / "plan.yaml"
+    plan_for(["dataset.count=2"], file)
+    name = read_plan(file).name
+    texts = [text.replace(PLAN.name, f"'{file}'") for texts in SETTINGS.values() for text in texts]
     folder = tmp_path / "all"
     assert main(["evaluate", f"strategies=[{','.join(texts)}]", "dataset.count=2", f"folder={folder}"]) == 0
     run = Run(folder)
     rows = run.outcomes().to_pylist()
-    assert Counter(row["strategy"] for row in rows) == dict.fromkeys((s.text for s in ALL), 2)
+    by_text = {strategy.text.replace(PLAN.name, name): strategy for strategy in ALL}
+    assert Counter(row["strategy"] for row in rows) == dict.fromkeys(by_text, 2)
     assert {row["state"] for row in rows} == {"answered"}
     assert all(row["answer"] is not None for row in rows)
-    by_text = {strategy.text: strategy for strategy in ALL}
     for result in run.results():
         strategy = by_text[result.outcome["strategy"]]
         scored = {bool(candidate["scores"]) for candidate in result.candidates}
         assert scored == {strategy.uses_verifier}, strategy.text
         assert 1 <= result.outcome["generations"] <= (strategy.grouping.n or 1 << 30)
     shown = (folder / "report" / "report.md").read_text()
-    for strategy in ALL:
-        assert re.search(rf"^\| {re.escape(strategy.text)} \|", shown, re.MULTILINE), strategy.text
+    for text in by_text:
+        assert re.search(rf"^\| {re.escape(text)} \|", shown, re.MULTILINE), text
     assert "Paired differences" in capsys.readouterr().out

@@ -1,0 +1,84 @@
+"""Plans that settings name, in the hands of their strategies, and whether a run may go by them.
+
+It reads plan files, and knows nothing of prices. Invariant: what a run goes by was calibrated with its own models, grader and
+accounting; and whoever asks a price is in a run that has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from actors.errors import UserError
+from actors.strategy import Strategy
+from orchestration.allocation.plan import Plan, read_plan
+from orchestration.setup.model_folders import resolved
+from orchestration.setup.settings import BudgetSettings
+from orchestration.strategies.bound import Bound, bound_to
+from orchestration.strategies.compute_optimal import ComputeOptimal
+from orchestration.strategies.parse import parse
+
+
+def with_plan(strategy: Strategy) -> Strategy:
+    """The strategy with its plan read, where it goes by one."""
+    if not isinstance(strategy, ComputeOptimal):
+        return strategy
+    path = resolved(strategy.plan)
+    plan = read_plan(path)
+    if plan.prompted:
+        mend = "it asks what the verifier says of a prompt before anything is drawn, which no run tells; calibrate without"
+        raise UserError.of("plan", str(path), mend)
+
+    def make(text: str) -> Strategy:
+        try:
+            made = parse(text)
+        except UserError as error:
+            raise UserError.of("plan", str(path), f"an option of it is not known here: {error}") from None
+        if isinstance(made, ComputeOptimal):
+            raise UserError.of("plan", str(path), f"its option {text} is no strategy that a plan can offer")
+        return made
+
+    return strategy.bind(bound_to(plan, path, strategy.n, make))
+
+
+def priced(strategies: Sequence[Strategy]) -> Bound | None:
+    """The plan of the strategy that goes by a price; None where none does."""
+    found = (one.bound for one in strategies if isinstance(one, ComputeOptimal) and one.n is None)
+    return next(found, None)
+
+
+def check_allocation(budget: BudgetSettings, strategies: Sequence[Strategy]) -> None:
+    """Raise UserError for a price that nobody asks or that shares nothing, and for who asks one where there is none."""
+    plan = priced(strategies)
+    if budget.allocation != "global":
+        if plan is not None and budget.given:
+            mend = (
+                "without n it takes what the price of a FLOP allows, and this budget has none: set budget.allocation=global, "
+                "or give it n"
+            )
+            raise UserError.of("strategies", _given(plan), mend)
+        return
+    if not budget.given:
+        mend = "it shares a budget, and there is none: give budget.flops, budget.tokens or budget.generations"
+        raise UserError.of("budget.allocation", budget.allocation, mend)
+    if plan is None:
+        mend = "its price comes from a plan: name it, as in strategies=[compute_optimal(plan='plan.yaml')]"
+        raise UserError.of("budget.allocation", budget.allocation, mend)
+    others = [one.text for one in strategies if getattr(one, "bound", None) is not plan]
+    if others:
+        mend = (
+            f"it shares the budget among prompts, all of them with {_given(plan)}: give {', '.join(others)} a folder of "
+            "their own, which can reuse what is drawn here"
+        )
+        raise UserError.of("budget.allocation", budget.allocation, mend)
+
+
+def _given(bound: Bound) -> str:
+    """A strategy that goes by a price, as it was given."""
+    return f"compute_optimal(plan='{bound.path}')"
+
+
+def plans_of(strategies: Sequence[Strategy]) -> list[tuple[Plan, Path]]:
+    """The plans that strategies go by, with their files."""
+    found = [one.bound for one in strategies if isinstance(one, ComputeOptimal)]
+    return [(bound.plan, bound.path) for bound in found if bound is not None]

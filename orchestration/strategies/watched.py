@@ -1,0 +1,82 @@
+"""Models that tell whether the purse has refused anything: a strategy made of others sees which of them came to its end.
+
+It knows clients, nothing of strategies. Invariant: what is asked and what comes back is as without it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from actors.strategy import (
+    Market,
+    Models,
+    PolicyClient,
+    PurseEmpty,
+    Reader,
+    Sample,
+    Sampling,
+    VerifierClient,
+)
+
+
+@dataclass(slots=True)
+class Watched:
+    """The `Models` of one part of a strategy; `refused` says that a request of it was."""
+
+    models: Models
+    refused: bool = False
+    policy: PolicyClient = field(init=False)
+    verifier: VerifierClient = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.policy = _Policy(self)
+        self.verifier = _Verifier(self)
+
+    @property
+    def reader(self) -> Reader:
+        return self.models.reader
+
+    @property
+    def market(self) -> Market:
+        return self.models.market
+
+    @property
+    def seed(self) -> int:
+        return self.models.seed
+
+
+@dataclass(frozen=True, slots=True)
+class _Policy:
+    watched: Watched
+
+    @property
+    def max_tokens(self) -> int:
+        return self.watched.models.policy.max_tokens
+
+    async def sample(
+        self,
+        prefix: tuple[int, ...],
+        place: tuple[int, ...],
+        *,
+        one_step: bool = False,
+        sampling: Sampling = Sampling(),  # noqa: B008  (frozen)
+    ) -> Sample:
+        try:
+            return await self.watched.models.policy.sample(
+                prefix, place, one_step=one_step, sampling=sampling
+            )
+        except PurseEmpty:
+            self.watched.refused = True
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Verifier:
+    watched: Watched
+
+    async def score(self, solution: tuple[int, ...]) -> tuple[float, ...]:
+        try:
+            return await self.watched.models.verifier.score(solution)
+        except PurseEmpty:
+            self.watched.refused = True
+            raise

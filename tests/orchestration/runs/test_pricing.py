@@ -1,0 +1,177 @@
+"""Runs under one price: what was decided stands in the folder and is what a replay decides, the budget is used and kept to,
+and who stopped goes on where there is more.
+
+Everything but Ray is the real thing; one run is through Ray as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from actors.cluster import placement
+from actors.strategy import Candidate, Decision
+from actors.work import NOT_ALL
+from orchestration.allocation.plan import Plan, read_plan
+from orchestration.allocation.price import Chooser
+from orchestration.allocation.walk import Walk
+from orchestration.api import Run, settings_of
+from orchestration.planning.pools import _candidate
+from orchestration.runs.evaluation import evaluate
+from orchestration.runs.session import opened, survey
+from orchestration.setup.prepare import Prepared, prepare
+from orchestration.strategies.compute_optimal import COUNTING
+from orchestration.strategies.standing import standing
+from tests.support.here import ClusterHere
+from tests.support.plans import SEARCH, plan_for
+
+PROBLEMS = 24
+
+
+class Made:
+    """Runs of tiny models under the price of a plan for them."""
+
+    def __init__(self, words: list[str], folder: Path) -> None:
+        self.words = [*words, f"dataset.count={PROBLEMS}"]
+        self.folder, self.file = folder, folder / "plan.yaml"
+        self.sample = plan_for(self.words, self.file, typical=40)
+        self.plan = read_plan(self.file)
+
+    def prepared(self, name: str, samples: float, *more: str) -> Prepared:
+        """With a budget of so many samples for each problem."""
+        budget = int(samples * self.sample * PROBLEMS)
+        mine = [
+            f"strategies=[\"compute_optimal(plan='{self.file}')\"]",
+            f"folder={self.folder / name}",
+            f"budget.flops={budget}",
+            "budget.allocation=global",
+        ]
+        return prepare(settings_of([*self.words, *mine, *more]))
+
+
+@pytest.fixture(scope="module")
+def made(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return Made(words, tmp_path_factory.mktemp("priced"))
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placement, "Cluster", ClusterHere)
+
+
+def charged(run: Run) -> int:
+    return sum(entry.flops for entry in run.books())
+
+
+def told(run: Run) -> list[tuple[dict[str, object], tuple[Decision, ...], list[Candidate]]]:
+    """Each outcome, what it decided, and its candidates."""
+    decisions = run.decisions()
+    return [
+        (one.outcome, decisions.get(one.outcome["key"], ()), [_candidate(row) for row in one.candidates])
+        for one in run.results()
+    ]
+
+
+def check_replayed(run: Run, plan: Plan) -> Counter[str]:
+    """Whatever was decided live is what the object of a replay decides, of the candidates that stand in the folder and at the
+    price that stands there. Returns how often each option was taken."""
+    chooser, taken = Chooser(plan.table), Counter[str]()
+    for _, decisions, candidates in told(run):
+        walk = Walk(chooser)
+        for said, after in zip(decisions, (*decisions[1:], None), strict=True):
+            assert replace(walk.decide(said.price), flops=said.flops, repeated=True) == said
+            taken[said.option or "stop"] += 1
+            if after is None:
+                break
+            if said.option == SEARCH:
+                # Whole samples come first; of a search that came to its end those vote that it kept.
+                drawn = int(said.stage)
+                before = standing([replace(one, kept=True) for one in candidates[:drawn]], COUNTING)
+                now = standing(candidates[drawn:], COUNTING, before=before)
+            else:
+                assert said.option is not None
+                now = standing([replace(one, kept=True) for one in candidates[: int(said.option)]], COUNTING)
+            walk.arrive(now.evidence, said.flops)
+    return taken
+
+
+@pytest.fixture(scope="module")
+def first(made: Made) -> tuple[Prepared, Run]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(placement, "Cluster", ClusterHere)
+        prepared = made.prepared("first", 2.5)
+        return prepared, evaluate(prepared)
+
+
+def test_its_budget_is_used_and_kept_to_and_it_decides_as_a_replay_does(
+    made: Made, first: tuple[Prepared, Run]
+) -> None:
+    prepared, run = first
+    assert prepared.budget is not None
+    assert 0.95 * prepared.budget <= charged(run) <= prepared.budget
+    taken = check_replayed(run, made.plan)
+    assert min(taken["1"], taken["2"], taken[SEARCH], taken["stop"]) > 0
+    for outcome, decisions, candidates in told(run):
+        assert outcome["state"] == "answered"
+        assert candidates
+        assert (decisions[-1].option is None) == (outcome["reason"] != NOT_ALL)
+    # Those of prompts that were taken up again have what they took before, too.
+    assert sum(one.flops for decisions in run.decisions().values() for one in decisions) == charged(run)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_larger_budget_takes_up_who_stopped_and_repeats_what_was_decided(
+    made: Made, first: tuple[Prepared, Run]
+) -> None:
+    prepared, run = first
+    before, spent = run.decisions(), charged(run)
+    again = evaluate(prepared)
+    assert (charged(again), again.decisions()) == (spent, before), "the same command has nothing to do"
+    larger = made.prepared("first", 4.0)
+    session = survey(larger, opened(larger))
+    assert any("prompts that had stopped go on" in note for note in session.notes)
+    run = evaluate(larger)
+    assert larger.budget is not None
+    assert spent < charged(run) <= larger.budget
+    check_replayed(run, made.plan)
+    further = 0
+    for key, decisions in run.decisions().items():
+        done = [one for one in before[key] if one.option is not None]
+        assert [(one.price, one.option) for one in decisions[: len(done)]] == [
+            (one.price, one.option) for one in done
+        ]
+        further += len(decisions) > len(before[key])
+    assert further
+    assert {row["state"] for row in run.outcomes().to_pylist()} == {"answered"}
+    assert len(run.outcomes()) == PROBLEMS
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("floor", [1, 0])
+def test_a_budget_that_pays_no_first_sample_for_each_says_whom_it_leaves_out_and_why(
+    made: Made, floor: int
+) -> None:
+    prepared = made.prepared(f"tight{floor}", 0.5, f"budget.floor={floor}")
+    session = survey(prepared, opened(prepared))
+    said = [note for note in session.notes if "will be unaffordable" in note]
+    assert len(said) == floor
+    run = evaluate(prepared)
+    assert prepared.budget is not None
+    assert charged(run) <= prepared.budget
+    states: Counter[str] = Counter()
+    for outcome, _, candidates in told(run):
+        states[str(outcome["state"])] += 1
+        assert (outcome["state"] == "answered") == bool(candidates)
+        if outcome["state"] == "unaffordable":
+            assert re.fullmatch(
+                r"the budget ended before the first candidate, at a price of \d\S* a FLOP",
+                str(outcome["reason"]),
+            )
+    assert set(states) == {"answered", "unaffordable"}
+    if floor:
+        assert abs(states["answered"] - PROBLEMS / 2) <= 3
+        assert f"for about {PROBLEMS // 2:,}"[:12] in said[0]

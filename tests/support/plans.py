@@ -1,0 +1,68 @@
+"""Plans made of seeds for strategies that are there: what they decide is by chance, but it is decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from orchestration.allocation.fitting import fit_table
+from orchestration.allocation.plan import Difficulty, Made, Pick, Plan
+from orchestration.allocation.value_table import Offer, ValueTable
+from orchestration.api import settings_of
+from orchestration.flops import generation_flops
+from orchestration.planning.pools import Found, Pool
+from orchestration.planning.tracing import traces_of
+from orchestration.runs.identity import identify
+from orchestration.setup.prepare import prepare
+from orchestration.strategies.bound import bound_to
+from orchestration.strategies.compute_optimal import ComputeOptimal
+from orchestration.strategies.parse import parse
+from tests.support.pools import made_pools
+
+SEARCH = "beam(n=4,width=2)"
+OFFER = Offer((1, 2, 4), (SEARCH,))
+PICKS = {1: "best_of_n(n=4)", 2: SEARCH, 3: "beam(n=4,width=4)"}
+DIFFICULTY = Difficulty(3, (0.55, 0.45))
+
+
+def made_plan(
+    models: Mapping[str, str] | None = None,
+    *,
+    grader: str = "number-1",
+    problems: int = 60,
+    sample: float | None = None,
+) -> Plan:
+    """A plan of problems whose verifier tells right from wrong, with noise; a search is right where one of six samples is. A
+    first `sample` takes so many FLOPs, and all else in proportion."""
+    pools = [_with_search(pool) for pool in made_pools(problems, seed=3)]
+    made = Made(models or {}, grader, "paper", "made", "d" * 8, problems, 2, "2026-11-29")
+    picks = [Pick(one, 4, text, 0.5, 0.4, 0.6, 20, "", 0.0, 0.0, 0.0) for one, text in PICKS.items()]
+    table = fit_table(OFFER, traces_of(pools, OFFER, orders=2, seed=0))
+    if sample is not None:
+        scale = sample / table.moves[0].flops[0]
+        moves = [replace(move, flops=tuple(scale * flops for flops in move.flops)) for move in table.moves]
+        table = ValueTable(table.stages, tuple(moves))
+    return Plan(made, OFFER, table, (), tuple(picks), DIFFICULTY)
+
+
+def plan_for(words: Sequence[str], file: Path, typical: int | None = None) -> int:
+    """Write a plan for the models, grader and accounting of these settings; returns the FLOPs of a sample."""
+    prepared = prepare(settings_of([*words, "strategies=[best_of_n(n=1)]"]))
+    identity = identify(prepared)
+    tokens = typical or prepared.settings.policy.typical
+    sample = generation_flops(prepared.costs, prepared.prompt_tokens, tokens, prepared.unit)
+    models = {role: model.files for role, model in identity.models.items()}
+    made_plan(models, grader=identity.grader, sample=sample).write(file)
+    return sample
+
+
+def _with_search(pool: Pool) -> Pool:
+    first = next((one for one in pool.samples[:6] if one.correct), pool.samples[0])
+    return Pool(pool.problem, pool.samples, {SEARCH: Found((first.candidate,), first.correct, 460)})
+
+
+def bound(n: int | None, plan: Plan) -> ComputeOptimal:
+    """The strategy with a plan in hand."""
+    strategy = ComputeOptimal("plan.yaml", n)
+    return strategy.bind(bound_to(plan, Path("plan.yaml"), n, parse))

@@ -338,12 +338,11 @@ class Scheduler:
         if good:
             settled = tuple(Settlement(f.lease, f.task_id, f.attempt, f.entries) for f in good)
             missing = set(await self._write(Commit(settled=settled)))
+        ended: list[tuple[Task, Finished]] = []
         for one in good:
             if one.task_id in missing:
                 continue
-            task = self._book.settle(one.lease, one.spent, one.wasted)
-            if self._pricing is not None:
-                self._pricing.end(task, one.outcomes, one.spent)
+            ended.append((self._book.settle(one.lease, one.spent, one.wasted), one))
             self._seen[name].settled += 1
             self._unserved.clear()
             for outcome in one.outcomes:
@@ -366,6 +365,10 @@ class Scheduler:
                     f"the run cannot go on: {why}; mend it, and the same command goes on"
                 )
         self._acks[name].extend(f.lease for f in finished)
+        if self._pricing is not None:
+            # Last: whatever goes wrong here, the books are as they are on disk.
+            for task, one in ended:
+                self._pricing.end(task, one.outcomes, one.spent)
         if finished:
             await self._nudge()
 
@@ -385,7 +388,7 @@ class Scheduler:
     ) -> None:
         """Charge lost leases as waste, at what they spent where that is known; their tasks are queued again, or end as
         quarantined."""
-        losses, given_up = [], []
+        losses, given_up, heard = [], [], []
         for number, entries in leases:
             spent = None if entries is None else sum(entry.flops for entry in entries)
             lost = self._book.lose(number, spent, blame=blame)
@@ -395,15 +398,18 @@ class Scheduler:
             if lost.given_up:
                 why = f"lost {lease.attempt} times, last: {reason}"
                 given_up.append(GivenUp(lease.task.id, end_of(lease.task, "quarantined", why)))
-            if self._pricing is not None and lost.given_up:
-                self._pricing.end(lease.task, given_up[-1].outcomes, lost.waste)
-            elif self._pricing is not None:
-                self._pricing.lose(lease.task, lost.waste)
+            heard.append((lost, given_up[-1].outcomes if lost.given_up else ()))
         if losses:
             await self._write(Commit(losses=tuple(losses), given_up=tuple(given_up)))
             self._outcomes["quarantined"] += sum(len(end.outcomes) for end in given_up)
             # What is given up is done with, as what is settled: the replica got on.
             self._seen[name].settled += len(given_up)
+            if self._pricing is not None:
+                for lost, outcomes in heard:
+                    if lost.given_up:
+                        self._pricing.end(lost.lease.task, outcomes, lost.waste)
+                    else:
+                        self._pricing.lose(lost.lease.task, lost.waste)
             await self._nudge()
 
     async def _give_up_starved(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,13 @@ class Courses:
             for number, move in enumerate(table.moves)
         }
         self._first = table.stage(START).cells
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # What comes from another process may lie in memory that nobody may write.
+        self.__dict__.update(state)
+        self.begun, self.stopped = self.begun.copy(), self.stopped.copy()
+        self._leads = [array.copy() for array in self._leads]
+        self._flops = [array.copy() for array in self._flops]
 
     def add(self, course: Course) -> None:
         """Count one that ended."""

@@ -256,7 +256,13 @@ def _verdict(prepared: Prepared, needs: Needs, session: Session) -> list[str]:
         )
         # The estimate is of all outcomes: those still to be made are taken to be like them.
         want = want * session.outcomes_left / session.outcomes
-        if worst is not None and worst <= unspent:
+        if prepared.settings.budget.allocation == "global":
+            each = scientific(unspent / session.outcomes_left)
+            most = scientific(want / session.outcomes_left)
+            lines.append(
+                f"Under one price a prompt gets {each} FLOPs on average; all that its plan offers takes about {most}."
+            )
+        elif worst is not None and worst <= unspent:
             lines.append(f"{what} suffices, even at worst.")
         elif want <= unspent:
             lines.append(f"{what} suffices as expected ({want / unspent:.0%} of it), not at worst.")

@@ -97,6 +97,35 @@ async def test_what_is_booked_anew_is_neither_lost_nor_made() -> None:
     assert purse.spent == 70
 
 
+async def test_what_told_difficulty_alone_is_booked_for_it() -> None:
+    purse = Purse(100)
+    await purse.reserve(100)
+    purse.settle(60, 50, "policy")
+    purse.settle(40, 20, "verifier")
+    purse.rebook("policy", "difficulty", 30)
+    purse.rebook("verifier", "difficulty", 20)
+    assert set(purse.entries) == {Entry("policy", "kept", 20), Entry("difficulty", "kept", 50)}
+    with pytest.raises(ValueError, match="booked as policy kept"):
+        purse.rebook("policy", "difficulty", 21)
+    assert purse.spent == 70
+
+
+async def test_who_waits_for_what_it_may_begin_sets_nothing_aside() -> None:
+    purse = Purse(100)
+    await purse.ensure(100)
+    assert (purse.free, purse.reserved, purse.unused) == (100, 0, 0)
+    waits = [asyncio.create_task(purse.ensure(amount)) for amount in (150, 400)]
+    await asyncio.sleep(0)
+    assert purse.lacking == 450
+    purse.refill(150)
+    await waits[0]
+    assert purse.free == 150
+    purse.refill(None)
+    with pytest.raises(PurseEmpty):
+        await waits[1]
+    await purse.reserve(150)
+
+
 async def test_what_another_request_gives_back_serves_who_waits() -> None:
     purse = Purse(100)
     await purse.reserve(80)

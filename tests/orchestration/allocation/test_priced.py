@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 from hypothesis import given, settings
@@ -85,6 +86,18 @@ def test_the_price_hears_of_every_flop_that_the_ledger_is_charged() -> None:
     allocator.end(task(2), (replace(stopped(2), decisions=()),), 0, begun=False)
     assert (allocator.price.left, allocator.price.in_hand) == (14_000, 0)
     assert allocator.price.waiting.sum() == 5 + 1, "the one that stopped may go on"
+
+
+def test_it_goes_on_in_another_process_whose_memory_may_not_be_written() -> None:
+    """As Ray hands it to the scheduler."""
+    buffers: list[pickle.PickleBuffer] = []
+    packed = pickle.dumps(priced(20_000, 10), protocol=5, buffer_callback=buffers.append)
+    allocator = pickle.loads(packed, buffers=[bytes(one) for one in buffers])
+    assert buffers
+    allocator.begin(task(0))
+    allocator.end(task(0), (stopped(0),), 1_000)
+    assert (allocator.price.courses.ended, allocator.price.left) == (1, 19_000)
+    allocator.price.solve()
 
 
 def test_who_is_taken_up_again_counts_from_where_it_stopped_and_has_a_new_lot() -> None:

@@ -175,3 +175,30 @@ def test_a_budget_that_pays_no_first_sample_for_each_says_whom_it_leaves_out_and
     if floor:
         assert abs(states["answered"] - PROBLEMS / 2) <= 3
         assert f"for about {PROBLEMS // 2:,}"[:12] in said[0]
+
+
+@pytest.mark.usefixtures("here")
+def test_what_told_a_bin_and_served_nothing_else_is_booked_as_difficulty(made: Made) -> None:
+    mine = [f"strategies=[compute_optimal(plan='{made.file}',n=4)]", f"folder={made.folder / 'bins'}"]
+    run = evaluate(prepare(settings_of([*made.words, *mine, "dataset.count=8"])))
+    options = [decisions[0].option for _, decisions, _ in told(run)]
+    booked = {entry.purpose: entry.flops for entry in run.books() if entry.kind == "kept"}
+    assert ("difficulty" in booked) == any(option != "best_of_n(n=4)" for option in options)
+    assert charged(run) == sum(int(row["spent_flops"]) for row in run.outcomes().to_pylist())
+    for outcome, decisions, candidates in told(run):
+        [said] = decisions
+
+        assert outcome["strategy"] == f"compute_optimal(plan={made.plan.name},n=4)"
+        assert len(candidates) >= 4
+        assert said.flops > 0
+
+
+def test_through_ray_it_is_the_same(made: Made) -> None:
+    """The price goes to the replicas and what they decided comes back, in other processes."""
+    prepared = made.prepared("ray", 2.5, "dataset.count=8")
+    run = evaluate(prepared)
+    assert prepared.budget is not None
+    assert 0 < charged(run) <= prepared.budget
+    taken = check_replayed(run, made.plan)
+    assert taken["1"] == len(run.outcomes()) == 8
+    assert sum(one.flops for decisions in run.decisions().values() for one in decisions) == charged(run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from actors.ledger import Entry
 from actors.messages import Commit, Hold, Loss, Record, Row, Settlement
 from actors.store.library import sample_key, sample_row, score_key, score_row
 from actors.store.log import live_records, parts
+from actors.store.rows import decision_rows
 from actors.store.writer import RunWriter
-from actors.strategy import Sample
+from actors.strategy import Decision, Sample
 from actors.work import Cost, Judge, Outcome, State
 
 
@@ -65,7 +67,7 @@ def rows(one: Outcome, answers: tuple[str | None, ...] = ("4",)) -> list[Row]:
 
 
 def record(task: str, *strategies: str) -> Record:
-    """What a task leaves: an outcome and a candidate a strategy, one sample and one score of its own."""
+    """What a task leaves: an outcome and a candidate a strategy, one sample, one score and one decision of its own."""
     outcomes = tuple(outcome(task, strategy) for strategy in strategies or ("greedy", "majority"))
     drawn = Sample((5, 6, 1), (-0.5, -0.25, -math.inf), "eos")
     context = tuple(task.encode())
@@ -74,6 +76,7 @@ def record(task: str, *strategies: str) -> Record:
         [row for one in outcomes for row in rows(one)],
         [sample_row(sample_key("policy", 7, context, 9), task, 0, (0,), 0, drawn)],
         [score_row(score_key("verifier", context), task, 0.1)],
+        decisions=decision_rows(replace(outcomes[0], decisions=(Decision("0", 0, 0.0, 0.5, None, 0.0),))),
     )
 
 

@@ -23,6 +23,9 @@ _NEXT_QUESTION = re.compile(
 )
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])\s*")
 _NAMED_BEFORE = re.compile(r"([A-Za-z](?:_\{?\w+\}?)?)\s*=\s*\$?\s*$")
+_DEEPEST = 50
+"""Boxes in one another that are opened, at most."""
+
 # What may stand between two boxes that list values.
 _BETWEEN = re.compile(
     r"[\s$]*+(?:[,;&]|\\text\{\s*(?:and|or)\s*\}|\band\b|\bor\b|\\quad)[\s$,&]*+(?:(?:and|or)\b[\s$]*+)?"
@@ -95,9 +98,10 @@ def unwrapped(content: str) -> str:
     return content
 
 
-def boxed(text: str) -> str | None:
-    """What is in the last box that is closed and not empty; with it what is in boxes before it that list further values."""
-    found = list(_boxes(text))
+def boxed(text: str, deep: int = 0) -> str | None:
+    """What is in the last box that is closed and not empty; with it what is in boxes before it that list further values. A
+    box that lies `deep` in others is opened as far as anybody means it."""
+    found = _boxes(text, deep) if deep < _DEEPEST else []
     if not found:
         return None
     group = [found[-1]]
@@ -124,13 +128,14 @@ def _parts(text: str) -> list[str]:
     return parts
 
 
-def _boxes(text: str) -> list[tuple[int, int, str]]:
+def _boxes(text: str, deep: int) -> list[tuple[int, int, str]]:
     """Start, end and content of each box that is closed and not empty; of one in another the outer."""
     found, place = [], 0
+    closing = _closing(text)
     while (start := _BOX.search(text, place)) is not None:
         place = start.end()
         if text[place : place + 1] == "{":
-            end = _closing(text, place)
+            end = closing.get(place)
             if end is None:
                 continue
             content = text[place + 1 : end].strip()
@@ -139,21 +144,23 @@ def _boxes(text: str) -> list[tuple[int, int, str]]:
             bare = re.compile(r"-?[\w.,]*\w|-?\\[A-Za-z]+(?:\{[^{}]*\})*").match(text, place)
             content = bare[0] if bare is not None else ""
             place = bare.end() if bare is not None else place
-        if inner := boxed(content):
+        if inner := boxed(content, deep + 1):
             content = inner
         if content:
             found.append((start.start(), place, content))
     return found
 
 
-def _closing(text: str, start: int) -> int | None:
-    """The place of the brace that closes the one at `start`."""
-    depth = 0
-    for one in re.compile(r"\\[{}]|[{}]").finditer(text, start):
-        depth += {"{": 1, "}": -1}.get(one[0], 0)
-        if depth == 0:
-            return one.start()
-    return None
+def _closing(text: str) -> dict[int, int]:
+    """By the place of each brace that is closed: the place of the one that does."""
+    found: dict[int, int] = {}
+    opened: list[int] = []
+    for one in re.compile(r"\\[{}]|[{}]").finditer(text):
+        if one[0] == "{":
+            opened.append(one.start())
+        elif one[0] == "}" and opened:
+            found[opened.pop()] = one.start()
+    return found
 
 
 def _marked(text: str) -> str | None:

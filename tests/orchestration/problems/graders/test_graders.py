@@ -268,6 +268,15 @@ def test_long_white_space_takes_no_time() -> None:
         NUMBER.extract(text)
 
 
+def test_boxes_in_boxes_take_no_time_and_raise_nothing() -> None:
+    box = r"\boxed{"
+    assert final_answer(box * 3 + "7" + "}" * 3) == "7"
+    assert final_answer(box * 20_000 + "7}") == "7"
+    deep = final_answer(box * 5_000 + "7" + "}" * 5_000)
+    assert deep is not None
+    assert NUMBER.extract(f"#### {box * 5_000}7{'}' * 5_000}") is None
+
+
 def test_an_answer_that_never_ends_is_killed_and_is_its_text(caplog: pytest.LogCaptureFixture) -> None:
     grader = MathGrader(deadline=1.0)
     assert grader.extract(r"\boxed{7}") == "7"

@@ -36,7 +36,16 @@ def _generator(name: str, seed: int, options: tuple[tuple[str, Any], ...]) -> An
 
 
 def generator(name: str, seed: int, options: dict[str, Any]) -> Any:
-    """Return reasoning-gym's data set of this name, in blocks of `_BLOCK` items; UserError where it has none."""
+    """Return reasoning-gym's data set of this name, in blocks of `_BLOCK` items; UserError where it has none, or where an
+    option is neither a plain value nor a list of such."""
+    for key, value in options.items():
+        if any(
+            isinstance(one, list | dict | set)
+            for one in (value if isinstance(value, list | tuple) else [value])
+        ):
+            raise UserError.of(
+                f"dataset.options.{key}", value, "give a number, a text, true, false or a list of such"
+            )
     frozen = tuple(sorted((key, tuple(v) if isinstance(v, list) else v) for key, v in options.items()))
     return _generator(name, seed, frozen)
 

@@ -153,6 +153,12 @@ def test_options_without_names_are_refused(name: str, options: dict[str, int]) -
         load(name, count=1, options=options)
 
 
+@pytest.mark.parametrize("value", [{"a": 1}, [[1], 2], [{"a": 1}]])
+def test_options_in_options_are_refused(value: object) -> None:
+    with pytest.raises(UserError, match=r"dataset\.options\.min_terms = .*: give a number, a text"):
+        next(iter(load("chain_sum", count=1, options={"min_terms": value})))
+
+
 @pytest.mark.parametrize("wrong", [{"sums": "half"}, {"halves": True}, {"legs": 3}, {"digits": (1.0, 2)}])
 def test_a_source_checks_its_kinds_however_it_is_made(wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=f"dataset.options.{next(iter(wrong))}"):

@@ -120,7 +120,10 @@ def _words(given: object) -> list[tuple[str, object]]:
 def test_what_is_not_set_is_told_from_what_is(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     kept = [word for word in words if "typical" not in word]
     assert "policy.typical_tokens=null  (here 40)" in after(lines(kept, capsys), "Settings")
-    assert [settings_of([f"policy.max_tokens={most}"]).policy.typical for most in (40, 256, 4096)] == [
+    assert [
+        settings_of(["domain=arithmetic", f"policy.max_tokens={most}"]).policy.typical
+        for most in (40, 256, 4096)
+    ] == [
         40,
         70,
         819,

@@ -301,7 +301,6 @@ async def test_a_cancelled_request_is_taken_out_of_vllm(verifier: VllmVerifier) 
 @pytest.mark.parametrize(
     ("length", "prompt", "ends"),
     [
-        (20, 4, ()),
         (20, 4, (9, 7)),
         (20, 4, (3,)),
         (20, 4, (99,)),
@@ -319,6 +318,11 @@ async def test_impossible_requests_are_refused_in_the_same_words(
             await engine.score(request)
         said.append(str(refusal.value))
     assert said[0] == said[1]
+
+
+async def test_a_prompt_alone_is_not_judged(verifier: VllmVerifier) -> None:
+    with pytest.raises(ValueError, match="on vLLM a prompt alone is not judged"):
+        await verifier.score(ScoreRequest(tuple([5] * 20), 4, ()))
 
 
 async def test_a_request_that_vllm_refuses_fails_alone(

@@ -286,7 +286,12 @@ def check_strategies(said: str) -> None:
         {(row[0], row[1]) for row in rows_below(text, "| strategy | less |")} for text in (report, page)
     )
     assert shown_pairs <= made_pairs
-    [command] = commands(blocks(ROOT / "docs" / "strategies.md")[0].text)
+    [command] = [
+        command
+        for block in blocks(ROOT / "docs" / "strategies.md")
+        for command in commands(block.text)
+        if "folder=runs/strategies" in command
+    ]
     [named] = re.findall(r"report\.pairs=\[(.*?)\]'", command)
     one = r"\w+(?:\([^)]*\))?"
     asked = {read_pair(pair) for pair in re.findall(f"{one} vs {one}", named)}

@@ -22,6 +22,7 @@ from orchestration.setup.prepare import prepare
 from orchestration.setup.settings import EvaluateSettings, check, effect_of, flatten
 from tests.support import own_targets
 from tests.support.places import ROOT
+from tests.support.plans import plan_for
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +69,9 @@ EXTENDS = {
     "budget.flops": "1e9",
     "budget.tokens": "1e5",
     "budget.generations": "1e3",
+    # The strategies say which of them there can be.
+    "budget.allocation": "global",
+    "budget.floor": "0",
 }
 # Another value changes speed, place or looks.
 FREE = {
@@ -170,6 +174,10 @@ def base(key: str, words: list[str], table: Path) -> list[str]:
     if key == "policy.prompt.system":
         # Nothing else reads it.
         words = [*words, "policy.prompt.chat=true"]
+    if key in ("budget.allocation", "budget.floor"):
+        plan_for([*words, *small], table / "plan.yaml")
+        priced = ["budget.flops=1e13", "budget.allocation=global"]
+        return [*words, *small, *priced, f"strategies=[compute_optimal(plan='{table / 'plan.yaml'}')]"]
     return [*words, *small, "strategies=[greedy,beam(n=4)]"]
 
 

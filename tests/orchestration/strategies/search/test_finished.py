@@ -74,7 +74,9 @@ async def test_competing_is_what_it_always_was(strategy: Search, digest: str) ->
                 solution = await solve(replace(strategy, finished="compete"), given)
             except PurseEmpty:
                 solution = None
-            found.update(repr((solution, given.policy.requests, given.verifier.requests)).encode())
+            told = repr((solution, given.policy.requests, given.verifier.requests))
+            # A search decides nothing by price, and a solution had no place for it then.
+            found.update(told.replace(", decisions=(), probes=()", "").encode())
     assert found.hexdigest()[:16] == digest
 
 

@@ -65,6 +65,11 @@ class Walk:
         self._lost += flops
         self._took(flops)
 
+    @staticmethod
+    def begins(decided: Decision) -> bool:
+        """Whether a decision is of a prompt for which nothing was done yet."""
+        return decided.stage == START
+
     @property
     def course(self) -> Course:
         return Course(tuple(self._states), tuple(self._flops), self._lost, self._again)

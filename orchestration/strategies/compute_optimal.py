@@ -16,7 +16,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from actors.errors import UserError
 from actors.strategy import (
@@ -32,9 +32,6 @@ from actors.strategy import (
     Solution,
     Terms,
 )
-from orchestration.allocation.value_table import START
-from orchestration.allocation.walk import Walk
-from orchestration.strategies.bound import Bound
 from orchestration.strategies.call import grouping_of
 from orchestration.strategies.drawing import solution_of, together, whole_sample
 from orchestration.strategies.selection import weighted
@@ -42,6 +39,9 @@ from orchestration.strategies.settings import canonical, check_count
 from orchestration.strategies.standing import Standing, standing
 from orchestration.strategies.tally import Counting
 from orchestration.strategies.watched import Watched
+
+if TYPE_CHECKING:
+    from orchestration.strategies.bound import Bound
 
 SAMPLING: Final = Sampling()
 COUNTING: Final = Counting("weighted")
@@ -189,6 +189,9 @@ class _Priced:
     """One prompt's way at the price of the moment."""
 
     def __init__(self, bound: Bound, prompt: Prompt, models: Models) -> None:
+        # Not above: it brings numpy, and whoever only names strategies waits for none.
+        from orchestration.allocation.walk import Walk
+
         self._bound, self._prompt, self._models = bound, prompt, models
         self._walk = Walk(bound.chooser(floor=self._terms.floor))
         self._past = [one for one in models.market.past if one.option is not None]
@@ -228,7 +231,7 @@ class _Priced:
 
     async def _afford(self, decided: Decision) -> bool:
         """Whether it may begin what it decided: a search that ends half-way is paid for nothing."""
-        if decided.stage == START or decided.repeated:
+        if decided.repeated or self._walk.begins(decided):
             return True
         try:
             await self._models.market.afford(int(_ROOM * self._bound.expects(decided)))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from actors.errors import UserError
+from orchestration.allocation.first_come import FirstCome
 from orchestration.api import settings_of
 from orchestration.problems import PromptFormat
 from orchestration.runs.identity import identify
@@ -70,7 +71,7 @@ def long_context(models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.
 
 def contexts(prepared: Prepared) -> list[int | None]:
     session = survey(prepared, opened(prepared))
-    plan = run_plan(prepared, identify(prepared), session.longest)
+    plan = run_plan(prepared, identify(prepared), FirstCome(prepared.first_grant), session.longest)
     return [plan.models["policy"].context, plan.models["verifier"].context]
 
 

@@ -180,13 +180,13 @@ def test_another_data_set_is_refused(
             UserError, match=r"^folder = 'run': none of its 4 problems is in (other|p)\.jsonl, so it is"
         ):
             looked([*common, *more])
-    generated = [word for word in common if word != "dataset=table"]
+    generated = ["domain=arithmetic", *(word for word in common if word != "dataset=table")]
     with pytest.raises(UserError, match=r'; dataset\.source was "Table" and is "ArithmeticSource"\)'):
         looked(generated)
 
 
 def test_a_generated_set_is_what_it_is_drawn_by(common: list[str]) -> None:
-    words = [word for word in common if word != "dataset=table"] + ["dataset.count=3"]
+    words = ["domain=arithmetic", *(word for word in common if word != "dataset=table"), "dataset.count=3"]
     begin(words, outcomes=3)
     # The same, spelt out.
     assert looked([*words, "dataset.options={sums: 0.7, legs: [6, 8]}"]).outcomes_left == 0

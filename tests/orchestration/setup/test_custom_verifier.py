@@ -11,6 +11,7 @@ import pytest
 
 from actors.errors import UserError
 from actors.strategy import ROLES
+from orchestration.allocation.first_come import FirstCome
 from orchestration.api import settings_of
 from orchestration.commands.dry_run import show_plan
 from orchestration.flops import ModelCost
@@ -85,7 +86,7 @@ def test_other_options_have_other_keys_and_the_folder_is_refused(common: list[st
 def test_a_replica_is_told_all_of_it(common: list[str]) -> None:
     prepared = own(common, weight=1)
     identity = identify(prepared)
-    plan = run_plan(prepared, identity)
+    plan = run_plan(prepared, identity, FirstCome(prepared.first_grant))
     verifier, policy = identity.models["verifier"], identity.models["policy"]
     assert plan.models["verifier"].target == prepared.models["verifier"].target is not None
     assert plan.models["verifier"].files == (verifier.files, policy.tokenizer)

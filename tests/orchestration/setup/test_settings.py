@@ -13,6 +13,7 @@ import yaml
 from actors.cluster import ray_start
 from actors.errors import UserError
 from actors.strategy import Role
+from orchestration.allocation.first_come import FirstCome
 from orchestration.api import settings_of
 from orchestration.runs.identity import identify
 from orchestration.runs.record import run_record
@@ -309,7 +310,7 @@ def test_strategies_that_differ_under_one_text_are_refused(words: list[str]) -> 
 def test_replicas_are_told_which_files_the_keys_are_made_from(words: list[str]) -> None:
     prepared = prepare(settings_of([*words, "strategies=[beam(n=4)]"]))
     identity = identify(prepared)
-    plan = run_plan(prepared, identity)
+    plan = run_plan(prepared, identity, FirstCome(prepared.first_grant))
     policy, verifier = identity.models["policy"], identity.models["verifier"]
     assert plan.models["policy"].files == (policy.files, policy.tokenizer)
     assert plan.models["verifier"].files == (verifier.files, verifier.tokenizer)

@@ -289,6 +289,7 @@ def check_strategies(said: str) -> None:
     [command] = [
         command
         for block in blocks(ROOT / "docs" / "strategies.md")
+        if block.language == "sh"
         for command in commands(block.text)
         if "folder=runs/strategies" in command
     ]

@@ -7,12 +7,12 @@ happens.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from actors.errors import UserError, nearest
+from actors.errors import UserError
 from actors.seeds import derive
-from orchestration.problems.datasets.generated import WORKED
+from orchestration.problems.datasets.generated import WORKED, with_options
 from orchestration.problems.datasets.gym import entry_at
 from orchestration.problems.problem import Problem, content_id
 
@@ -54,12 +54,7 @@ class ArithmeticSource:
 
     def with_options(self, options: dict[str, Any]) -> ArithmeticSource:
         """Return this source with some settings replaced, ranges given as [low, high]."""
-        known = [setting.name for setting in fields(self)]
-        for name in options:
-            if name not in known:
-                mend = f"choose among {', '.join(known)}{nearest(name, known)}"
-                raise UserError.of("dataset.options", name, mend)
-        return replace(self, **options)
+        return with_options(self, options)
 
     @property
     def description(self) -> str:

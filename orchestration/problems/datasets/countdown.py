@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from itertools import accumulate
 from random import Random
 from typing import Any
 
-from actors.errors import UserError, nearest
+from actors.errors import UserError
 from actors.seeds import derive
 from orchestration.problems.datasets.countdown_solver import chains, solutions
-from orchestration.problems.datasets.generated import WORKED
+from orchestration.problems.datasets.generated import WORKED, with_options
 from orchestration.problems.problem import Problem, content_id
 
 MOVES: dict[str, Callable[[int, int], int]] = {"+": operator.add, "-": operator.sub, "*": operator.mul}
@@ -92,12 +92,7 @@ class CountdownSource:
 
     def with_options(self, options: dict[str, Any]) -> CountdownSource:
         """Return this source with some settings replaced, ranges given as [low, high]."""
-        known = [setting.name for setting in fields(self)]
-        for name in options:
-            if name not in known:
-                mend = f"choose among {', '.join(known)}{nearest(name, known)}"
-                raise UserError.of("dataset.options", name, mend)
-        return replace(self, **options)
+        return with_options(self, options)
 
     @property
     def description(self) -> str:

@@ -6,11 +6,11 @@ function of (source, seed, index); a stream holds no question twice and no quest
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
-from actors.errors import UserError, counted
+from actors.errors import UserError, counted, nearest
 from actors.store.digests import DigestMap
 from orchestration.problems.problem import Problem, Split, plain, split_of
 
@@ -32,6 +32,19 @@ class Source(Protocol):
     def description(self) -> str: ...
 
     def draw(self, seed: int, index: int) -> Problem | None: ...
+
+
+S = TypeVar("S", bound=Source)
+
+
+def with_options(source: S, options: Mapping[str, Any]) -> S:
+    """A source with some of its settings replaced; UserError for one that it does not have."""
+    known = [setting.name for setting in fields(source)]
+    for name in options:
+        if name not in known:
+            mend = f"choose among {', '.join(known)}{nearest(name, known)}"
+            raise UserError.of("dataset.options", name, mend)
+    return replace(source, **options)
 
 
 @dataclass(frozen=True, slots=True)

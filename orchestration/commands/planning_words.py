@@ -1,4 +1,5 @@
-"""What the commands that learn from stored samples share: checks of numbers, and where their tables and figures go.
+"""What the commands that learn from stored samples share: how they begin, checks of numbers, and where their tables and
+figures go.
 
 It knows no command. Invariant: what may not be written is one line with the way out.
 """
@@ -11,9 +12,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actors.errors import UserError, nearest
+from orchestration.commands.arguments import options_of, place_and_settings
+from orchestration.commands.helptext import help_of
 
 if TYPE_CHECKING:
     from orchestration.report.tables import Cells
+
+    Table = tuple[str, Sequence[str], Cells]
+    """Its title, head and cells."""
+
+
+def asked_of(words: Sequence[str], command: str) -> tuple[str, list[str]] | None:
+    """The run that a command is asked of, and its settings; None where help was asked for, which is printed."""
+    options, rest = options_of(words, ("--help",))
+    if "--help" in options:
+        print(help_of(command))
+        return None
+    shown = command.replace("_", "-")
+    return place_and_settings(rest, f"name one run, as in: flopwise {shown} runs/calibrate")
 
 
 def check_least(name: str, value: float, least: float) -> None:
@@ -54,17 +70,16 @@ def written(folder: Path) -> Iterator[None]:
 def write_page(
     path: Path,
     title: str,
-    head: Sequence[str],
-    tables: Sequence[tuple[str, Cells]],
+    tables: Sequence[Table],
     notes: Sequence[str],
     figures: Sequence[Path],
 ) -> list[Path]:
-    """Write tables of one head, what is to be known to read them, and figures as a page; return all that was written."""
+    """Write tables, what is to be known to read them, and figures as a page; return all that was written."""
     from orchestration.report.tables import markdown_table
     from orchestration.runs.folder import write_atomically
 
     parts = [f"# {title}", *notes]
-    for name, cells in tables:
+    for name, head, cells in tables:
         parts += [f"## {name}", markdown_table(head, cells)]
     shown = [one for one in figures if one.suffix == ".png"] or figures
     parts += [f"![{one.stem.replace('_', ' ')}]({one.name})" for one in shown]

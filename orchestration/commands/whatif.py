@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, get_args
 
 from actors.errors import UserError
-from orchestration.commands.arguments import options_of, place_and_settings, terminal
-from orchestration.commands.helptext import help_of
+from orchestration.commands.arguments import terminal
 from orchestration.commands.planning_words import (
+    asked_of,
     check_amounts,
     check_least,
     check_word,
@@ -60,11 +60,10 @@ class _Settings:
 
 def run(words: Sequence[str]) -> int:
     """Run the command; return its exit code."""
-    options, rest = options_of(words, ("--help",))
-    if "--help" in options:
-        print(help_of("whatif"))
+    asked = asked_of(words, "whatif")
+    if asked is None:
         return 0
-    folder, given = place_and_settings(rest, "name one run, as in: flopwise whatif runs/calibrate")
+    folder, given = asked
     settings = compose("whatif", given, _Settings)
     check_amounts("budgets", settings.budgets)
     check_amounts("prices", settings.prices)
@@ -84,10 +83,10 @@ def run(words: Sequence[str]) -> int:
     from orchestration.runs.run import Run
 
     console = terminal()
-    asked = Run(folder)
+    run_there = Run(folder)
     with Steps(console) as steps:
         steps.tell("reading the run", 0, 1)
-        source = read_source(asked, settings.strategies)
+        source = read_source(run_there, settings.strategies)
         question = Question(
             source.pools,
             source.offer,
@@ -106,7 +105,7 @@ def run(words: Sequence[str]) -> int:
             ask = question.at_price if settings.prices else question.with_budget
             found.append(ask(tables, one))
     cells = _cells(found, same, settings.prices)
-    title = f"{len(source.pools):,} problems of {asked.folder.name}"
+    title = f"{len(source.pools):,} problems of {run_there.folder.name}"
     console.print(rich_table(HEAD, cells, title))
     for line in NOTES:
         console.print(line, highlight=False)
@@ -114,10 +113,10 @@ def run(words: Sequence[str]) -> int:
         Curve(name, [(one.spent, one.accuracy) for one in line])
         for name, line in (("one price", found), ("the same for each", same))
     ]
-    out = in_folder(settings.out, asked.folder / "whatif")
+    out = in_folder(settings.out, run_there.folder / "whatif")
     with written(out):
         figures = draw_curves(curves, out, "whatif", settings.figures, problems=len(source.pools))
-        paths = write_page(out / "whatif.md", "What if", HEAD, [(title, cells)], NOTES, figures)
+        paths = write_page(out / "whatif.md", "What if", [(title, HEAD, cells)], NOTES, figures)
     for path in paths:
         console.print(str(path), highlight=False, soft_wrap=True)
     return 0

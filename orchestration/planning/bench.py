@@ -8,6 +8,7 @@ live run would see.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from actors.seeds import derive
 from actors.strategy import Candidate
 from orchestration.planning.pools import Pool
-from orchestration.strategies.selection import aggregate, likelihood_weight
+from orchestration.strategies.selection import aggregate, likelihood_weight, same_answers, voters
 from orchestration.strategies.standing import Standing, standing
 from orchestration.strategies.tally import Counting
 
@@ -56,23 +57,55 @@ class _Prompt:
     now: Standing | None
 
 
+class Memory:
+    """Where the first samples of an order left a prompt: benches on the same pools need not count the same votes again."""
+
+    def __init__(self) -> None:
+        self._standings: dict[tuple[str, int, Counting, int], Standing] = {}
+        self._most: dict[tuple[str, bool], int] = {}
+
+    def standing(self, problem: str, seed: int, counting: Counting, drawn: Sequence[Candidate]) -> Standing:
+        key = problem, seed, counting, len(drawn)
+        found = self._standings.get(key)
+        if found is None:
+            found = self._standings[key] = standing(drawn, counting)
+        return found
+
+    def most(self, pool: Pool, scored: bool) -> int:
+        """The most that one of its samples takes."""
+        key = pool.problem, scored
+        if key not in self._most:
+            self._most[key] = max(
+                one.flops + (sum(flops for _, flops in one.reads) if scored else 0) for one in pool.samples
+            )
+        return self._most[key]
+
+
 class Bench:
     """Problems in an order of their own, each with its samples in one, both by `seed`. `counting` says how votes are
-    counted; where that asks for no scores, nothing is scored and nothing of it charged."""
+    counted; where that asks for no scores, nothing is scored and nothing of it charged. Benches on the same pools may share a
+    `memory`."""
 
     def __init__(
-        self, pools: Sequence[Pool], budget: float, *, seed: int, counting: Counting = WEIGHTED
+        self,
+        pools: Sequence[Pool],
+        budget: float,
+        *,
+        seed: int,
+        counting: Counting = WEIGHTED,
+        memory: Memory | None = None,
     ) -> None:
         self.budget, self.seed, self.counting = budget, seed, counting
         self.spent = 0
         self._scored = counting.rule != "majority"
+        self._memory = Memory() if memory is None else memory
         order = np.random.default_rng(derive(seed, "prompts")).permutation(len(pools))
         self._rows = order
         nothing = standing((), counting)
         self._prompts = [
             _Prompt(pools[at], _order(pools[at], seed), [], set(), 0, None, nothing) for at in order
         ]
-        self.worst = max((_most(pool, self._scored) for pool in pools), default=0)
+        self.worst = max((self._memory.most(pool, self._scored) for pool in pools), default=0)
         self._worst_search = {
             name: max(pool.searches[name].flops for pool in pools)
             for name in (pools[0].searches if pools else ())
@@ -154,7 +187,7 @@ class Bench:
 
     def _standing(self, one: _Prompt) -> Standing:
         if one.now is None:
-            one.now = standing(one.drawn, self.counting)
+            one.now = self._memory.standing(one.pool.problem, self.seed, self.counting, one.drawn)
         return one.now
 
     def values(self, prompt: int) -> list[float]:
@@ -164,20 +197,10 @@ class Bench:
             for one in self._prompts[prompt].drawn
         ]
 
-    def foreseen(self, prompt: int, count: int) -> float:
-        """The mean value of as many samples from the far end of its order, for free: what a difficulty that nobody
-        charges for is told from. Its own draws come to these last."""
-        one = self._prompts[prompt]
-        found = [one.pool.samples[at].candidate.scores for at in one.order[-count:]]
-        values = [aggregate(scores, self.counting.aggregation) if scores else 0.0 for scores in found]
-        return math.fsum(values) / len(values)
-
     def piles(self, prompt: int) -> list[int]:
         """How many samples say each answer, the most frequent first."""
-        return sorted(
-            (pile.count for pile in standing(self._prompts[prompt].drawn, MAJORITY).evidence.piles),
-            reverse=True,
-        )
+        voting = voters(self._prompts[prompt].drawn)
+        return sorted(Counter(same_answers(one.answer or "" for one in voting)).values(), reverse=True)
 
     def surprise(self, prompt: int) -> float:
         """The mean negative log-probability of a token over the samples drawn; NaN where the run kept none."""
@@ -206,7 +229,3 @@ class Bench:
 def _order(pool: Pool, seed: int) -> NDArray[np.int64]:
     order = np.random.default_rng(derive(seed, "samples", pool.problem)).permutation(len(pool.samples))
     return np.asarray(order, dtype=np.int64)
-
-
-def _most(pool: Pool, scored: bool) -> int:
-    return max(one.flops + (sum(flops for _, flops in one.reads) if scored else 0) for one in pool.samples)

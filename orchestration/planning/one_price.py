@@ -21,7 +21,8 @@ _MOST_ROUNDS = 50
 
 @dataclass(slots=True)
 class OnePrice:
-    """Prompts in their order, each as far as the price lets it go; then stopped ones again, while that buys anything."""
+    """Prompts in their order, each as far as the price lets it go; then stopped ones again, while that buys anything. `walks`
+    are those of the last bench."""
 
     table: ValueTable
     offer: Offer
@@ -34,6 +35,7 @@ class OnePrice:
         price = GlobalPrice(
             self.table, budget=int(bench.budget), prompts=len(bench), floor=self.floor, every=_EVERY
         )
+        self.walks = {}
         stopped: dict[int, list[int]] = {}
         for prompt in range(len(bench)):
             walk = Walk(price.chooser)

@@ -2,8 +2,8 @@
 
 O1 knows each problem's curve, and fixes beforehand what each gets. O2 draws until a sample is right, knowing at once,
 and serves problems by their rate of right samples a FLOP. O3 knows every outcome: each problem's cheapest right answer,
-or nothing. Invariant: O1's lower bound is judged on samples that had no part in its choice (else it would
-choose its own luck); searches, of which there is one outcome each, are therefore no options of O1.
+or nothing. Invariant: O1's lower bound is judged on samples that had no part in its choice (else it would choose its own
+luck); of a search, of which there is one outcome each, O1 knows how often it is right on other problems as hard.
 """
 
 from __future__ import annotations
@@ -12,14 +12,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from actors.seeds import derive
+from orchestration.allocation.value_table import Offer
 from orchestration.planning.bench import WEIGHTED, Bench
 from orchestration.planning.curves import Curves, curves_of
 from orchestration.planning.pools import Pool
 from orchestration.strategies.tally import Counting
 
+Array = NDArray[np.float64]
+
 _ROUNDS = 200
+_ALIKE = 40
+"""Problems of about the same rate."""
 
 
 def static_choice(curves: Curves, budget: float) -> np.ndarray:
@@ -43,40 +49,52 @@ def static_choice(curves: Curves, budget: float) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class Static:
-    """O1 between two bounds. `low`: chosen by one half of each problem's samples and judged by the other, both ways, so
-    the choice is as good as half the samples allow. `high`: chosen and judged by all of them, so it has some luck of
-    its own making."""
+    """O1 between two bounds. `right` (P) is by problem what one reaches who chooses by one half of the samples and is judged
+    by the other, both ways: as good as half the samples allow. `high` is chosen and judged by all of them, so has some luck
+    of its own making; more so where single outcomes of searches are chosen from."""
 
-    low: float
+    right: Array
     high: float
     spent: float
 
+    @property
+    def low(self) -> float:
+        return float(self.right.mean())
+
 
 def static(
-    pools: Sequence[Pool],
-    samples: Sequence[int],
-    budget: float,
-    *,
-    orders: int,
-    seed: int,
-    counting: Counting = WEIGHTED,
+    first: Sequence[Pool], second: Sequence[Pool], offer: Offer, budget: float, *, orders: int, seed: int
 ) -> Static:
-    """O1's accuracy, and what the lower bound spends."""
-    within = [count for count in samples if count <= min(len(pool.samples) for pool in pools) // 2]
-    first, second, whole = (
-        curves_of(pools, within, orders=orders, seed=derive(seed, "static"), counting=counting, half=half)
-        for half in (0, 1, None)
-    )
-    right = spent = 0.0
-    for known, judged in ((first, second), (second, first)):
-        choice = static_choice(known, budget)
+    """O1 by two halves of the samples of the same problems, with what the lower bound spends."""
+    seed = derive(seed, "static")
+    halves = [
+        curves_of(one, offer.samples, offer.searches, orders=orders, seed=seed) for one in (first, second)
+    ]
+    right, spent = np.zeros(len(first)), 0.0
+    for known, judged, pools in ((halves[0], halves[1], first), (halves[1], halves[0], second)):
+        choice = static_choice(_foreseen(known, pools, len(offer.samples)), budget)
         rows = np.flatnonzero(choice >= 0)
-        right += float(judged.right[rows, choice[rows]].sum())
-        spent += float(judged.flops[rows, choice[rows]].sum())
+        right[rows] += judged.right[rows, choice[rows]] / 2
+        spent += float(judged.flops[rows, choice[rows]].sum()) / 2
+    whole = Curves(
+        halves[0].options, (halves[0].right + halves[1].right) / 2, (halves[0].flops + halves[1].flops) / 2
+    )
     choice = static_choice(whole, budget)
     rows = np.flatnonzero(choice >= 0)
-    high = float(whole.right[rows, choice[rows]].sum())
-    return Static(right / 2 / len(pools), high / len(pools), spent / 2)
+    return Static(right, float(whole.right[rows, choice[rows]].sum()) / len(first), spent)
+
+
+def _foreseen(known: Curves, pools: Sequence[Pool], samples: int) -> Curves:
+    """Curves in which a search has, instead of its outcome, how often it was right on other problems of about the same rate
+    of right samples."""
+    right = known.right.copy()
+    rates = np.array([pool.rate for pool in pools])
+    order = np.argsort(rates, kind="stable")
+    for rows in np.array_split(order, max(1, len(order) // _ALIKE)):
+        outcomes = known.right[rows, samples:]
+        others = outcomes.sum(axis=0) - outcomes
+        right[rows[:, None], np.arange(samples, right.shape[1])] = others / max(len(rows) - 1, 1)
+    return Curves(known.options, right, known.flops)
 
 
 def stop_at_success(pools: Sequence[Pool], budget: float) -> float:

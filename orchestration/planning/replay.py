@@ -7,7 +7,7 @@ problems.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestration.analysis.statistics import Estimate, mean_interval, paired_difference
-from orchestration.planning.bench import WEIGHTED, Bench
+from orchestration.planning.bench import WEIGHTED, Bench, Memory
 from orchestration.planning.pools import Pool
 
 
@@ -51,12 +51,19 @@ class Replayed:
 
 
 def replay(
-    pools: Sequence[Pool], allocation: Allocation, budget: float, *, orders: int, seed: int = 0
+    pools: Sequence[Pool],
+    allocation: Allocation,
+    budget: float,
+    *,
+    orders: int,
+    seed: int = 0,
+    memory: Memory | None = None,
 ) -> Replayed:
     """Run an allocator over stored samples in so many orders."""
     runs = []
+    counting = getattr(allocation, "counting", WEIGHTED)
     for order in range(orders):
-        bench = Bench(pools, budget, seed=seed + order, counting=getattr(allocation, "counting", WEIGHTED))
+        bench = Bench(pools, budget, seed=seed + order, counting=counting, memory=memory)
         allocation.allocate(bench)
         runs.append(bench.judge())
     return Replayed(
@@ -73,24 +80,25 @@ def replay(
 def crossed(
     pools: Sequence[Pool],
     fold: Sequence[int],
-    make: Callable[[Sequence[Pool], int], Allocation],
+    made: Sequence[Allocation],
     each: float,
     *,
     orders: int,
     seed: int = 0,
+    memory: Memory | None = None,
 ) -> Replayed:
-    """Replay over all problems at `each` FLOPs a problem, every fold by an allocator that `make` made of the others and
-    its number.
+    """Replay over all problems at `each` FLOPs a problem, every fold by the allocator of its number, which was made of other
+    problems.
 
     Rows stand in the order of the pools.
     """
     places = np.asarray(fold)
     parts: list[tuple[NDArray[np.int64], Replayed]] = []
     for one in sorted(set(fold)):
-        known = [pool for pool, at in zip(pools, fold, strict=True) if at != one]
         rows = np.flatnonzero(places == one)
         judged = [pools[row] for row in rows.tolist()]
-        parts.append((rows, replay(judged, make(known, one), each * len(judged), orders=orders, seed=seed)))
+        budget = each * len(judged)
+        parts.append((rows, replay(judged, made[one], budget, orders=orders, seed=seed, memory=memory)))
     order = np.argsort(np.concatenate([rows for rows, _ in parts]))
     found = [part for _, part in parts]
     sizes = np.array([len(rows) for rows, _ in parts]) / len(pools)
@@ -103,20 +111,3 @@ def crossed(
         unpaid=float(sizes @ [part.unpaid for part in found]),
         used=float(sizes @ [part.used for part in found]),
     )
-
-
-def flops_for(accuracy: float, curve: Sequence[tuple[float, float]]) -> float:
-    """FLOPs at which a curve of (FLOPs, accuracy) reaches an accuracy, between its points on a line; inf where it never
-    does."""
-    points = sorted(curve)
-    best = -1.0
-    before: tuple[float, float] | None = None
-    for flops, reached in points:
-        if reached >= accuracy:
-            if before is None or reached == before[1]:
-                return flops
-            share = (accuracy - before[1]) / (reached - before[1])
-            return before[0] + share * (flops - before[0])
-        if reached > best:
-            best, before = reached, (flops, reached)
-    return float("inf")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow.compute as pc
@@ -46,8 +46,13 @@ class Source:
     @property
     def offer(self) -> Offer:
         """Samples by powers of two up to all there are, and every search."""
-        counts = [1 << power for power in range(self.size.bit_length()) if 1 << power < self.size]
-        return Offer((*counts, self.size), self.searches)
+        return self.offer_of(self.size, self.searches)
+
+    @staticmethod
+    def offer_of(size: int, searches: Sequence[str]) -> Offer:
+        """Samples by powers of two up to so many, and these searches."""
+        counts = [1 << power for power in range(size.bit_length()) if 1 << power < size]
+        return Offer((*counts, size), tuple(searches))
 
 
 def read_source(run: Run, strategies: Sequence[str] = (), *, least: int = LEAST) -> Source:
@@ -89,14 +94,14 @@ def choose(field: str, texts: Sequence[str], place: str = "") -> tuple[Chooser, 
 
 
 def _is_search(one: Named, *, scored: bool) -> bool:
-    """Whether it is an option beside samples: no choice among them, nothing that ends as votes tell it, no training data, and
-    nothing that a plan has led already."""
+    """Whether it is an option beside samples: a search, or the one most likely sample; no choice among samples, nothing that
+    ends as votes tell it, no training data, and nothing that a plan has led already."""
+    likeliest = one.whole is not None and one.whole.temperature == 0 and one.n == 1
     return (
         one.family != "compute_optimal"
         and one.known
         and one.told
-        and one.whole is None
-        and one.chooser is None
+        and (likeliest or (one.whole is None and one.chooser is None))
         and scored
     )
 
@@ -121,6 +126,35 @@ def costs_in(run: Run) -> dict[Role, ModelCost]:
     return {role: ModelCost(**one["cost"]) for role, one in models.items()}
 
 
+def read_known(run: Run, judged: Run, source: Source, *, least: int = LEAST) -> Source:
+    """What another run has to learn from, for judgement on `source`: its problems that are not judged there, and the searches
+    that both have.
+
+    Raises UserError where it has other models, another grader or other sampling, or too few problems beside the judged.
+    """
+    identity, other = judged.info["identity"], run.info["identity"]
+    for name in ("policy", "verifier", "grader"):
+        if identity.get(name) != other.get(name):
+            mend = f"it was made with another {name} than {judged.folder}: give a run of the same"
+            raise UserError.of("known", str(run.folder), mend)
+    found = read_source(run, least=least)
+    if found.samples.choice != source.samples.choice:
+        mend = f"its samples are those of {found.samples.text}, and not of {source.samples.text}: give one that draws alike"
+        raise UserError.of("known", str(run.folder), mend)
+    asked = _said(judged, source.pools).values()
+    said = _said(run, found.pools)
+    pools = [pool for pool in found.pools if said[pool.problem] not in asked]
+    if len(pools) < least:
+        mend = (
+            f"{counted(len(pools), 'problem')} of it {'is' if len(pools) == 1 else 'are'} not judged too, and planning takes "
+            f"{least}: nobody may learn from what judges, so give a run of other problems"
+        )
+        raise UserError.of("known", str(run.folder), mend)
+    return replace(
+        found, searches=tuple(one for one in source.searches if one in found.searches), pools=pools
+    )
+
+
 def _check(run: Run, source: Source, least: int) -> None:
     count = len(source.pools)
     if count < least:
@@ -139,13 +173,17 @@ def _check(run: Run, source: Source, least: int) -> None:
 
 def fingerprint(run: Run, pools: Sequence[Pool]) -> str:
     """A hash of the problems: of their names and what they say."""
+    told = [f"{name}\0{said}" for name, said in _said(run, pools).items()]
+    return hashlib.blake2b("\n".join(sorted(told)).encode(), digest_size=8).hexdigest()
+
+
+def _said(run: Run, pools: Sequence[Pool]) -> dict[str, str]:
+    """By name what problems say, their answers with it."""
     wanted = {pool.problem for pool in pools}
-    told = []
+    found = {}
     for batch in run.stored("problems").batches(["problem_id", "question", "answer"]):
         columns = (batch[name].to_pylist() for name in ("problem_id", "question", "answer"))
-        told += [
-            f"{one}\0{question}\0{answer}"
-            for one, question, answer in zip(*columns, strict=True)
-            if one in wanted
-        ]
-    return hashlib.blake2b("\n".join(sorted(told)).encode(), digest_size=8).hexdigest()
+        for one, question, answer in zip(*columns, strict=True):
+            if one in wanted:
+                found[one] = f"{question}\0{answer}"
+    return found

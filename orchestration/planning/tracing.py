@@ -5,7 +5,7 @@ It knows pools and standings, nothing of fitting. Invariant: what a trace shows 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from actors.seeds import derive
 from orchestration.allocation.evidence import Evidence
@@ -13,7 +13,7 @@ from orchestration.allocation.fitting import Seen, Trace
 from orchestration.allocation.value_table import START, Offer
 from orchestration.planning.bench import WEIGHTED, Bench
 from orchestration.planning.pools import Pool
-from orchestration.strategies.standing import Standing, standing
+from orchestration.strategies.standing import Standing, after, standing
 from orchestration.strategies.tally import Counting
 
 
@@ -21,14 +21,18 @@ def traces_of(
     pools: Sequence[Pool], offer: Offer, *, orders: int, seed: int, counting: Counting = WEIGHTED
 ) -> list[Trace]:
     """Every problem in so many orders. Raises ValueError for a pool with fewer samples than are offered."""
-    return [
-        _trace(pool, offer, derive(seed, "order", order), counting)
-        for pool in pools
-        for order in range(orders)
-    ]
+    found = []
+    for pool in pools:
+        searches = {text: standing(pool.searches[text].candidates, counting) for text in offer.searches}
+        found += [
+            _trace(pool, offer, searches, derive(seed, "order", order), counting) for order in range(orders)
+        ]
+    return found
 
 
-def _trace(pool: Pool, offer: Offer, seed: int, counting: Counting) -> Trace:
+def _trace(
+    pool: Pool, offer: Offer, searches: Mapping[str, Standing], seed: int, counting: Counting
+) -> Trace:
     if len(pool.samples) < offer.samples[-1]:
         raise ValueError(
             f"{pool.problem} has {len(pool.samples)} samples, and {offer.samples[-1]} are offered"
@@ -46,7 +50,7 @@ def _trace(pool: Pool, offer: Offer, seed: int, counting: Counting) -> Trace:
     for source, target in offer.moves:
         if target in offer.searches:
             found = pool.searches[target]
-            now = standing(found.candidates, counting, before=standings[source])
+            now = after(searches[target], standings[source])
             standings.setdefault(target, now)
             moves[source, target] = Seen(now.evidence, found.correct, found.flops)
     return Trace(pool.problem, Evidence(0), moves)

@@ -98,9 +98,7 @@ class Question:
         return _answer(None, self._judged(made, float("inf")))
 
     def _judged(self, made: Sequence[Allocation], each: float) -> Replayed:
-        return crossed(
-            self.pools, self.fold, lambda _, one: made[one], each, orders=self.orders, seed=self.seed
-        )
+        return crossed(self.pools, self.fold, made, each, orders=self.orders, seed=self.seed)
 
     @property
     def fold(self) -> list[int]:

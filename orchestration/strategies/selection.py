@@ -111,6 +111,8 @@ def speaker(answers: Sequence[str]) -> int:
     """Of the answers of one class the place of the one that speaks for it, which says most, whichever came first."""
     from orchestration.problems.graders.ballots import says_most
 
+    if len(set(answers)) == 1:
+        return 0
     ranks = says_most([ballot_of(answer) for answer in answers])
     return ranks.index(max(ranks))
 

@@ -7,7 +7,7 @@ strategy would give, for both are counted by `tally`; a live run and a replay st
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from actors.strategy import Candidate
 from orchestration.allocation.evidence import Evidence, Pile
@@ -43,8 +43,14 @@ def standing(
     )
     answer = ballots[0].answer if ballots else None
     chosen = (ballots[0].leader if counting.rule == "best" else ballots[0].voters[0]) if ballots else -1
-    same: bool | None = None
-    if before is not None and before.answer is not None:
-        same = answer is not None and len(set(same_answers([before.answer, answer]))) == 1
     drawn = sum(one.kept for one in candidates)
-    return Standing(answer, chosen, Evidence(drawn, piles, same=same, prompt=prompt))
+    found = Standing(answer, chosen, Evidence(drawn, piles, prompt=prompt))
+    return found if before is None else after(found, before)
+
+
+def after(found: Standing, before: Standing) -> Standing:
+    """What a search found, held against the answer that stood before it."""
+    if before.answer is None:
+        return found
+    same = found.answer is not None and len(set(same_answers([before.answer, found.answer]))) == 1
+    return replace(found, evidence=replace(found.evidence, same=same))

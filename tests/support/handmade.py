@@ -142,7 +142,7 @@ def write_run(
         stored.append(
             {
                 "problem_id": name,
-                "question": f"question {number}?",
+                "question": f"question {number + 1000 * seed}?",
                 "answer": "42" if labels else None,
                 "metadata": json.dumps(meta),
                 "prompt_tokens": 20,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestration.planning.baselines.tuned import price_for, serve
+from orchestration.planning.baselines.tuned import Paths, serve
 from orchestration.planning.bench import MAJORITY, Bench
 from orchestration.planning.pools import Pool
 from orchestration.strategies.sampling.adaptive_consistency import stays_ahead
@@ -18,16 +18,18 @@ from orchestration.strategies.tally import Counting
 
 @dataclass(frozen=True, slots=True)
 class TunedConsistency:
-    """`pools` are the calibration problems."""
+    """`paths` are those of the calibration problems."""
 
-    pools: Sequence[Pool]
+    paths: Paths
     counting: Counting = MAJORITY
     name: str = "adaptive consistency, tuned"
 
+    @classmethod
+    def of(cls, pools: Sequence[Pool], *, seed: int) -> TunedConsistency:
+        return cls(Paths.of(pools, _doubt, seed=seed, counting=MAJORITY))
+
     def allocate(self, bench: Bench) -> None:
-        each = bench.budget / len(bench)
-        price = price_for(self.pools, _doubt, each, seed=bench.seed, counting=self.counting)
-        serve(bench, _doubt, price)
+        serve(bench, _doubt, self.paths.price(bench.budget / len(bench)))
 
 
 def _doubt(bench: Bench, prompt: int) -> float:

@@ -14,20 +14,36 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestration.planning.baselines.tuned import price_for, serve
+from orchestration.planning.baselines.tuned import Paths, serve
 from orchestration.planning.bench import WEIGHTED, Bench
 from orchestration.planning.pools import Pool
-from orchestration.strategies.tally import Counting
 
 _PRIOR = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class OptimalStopping:
-    pools: Sequence[Pool]
+class Improvement:
+    """What one more sample is expected to add to a prompt's best reward, where calibration problems' rewards have this
+    `mean` and `variance`."""
+
     mean: float
     variance: float
-    counting: Counting = WEIGHTED
+
+    def __call__(self, bench: Bench, prompt: int) -> float:
+        seen = np.array(bench.values(prompt))
+        weight = _PRIOR + len(seen)
+        mean = (_PRIOR * self.mean + seen.sum()) / weight
+        variance = (_PRIOR * self.variance + ((seen - mean) ** 2).sum()) / weight
+        spread = math.sqrt(variance * (1 + 1 / weight)) + 1e-9
+        z = (mean - float(seen.max())) / spread
+        density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+        return float(spread * (density + z * 0.5 * math.erfc(-z / math.sqrt(2))))
+
+
+@dataclass(frozen=True, slots=True)
+class OptimalStopping:
+    worth: Improvement
+    paths: Paths
     name: str = "optimal stopping, tuned"
 
     @classmethod
@@ -38,20 +54,8 @@ class OptimalStopping:
             bench.draw(0, 8)
             values.append(bench.values(0))
         spreads = [np.var(one, ddof=1) for one in values if len(one) > 1]
-        return cls(pools, float(np.mean([np.mean(one) for one in values])), float(np.mean(spreads)))
+        worth = Improvement(float(np.mean([np.mean(one) for one in values])), float(np.mean(spreads)))
+        return cls(worth, Paths.of(pools, worth, seed=seed, counting=WEIGHTED))
 
     def allocate(self, bench: Bench) -> None:
-        each = bench.budget / len(bench)
-        price = price_for(self.pools, self._worth, each, seed=bench.seed, counting=self.counting)
-        serve(bench, self._worth, price)
-
-    def _worth(self, bench: Bench, prompt: int) -> float:
-        """How much one more sample is expected to improve the best reward."""
-        seen = np.array(bench.values(prompt))
-        weight = _PRIOR + len(seen)
-        mean = (_PRIOR * self.mean + seen.sum()) / weight
-        variance = (_PRIOR * self.variance + ((seen - mean) ** 2).sum()) / weight
-        spread = math.sqrt(variance * (1 + 1 / weight)) + 1e-9
-        z = (mean - float(seen.max())) / spread
-        density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-        return float(spread * (density + z * 0.5 * math.erfc(-z / math.sqrt(2))))
+        serve(bench, self.worth, self.paths.price(bench.budget / len(bench)))

@@ -1,72 +1,132 @@
-"""The paper's compute-optimal strategy: a bin by predicted difficulty, and in each bin the strategy that was best there.
+"""The paper's compute-optimal strategy: a bin by difficulty, and in each bin the strategy that was best there.
 
-Difficulty is the mean of the verifier's final values of some samples (Snell et al. 2024, section 3.2). Here these
-samples are charged, and used by the strategy that follows; or, as in the paper, `free`: told from samples that the
-strategy does not use. The budget is the same for every prompt. Invariant: bins, their strategies and judgement come
-from different problems.
+Predicted difficulty is the mean of the verifier's final values of some samples, oracle difficulty the share of samples that
+are right (Snell et al. 2024, section 3.2). As in the paper every prompt has the same budget. What tells difficulty is
+charged, and used by the strategy that follows; or it is free: told of samples that nobody draws. Invariants: bins and their
+strategies come from other problems than are judged; where difficulty is free, no sample serves both bin and judgement.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from actors.errors import counted
-from orchestration.planning.baselines.uniform import give
+from orchestration.allocation.fitting import folds
+from orchestration.allocation.price import lot_of
+from orchestration.planning.baselines.uniform import fair, give
 from orchestration.planning.bench import Bench
-from orchestration.planning.curves import Curves
+from orchestration.planning.curves import Curves, Ladder
 from orchestration.planning.pools import Pool
 
+Array = NDArray[np.float64]
+
 BINS = 5
+PROBES = (1, 2, 4)
+"""Numbers of samples that may tell a bin; none tells all problems alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binned:
+    """Problems in bins by rising value, cut at `edges`, and what is worth its FLOPs in each. `probe` samples are drawn before
+    (0: difficulty is free, or not told)."""
+
+    probe: int
+    edges: Array
+    ladders: tuple[Ladder, ...]
+
+    @classmethod
+    def of(cls, known: Curves, values: Array, probe: int = 0) -> Binned:
+        edges = np.unique(np.quantile(values, np.arange(1, BINS) / BINS))
+        curves = after_probe(known, probe)
+        place = np.searchsorted(edges, values, side="right")
+        ladders = []
+        for one in range(len(edges) + 1):
+            mine = place == one
+            ladders.append((curves.of(mine) if mine.any() else curves).ladder())
+        return cls(probe, edges, tuple(ladders))
+
+    def ladder(self, value: float) -> Ladder:
+        return self.ladders[int(np.searchsorted(self.edges, value, side="right"))]
+
+    def expected(self, known: Curves, values: Array, each: float) -> float:
+        """The accuracy with `each` FLOPs for everyone, on problems apart from those that it was made of."""
+        curves = after_probe(known, self.probe)
+        right = dict(zip(curves.options, curves.right.T, strict=True)) | {"": np.zeros(len(values))}
+        found = []
+        for row, value in enumerate(values.tolist()):
+            lower, upper, share = self.ladder(value).mix(each)
+            found.append((1 - share) * right[lower][row] + share * right[upper][row])
+        return float(np.mean(found))
+
+
+def after_probe(known: Curves, probe: int) -> Curves:
+    """The options that are left once so many samples are drawn: samples include them, a search is paid beside them."""
+    if not probe:
+        return known
+    extra = known.flops[:, [known.options.index(str(probe))]]
+    whole = np.array([option.isdigit() for option in known.options])
+    paid = Curves(known.options, known.right, known.flops + np.where(whole, 0.0, extra))
+    return paid.only(lambda option: not option.isdigit() or int(option) >= probe)
 
 
 @dataclass(frozen=True, slots=True)
 class PerBin:
-    """`known` are curves of the calibration problems, `values` each one's mean value over `probe` samples."""
+    """Bins that a few samples tell, which are charged. How many, none at all among it, is chosen at each budget by what it
+    brings: each half of the calibration problems judges what was made of the other."""
 
-    known: Curves
-    values: np.ndarray
-    probe: int
-    free: bool = False
+    ways: tuple[Binned, ...]
+    halves: tuple[tuple[Curves, Array, Binned], ...]
+    name: str = "compute-optimal, predicted bins"
 
     @classmethod
-    def of(cls, pools: Sequence[Pool], known: Curves, probe: int, *, seed: int, free: bool = False) -> PerBin:
-        values = []
-        for pool in pools:
-            bench = Bench([pool], float("inf"), seed=seed)
-            values.append(predicted(bench, 0, probe, free=free))
-        return cls(known, np.array(values), probe, free)
+    def of(cls, pools: Sequence[Pool], known: Curves, *, seed: int) -> PerBin:
+        ways, halves = [], []
+        part = np.array(folds([pool.problem for pool in pools], 2, seed))
+        for probe in (0, *(one for one in PROBES if str(one) in known.options)):
+            values = np.array([_probed(pool, probe, seed) for pool in pools])
+            ways.append(Binned.of(known, values, probe))
+            for one in (0, 1):
+                mine = part == one
+                if mine.any() and not mine.all():
+                    made = Binned.of(known.of(~mine), values[~mine], probe)
+                    halves.append((known.of(mine), values[mine], made))
+        return cls(tuple(ways), tuple(halves))
 
-    @property
-    def name(self) -> str:
-        return f"per bin, {counted(self.probe, 'sample')}{' for free' if self.free else ''}"
+    def way(self, each: float) -> Binned:
+        """The one that was expected to bring most; of equals the one with fewer samples."""
+        brings = {way.probe: 0.0 for way in self.ways}
+        for known, values, made in self.halves if len(self.ways) > 1 else ():
+            brings[made.probe] += len(values) * made.expected(known, values, each)
+        return max(self.ways, key=lambda way: brings[way.probe])
 
     def allocate(self, bench: Bench) -> None:
-        edges = np.quantile(self.values, np.arange(1, BINS) / BINS)
-        bins = np.searchsorted(edges, self.values, side="right")
-        each = bench.budget / len(bench)
-        choice = [self._choice(bins == one, each) for one in range(BINS)]
+        way = self.way(bench.budget / len(bench))
         for prompt in range(len(bench)):
-            value = predicted(bench, prompt, self.probe, free=self.free)
-            give(bench, prompt, choice[int(np.searchsorted(edges, value, side="right"))])
-
-    def _choice(self, rows: np.ndarray, each: float) -> str:
-        mine = self.known.of(rows) if rows.any() else self.known
-        if not self.free:
-            # A search is paid on top of the probe; samples include it.
-            probe = mine.flops[:, [mine.options.index(str(self.probe))]]
-            extra = np.array([not option.isdigit() for option in mine.options])
-            mine = Curves(mine.options, mine.right, mine.flops + np.where(extra, probe, 0.0))
-        best = mine.best_within(each)
-        return mine.options[0 if best is None else best]
+            each = fair(bench, prompt)
+            bench.draw(prompt, way.probe)
+            values = bench.values(prompt)
+            ladder = way.ladder(float(np.mean(values)) if values else 0.0)
+            give(bench, prompt, ladder.at(each, lot_of(bench.seed, bench.name(prompt))))
 
 
-def predicted(bench: Bench, prompt: int, probe: int, *, free: bool) -> float:
-    """The mean value of a probe: drawn and charged, or foreseen for free."""
-    if free:
-        return bench.foreseen(prompt, probe)
-    bench.draw(prompt, probe - bench.drawn(prompt))
-    values = bench.values(prompt)
-    return float(np.mean(values)) if values else 0.0
+def _probed(pool: Pool, probe: int, seed: int) -> float:
+    bench = Bench([pool], float("inf"), seed=seed)
+    bench.draw(0, probe)
+    return float(np.mean(bench.values(0))) if probe else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ToldBins:
+    """Bins of a difficulty that is `told` for nothing, by problem."""
+
+    binned: Binned
+    told: Mapping[str, float]
+    name: str
+
+    def allocate(self, bench: Bench) -> None:
+        for prompt in range(len(bench)):
+            ladder = self.binned.ladder(self.told[bench.name(prompt)])
+            give(bench, prompt, ladder.at(fair(bench, prompt), lot_of(bench.seed, bench.name(prompt))))

@@ -61,26 +61,31 @@ def test_other_budgets_and_prices_are_asked(folder: Path, capsys: pytest.Capture
     assert "give budgets or prices" in capsys.readouterr().err
 
 
-def test_allocators_are_compared(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["compare-allocators", str(folder), "orders=1", "budgets=[4e8]", "figures=[svg]"]
-    assert main([*words, f"known={folder}"]) == 0
+def test_allocators_are_compared(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    known = write_planned(tmp_path / "known", problems=50, ladder=(1, 4), seed=1)
+    words = ["compare-allocators", str(folder), "orders=1", "figures=[svg]"]
+    assert main([*words, f"known={known}"]) == 0
     text = said(capsys)
-    for name in (
-        "uniform, best single",
-        "per bin, 4 samples",
-        "Damani online",
-        "UAB",
-        "AdaBoN",
-        "Blend-ASC",
-        "one price",
-    ):
+    for name in ("best-of-N weighted", "UAB", "AdaBoN", "Zuo-Zhu elimination", "Blend-ASC", "one price"):
         assert name in text
-    assert "for free" not in text  # a column of the row that pays
-    for name in ("O1, static", "O2, stops at success", "O3, clairvoyant", "by oracle bins"):
+    for told in ("predicted bins", "predicted bins for free", "oracle bins"):
+        assert f"compute-optimal, {told}" in text
+    for name in ("O1, static", "O2, stops at success", "O3, clairvoyant"):
         assert f"~ {name}" in text
-    page = (folder / "allocators" / "allocators.md").read_text()
-    assert "4.00e8 FLOPs a problem, 50 problems" in page
+    assert "outside noise at" in text
+    page = (folder / "allocators" / "report.md").read_text()
+    for title in (
+        "Accuracy at the same FLOPs a problem, 50 problems",
+        "FLOPs saved at equal accuracy",
+        "N = 2: ",
+    ):
+        assert f"## {title}" in page
     assert "one price" in (folder / "allocators" / "allocators.svg").read_text()
+    assert {one.name for one in (folder / "allocators").iterdir()} == {
+        "report.md",
+        "allocators.svg",
+        *(f"{name}.{kind}" for name in ("allocators", "savings") for kind in ("csv", "parquet")),
+    }
 
 
 def test_difficulty_is_shown_with_what_it_is_held_against(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from orchestration.allocation.value_table import Offer
 from orchestration.planning import oracles
 from orchestration.planning.baselines.adabon import AdaBon
 from orchestration.planning.baselines.adaptive_consistency import TunedConsistency
@@ -14,34 +16,35 @@ from orchestration.planning.baselines.blend_asc import BlendAsc
 from orchestration.planning.baselines.damani import DamaniOffline, DamaniOnline, rate_model
 from orchestration.planning.baselines.elimination import Elimination
 from orchestration.planning.baselines.optimal_stopping import OptimalStopping
-from orchestration.planning.baselines.per_bin import PerBin
+from orchestration.planning.baselines.per_bin import Binned, PerBin
 from orchestration.planning.baselines.random_split import RandomSplit
-from orchestration.planning.baselines.tuned import price_for, serve
+from orchestration.planning.baselines.tuned import serve
 from orchestration.planning.baselines.uab import Uab
 from orchestration.planning.baselines.uniform import Uniform
-from orchestration.planning.bench import MAJORITY, WEIGHTED, Bench
-from orchestration.planning.curves import Curves, curves_of
-from orchestration.planning.line_up import line_up
-from orchestration.planning.replay import Allocation, flops_for, replay
+from orchestration.planning.bench import MAJORITY, Bench
+from orchestration.planning.curves import Curves, curves_of, halved
+from orchestration.planning.replay import Allocation, replay
 from tests.support.pools import OFFER, made_pools, relabelled
 
 KNOWN = made_pools(50, seed=1)
 JUDGED = made_pools(60, seed=2)
 CURVES = curves_of(KNOWN, OFFER.samples, OFFER.searches, orders=2, seed=0)
+ALONE = CURVES.only(str.isdigit).ladder()
+PROBED = PerBin.of(KNOWN, CURVES, seed=0)
 MODEL = rate_model(KNOWN, seed=0)
 
 MAKERS: dict[str, Callable[[], Allocation]] = {
-    "uniform": lambda: Uniform(CURVES),
-    "best-of-N": lambda: Uniform(CURVES, searches=False),
-    "per bin": lambda: PerBin.of(KNOWN, CURVES, 2, seed=0),
-    "per bin, free": lambda: PerBin.of(KNOWN, CURVES, 4, seed=0, free=True),
+    "uniform": lambda: Uniform(CURVES.ladder()),
+    "best-of-N": lambda: Uniform(ALONE),
+    "per bin": lambda: PerBin.of(KNOWN, CURVES, seed=0),
+    "per bin, probed": lambda: replace(PROBED, ways=PROBED.ways[-1:]),
     "random": RandomSplit,
     "Damani offline": lambda: DamaniOffline.of(KNOWN, CURVES, MODEL, seed=0),
     "Damani online": lambda: DamaniOnline(MODEL),
     "UAB": Uab,
     "AdaBoN": AdaBon,
     "elimination": Elimination,
-    "adaptive consistency": lambda: TunedConsistency(KNOWN),
+    "adaptive consistency": lambda: TunedConsistency.of(KNOWN, seed=0),
     "optimal stopping": lambda: OptimalStopping.of(KNOWN, seed=0),
     "Blend-ASC": BlendAsc,
 }
@@ -89,34 +92,61 @@ def test_votes_alone_go_to_whose_leader_is_least_sure() -> None:
     assert drawn[agreed == 1].mean() < drawn[agreed < 0.6].mean()
 
 
-def test_a_tuned_price_spends_about_its_budget_where_problems_are_alike() -> None:
+def test_a_tuned_price_spends_its_budget_on_the_problems_that_it_was_tuned_on() -> None:
     rule = OptimalStopping.of(KNOWN, seed=0)
     for each in (250.0, 600.0):
-        price = price_for(KNOWN, rule._worth, each, seed=5, counting=WEIGHTED)
-        bench = Bench(KNOWN, float("inf"), seed=5)
-        serve(bench, rule._worth, price)
+        price = rule.paths.price(each)
+        bench = Bench(KNOWN, float("inf"), seed=0)
+        serve(bench, rule.worth, price)
         assert 0.85 * each < bench.spent / len(bench) < 1.15 * each
 
 
-def test_the_best_single_strategy_is_the_best_that_the_budget_pays() -> None:
-    known = Curves(("1", "2", "s"), np.array([[0.2, 0.6, 0.5]]), np.array([[1.0, 2.0, 1.5]]))
-    assert [known.best_within(flops) for flops in (0.5, 1.0, 1.7, 9.0)] == [None, 0, 2, 1]
+def test_a_ladder_has_what_is_worth_its_flops() -> None:
+    right, flops = np.array([[0.2, 0.6, 0.3, 0.5]]), np.array([[1.0, 2.0, 1.5, 9.0]])
+    ladder = Curves(("1", "2", "s", "dear"), right, flops).ladder()
+    assert ladder.options == ("", "2")
+    assert ladder.mix(9.0) == ("2", "2", 1.0)
+    lower, upper, share = ladder.mix(0.5)
+    assert (lower, upper, share) == ("", "2", pytest.approx(0.25))
+    assert [ladder.at(0.5, lot) for lot in (0.1, 0.3)] == ["2", ""]
 
 
-def test_free_difficulty_is_charged_to_nobody_and_charged_difficulty_to_all() -> None:
-    free = replay(JUDGED, PerBin.of(KNOWN, CURVES, 4, seed=0, free=True), 130.0 * 60, orders=1)
-    charged = replay(JUDGED, PerBin.of(KNOWN, CURVES, 4, seed=0), 450.0 * 60, orders=1)
-    assert free.samples.max() <= 1
-    assert charged.samples.min() >= 4
+def test_the_same_budget_for_everyone_is_used_between_two_strategies() -> None:
+    for each in (130.0, 220.0, 500.0):
+        assert 0.9 < replay(JUDGED, Uniform(ALONE), each * len(JUDGED), orders=3).used <= 1.0
+
+
+def test_difficulty_is_paid_for_where_it_brings_something() -> None:
+    """What one sample takes leaves nothing for a probe; and whoever probes is charged for it."""
+    assert PROBED.way(60.0).probe == 0
+    forced = replace(PROBED, ways=PROBED.ways[-1:])
+    assert forced.ways[0].probe == 4
+    assert replay(JUDGED, forced, 450.0 * 60, orders=1).samples.min() >= 4
+
+
+def test_strategies_differ_by_bin_where_that_is_better() -> None:
+    """Two kinds of problems, told apart by a value; a search is right on the one, samples on the other."""
+    values = np.array([0.1, 0.9] * 50)
+    right = np.array([[0.0, 1.0], [1.0, 0.0]] * 50)
+    curves = Curves(("1", "s"), right, np.ones((100, 2)))
+    binned = Binned.of(curves, values)
+    assert binned.ladder(0.1).options[-1] == "s"
+    assert binned.ladder(0.9).options[-1] == "1"
+    assert binned.expected(curves, values, 1.0) == 1.0
+    assert binned.expected(curves, values, 0.5) == 0.5
+
+
+HALVES = [[halved(pool, half) for pool in JUDGED] for half in (0, 1)]
+HALF = Offer((1, 2, 4, 8), OFFER.searches)
 
 
 def test_oracles_stand_above_what_knows_less() -> None:
     for each in (150.0, 300.0, 800.0):
         budget = each * len(JUDGED)
-        known = oracles.static(JUDGED, OFFER.samples, budget, orders=4, seed=0)
+        known = oracles.static(*HALVES, HALF, budget, orders=2, seed=0)
         success = oracles.stop_at_success(JUDGED, budget)
         seeing = oracles.clairvoyant(JUDGED, OFFER.samples, budget, seed=0)
-        uniform = replay(JUDGED, Uniform(CURVES, searches=False), budget, orders=2).accuracy.mean
+        uniform = replay(JUDGED, Uniform(ALONE), budget, orders=2).accuracy.mean
         assert known.high > uniform - 0.02
         assert known.low < known.high + 0.02
         assert known.spent <= 1.1 * budget
@@ -127,7 +157,8 @@ def test_oracles_stand_above_what_knows_less() -> None:
 def test_an_oracle_that_knows_nothing_true_gains_nothing() -> None:
     """All problems alike: what one half of the samples says of them is luck, and the other half does not repeat it."""
     pools = made_pools(120, seed=4, same=0.5)
-    known = oracles.static(pools, (1, 2, 4), 300.0 * 120, orders=4, seed=0)
+    halves = [[halved(pool, half) for pool in pools] for half in (0, 1)]
+    known = oracles.static(*halves, Offer((1, 2, 4)), 300.0 * 120, orders=2, seed=0)
     even = curves_of(pools, (1, 2, 4), orders=2, seed=0)
     reached = np.interp(known.spent / 120, even.flops.mean(axis=0), even.right.mean(axis=0))
     assert known.low < reached + 0.04
@@ -149,20 +180,3 @@ def test_the_static_choice_is_the_best_of_all_within_the_budget() -> None:
             costs = np.where(every >= 0, np.array([1.0, 2.0, 4.0])[every], 0).sum(axis=1)
             gains = np.where(every >= 0, right[np.arange(4), every], 0).sum(axis=1)
             assert mine >= gains[costs <= budget].max() - right.max()
-
-
-def test_flops_are_read_off_a_curve_where_it_first_gets_there() -> None:
-    curve = [(1.0, 0.2), (2.0, 0.4), (4.0, 0.3), (8.0, 0.6)]
-    assert flops_for(0.2, curve) == 1.0
-    assert flops_for(0.3, curve) == pytest.approx(1.5)
-    assert flops_for(0.5, curve) == pytest.approx(5.0)
-    assert flops_for(0.7, curve) == float("inf")
-
-
-def test_the_line_up_has_each_allocator_once_and_all_of_them_replay() -> None:
-    makers = line_up(KNOWN, OFFER, orders=1, seed=0)
-    names = [make().name for make in makers]
-    assert len(set(names)) == len(names) == 16
-    assert names[-1] == "one price"
-    results = [replay(JUDGED[:20], make(), 250.0 * 20, orders=1) for make in makers]
-    assert max(result.used for result in results) <= 1.0

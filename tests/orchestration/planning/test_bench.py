@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from actors.strategy import Candidate
 from orchestration.analysis.subsets import SampleSet, accuracy_at
-from orchestration.planning.bench import MAJORITY, WEIGHTED, Bench
+from orchestration.planning.bench import MAJORITY, WEIGHTED, Bench, Memory
 from orchestration.planning.curves import curves_of
 from orchestration.planning.tracing import traces_of
 from orchestration.strategies.selection import weighted
@@ -86,7 +86,7 @@ def test_a_search_is_held_against_the_answer_before_it() -> None:
 
 def test_a_curve_is_that_of_any_samples_not_of_the_first_ones() -> None:
     """Held against the exact mean over subsets."""
-    curves = curves_of(POOLS, (1, 2, 4), orders=60, seed=0)
+    curves = curves_of(POOLS, (1, 2, 4), orders=1, seed=0)
     sets = [
         SampleSet(
             pool.problem,
@@ -98,7 +98,7 @@ def test_a_curve_is_that_of_any_samples_not_of_the_first_ones() -> None:
         for pool in POOLS
     ]
     exact = accuracy_at(sets, "weighted", (1, 2, 4), seed=0)
-    np.testing.assert_allclose(curves.right, exact, atol=0.25)
+    np.testing.assert_allclose(curves.right, exact, atol=0.1)
     np.testing.assert_allclose(curves.right.mean(axis=0), exact.mean(axis=0), atol=0.02)
     assert (np.diff(curves.flops, axis=1) > 0).all()
 
@@ -114,12 +114,18 @@ def test_halves_of_a_pool_share_no_sample() -> None:
     assert curves[1].flops[:, 0].tolist() == [one[1] for one in flops]
 
 
-def test_what_is_foreseen_for_free_comes_from_samples_that_are_drawn_last() -> None:
-    bench = Bench(POOLS[:1], 1e9, seed=0)
-    foreseen = bench.foreseen(0, 4)
-    assert bench.spent == 0
-    bench.draw(0, 16)
-    assert foreseen == pytest.approx(np.mean(bench.values(0)[-4:]))
+def test_benches_with_one_memory_stand_where_each_would_alone() -> None:
+    memory = Memory()
+    for _ in range(2):
+        for counting in (WEIGHTED, MAJORITY):
+            shared = Bench(POOLS[:5], 1e9, seed=3, counting=counting, memory=memory)
+            alone = Bench(POOLS[:5], 1e9, seed=3, counting=counting)
+            for count in (1, 2, 5):
+                for prompt in range(5):
+                    shared.draw(prompt, count)
+                    alone.draw(prompt, count)
+                    assert shared.standing(prompt) == alone.standing(prompt)
+            assert shared.judge().right.tolist() == alone.judge().right.tolist()
 
 
 def test_too_few_samples_for_an_offer_are_refused() -> None:

@@ -50,7 +50,7 @@ def test_a_plan_says_what_it_was_made_of(plan: Plan) -> None:
     assert made.models == {"policy": "p0", "verifier": "v0"}
     assert (made.grader, made.unit, made.problems, made.orders) == ("number-1", "paper", LEAST, 1)
     assert plan.offer.samples == (1, 2, 4, 8)
-    assert plan.offer.searches == ("beam(n=4,width=4)", "beam(n=8,width=4)")
+    assert plan.offer.searches == ("greedy", "beam(n=4,width=4)", "beam(n=8,width=4)")
     assert sum(one.problems for one in plan.calibration) == pytest.approx(LEAST, rel=0.01)
 
 

@@ -11,7 +11,7 @@ import pytest
 from actors.errors import UserError
 from actors.store.schema import CANDIDATES
 from orchestration.allocation.value_table import Offer
-from orchestration.planning.sources import choose, fingerprint, read_source
+from orchestration.planning.sources import choose, fingerprint, read_known, read_source
 from orchestration.runs.run import Run
 from tests.support.handmade import rewritten
 from tests.support.planned import write_planned
@@ -29,7 +29,7 @@ def test_the_largest_scored_samples_and_all_searches_are_options(run: Run) -> No
     assert source.samples.text == "best_of_n(n=16)"
     assert source.counting.rule == "weighted"
     # The cheapest first, whatever order the run has.
-    assert source.offer == Offer((1, 2, 4, 8, 16), ("beam(n=4,width=4)", "beam(n=16,width=4)"))
+    assert source.offer == Offer((1, 2, 4, 8, 16), ("greedy", "beam(n=4,width=4)", "beam(n=16,width=4)"))
     assert len(source.pools) == FEW
 
 
@@ -43,7 +43,12 @@ def test_strategies_named_are_the_only_options(run: Run) -> None:
 
 
 def test_what_ends_by_votes_or_makes_training_data_is_no_search() -> None:
-    texts = ["best_of_n(n=4)", "adaptive_consistency(n=8)", "monte_carlo(samples=2,rollouts=2)", "greedy"]
+    texts = [
+        "best_of_n(n=4)",
+        "adaptive_consistency(n=8)",
+        "monte_carlo(samples=2,rollouts=2)",
+        "majority(n=4)",
+    ]
     samples, searches = choose("strategies", [*texts, "mcts(n=8)"])
     assert samples.text == "best_of_n(n=4)"
     assert [one.partition("(")[0] for one in searches] == ["mcts"]
@@ -93,7 +98,7 @@ def test_a_run_that_kept_no_steps_is_refused(tmp_path: Path) -> None:
 
 def test_problems_are_told_apart_by_what_they_say(run: Run, tmp_path: Path) -> None:
     pools = read_source(run, least=FEW).pools
-    same = Run(write_planned(tmp_path / "same", problems=FEW, seed=5))
+    same = Run(write_planned(tmp_path / "same", problems=FEW))
     assert fingerprint(run, pools) == fingerprint(same, pools) == fingerprint(run, pools[::-1])
     assert fingerprint(run, pools) != fingerprint(run, pools[1:])
 
@@ -105,3 +110,26 @@ def test_a_run_that_does_not_say_its_costs_is_refused(tmp_path: Path) -> None:
     (folder / "run.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match="does not say what its models cost"):
         read_source(Run(folder), least=3)
+
+
+def test_what_is_known_is_of_the_same_models_and_of_other_problems(run: Run, tmp_path: Path) -> None:
+    source = read_source(run, least=FEW)
+    other = Run(write_planned(tmp_path / "other", problems=FEW, ladder=(1, 4), seed=1))
+    known = read_known(other, run, source, least=FEW)
+    assert len(known.pools) == FEW
+    assert known.size == 4
+    # The searches that both have.
+    assert known.searches == ("greedy", "beam(n=4,width=4)")
+
+
+def test_nobody_learns_from_what_judges(run: Run, tmp_path: Path) -> None:
+    """Problems are told by what they say: names may be the same for others, and others for the same."""
+    source = read_source(run, least=FEW)
+    same = Run(write_planned(tmp_path / "same", problems=FEW + 3))
+    assert [pool.problem for pool in read_known(same, run, source, least=3).pools] == [
+        "p0012",
+        "p0013",
+        "p0014",
+    ]
+    with pytest.raises(UserError, match="3 problems of it are not judged too, and planning takes 4"):
+        read_known(same, run, source, least=4)

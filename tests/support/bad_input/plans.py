@@ -90,6 +90,31 @@ def few_samples() -> Words:
 
 
 @case
+def known_is_judged() -> Words:
+    """allocators that would learn from the problems that they are judged on"""
+    for name in ("runs/test", "runs/same"):
+        write_planned(Path(name), problems=50, ladder=(1, 4))
+    return ["compare-allocators", "runs/test", "known=runs/same"]
+
+
+@case
+def known_of_others() -> Words:
+    """allocators that would learn from a run of another policy"""
+    write_planned(Path("runs/test"), problems=50, ladder=(1, 4))
+    record = write_planned(Path("runs/other"), problems=50, ladder=(1, 4), seed=1) / "run.json"
+    record.write_text(record.read_text().replace('"policy": "p0"', '"policy": "p1"'))
+    return ["compare-allocators", "runs/test", "known=runs/other"]
+
+
+@case
+def known_draws_otherwise() -> Words:
+    """allocators that would learn from samples of another kind"""
+    write_planned(Path("runs/test"), problems=50, ladder=(1, 4))
+    write_planned(Path("runs/calibrate"), problems=50, ladder=(1, 4), seed=1)
+    return ["compare-allocators", "runs/test", "strategies=[majority(n=4)]", "known=runs/calibrate"]
+
+
+@case
 def no_oracle() -> Words:
     """oracle difficulty without labels"""
     write_planned(Path("runs/blind"), problems=50, ladder=(1, 4), labels=False)

@@ -65,8 +65,8 @@ class Solved:
 
 
 class Solver:
-    """Solves one table again and again. With `floor`, the first sample is no matter of price: from the start every
-    prompt takes the first move there is."""
+    """Solves one table again and again. With `floor`, that a prompt gets something is no matter of price: at the start none
+    stops, and takes what is worth most, at a high price the cheapest there is."""
 
     def __init__(self, table: ValueTable, *, floor: bool) -> None:
         self.table, self.floor = table, floor
@@ -76,8 +76,6 @@ class Solver:
         by_source: dict[int, list[int]] = {}
         for number, step in enumerate(self.arrays):
             by_source.setdefault(step.source, []).append(number)
-        if floor and first in by_source:
-            by_source[first] = by_source[first][:1]
         self._order = sorted(by_source.items(), reverse=True)
         self._first = first
 
@@ -90,10 +88,10 @@ class Solver:
         choice = np.full(value.shape, STOP, dtype=np.int64)
         for source, numbers in self._order:
             here = self.arrays[numbers[0]].here
-            forced = self.floor and source == self._first
-            for number in numbers:
+            for place, number in enumerate(numbers):
                 step = self.arrays[number]
                 net = step.leads @ value[step.there] - step.flops[:, None] * prices
+                forced = self.floor and source == self._first and place == 0
                 better = np.ones(net.shape, bool) if forced else net > value[here] + _TIE
                 if not better.any():
                     continue

@@ -34,12 +34,13 @@ if TYPE_CHECKING:
 
 VOTES: tuple[Rule, ...] = get_args(Rule)
 
-HEAD = ("what", "FLOPs a problem", "spent", "accuracy", "interval", "samples", "nothing")
+HEAD = ("what", "FLOPs a problem", "spent", "accuracy", "interval", "of others", "samples", "nothing")
 
 NOTES = (
     "One price: accuracy under the global price, which moves the budget between prompts. The same for each: that many "
     "samples for every prompt. Spent: FLOPs a problem that were really spent. Nothing: the share of problems that got no "
-    "sample, which count as wrong. Intervals (95%) are over problems: what other problems like these would show.",
+    "sample, which count as wrong. Interval (95%): what another run of the same problems would show, drawn anew; of others: "
+    "what a run of as many other problems like these would show.",
 )
 
 
@@ -151,6 +152,7 @@ def _cells(found: Sequence[WhatIf], same: Sequence[WhatIf], prices: Sequence[flo
             scientific(one.spent),
             percent(one.accuracy.mean),
             interval(one.accuracy),
+            interval(one.others),
             f"{one.samples:.1f}",
             percent(one.unpaid),
         ]

@@ -28,12 +28,13 @@ MAJORITY = Counting("majority")
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """How it ended: by prompt whether its answer is `right`, the FLOPs it took, samples drawn and whether it got
-    anything."""
+    """How it ended: by prompt whether its answer is `right`, the FLOPs it took, samples drawn, whether a search
+    has answered, and whether it got anything."""
 
     right: NDArray[np.bool_]
     flops: NDArray[np.float64]
     samples: NDArray[np.int64]
+    searched: NDArray[np.bool_]
     answered: NDArray[np.bool_]
     budget: float
 
@@ -214,16 +215,17 @@ class Bench:
     def judge(self) -> Judged:
         """Compare with the labels, in the order of the pools; for whoever has finished."""
         count = len(self._prompts)
-        right, answered = np.zeros(count, bool), np.zeros(count, bool)
+        right, answered, searched = (np.zeros(count, bool) for _ in range(3))
         flops, samples = np.zeros(count), np.zeros(count, dtype=np.int64)
         for row, one in zip(self._rows, self._prompts, strict=True):
             if one.last is not None:
                 right[row] = one.pool.searches[one.last].correct
             elif (chosen := self._standing(one).chosen) >= 0:
                 right[row] = one.pool.samples[one.order[chosen]].correct
-            answered[row] = bool(one.drawn) or one.last is not None
+            searched[row] = one.last is not None
+            answered[row] = bool(one.drawn) or searched[row]
             flops[row], samples[row] = one.flops, len(one.drawn)
-        return Judged(right, flops, samples, answered, self.budget)
+        return Judged(right, flops, samples, searched, answered, self.budget)
 
 
 def _order(pool: Pool, seed: int) -> NDArray[np.int64]:

@@ -30,14 +30,16 @@ class Allocation(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """One allocator at one budget: by problem (P) how often it was `right` over the orders, and mean FLOPs, samples and
-    whether it got anything; `used` is the share of the budget that was spent."""
+    """One allocator at one budget: by problem (P) how often it was `right` over the orders, mean FLOPs and samples, and
+    how often its answer was that of a search; `unpaid` is the share of problems that got nothing, `used` that of the budget
+    that was spent."""
 
     name: str
     budget: float
     right: NDArray[np.float64]
     flops: NDArray[np.float64]
     samples: NDArray[np.float64]
+    searched: NDArray[np.float64]
     unpaid: float
     used: float
 
@@ -72,6 +74,7 @@ def replay(
         right=np.mean([run.right for run in runs], axis=0),
         flops=np.mean([run.flops for run in runs], axis=0),
         samples=np.mean([run.samples for run in runs], axis=0),
+        searched=np.mean([run.searched for run in runs], axis=0),
         unpaid=float(np.mean([(~run.answered).mean() for run in runs])),
         used=float(np.mean([run.spent for run in runs]) / budget),
     )
@@ -108,6 +111,7 @@ def crossed(
         right=np.concatenate([part.right for part in found])[order],
         flops=np.concatenate([part.flops for part in found])[order],
         samples=np.concatenate([part.samples for part in found])[order],
+        searched=np.concatenate([part.searched for part in found])[order],
         unpaid=float(sizes @ [part.unpaid for part in found]),
         used=float(sizes @ [part.used for part in found]),
     )

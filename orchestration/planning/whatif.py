@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,16 +26,22 @@ from orchestration.planning.replay import Allocation, Replayed, crossed
 from orchestration.planning.tracing import traces_of
 from orchestration.strategies.tally import Counting
 
+Array = NDArray[np.float64]
 Tell = Callable[[str, int, int], None]
+
+ALIKE = 40
+"""Problems that are about as hard as each other, of which a problem's own variance is told."""
 
 
 @dataclass(frozen=True, slots=True)
 class WhatIf:
-    """With a `budget` of FLOPs a problem (None: without one): accuracy with its interval (`of_one_run`), FLOPs really spent a
-    problem, samples drawn, and the share of problems that got nothing."""
+    """With a `budget` of FLOPs a problem (None: without one): accuracy with the interval of another run of the same problems
+    (`of_another_run`), and with that of as many `others` like them; FLOPs really spent a problem, samples drawn, and the
+    share of problems that got nothing."""
 
     budget: float | None
     accuracy: Estimate
+    others: Estimate
     spent: float
     samples: float
     unpaid: float
@@ -64,7 +71,7 @@ class AtPrice:
                 walk.arrive(bench.standing(prompt).evidence, bench.spent - before)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Question:
     """What is asked about pools: another list of strategies is another `offer`, another aggregation or vote another
     `counting`. Answers are means over `orders` of the samples."""
@@ -90,12 +97,12 @@ class Question:
     def with_budget(self, tables: Sequence[ValueTable], each: float) -> WhatIf:
         """Under the global price, with `each` FLOPs a problem."""
         made = [OnePrice(one, self.offer, floor=self.floor, counting=self.counting) for one in tables]
-        return _answer(each, self._judged(made, each))
+        return self._answer(each, self._judged(made, each))
 
     def at_price(self, tables: Sequence[ValueTable], price: float) -> WhatIf:
         """Without a budget, each prompt paying this price."""
         made = [AtPrice(one, self.offer, price, self.floor, self.counting) for one in tables]
-        return _answer(None, self._judged(made, float("inf")))
+        return self._answer(None, self._judged(made, float("inf")))
 
     def _judged(self, made: Sequence[Allocation], each: float) -> Replayed:
         return crossed(self.pools, self.fold, made, each, orders=self.orders, seed=self.seed)
@@ -110,23 +117,51 @@ class Question:
         known = curves_of(
             self.pools, self.offer.samples, orders=self.orders, seed=self.seed, counting=self.counting
         )
-        return [
-            WhatIf(None, of_one_run(known.right[:, at]), float(known.flops[:, at].mean()), float(count), 0.0)
-            for at, count in enumerate(self.offer.samples)
-        ]
+        size = np.array([len(pool.samples) for pool in self.pools])
+        found = []
+        for at, count in enumerate(self.offer.samples):
+            right = known.right[:, at]
+            accuracy = of_another_run(right, self.rates, count / size)
+            spent = float(known.flops[:, at].mean())
+            found.append(WhatIf(None, accuracy, mean_of_others(right), spent, float(count), 0.0))
+        return found
+
+    @cached_property
+    def rates(self) -> Array:
+        """How often each problem's samples are right."""
+        return np.array([pool.rate for pool in self.pools])
+
+    def _answer(self, each: float | None, found: Replayed) -> WhatIf:
+        size = np.array([len(pool.samples) for pool in self.pools])
+        # Of a search there is one outcome, which every order shows.
+        used = np.maximum(found.samples / size, found.searched)
+        accuracy = of_another_run(found.right, self.rates, used + (1 - used) / self.orders)
+        spent, samples = float(found.flops.mean()), float(found.samples.mean())
+        return WhatIf(each, accuracy, mean_of_others(found.right), spent, samples, found.unpaid)
 
 
-def of_one_run(right: NDArray[np.float64]) -> Estimate:
-    """The accuracy of a run, told from how often each problem came out right: as sure as one draw of each problem makes it,
-    for a run draws once, in however many orders it was told."""
+def of_another_run(right: Array, rates: Array, used: Array | float) -> Estimate:
+    """The accuracy of another run of the same problems, told from how often each came out right (P), with its 95% interval.
+
+    A problem's outcome in one run varies by p (1 - p), where p is its own chance; by no more than an outcome of all problems
+    together that are about as hard, by the `rates` of their stored samples: there it is taken from. What was told varies too,
+    as it comes from draws: by the share of a problem's draws that were `used` (Hoeffding 1948: a mean over subsets of n of K
+    samples varies at most by n / K of what one subset does), so by as much again where a problem is told from one draw.
+    """
+    varies = np.zeros(len(right))
+    for rows in np.array_split(np.argsort(rates, kind="stable"), max(1, len(right) // ALIKE)):
+        # Half a problem each way: where all agree it is not certain that all others would.
+        chance = (right[rows].sum() + 0.5) / (len(rows) + 1)
+        varies[rows] = chance * (1 - chance)
+    half = 1.96 * float(np.sqrt((varies * (1 + used)).sum())) / len(right)
+    mean = float(right.mean())
+    return Estimate(mean, max(0.0, mean - half), min(1.0, mean + half), len(right))
+
+
+def mean_of_others(right: Array) -> Estimate:
+    """The accuracy of a run of as many other problems like these: as sure as one draw of each makes it."""
     count, mean = len(right), float(right.mean())
     hits = round(mean * count)
     once = mean_interval(np.arange(count) < hits)
     shift = mean - once.mean
     return Estimate(mean, max(0.0, once.low + shift), min(1.0, once.high + shift), count)
-
-
-def _answer(each: float | None, found: Replayed) -> WhatIf:
-    return WhatIf(
-        each, of_one_run(found.right), float(found.flops.mean()), float(found.samples.mean()), found.unpaid
-    )

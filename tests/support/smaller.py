@@ -81,6 +81,10 @@ SMALLER = {
     "flopwise calibrate 'strategies=[best_of_n(n=16),beam(n=4)]' dataset.count=100 folder=runs/quick": Smaller(
         f"{SWEEP} folder=runs/calibrate", MINUTES
     ),
+    "flopwise calibrate dataset.count=600 ": Smaller(SWEEP, MINUTES),
+    "flopwise evaluate folder=runs/test dataset.count=600 ": Smaller(
+        "dataset.count=50 'strategies=[best_of_n(n=4),beam(n=4)]'", MINUTES
+    ),
     "flopwise compare-allocators runs/calibrate": Smaller("orders=1 budgets=[1e9]", SECONDS),
     "flopwise compare-allocators runs/test known=runs/calibrate": Smaller("orders=1 budgets=[1e9]", SECONDS),
     "flopwise whatif runs/calibrate": Smaller("orders=1", SECONDS),

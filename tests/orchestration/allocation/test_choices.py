@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from scipy.optimize import linprog
 
 from orchestration.allocation.choices import STOP, Solver, arrays_of, reserve_prices
 from orchestration.allocation.price import clear
-from orchestration.allocation.value_table import Offer, ValueTable
+from orchestration.allocation.value_table import START, Offer, ValueTable
 from tests.support.value_tables import halving_table, made_table
 
 SMALL = Offer((1, 2), ("search",))
@@ -143,6 +144,22 @@ def test_a_floor_takes_the_first_sample_whatever_it_costs() -> None:
     assert table.moves[solved.choice[0, 0]].target == "1"
     assert (solved.choice[1:, 0] == STOP).all()
     assert Solver(table, floor=False).solve(np.array([high])).choice[0, 0] == STOP
+
+
+def test_a_floor_leaves_it_open_what_a_prompt_begins_with() -> None:
+    """At a high price the cheapest there is, which may be another thing than a sample; never nothing."""
+    table = made_table(1, SMALL)
+    moves = [
+        replace(move, flops=tuple(1.0 for _ in move.flops))
+        if (move.source, move.target) == (START, "search")
+        else move
+        for move in table.moves
+    ]
+    solver = Solver(ValueTable(table.stages, tuple(moves)), floor=True)
+    solved = solver.solve(np.array([solver.bounds()[0]]))
+    cells = table.stage(START).cells
+    assert {moves[choice].target for choice in solved.choice[:cells, 0]} == {"search"}
+    assert (solved.choice[cells:, 0] == STOP).all()
 
 
 def test_hopeless_and_finished_prompts_both_stop_before_those_between() -> None:

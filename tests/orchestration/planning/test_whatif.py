@@ -11,7 +11,7 @@ import pytest
 from orchestration.allocation.value_table import Offer
 from orchestration.analysis.statistics import mean_interval
 from orchestration.planning.bench import MAJORITY
-from orchestration.planning.whatif import Question, of_one_run
+from orchestration.planning.whatif import Question, mean_of_others, of_another_run
 from tests.support.pools import OFFER, made_pools
 from tests.support.whatif_trial import Trial, trials
 
@@ -70,9 +70,32 @@ def test_what_came_with_other_draws_lies_within_what_was_told() -> None:
     assert max(one.width for one in found) < 0.2
 
 
-def test_an_interval_is_that_of_one_draw_in_however_many_orders_it_was_told() -> None:
+def test_an_interval_of_others_is_that_of_one_draw_in_however_many_orders_it_was_told() -> None:
     hits = np.arange(100) < 30
-    once, often = of_one_run(hits.astype(np.float64)), of_one_run(np.full(100, 0.3))
+    once, often = mean_of_others(hits.astype(np.float64)), mean_of_others(np.full(100, 0.3))
     assert once == often == mean_interval(hits)
-    assert of_one_run(np.full(100, 0.302)).mean == pytest.approx(0.302)
-    assert of_one_run(np.ones(50)).high == 1.0
+    assert mean_of_others(np.full(100, 0.302)).mean == pytest.approx(0.302)
+    assert mean_of_others(np.ones(50)).high == 1.0
+
+
+@pytest.mark.parametrize("used", [0.1, 1.0])
+def test_an_interval_of_another_run_holds_what_another_run_shows(used: float) -> None:
+    """Problems with chances of their own: what was told comes from so many draws each, the other run from one."""
+    rng = np.random.default_rng(0)
+    within, widths, others = [], [], []
+    for _ in range(300):
+        chances = rng.beta(0.4, 0.4, 400)
+        told = rng.binomial(round(1 / used), chances) * used
+        rates = rng.binomial(32, chances) / 32
+        found = of_another_run(told, rates, used)
+        within.append(found.low <= (rng.random(400) < chances).mean() <= found.high)
+        widths.append(found.high - found.low)
+        others.append(mean_of_others(told).high - mean_of_others(told).low)
+    assert 0.91 <= np.mean(within) <= 0.99
+    # Problems are as hard as they are: many draws of each say more of them than one.
+    assert np.mean(widths) < (0.8 if used < 1 else 1.02) * np.mean(others)
+
+
+def test_an_interval_has_a_width_where_all_agree() -> None:
+    found = of_another_run(np.ones(60), np.ones(60), 1.0)
+    assert found.low < 1.0 == found.mean == found.high

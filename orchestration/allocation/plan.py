@@ -12,16 +12,23 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
 import yaml
 
 from actors.errors import UserError, nearest
+from orchestration.allocation.evidence import Evidence
 from orchestration.allocation.fitting import Calibration
 from orchestration.allocation.logistic import Logistic
 from orchestration.allocation.value_table import Move, Offer, Stage, ValueTable
 
+T = TypeVar("T")
+
 PLAN_FORMAT = 1
+
+
+FEATURES = tuple(Evidence(0).features())
+"""What a state's score may be made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +104,9 @@ class Plan:
         asked = {**models, "grader": grader, "unit": unit}
         for name in (*sorted(self.made.models.keys() | models.keys()), "grader", "unit"):
             if mine.get(name) != asked.get(name):
-                mend = f"it was made with another {name} ({mine.get(name)}, now {asked.get(name)}); calibrate again"
-                raise UserError.of("plan", str(path), mend)
+                mend = "calibrate again" if name != "unit" else f"set budget.unit={self.made.unit}"
+                was = f"it was made with another {name} ({mine.get(name)}, now {asked.get(name)})"
+                raise UserError.of("plan", str(path), f"{was}; {mend}")
 
     def need(self, option: str, path: Path) -> str:
         """The name of an option that the plan has; raise UserError where it does not."""
@@ -157,7 +165,15 @@ def read_plan(path: Path) -> Plan:
         raise UserError.of("plan", str(path), "is not a text; give a plan that calibrate made") from None
     try:
         return _plan(yaml.safe_load(text), path)
-    except (KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+        yaml.YAMLError,
+    ) as error:
         why = " ".join(str(error).split())[:100]
         raise UserError.of("plan", str(path), f"is no plan ({why}); give one that calibrate made") from None
 
@@ -178,13 +194,27 @@ def _plan(content: Any, path: Path) -> Plan:
     if tuple((move.source, move.target) for move in table.moves) != offer.moves:
         raise ValueError("its moves are not those of its options")
     return Plan(
-        made=Made(**content["made"]),
+        made=_filled(Made, content["made"]),
         offer=offer,
         table=table,
-        calibration=tuple(Calibration(**one) for one in content["calibration"]),
-        picks=tuple(Pick(**one) for one in content["best by difficulty"]),
+        calibration=tuple(_filled(Calibration, one) for one in content["calibration"]),
+        picks=tuple(_filled(Pick, one) for one in content["best by difficulty"]),
         difficulty=None if content["difficulty"] is None else _read_difficulty(content["difficulty"]),
     )
+
+
+def _filled(kind: type[T], values: Mapping[str, Any]) -> T:
+    """A part of a plan, each of its fields of the type that it says."""
+    hints = get_type_hints(kind)
+    for name, value in values.items():
+        if hints.get(name) is float:
+            _number(value)
+        elif name == "models":
+            if not all(isinstance(one, str) for pair in value.items() for one in pair):
+                raise ValueError(f"models are {value!r}")
+        elif type(value) is not hints.get(name):
+            raise ValueError(f"{name} is {value!r}")
+    return kind(**values)
 
 
 def _difficulty(one: Difficulty) -> dict[str, Any]:
@@ -210,6 +240,8 @@ def _stage(stage: Stage) -> dict[str, Any]:
 
 def _read_stage(one: Mapping[str, Any]) -> Stage:
     weights = one["weights"]
+    if unknown := [name for name in weights if name not in FEATURES]:
+        raise ValueError(f"{unknown[0]!r} is none of the features {', '.join(FEATURES)}")
     score = Logistic(
         tuple(weights), tuple(_number(value) for value in weights.values()), _number(one["bias"])
     )

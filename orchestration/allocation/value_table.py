@@ -31,6 +31,8 @@ class Offer:
     searches: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not all(type(n) is int for n in self.samples) or not all(type(s) is str for s in self.searches):
+            raise ValueError(f"options are whole numbers of samples, and texts of searches: {self}")
         if not self.samples or list(self.samples) != sorted(set(self.samples)) or self.samples[0] < 1:
             raise ValueError(f"numbers of samples must rise from at least 1: {self.samples}")
         if len(set(self.searches)) != len(self.searches):
@@ -66,6 +68,8 @@ class Stage:
     def __post_init__(self) -> None:
         if not len(self.cuts) + 1 == len(self.right) == len(self.problems):
             raise ValueError(f"stage {self.name}: cells and cuts differ in number")
+        if min(self.problems) < 0:
+            raise ValueError(f"stage {self.name}: no cell is told from fewer than 0 problems")
         if list(self.cuts) != sorted(self.cuts) or not all(0 <= chance <= 1 for chance in self.right):
             raise ValueError(f"stage {self.name}: cuts must rise, and chances lie in [0, 1]")
 

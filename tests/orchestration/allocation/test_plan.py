@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from actors.errors import UserError
 from orchestration.allocation.fitting import calibrate, fit_table
@@ -62,13 +64,13 @@ def test_a_plan_of_the_same_models_is_taken(plan: Plan, path: Path) -> None:
         ({**MODELS, "policy": "other"}, "number 3", "paper", "another policy"),
         ({"policy": "p" * 8}, "number 3", "paper", "another verifier"),
         (MODELS, "math 1", "paper", "another grader"),
-        (MODELS, "number 3", "exact", "another unit"),
+        (MODELS, "number 3", "exact", "another unit .*; set budget.unit=paper"),
     ],
 )
 def test_a_plan_of_others_is_refused(
     plan: Plan, path: Path, models: dict[str, str], grader: str, unit: str, named: str
 ) -> None:
-    with pytest.raises(UserError, match=f"{named}.*calibrate again"):
+    with pytest.raises(UserError, match=named if "unit" in named else f"{named}.*calibrate again"):
         plan.check(models, grader, unit, path)
 
 
@@ -91,6 +93,20 @@ def test_an_option_that_it_lacks_is_named(plan: Plan, path: Path) -> None:
         ("flops: [1000.0]", "flops: [.nan]"),
         ("flops: [1000.0]", "flops: [x]"),
         ("leads:\n  - [", "leads:\n  - [0.5, "),
+        ("flops: [1000.0]", f"flops: [1{'0' * 400}]"),
+        ("flops: [1000.0]", "flops: [-1000.0]"),
+        ("flops: [1000.0]", "flops: [.inf]"),
+        ("weights: {mass:", "weights: {weight:"),
+        ("samples: [1, 2, 4, 8]", "samples: [1, 2.0, 4, 8]"),
+        ("samples: [1, 2, 4, 8]", "samples: []"),
+        ("orders: 2", "orders: two"),
+        ("orders: 2", "orders: true"),
+        ("models: {", "models: {3: x, "),
+        ("accuracy: 0.7", "accuracy: high"),
+        ("accuracy: 0.7", "accuracy: .nan"),
+        ("n: 4", "n: 4.5"),
+        ("{told: ", "{said: 1, told: "),
+        ("problems: [60.0]", "problems: [-60.0]"),
     ],
 )
 def test_what_is_no_plan_is_refused_in_one_line(path: Path, old: str, new: str) -> None:
@@ -100,6 +116,29 @@ def test_what_is_no_plan_is_refused_in_one_line(path: Path, old: str, new: str) 
     with pytest.raises(UserError, match=r"^plan = ") as refused:
         read_plan(path)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["stages", "moves", "calibration", "best by difficulty", "made", "options"])
+@pytest.mark.parametrize("value", [None, [], {}, "x", [{}], 3])
+def test_a_part_that_is_empty_or_something_else_is_refused(path: Path, key: str, value: Any) -> None:
+    content = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(content | {key: value}))
+    if key in ("calibration", "best by difficulty") and value in ([], {}):
+        assert not (read_plan(path).picks if key != "calibration" else read_plan(path).calibration)
+        return
+    with pytest.raises(UserError, match=r"^plan = .*is no plan"):
+        read_plan(path)
+
+
+def test_a_move_without_rows_or_a_file_of_endless_depth_is_refused(path: Path) -> None:
+    content = yaml.safe_load(path.read_text())
+    content["moves"][0] |= {"flops": [], "leads": []}
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(UserError, match="is no plan"):
+        read_plan(path)
+    path.write_text("[" * 5_000)
+    with pytest.raises(UserError, match="is no plan"):
+        read_plan(path)
 
 
 def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from actors.engines.model_config import model_hash
 from orchestration.allocation.plan import Plan
 from orchestration.allocation.value_table import Offer
+from orchestration.problems import make_grader
 from tests.support.bad_input.cases import Words, case, evaluate
 from tests.support.plans import SEARCH, made_plan
 
@@ -25,6 +26,10 @@ def _of_these_models(**changes: str) -> Plan:
     """A plan of the models that are here, but for what is changed."""
     models = {"policy": model_hash(Path("policy")), "verifier": model_hash(Path("prm"))}
     return replace(_made(), made=replace(_made().made, models=models, **changes))  # type: ignore[arg-type]
+
+
+def _grader() -> str:
+    return make_grader("countdown").version
 
 
 @case
@@ -80,6 +85,13 @@ def plan_of_another_grader() -> Words:
     """a plan of another grader"""
     _of_these_models(grader="my own 1").write(Path("plan.yaml"))
     return evaluate(_PRICED, "dataset.count=2")
+
+
+@case
+def plan_of_another_accounting() -> Words:
+    """a plan in another accounting of FLOPs"""
+    _of_these_models(grader=_grader()).write(Path("plan.yaml"))
+    return evaluate(_PRICED, "dataset.count=2", "budget.unit=exact")
 
 
 @case

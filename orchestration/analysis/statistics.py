@@ -183,3 +183,14 @@ def _rows_by_group(groups: ArrayLike) -> list[NDArray[np.int64]]:
     order = np.argsort(codes, kind="stable")
     cuts = np.flatnonzero(np.diff(codes[order])) + 1
     return [rows.astype(np.int64) for rows in np.split(order, cuts)] if len(order) else []
+
+
+def rank_correlation(one: ArrayLike, other: ArrayLike) -> float | None:
+    """Spearman's, of two columns of numbers; None where one of them is the same in all rows."""
+    # Here, so that a report loads no scipy.
+    from scipy.stats import spearmanr
+
+    mine, theirs = (np.asarray(each, dtype=np.float64) for each in (one, other))
+    if len(mine) < 2 or not np.ptp(mine) or not np.ptp(theirs):
+        return None
+    return float(spearmanr(mine, theirs).statistic)

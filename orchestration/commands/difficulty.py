@@ -53,7 +53,7 @@ def run(words: Sequence[str]) -> int:
         prompts = prompt_values(asked, steps.tell) if settings.prompt else stored_values(asked)
         found = report_difficulty(asked, source, settings.samples, settings.by, prompts)
     rows = [
-        [one.name, one.held, f"{one.agreement.problems:,}", f"{one.agreement.rank:.2f}"] for one in found.ways
+        [one.name, one.held, f"{one.agreement.problems:,}", _shown(one.agreement.rank)] for one in found.ways
     ]
     console.print(rich_table(HEAD, rows, f"{found.problems:,} problems"))
     for one in found.ways:
@@ -71,6 +71,10 @@ def run(words: Sequence[str]) -> int:
         if one.warning:
             console.print(f"{one.name}: {one.warning}", style="yellow", highlight=False, soft_wrap=True)
     return 0
+
+
+def _shown(rank: float | None) -> str:
+    return "-" if rank is None else f"{rank:.2f}"
 
 
 def _bins(one: Told) -> tuple[list[str], Cells]:

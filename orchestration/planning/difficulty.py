@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from actors.errors import UserError
+from orchestration.analysis.statistics import rank_correlation
 
 Array = NDArray[np.float64]
 
@@ -99,11 +100,11 @@ def ranges(samples: int, shards: int) -> list[range]:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What predicted difficulty has to do with another: Spearman's `rank` correlation (NaN where one of them does not
-    vary), how many problems are in each pair of bins (rows: the other's bins, columns: predicted), and `curve`, by
+    """What predicted difficulty has to do with another: Spearman's `rank` correlation (None where one of them is the same
+    for all), how many problems are in each pair of bins (rows: the other's bins, columns: predicted), and `curve`, by
     predicted bin the mean predicted value, the mean of the other, and problems."""
 
-    rank: float
+    rank: float | None
     confusion: NDArray[np.int64]
     curve: tuple[tuple[float, float, int], ...]
     problems: int
@@ -111,25 +112,23 @@ class Agreement:
     @property
     def warning(self) -> str:
         """What a user is told where the two disagree; empty where they do not."""
-        if not self.rank >= DOUBTFUL:
-            told = "does not vary" if np.isnan(self.rank) else f"has a rank correlation of {self.rank:.2f}"
-            return (
-                f"predicted difficulty {told} with the oracle's over {self.problems:,} problems: bins made of it "
-                "tell little; take more samples, or a better verifier"
-            )
-        return ""
+        if self.rank is not None and self.rank >= DOUBTFUL:
+            return ""
+        told = "predicted difficulty or the oracle's does not vary"
+        if self.rank is not None:
+            told = f"predicted difficulty has a rank correlation of {self.rank:.2f} with the oracle's"
+        return (
+            f"{told} over {self.problems:,} problems: bins made of it tell little; take more samples, or a better "
+            "verifier"
+        )
 
 
 def agreement(told: ArrayLike, other: ArrayLike, count: int = BINS) -> Agreement:
     """Compare difficulty as predicted with another of the same problems: the oracle's, or human labels (the higher, the
-    easier)."""
-    from scipy.stats import spearmanr
-
+    easier); of one that is not known (NaN) nothing is compared. Raises ValueError where fewer than `count` are left."""
     mine, theirs = np.asarray(told, dtype=np.float64), np.asarray(other, dtype=np.float64)
     known = ~(np.isnan(mine) | np.isnan(theirs))
     mine, theirs = mine[known], theirs[known]
-    varies = len(mine) > 1 and np.ptp(mine) > 0 and np.ptp(theirs) > 0
-    rank = float(spearmanr(mine, theirs).statistic) if varies else float("nan")
     columns, rows = quantile_bins(mine, count).of(mine), quantile_bins(theirs, count).of(theirs)
     confusion = np.zeros((count, count), dtype=np.int64)
     np.add.at(confusion, (rows - 1, columns - 1), 1)
@@ -142,4 +141,4 @@ def agreement(told: ArrayLike, other: ArrayLike, count: int = BINS) -> Agreement
         for one in range(1, count + 1)
         if (columns == one).any()
     )
-    return Agreement(rank, confusion, curve, len(mine))
+    return Agreement(rank_correlation(mine, theirs), confusion, curve, len(mine))

@@ -53,7 +53,7 @@ class Told:
         if self.held == ORACLE:
             return self.agreement.warning
         rank = self.agreement.rank
-        if self.name != ORACLE or rank >= UNLIKE_PEOPLE:
+        if self.name != ORACLE or rank is None or rank >= UNLIKE_PEOPLE:
             return ""
         return (
             f"the policy finds other problems hard than {self.held} says (rank correlation {rank:.2f}): bins by {self.held} "
@@ -96,7 +96,12 @@ def report_difficulty(
         ways.append(Told(f"predicted, {told}", ORACLE, agreement(guess, oracle)))
     if prompts:
         alone = np.array([prompts.get(pool.problem, np.nan) for pool in pools])
-        ways.append(Told("predicted, the prompt alone", ORACLE, agreement(alone, oracle)))
+        if (known := int((~np.isnan(alone)).sum())) < BINS:
+            notes.append(
+                f"Of {known:,} prompts alone a value is known, too few for bins: prompt=true tells the others."
+            )
+        else:
+            ways.append(Told("predicted, the prompt alone", ORACLE, agreement(alone, oracle)))
     for name, labels in _human(run, pools, by).items():
         ways.append(Told(ORACLE, name, agreement(oracle, -labels)))
         if guess is not None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from actors.engines.verifiers.value_head import FEATURES, STATE, ValueHead, likelihood_features
-from orchestration.analysis.statistics import auroc, auroc_within
+from orchestration.analysis.statistics import auroc, auroc_within, rank_correlation
 from orchestration.training.batches import StepBatches
 
 
@@ -91,7 +91,7 @@ def measure(model: Any, batches: StepBatches) -> dict[str, Any]:
         "questions_with_both": questions,
         "likelihood_auroc": auroc(likelihood, right),
         "likelihood_auroc_within_question": auroc_within(likelihood, right, groups)[0] if questions else None,
-        "prompts": _means(judged) | {"rank_correlation": _rank_correlation(judged)},
+        "prompts": _means(judged) | {"rank_correlation": rank_correlation(*zip(*judged, strict=True))},
         "calibration": [{"step": number} | _means(pairs) for number, pairs in sorted(by_position.items())],
     }
 
@@ -99,13 +99,3 @@ def measure(model: Any, batches: StepBatches) -> dict[str, Any]:
 def _means(pairs: list[tuple[float, float]]) -> dict[str, float]:
     values, labels = zip(*pairs, strict=True)
     return {"count": len(pairs), "mean_value": float(np.mean(values)), "mean_label": float(np.mean(labels))}
-
-
-def _rank_correlation(pairs: list[tuple[float, float]]) -> float | None:
-    """Spearman's, None where one side is the same for all."""
-    from scipy.stats import spearmanr
-
-    values, labels = zip(*pairs, strict=True)
-    if len(set(values)) < 2 or len(set(labels)) < 2:
-        return None
-    return float(spearmanr(values, labels).statistic)

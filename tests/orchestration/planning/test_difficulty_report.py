@@ -96,6 +96,20 @@ def test_a_prompts_own_value_is_held_against_the_oracle(run: Run) -> None:
     assert told.agreement.rank > 0.9
 
 
+def test_where_nothing_differs_or_little_is_known_there_is_no_number(run: Run) -> None:
+    """It is said so, and nothing fails."""
+    source = read_source(run)
+    names = [pool.problem for pool in source.pools]
+    few = reported(run, alone=dict.fromkeys(names[:4], 0.5))
+    assert not any("prompt alone" in one.name for one in few.ways)
+    assert any("4 prompts alone" in note for note in few.notes)
+    [same] = [
+        one for one in reported(run, alone=dict.fromkeys(names, 0.5)).ways if "prompt alone" in one.name
+    ]
+    assert same.agreement.rank is None
+    assert "does not vary" in same.warning
+
+
 def with_models(folder: Path, models: tuple[Path, Path], *, judges: bool) -> Run:
     """A run of three problems as its prompts were given, with a verifier that judges a prompt alone or does not."""
     write_planned(folder, problems=3)

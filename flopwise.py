@@ -42,8 +42,10 @@ from actors.errors import UserError
 from actors.strategy import (
     Answer,
     Candidate,
+    Decision,
     Forecast,
     Grouping,
+    Market,
     Models,
     PolicyClient,
     Prompt,
@@ -53,6 +55,7 @@ from actors.strategy import (
     Sampling,
     Solution,
     Strategy,
+    Terms,
     VerifierClient,
 )
 from actors.work import Progress
@@ -71,9 +74,11 @@ sys.path.remove(str(Path(__file__).resolve().parent))
 __all__ = [
     "Answer",
     "Candidate",
+    "Decision",
     "EngineCounters",
     "Forecast",
     "Grouping",
+    "Market",
     "Models",
     "Plan",
     "PolicyClient",
@@ -93,6 +98,7 @@ __all__ = [
     "Scores",
     "Solution",
     "Strategy",
+    "Terms",
     "UserError",
     "VerifierClient",
     "calibrate",

@@ -10,8 +10,10 @@ from actors.errors import UserError
 from actors.strategy import (
     Answer,
     Candidate,
+    Decision,
     Forecast,
     Grouping,
+    Market,
     Models,
     PolicyClient,
     Prompt,
@@ -21,6 +23,7 @@ from actors.strategy import (
     Sampling,
     Solution,
     Strategy,
+    Terms,
     VerifierClient,
 )
 from actors.work import Progress
@@ -51,9 +54,11 @@ from orchestration.strategies.drawing import (
 __all__ = [
     "Answer",
     "Candidate",
+    "Decision",
     "EngineCounters",
     "Forecast",
     "Grouping",
+    "Market",
     "Models",
     "Plan",
     "PolicyClient",
@@ -73,6 +78,7 @@ __all__ = [
     "Scores",
     "Solution",
     "Strategy",
+    "Terms",
     "UserError",
     "VerifierClient",
     "calibrate",

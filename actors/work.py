@@ -21,7 +21,8 @@ class Task:
     """One problem to be solved by each of `strategies`, with the run seed its draws derive from.
 
     Strategies run together and share what they draw; `keys` names the outcome of each, in their order. A task that is
-    `refused` for a reason, such as a prompt that fits no context, is never worked on: it ends as quarantined.
+    `refused` for a reason, such as a prompt that fits no context, is never worked on: it ends as quarantined. Of what is made
+    again, the run holds an answer of those `answered`: each is replaced by another answer alone.
     """
 
     id: str
@@ -30,6 +31,11 @@ class Task:
     keys: tuple[str, ...]
     seed: int
     refused: str = ""
+    answered: frozenset[str] = frozenset()
+
+    def replaces(self, outcome: Outcome) -> bool:
+        """Whether an outcome is to stand in the run: one that came to nothing leaves an earlier answer as it is."""
+        return outcome.state == "answered" or outcome.key not in self.answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +210,9 @@ class Pricing(Allocator, Protocol):
 
     def resume(self, spent: int, ended: int) -> None:
         """Another scheduler of this start had spent so much, and so many outcomes had ended, when this one took over."""
+
+    def charge(self, spent: int) -> None:
+        """So much was charged for what no task of this scheduler took."""
 
     def begin(self, task: Task) -> Terms:
         """A task goes to a replica, on these terms."""

@@ -33,8 +33,8 @@ from actors.replicas.leaving import take_along
 from actors.replicas.solver import SolverReplica
 from actors.replicas.starting import starting
 from actors.replicas.verifier import VerifierReplica
-from actors.store.library import Prior, SampleLibrary
-from actors.store.log import parts, process_name
+from actors.store.library import Prior, SampleLibrary, anything
+from actors.store.log import process_name
 from actors.store.writer import Retention
 from actors.strategy import Role
 from actors.work import Allocator, Judge, Progress, Task
@@ -258,7 +258,7 @@ class Cluster:
     def _open_library(self) -> Any:
         """The library of what exists already; None where that is nothing."""
         folders = [folder.resolve() for folder in (self._plan.folder, *self._plan.reuse)]
-        if not any(parts(folder, "samples") for folder in folders):
+        if not anything(folders, folders[0]):
             return None
         library = self._helper(
             ray.remote(_LibraryActor), "library", max_restarts=-1, max_task_retries=-1

@@ -260,7 +260,8 @@ class SolverReplica:
             probes = [c.token_ids for s in solutions for c in s.candidates if c.index in s.probes]
             bench.book_probes(probes, kept)
             bench.book_pruned(kept)
-            self._finish(lease, purse, tuple(one.outcome for one in results), "")
+            ends = (one.outcome for one in results)
+            self._finish(lease, purse, tuple(one for one in ends if task.replaces(one)), "")
         except asyncio.CancelledError:
             # Nobody else ends the lease of a task that was cancelled from within.
             await _abandon(runs, bench)
@@ -275,19 +276,19 @@ class SolverReplica:
             self._finish(lease, purse, (), failure_of(error).reason, blameless=blameless)
 
     async def _staged(self, lease: Lease, results: list[Ended], bench: TaskBench) -> list[Ended]:
-        """Stage what came of a task. Where the writer refuses it, each strategy's part is offered alone, and the strategy
-        has failed whose part cannot be written, or graded."""
+        """Stage what came of a task, but for what leaves an earlier answer as it is. Where the writer refuses it, each
+        strategy's part is offered alone, and the strategy has failed whose part cannot be written, or graded."""
 
         async def stage(*some: Ended) -> None:
-            rows = [row for one in some for row in one.rows]
             failures = tuple(one.failure for one in some if one.failure is not None)
+            kept = [one for one in some if lease.task.replaces(one.outcome)]
             record = Record(
-                tuple(one.outcome for one in some),
-                rows,
+                tuple(one.outcome for one in kept),
+                [row for one in kept for row in one.rows],
                 bench.samples,
                 bench.score_rows,
                 failures,
-                [row for one in some for row in decision_rows(one.outcome)],
+                [row for one in kept for row in decision_rows(one.outcome)],
             )
             self._staging += 1
             try:

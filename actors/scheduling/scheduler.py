@@ -174,7 +174,10 @@ class Scheduler:
                 Loss(o.lease, o.task_id, o.attempt, (Entry("unknown", "lost", o.flops),), "its task is gone")
                 for o in orphans
             ]
-            self._ledger.wasted += sum(loss.flops for loss in losses)
+            wasted = sum(loss.flops for loss in losses)
+            self._ledger.wasted += wasted
+            if self._pricing is not None:
+                self._pricing.charge(wasted)
             await self._write(Commit(losses=tuple(losses)))
         results = await asyncio.gather(
             *(self._drive(name, replica) for name, replica in self._replicas.items()), return_exceptions=True

@@ -26,11 +26,13 @@ BATCH = 1 << 14
 
 
 class Ended(IntEnum):
-    """How an outcome ended, as far as another start may ask for it again: `unpaid` ones a budget cut short."""
+    """How an outcome ended, as far as another start may ask for it again: a budget left `unpaid` ones without a candidate,
+    and cut `short` ones that have an answer."""
 
     whole = 0
     unpaid = 1
     quarantined = 2
+    short = 3
 
 
 class Done:
@@ -59,6 +61,10 @@ class Done:
         number = self._ended.get(key)
         return None if number is None else Ended(number)
 
+    def answered(self, key: str) -> bool:
+        """Whether there is an answer, made again or not."""
+        return self._ended.get(key) in (Ended.whole, Ended.short)
+
     def counts(self) -> Counter[Ended]:
         """How many ended so."""
         return Counter({Ended(number): count for number, count in self._ended.counts().items()})
@@ -70,7 +76,9 @@ def read_done(folder: Path) -> Done:
     for batch in _outcomes(folder, ["key", "state", "reason"]):
         unpaid = pc.starts_with(batch["reason"], UNPAID).fill_null(False)
         quarantined = pc.equal(batch["state"], "quarantined").fill_null(False)
-        ended = pc.if_else(quarantined, Ended.quarantined, pc.if_else(unpaid, Ended.unpaid, Ended.whole))
+        answered = pc.equal(batch["state"], "answered").fill_null(False)
+        cut = pc.if_else(answered, Ended.short, Ended.unpaid)
+        ended = pc.if_else(quarantined, Ended.quarantined, pc.if_else(unpaid, cut, Ended.whole))
         for key, number in zip(batch["key"].to_pylist(), ended.to_pylist(), strict=True):
             done.note(key, Ended(number))
     return done

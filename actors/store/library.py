@@ -90,6 +90,12 @@ def score_row(key: bytes, problem_id: str, value: float) -> Row:
     return {"key": key, "problem_id": problem_id, "value": value}
 
 
+def anything(folders: Iterable[Path], own: Path) -> bool:
+    """Whether folders hold a sample that a run in `own` could use, or what it decided: that is repeated also where no sample
+    was kept."""
+    return any(parts(folder, "samples") for folder in folders) or bool(parts(own, "decisions"))
+
+
 class SampleLibrary:
     """Reads samples and scores of several run folders, and of `own` the decisions, for another run's were made under another
     budget; memory: 12 bytes for each row group that a problem stands in, and some row groups."""

@@ -94,6 +94,7 @@ def decision_rows(outcome: Outcome) -> list[dict[str, Any]]:
             "option": one.option,
             "gain": one.gain,
             "flops": one.flops,
+            "repeated": one.repeated,
         }
         for index, one in enumerate(outcome.decisions)
     ]

@@ -120,10 +120,11 @@ DECISIONS = pa.schema(
         ("option", pa.string()),
         ("gain", pa.float64()),
         ("flops", FLOPS),
+        ("repeated", pa.bool_()),
     ]
 )
 """The decisions of an outcome by `index`, from 0. Of an outcome that was made again all stand here again, behind the earlier
-ones: those it repeated, and those it came to after them. `option` null: it stopped."""
+ones: those it `repeated`, and those it came to after them. `option` null: it stopped."""
 
 TABLES = {
     "samples": SAMPLES,

@@ -86,7 +86,7 @@ class Courses:
             self._move(source, target, flops, 1)
 
     def add_many(
-        self, sources: NDArray[np.int64], targets: NDArray[np.int64], flops: NDArray[np.int64]
+        self, sources: NDArray[np.int64], targets: NDArray[np.int64], flops: NDArray[np.int64] | Array
     ) -> None:
         """Count moves of many prompts at once: from, to, and what each took."""
         pairs, at, counts = np.unique(
@@ -97,7 +97,8 @@ class Courses:
             pairs.tolist(), counts.tolist(), sums.tolist(), strict=True
         ):
             self._move(source, target, total, count)
-        self.spent += int(flops.sum())
+        # As whole numbers of any size: 64 bits overflow without a word.
+        self.spent += int(sum(flops.tolist()))
 
     def end_many(self, begun: NDArray[np.int64], stopped: NDArray[np.int64], *, again: bool = False) -> None:
         """Count prompts whose moves were counted: the states in which they began, or were taken up again, and stopped."""

@@ -47,7 +47,8 @@ class Price:
 
 def lot_of(seed: int, prompt: str, taken_up: int = 0) -> float:
     """A prompt's lot, in [0, 1): it decides where a price leaves the choice open, the same whenever it is asked. Each
-    time that it is taken up again it has a new one: those that stopped are the ones whose lots were high."""
+    time that it is taken up again, named by a number, it has a new one: those that stopped are the ones whose lots were
+    high."""
     return derive(seed, "price", prompt, taken_up) / 2**63
 
 
@@ -181,8 +182,12 @@ class GlobalPrice:
         free."""
         self.courses.spent += flops
 
-    def resume(self, spent: int, ended: int) -> None:
-        """So much of the budget is spent, and so many of the prompts have ended, before this price heard of any."""
+    def resume(self, spent: int, ended: int, learnt: Courses | None = None) -> None:
+        """So much of the budget is spent, and so many of the prompts have ended, before this price heard of any. What is
+        `learnt` of them, and of prompts before them, is what another price had counted: no prompt to come is among them."""
+        if learnt is not None:
+            self.courses = learnt
+            learnt.ended = 0
         self.courses.spent = spent
         self.leave(ended)
         self.solve()

@@ -8,11 +8,12 @@ price hears of every FLOP that the ledger is charged.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from actors.strategy import Terms
 from actors.work import Outcome, Task
-from orchestration.allocation.courses import course_of
+from orchestration.allocation.courses import Courses, course_of
 from orchestration.allocation.first_come import PLENTY
 from orchestration.allocation.price import GlobalPrice, lot_of
 
@@ -20,11 +21,13 @@ from orchestration.allocation.price import GlobalPrice, lot_of
 @dataclass(frozen=True, slots=True)
 class Priced:
     """`first` is the worst case of one candidate with its scoring: every task may start while the budget holds it. Prompts
-    that stopped before, and are `taken_up` again for the first time or a later one, have a new lot."""
+    that stopped before, and are `taken_up` again (0: they are not), have a new lot each time, which this number names.
+    `learnt` reads what became of prompts before this allocator, or the scheduler that it is in, was made."""
 
     first: int
     price: GlobalPrice
     taken_up: int = 0
+    learnt: Callable[[], Courses] | None = None
 
     def first_grant(self, task: Task, free: int) -> int:
         return self.first
@@ -38,10 +41,14 @@ class Priced:
         return spare if spare >= self.first else max(asked, free + 1)
 
     def resume(self, spent: int, ended: int) -> None:
-        self.price.resume(spent, ended if self.taken_up == 0 else 0)
+        learnt = None if self.learnt is None else self.learnt()
+        self.price.resume(spent, ended if self.taken_up == 0 else 0, learnt)
+
+    def charge(self, spent: int) -> None:
+        self.price.charge(spent)
 
     def begin(self, task: Task) -> Terms:
-        self.price.in_hand += 1
+        self.price.in_hand += not self._stood(task)
         return self.terms(task)
 
     def terms(self, task: Task) -> Terms:
@@ -50,18 +57,22 @@ class Priced:
 
     def end(self, task: Task, outcomes: tuple[Outcome, ...], spent: int, *, begun: bool = True) -> None:
         """Its course is what its decisions tell; one that has none came to nothing."""
-        self.price.in_hand -= begun
-        decisions = [one.decisions for one in outcomes if one.decisions]
-        again = self.taken_up > 0
-        if decisions and not (again and all(one.repeated for one in decisions[0])):
-            course = course_of(self.price.chooser.table, decisions[0], again=again)
+        stood = self._stood(task)
+        self.price.in_hand -= begun and not stood
+        decisions = next((one.decisions for one in outcomes if one.decisions), ())
+        if decisions and not (stood and all(one.repeated for one in decisions)):
+            course = course_of(self.price.chooser.table, decisions, again=stood)
             self.price.charge(spent - course.spent)
             self.price.end(course)
             return
         self.price.charge(spent)
-        if not again:
+        if not stood:
             self.price.leave()
 
     def lose(self, task: Task, spent: int) -> None:
-        self.price.in_hand -= 1
+        self.price.in_hand -= not self._stood(task)
         self.price.charge(spent)
+
+    def _stood(self, task: Task) -> bool:
+        """Whether it goes on from where it stands, and is none of the prompts to come."""
+        return self.taken_up > 0 or bool(task.answered)

@@ -48,7 +48,9 @@ class Walk:
         return decision
 
     def _took(self, flops: int) -> None:
-        self.decisions[-1] = replace(self.decisions[-1], flops=self.decisions[-1].flops + flops)
+        said = self.decisions[-1]
+        # One that stood on record and takes FLOPs now was cut short there: it is taken to its end only now.
+        self.decisions[-1] = replace(said, flops=said.flops + flops, repeated=said.repeated and not flops)
         self._decided = None
 
     def arrive(self, evidence: Evidence, flops: int) -> None:

@@ -7,6 +7,7 @@ agreed to be gone on with.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,7 +26,7 @@ from orchestration.runs.quarantine import write_rows
 from orchestration.runs.record import books, now, session_record, write_record
 from orchestration.runs.run import Run
 from orchestration.runs.run_plan import run_plan
-from orchestration.runs.session import Session, begins_again, opened, survey, tasks
+from orchestration.runs.session import Session, asked, opened, survey, taken_up, tasks
 from orchestration.runs.status import StatusWriter, says_finished
 from orchestration.setup.prepare import Prepared
 
@@ -65,8 +66,10 @@ def evaluate(
         write_rows(folder, session.skipped)
         write_record(folder, prepared, record)
     on_start(session)
-    raised = begins_again(prepared, start.known)
-    if session.outcomes_left or raised:
+    if not session.outcomes_left and segments(folder):
+        # Its last driver was killed after the last outcome, before it made parts of the log.
+        RunWriter(folder, None).close()
+    if session.outcomes_left or taken_up(prepared, start.known):
         started = time.time()
         state = "failed"
         try:
@@ -95,9 +98,6 @@ def evaluate(
         finally:
             write_record(folder, prepared, record | {"state": state, "updated": now()})
     else:
-        if segments(folder):
-            # Its last driver was killed after the last outcome, before it made parts of the log.
-            RunWriter(folder, None).close()
         record |= books(folder)
         write_record(folder, prepared, record | {"state": "finished", "budget_flops": before})
         if not says_finished(folder):
@@ -131,7 +131,9 @@ def _stream(
     from actors.cluster.placement import Cluster
 
     store = ProblemStore(Path(prepared.settings.folder), session.stored)
-    allocator = allocator_of(prepared, session.outcomes_left)
+    allocator = allocator_of(
+        prepared, session.outcomes_left, session.answered, anew=session.again > session.answered
+    )
     with Cluster(run_plan(prepared, identity, allocator, session.longest)) as cluster:
         # One that finds other files at its model's path than were hashed here says so, and never works.
         cluster.infos(first=True, on_progress=on_progress)
@@ -152,24 +154,22 @@ def _take_up(
     folder, bound = Path(prepared.settings.folder), price_of(prepared)
     if bound is None or prepared.budget is None or prepared.settings.keep != "all":
         return progress
-    for again in range(1, MOST_TAKEN_UP + 1):
+    stood: Counter[int] | None = None
+    for _ in range(MOST_TAKEN_UP):
         spent = sum(read_books(folder))
         if prepared.budget - spent < LEAST_LEFT * prepared.budget:
             break
-        stopped = Stopped(folder, prepared.strategies[0].text, bound.table)
-        allocator = stopped.again(prepared, spent, again)
-        if allocator is None:
-            break
         store = ProblemStore(folder, stored_problems(folder))
+        stopped = Stopped(prepared, bound, asked(prepared, identity, store))
+        # What exists already is free: by what was spent nobody can tell whether anything came of it.
+        if stopped.counts == stood or (found := stopped.again(spent)) is None:
+            break
+        stood, (allocator, passes) = stopped.counts, found
+        todo = (one for some in passes for one in tasks(prepared, identity, some, store, session.prompts))
         with Cluster(run_plan(prepared, identity, allocator, session.longest)) as cluster:
             before = progress
-            done = cluster.run(
-                tasks(prepared, identity, stopped, store, session.prompts),
-                partial(_tell_on_top, on_progress, before),
-            )
+            done = cluster.run(todo, partial(_tell_on_top, on_progress, before))
             progress = _on_top(done, before)
-        if sum(read_books(folder)) == spent:
-            break
     return progress
 
 

@@ -1,12 +1,15 @@
 """The allocator of a start of a run, and which prompts that stopped may be taken up again.
 
 It knows plans, budgets and what a folder has decided, nothing of replicas. Invariants: under one price what is left of the
-folder's budget is shared among what is left to do; of an outcome that was made again the newest decisions count.
+folder's budget is shared among what is left to do and what may go on; of an outcome that was made again the newest decisions
+count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from orchestration.allocation.first_come import FirstCome
 from orchestration.allocation.price import EVERY, GlobalPrice
 from orchestration.allocation.priced import Priced
 from orchestration.allocation.value_table import START, ValueTable
+from orchestration.runs.learnt import Learnt
 from orchestration.setup.plans import priced
 from orchestration.setup.prepare import Prepared
 from orchestration.strategies.bound import Bound
@@ -29,21 +33,33 @@ _PARTS = 16
 
 _LEAST = 8
 
+_PASSES = 8
+"""Times that the problems are gone through, the best value first, to take some of them up again."""
+
 
 def price_of(prepared: Prepared) -> Bound | None:
     """The plan that the run's price comes from; None where the budget goes to who comes first."""
     return priced(prepared.strategies) if prepared.settings.budget.allocation == "global" else None
 
 
-def allocator_of(prepared: Prepared, outcomes: int) -> Allocator:
-    """Who gets what of the budget, with so many outcomes still to make."""
+def allocator_of(prepared: Prepared, outcomes: int, answered: int = 0, *, anew: bool = False) -> Allocator:
+    """Who gets what of the budget, with so many outcomes still to make, of which `answered` ones go on from where a smaller
+    budget cut them short. Those that it left nothing are made `anew`."""
     bound = price_of(prepared)
     if bound is None or prepared.budget is None or prepared.first_grant is None:
         return FirstCome(prepared.first_grant)
-    every = min(EVERY, max(_LEAST, outcomes // _PARTS))
+    price = _price(prepared, bound.table, outcomes - answered, max(_LEAST, outcomes // _PARTS))
+    return Priced(prepared.first_grant, price, learnt=_learnt(prepared, bound, anew=anew))
+
+
+def _price(prepared: Prepared, table: ValueTable, prompts: int, every: int) -> GlobalPrice:
     floor = prepared.settings.budget.floor > 0
-    price = GlobalPrice(bound.table, budget=prepared.budget, prompts=outcomes, floor=floor, every=every)
-    return Priced(prepared.first_grant, price)
+    return GlobalPrice(table, budget=prepared.budget, prompts=prompts, floor=floor, every=min(EVERY, every))
+
+
+def _learnt(prepared: Prepared, bound: Bound, *, anew: bool = False) -> Learnt:
+    folder, seeds = Path(prepared.settings.folder).resolve(), tuple(prepared.settings.seeds)
+    return Learnt(folder, prepared.strategies[0].text, bound.table, seeds, anew)
 
 
 def unaffordable(prepared: Prepared, outcomes: int, charged: int) -> str:
@@ -64,37 +80,70 @@ def unaffordable(prepared: Prepared, outcomes: int, charged: int) -> str:
 
 
 class Stopped:
-    """Where the prompts of a folder stopped, by the newest decisions of each outcome; memory: 24 bytes each."""
+    """Where the outcomes that are `asked` for stopped, by the newest decisions of each; memory: 24 bytes each. `counts` says
+    how many stand in each state."""
 
-    def __init__(self, folder: Path, strategy: str, table: ValueTable) -> None:
-        self._table, self._states = table, DigestMap()
+    def __init__(self, prepared: Prepared, bound: Bound, asked: Iterable[str]) -> None:
+        self._prepared, self._bound, self._states = prepared, bound, DigestMap()
+        table = bound.table
         known = {stage.name for stage in table.stages}
-        for row in _decisions(folder):
-            if row["strategy"] == strategy and row["stage"] in known:
+        for row in _decisions(Path(prepared.settings.folder)):
+            if row["strategy"] == prepared.strategies[0].text and row["stage"] in known:
                 self._states[row["key"]] = table.starts[table.place(row["stage"])] + row["cell"]
-        self._going: frozenset[int] = frozenset()
+        states = (self._states.get(key) for key in asked)
+        self.counts = Counter(state for state in states if state is not None)
 
-    def __len__(self) -> int:
-        return len(self._states)
+    def again(self, spent: int) -> tuple[Priced, list[GoingOn]] | None:
+        """The allocator under which some of them go on with what is left of the budget, and these, the best value first; None
+        where that buys nothing. What was `spent` before names the time, so that none has the lots of another, in this start
+        or an earlier one."""
+        assert self._prepared.first_grant is not None
+        every = max(_LEAST, self.counts.total() // _PARTS)
+        price = _price(self._prepared, self._bound.table, 0, every)
+        courses = _learnt(self._prepared, self._bound)()
+        courses.stopped[:] = 0
+        for state, count in self.counts.items():
+            courses.stopped[state] = count
+        price.resume(spent, 0, courses)
+        going = price.take_up()
+        if not going:
+            return None
+        first = self._bound.table.stage(START).cells
+        passes = [GoingOn(self._states, some, first) for some in _parted(going, self.counts)]
+        # One at least: with nothing spent it is no first time either.
+        return Priced(self._prepared.first_grant, price, taken_up=spent + 1), passes
 
-    def again(self, prepared: Prepared, spent: int, taken_up: int) -> Priced | None:
-        """The allocator under which some of them go on with what is left of the budget; None where that buys nothing."""
-        assert prepared.budget is not None
-        assert prepared.first_grant is not None
-        every = min(EVERY, max(_LEAST, len(self) // _PARTS))
-        floor = prepared.settings.budget.floor > 0
-        price = GlobalPrice(self._table, budget=prepared.budget, prompts=0, floor=floor, every=every)
-        for state, count in self._states.counts().items():
-            price.courses.stopped[state] = count
-        price.resume(spent, 0)
-        self._going = frozenset(price.take_up())
-        return Priced(prepared.first_grant, price, taken_up) if self._going else None
+
+@dataclass(frozen=True, slots=True)
+class GoingOn:
+    """Of outcomes those that stand in some states, to be made again; a candidate they have but for the `first` states."""
+
+    standing: DigestMap
+    states: frozenset[int]
+    first: int
 
     def __contains__(self, key: object) -> bool:
         """Whether an outcome is left as it is: as what is done to a stream of tasks."""
         assert isinstance(key, str)
-        state = self._states.get(key)
-        return state is None or state not in self._going
+        state = self.standing.get(key)
+        return state is None or state not in self.states
+
+    def answered(self, key: str) -> bool:
+        state = self.standing.get(key)
+        return state is not None and state >= self.first
+
+
+def _parted(going: Sequence[int], counts: Mapping[int, int]) -> Iterator[frozenset[int]]:
+    """States in their order as `_PASSES` at most, of about as many prompts each."""
+    each = sum(counts[state] for state in going) / _PASSES
+    mine: list[int] = []
+    for state in going:
+        mine.append(state)
+        if sum(counts[one] for one in mine) >= each:
+            yield frozenset(mine)
+            mine = []
+    if mine:
+        yield frozenset(mine)
 
 
 def _decisions(folder: Path) -> Iterator[dict[str, Any]]:

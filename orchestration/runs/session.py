@@ -7,11 +7,11 @@ again, and a problem is stored before its task is given out.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from actors.errors import UserError
 from actors.store.digests import DigestMap
@@ -45,6 +45,8 @@ from orchestration.setup.prepare import Prepared
 
 # Problems that are tokenised and stored at once: few files, and little waiting before the first task.
 _CHUNK = 512
+
+_UNPAID = (Ended.unpaid, Ended.short)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +88,12 @@ class Session:
 
     A problem is done where each of its seeds is; `passes` are the seeds in the order of work.
     `done` are the outcomes that are not asked for again. Of `unpaid` outcomes that a smaller budget cut short,
-    `again` are asked for; of `quarantined` outcomes among those that are wanted, `retried` are. `gone` problems of the folder
-    are not among those asked for. `spent` is what the folder's books were charged, and `lost` what the last start had in hand
-    when it was cut off: in FLOPs of the budget's accounting. `longest` are the tokens that no prompt exceeds which is still
-    to be asked, where an engine is started for so many; else None. `memory` is what each replica takes with those. `stored`
-    is what the folder's problems say, `prompts` makes their prompts, `anew` is as in `Opened`. `notes` are what a
-    user should know of the data.
+    `again` are asked for, and `answered` of these have an answer; of `quarantined` outcomes among those that are
+    wanted, `retried` are. `gone` problems of the folder are not among those asked for. `spent` is what the folder's
+    books were charged, and `lost` what the last start had in hand when it was cut off: in FLOPs of the budget's
+    accounting. `longest` are the tokens that no prompt exceeds which is still to be asked, where an engine is started
+    for so many; else None. `memory` is what each replica takes with those. `stored` is what the folder's problems say,
+    `prompts` makes their prompts, `anew` is as in `Opened`. `notes` are what a user should know of the data.
     """
 
     prompts: Prompts
@@ -103,6 +105,7 @@ class Session:
     outcomes_done: int = 0
     unpaid: int = 0
     again: int = 0
+    answered: int = 0
     quarantined: int = 0
     retried: int = 0
     gone: int = 0
@@ -140,9 +143,9 @@ def survey(prepared: Prepared, start: Opened) -> Session:
     """
     folder, seeds = Path(prepared.settings.folder), prepared.settings.seeds
     done = read_done(folder) if start.begun else Done()
-    unpaid = done.counts()[Ended.unpaid]
+    unpaid = sum(done.counts()[how] for how in _UNPAID)
     if larger(prepared.budget, start.record["budget_flops"]):
-        done = done.without(Ended.unpaid)
+        done = done.without(*_UNPAID)
     if prepared.settings.retry == "quarantined":
         done = done.without(Ended.quarantined)
     stored = stored_problems(folder) if start.begun else DigestMap()
@@ -160,6 +163,8 @@ def survey(prepared: Prepared, start: Opened) -> Session:
     )
     maker = KeyMaker(prepared.strategies, start.identity)
     columns: set[str] = set()
+    # Whoever stopped at a price may be asked once more.
+    goes_on = price_of(prepared) is not None
     on_vllm = any(model.engine == "vllm" for model in prepared.models.values())
     longest = Longest(session.prompts) if on_vllm and prepared.contexts.limit is None else None
     references = References(
@@ -179,14 +184,15 @@ def survey(prepared: Prepared, start: Opened) -> Session:
             if content is not None:
                 keys = [key for _, key in maker.keys(problem.id, content, one.seed)]
                 lacks = [key for key in keys if key not in done]
-                session.again += sum(done.ended(key) == Ended.unpaid for key in lacks)
+                session.again += sum(done.ended(key) in _UNPAID for key in lacks)
+                session.answered += sum(done.answered(key) for key in lacks)
                 session.quarantined += sum(done.ended(key) == Ended.quarantined for key in keys)
                 session.retried += sum(done.ended(key) == Ended.quarantined for key in lacks)
                 lacking = len(lacks)
             one.problems_done += not lacking
             one.outcomes_left += lacking
             missing += lacking
-        if missing and longest is not None:
+        if longest is not None and (missing or goes_on):
             longest.see(problem.question)
         outcomes = len(prepared.strategies) * len(seeds)
         session.problems += 1
@@ -210,10 +216,11 @@ def survey(prepared: Prepared, start: Opened) -> Session:
         session.prompts.note()
     if session.outcomes_left and (note := unaffordable(prepared, session.outcomes_left, session.charged)):
         session.notes.append(note)
-    if begins_again(prepared, start.known):
-        session.notes.append(
-            "with the larger budget prompts that had stopped go on where that buys something"
-        )
+    if (note := taken_up(prepared, start.known)) and session.problems_done:
+        session.notes.append(note)
+    if goes_on and session.outcomes_left and prepared.settings.keep != "all":
+        keeps = f"keep={prepared.settings.keep} keeps no samples"
+        session.notes.append(f"{keeps}, so no prompt that stopped goes on where some of the budget is left")
     if session.outcomes_left and prepared.budget is not None and prepared.budget < session.charged:
         why = (
             f"{folder} has spent {session.charged:,} already: give more than that, as a budget is one for all starts in a "
@@ -237,8 +244,27 @@ def _check_columns(by: list[str], columns: set[str], folder: Path, *, stored: bo
         raise UserError.of("report.by", missing[0], mend)
 
 
+class Held(Protocol):
+    """Outcomes that a folder holds, as what is done to a stream of tasks."""
+
+    def __contains__(self, key: object) -> bool:
+        """Whether an outcome is left as it is."""
+
+    def answered(self, key: str) -> bool:
+        """Whether one that is to be made again has an answer."""
+
+
+def asked(prepared: Prepared, identity: Identity, store: ProblemStore) -> Iterator[str]:
+    """The keys of all outcomes that are asked for of problems that were stored before."""
+    maker = KeyMaker(prepared.strategies, identity)
+    for problem in _problems(prepared, []):
+        if (content := store.content(problem.id)) is not None:
+            for seed in prepared.settings.seeds:
+                yield from (key for _, key in maker.keys(problem.id, content, seed))
+
+
 def tasks(
-    prepared: Prepared, identity: Identity, done: Container[str], store: ProblemStore, prompts: Prompts
+    prepared: Prepared, identity: Identity, done: Held, store: ProblemStore, prompts: Prompts
 ) -> Iterator[tuple[Task, str | None]]:
     """Stream what is missing as (task, reference answer); each problem is stored before its task is given
     out.
@@ -264,8 +290,13 @@ def tasks(
             whole = partial(Task, prompt=Prompt(problem.id, ids), seed=seed)
             for name, refused, part in _parted(prepared.contexts, len(ids), missing(problem, content, seed)):
                 strategies, keys = zip(*part, strict=True)
+                answered = frozenset(key for key in keys if done.answered(key))
                 task = whole(
-                    id=f"{problem.id}/{seed}{name}", strategies=strategies, keys=keys, refused=refused
+                    id=f"{problem.id}/{seed}{name}",
+                    strategies=strategies,
+                    keys=keys,
+                    refused=refused,
+                    answered=answered,
                 )
                 yield task, reference
 
@@ -318,11 +349,16 @@ def _as_begun(prepared: Prepared) -> tuple[Dataset, str]:
     return table, table.note
 
 
-def begins_again(prepared: Prepared, known: Mapping[str, Any] | None) -> bool:
-    """Whether prompts that stopped at the price of a smaller budget may go on."""
-    if known is None or price_of(prepared) is None:
-        return False
-    return larger(prepared.budget, known["budget_flops"])
+def taken_up(prepared: Prepared, known: Mapping[str, Any] | None) -> str:
+    """Why prompts that stopped at a price may go on although nothing else is to do; empty where they do not: the folder is
+    new, its last start came to its end, and this budget is no larger."""
+    if known is None or price_of(prepared) is None or prepared.settings.keep != "all":
+        return ""
+    if larger(prepared.budget, known["budget_flops"]):
+        return "with the larger budget prompts that had stopped go on where that buys something"
+    if known.get("state") != "finished":
+        return "prompts that had stopped go on where what is left of the budget buys something"
+    return ""
 
 
 def larger(budget: int | None, known: int | None) -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 import actors.store.writer
 from actors.messages import Commit, Record
-from actors.store.library import SampleLibrary
+from actors.store.library import SampleLibrary, anything
 from actors.store.rows import decision_rows
 from actors.store.writer import RunWriter
 from actors.strategy import Decision
@@ -57,3 +57,13 @@ def test_those_of_another_run_were_made_under_its_own_budget(tmp_path: Path) -> 
         write(folder, ("a", decisions))
     assert SampleLibrary([own, other], own).prior("a").decisions == {"a/greedy": recorded(*THEN)}
     assert SampleLibrary([other]).prior("a").decisions == {}
+
+
+def test_what_was_decided_is_there_also_where_no_sample_was_kept(tmp_path: Path) -> None:
+    other, own = tmp_path / "other", tmp_path / "own"
+    for folder in (other, own):
+        assert not anything([own, other], own)
+        folder.mkdir()
+        write(folder, ("a", FIRST))
+    assert anything([own], own)
+    assert not anything([other], own.parent), "another run's decisions are none of its own"

@@ -22,7 +22,7 @@ from tests.support.log_files import logged
 ENDS: list[tuple[State, str | None, Ended]] = [
     ("answered", "", Ended.whole),
     ("answered", None, Ended.whole),
-    ("answered", NOT_ALL, Ended.unpaid),
+    ("answered", NOT_ALL, Ended.short),
     ("unaffordable", NO_CANDIDATE, Ended.unpaid),
     ("quarantined", "lost 3 times", Ended.quarantined),
     ("quarantined", None, Ended.quarantined),
@@ -61,6 +61,9 @@ def test_the_newest_row_of_each_counts(tmp_path: Path, monkeypatch: pytest.Monke
     assert found.ended("p99/greedy") is None
     assert "p99/greedy" not in found
     assert all(key in found for key in expected)
+    assert {key for key in expected if found.answered(key)} == {
+        key for key, one in newest.items() if one["state"] == "answered"
+    }
     # Who asks for some of them again keeps how they ended.
     for again in ((Ended.unpaid,), (Ended.quarantined,), (Ended.unpaid, Ended.quarantined)):
         some = found.without(*again)

@@ -15,6 +15,7 @@ import pytest
 
 from actors.errors import UserError
 from actors.store.digests import DigestMap
+from actors.store.done import Done
 from actors.store.log import FolderLock, line, text_of
 from actors.store.rows import outcome_row, rows_of
 from actors.work import Task
@@ -221,7 +222,7 @@ def stream_of(prepared: Prepared) -> Iterator[tuple[Task, str | None]]:
     """The tasks of a folder that is new."""
     store = ProblemStore(Path(prepared.settings.folder), DigestMap())
     prompts = Prompts(prepared.prompt, prepared.policy.tokenizer, now())
-    return tasks(prepared, identify(prepared), set(), store, prompts)
+    return tasks(prepared, identify(prepared), Done(), store, prompts)
 
 
 def test_every_problem_has_its_first_seed_before_any_has_its_second(words: list[str], tmp_path: Path) -> None:
@@ -328,7 +329,7 @@ def test_the_judge_alone_is_told_what_reasoning_gym_scores_by(words: list[str], 
         assert json.loads(label)["dataset"] == "chain_sum"
         answer = json.loads(label)["entry"]["answer"]
         assert prepared.grader.correct(answer, label)
-        assert "answer" not in repr(task)
+        assert '"answer"' not in repr(task)
 
 
 def test_the_api_refuses_what_the_command_refuses(tmp_path: Path) -> None:

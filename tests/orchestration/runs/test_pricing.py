@@ -6,7 +6,9 @@ Everything but Ray is the real thing; one run is through Ray as well.
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +18,18 @@ import pytest
 from actors.cluster import placement
 from actors.strategy import Candidate, Decision
 from actors.work import NOT_ALL
+from orchestration.allocation.choices import reserve_prices
 from orchestration.allocation.plan import Plan, read_plan
 from orchestration.allocation.price import Chooser
 from orchestration.allocation.walk import Walk
 from orchestration.api import Run, settings_of
 from orchestration.planning.pools import _candidate
+from orchestration.runs import pricing
 from orchestration.runs.evaluation import evaluate
-from orchestration.runs.session import opened, survey
+from orchestration.runs.pricing import price_of
+from orchestration.runs.problem_store import ProblemStore, stored_problems
+from orchestration.runs.prompts import Longest
+from orchestration.runs.session import asked, opened, survey, tasks
 from orchestration.setup.prepare import Prepared, prepare
 from orchestration.strategies.compute_optimal import COUNTING
 from orchestration.strategies.standing import standing
@@ -51,6 +58,11 @@ class Made:
             "budget.allocation=global",
         ]
         return prepare(settings_of([*self.words, *mine, *more]))
+
+    def copied(self, name: str) -> str:
+        """The folder of the first run as it ended, in a place of its own."""
+        shutil.copytree(self.folder / "first_ended", self.folder / name)
+        return name
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +116,9 @@ def first(made: Made) -> tuple[Prepared, Run]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(placement, "Cluster", ClusterHere)
         prepared = made.prepared("first", 2.5)
-        return prepared, evaluate(prepared)
+        run = evaluate(prepared)
+    shutil.copytree(run.folder, made.folder / "first_ended")
+    return prepared, run
 
 
 def test_its_budget_is_used_and_kept_to_and_it_decides_as_a_replay_does(
@@ -148,6 +162,129 @@ def test_a_larger_budget_takes_up_who_stopped_and_repeats_what_was_decided(
     assert further
     assert {row["state"] for row in run.outcomes().to_pylist()} == {"answered"}
     assert len(run.outcomes()) == PROBLEMS
+
+
+def answers(run: Run) -> dict[str, tuple[str, str | None]]:
+    return {row["key"]: (row["state"], row["answer"]) for row in run.outcomes().to_pylist()}
+
+
+@pytest.mark.usefixtures("here", "first")
+def test_who_comes_to_nothing_as_it_goes_on_keeps_its_answer(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    larger = made.prepared(made.copied("fails"), 4.0)
+    run = Run(larger.settings.folder)
+    before, decisions = answers(run), run.decisions()
+
+    def broken(walk: Walk, price: float) -> Decision:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(Walk, "decide", broken)
+    run = evaluate(larger)
+    assert (answers(run), run.decisions()) == (before, decisions)
+    assert "broken" in (run.folder / "failures.log").read_text(), "it was tried"
+
+
+@pytest.mark.usefixtures("here", "first")
+def test_a_start_that_ended_while_prompts_went_on_goes_on_with_them(made: Made) -> None:
+    """Its outcomes are all there, and some of its budget."""
+    prepared = made.prepared(made.copied("ended"), 4.0)
+    file = made.folder / "ended" / "run.json"
+    known = json.loads(file.read_text())
+    file.write_text(json.dumps(known | {"state": "stopped", "budget_flops": prepared.budget}))
+    session = survey(prepared, opened(prepared))
+    assert session.outcomes_left == 0
+    assert any("go on where what is left" in note for note in session.notes)
+    before = charged(Run(file.parent))
+    run = evaluate(prepared)
+    assert prepared.budget is not None
+    assert before < charged(run) <= prepared.budget
+    assert json.loads(file.read_text())["state"] == "finished"
+
+
+@pytest.mark.usefixtures("first")
+def test_the_best_value_goes_on_first_of_those_that_are_asked_for(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of prompts that stand after one sample, in one cell after the other."""
+    prepared = made.prepared(made.copied("order"), 6.0)
+    folder, start, bound = made.folder / "order", opened(prepared), price_of(prepared)
+    assert bound is not None
+    store, session = ProblemStore(folder, stored_problems(folder)), survey(prepared, start)
+    keys, table = list(asked(prepared, start.identity, store)), bound.table
+    assert len(keys) == PROBLEMS
+    cells = {key: place % table.stage("1").cells for place, key in enumerate(keys)}
+    same = {"strategy": prepared.strategies[0].text, "stage": "1"}
+    rows = [{"key": key, "cell": cell, **same} for key, cell in cells.items()]
+    monkeypatch.setattr(pricing, "_decisions", lambda _: iter(rows))
+    stopped, spent = pricing.Stopped(prepared, bound, keys), charged(Run(folder))
+
+    def order(passes: int) -> list[str]:
+        monkeypatch.setattr(pricing, "_PASSES", passes)
+        found = stopped.again(spent)
+        assert found is not None
+        each = (tasks(prepared, start.identity, one, store, session.prompts) for one in found[1])
+        todo = [task for some in each for task, _ in some]
+        assert all(task.answered == frozenset(task.keys) for task in todo)
+        return [task.keys[0] for task in todo]
+
+    data, best = order(1), order(1_000)
+    assert data == [key for key in keys if key in data]
+    assert data != best
+    assert set(data) == set(best)
+    worth = reserve_prices(Chooser(table).solver)[table.starts[table.place("1")] :]
+    reserves = [worth[cells[key]] for key in best]
+    assert reserves == sorted(reserves, reverse=True)
+    # What nobody asks for has no part in the price; later they have other lots.
+    few = pricing.Stopped(prepared, bound, keys[:6]).again(spent)
+    every, later = stopped.again(spent), stopped.again(spent + 1)
+    assert few is not None
+    assert every is not None
+    assert later is not None
+    assert few[0].price.price.high < every[0].price.price.high
+    assert every[0].taken_up != later[0].taken_up
+
+
+@pytest.mark.usefixtures("here")
+def test_what_exists_already_is_free_and_does_not_end_the_taking_up(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trap: that nothing was spent does not say that nobody went on."""
+    rich = evaluate(made.prepared("rich", 1e4))
+    started: list[object] = []
+
+    class Counting(ClusterHere):
+        def __enter__(self) -> ClusterHere:
+            started.append(self)
+            return super().__enter__()
+
+    monkeypatch.setattr(placement, "Cluster", Counting)
+    run = evaluate(made.prepared("free", 2.0, f"reuse=[{rich.folder}]"))
+    assert charged(run) == 0
+    assert len(started) > 2
+
+
+@pytest.mark.usefixtures("first")
+def test_engines_are_started_for_prompts_that_may_go_on(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM is started for the longest prompt: where nothing is missing, that of those that stopped."""
+    larger = made.prepared(made.copied("longest"), 4.0)
+    models = {role: replace(one, engine="vllm") for role, one in larger.models.items()}
+    contexts = replace(larger.contexts, limit=None)
+    seen: list[str] = []
+    monkeypatch.setattr(Longest, "see", lambda _, question: seen.append(question))
+    survey(replace(larger, models=models, contexts=contexts), opened(larger))
+    assert len(seen) == PROBLEMS
+
+
+@pytest.mark.usefixtures("first")
+def test_where_no_samples_are_kept_nobody_goes_on_and_that_is_said(made: Made) -> None:
+    name = made.copied("kept")
+    for words in (["keep=answers"], ["keep=no_token_ids", "dataset.count=30"]):
+        larger = made.prepared(name, 4.0, *words)
+        session = survey(larger, opened(larger))
+        assert session.outcomes_left
+        assert not any("go on where" in note for note in session.notes)
+        assert any("no prompt that stopped goes on" in note for note in session.notes)
 
 
 @pytest.mark.usefixtures("here")

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from actors.errors import UserError
 from actors.store.digests import DigestMap
+from actors.store.done import Done
 from actors.store.log import FolderLock
 from actors.store.rows import outcome_row
 from actors.work import Outcome, Task
@@ -61,7 +62,7 @@ def begin(words: list[str], *, outcomes: int = 1, day: str = "") -> list[Task]:
     write_record(folder, prepared, record)
     store = ProblemStore(folder, DigestMap())
     prompts = Prompts(prepared.prompt, prepared.policy.tokenizer, record["created"])
-    found = [task for task, _ in tasks(prepared, start.identity, set(), store, prompts)]
+    found = [task for task, _ in tasks(prepared, start.identity, Done(), store, prompts)]
     rows = [
         outcome_row(ended(task, place), correct=None)
         for task in found[:outcomes]

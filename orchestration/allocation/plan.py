@@ -33,11 +33,13 @@ FEATURES = tuple(Evidence(0).features())
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a plan was made of. `models` are hashes by role, `unit` the accounting of FLOPs, `data` names the problems and
+    """What a plan was made of. `models` are hashes by role, `setup` that of what else decides a sample (prompt, ends of steps
+    and solutions, most tokens), `unit` the accounting of FLOPs, `data` names the problems and
     `data_hash` tells them apart; `problems` were seen in so many `orders` of their samples each, on a day."""
 
     models: Mapping[str, str]
     grader: str
+    setup: str
     unit: str
     data: str
     data_hash: str
@@ -98,8 +100,8 @@ class Plan:
         """Whether a state hangs on the verifier's value at the end of the prompt."""
         return any("prompt" in stage.score.features for stage in self.table.stages)
 
-    def check(self, models: Mapping[str, str], grader: str, unit: str, path: Path) -> None:
-        """Raise UserError unless it is of these models, this grader and this accounting."""
+    def check(self, models: Mapping[str, str], grader: str, setup: str, unit: str, path: Path) -> None:
+        """Raise UserError unless it is of these models, this grader, this set-up of samples and this accounting."""
         mine = {**self.made.models, "grader": self.made.grader, "unit": self.made.unit}
         asked = {**models, "grader": grader, "unit": unit}
         for name in (*sorted(self.made.models.keys() | models.keys()), "grader", "unit"):
@@ -107,6 +109,9 @@ class Plan:
                 mend = "calibrate again" if name != "unit" else f"set budget.unit={self.made.unit}"
                 was = f"it was made with another {name} ({mine.get(name)}, now {asked.get(name)})"
                 raise UserError.of("plan", str(path), f"{was}; {mend}")
+        if self.made.setup != setup:
+            mend = "it was made with another policy.prompt, policy.max_tokens or end of steps and solutions; calibrate again"
+            raise UserError.of("plan", str(path), mend)
 
     def need(self, option: str, path: Path) -> str:
         """The name of an option that the plan has; raise UserError where it does not."""

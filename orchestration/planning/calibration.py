@@ -28,6 +28,7 @@ from orchestration.planning.pools import Pool
 from orchestration.planning.sources import LEAST, Source, choose, fingerprint, read_source
 from orchestration.planning.tracing import traces_of
 from orchestration.runs.folder import write_atomically
+from orchestration.runs.identity import setup_hash
 from orchestration.runs.run import Run
 from orchestration.setup.prepare import Prepared
 from orchestration.setup.settings import (
@@ -160,6 +161,7 @@ def make_plan(run: Run, settings: PlanSettings, tell: Tell = silent) -> Plan:
     made = Made(
         models=models,
         grader=identity["grader"],
+        setup=setup_hash(identity),
         # Samples and searches are charged as the columns without `_exact` are.
         unit="paper",
         data=run.info["dataset"],

@@ -79,6 +79,11 @@ class Identity:
         return named | {one.name: getattr(self, one.name) for one in fields(self) if one.name != "models"}
 
 
+def setup_hash(flat: Mapping[str, Any]) -> str:
+    """A hash of what decides a sample besides the models, of an identity that is `flat`."""
+    return _digest(*(flat[name] for name in ("prompt", "delimiter", "max_tokens")))[:16]
+
+
 def content_hash(problem: Problem, prompt: Sequence[int]) -> int:
     """64 bits of what a problem of this id says: question, answer and reference, and the token ids of its prompt, which hang
     on more than the tokenizer's files (a chat template may tell the date)."""

@@ -25,7 +25,7 @@ from orchestration.problems.datasets.tables import AUTO
 from orchestration.problems.references import References
 from orchestration.runs.folder import known_record, read_record
 from orchestration.runs.gauge import Pass, Totals
-from orchestration.runs.identity import Identity, KeyMaker, content_hash, identify
+from orchestration.runs.identity import Identity, KeyMaker, content_hash, identify, setup_hash
 from orchestration.runs.pricing import price_of, unaffordable
 from orchestration.runs.problem_store import (
     ProblemStore,
@@ -76,7 +76,7 @@ def opened(prepared: Prepared) -> Opened:
     identity = identify(prepared)
     for plan, path in plans_of(prepared.strategies):
         models: dict[str, str] = {role: model.files for role, model in identity.models.items()}
-        plan.check(models, identity.grader, prepared.unit, path)
+        plan.check(models, identity.grader, setup_hash(identity.flat()), prepared.unit, path)
     anew = known is not None and not begun and begins_anew(prepared, identity, known)
     known = None if anew else known
     return Opened(known, identity, run_record(prepared, identity, known), begun, anew)

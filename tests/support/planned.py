@@ -25,7 +25,14 @@ def write_planned(folder: Path, *, problems: int = 60, **more: Any) -> Path:
     record |= {
         "models": costs,
         "dataset": "made by hand",
-        "identity": {"policy": "p0", "verifier": "v0", "grader": "number-1"},
+        "identity": {
+            "policy": "p0",
+            "verifier": "v0",
+            "grader": "number-1",
+            "prompt": "{}",
+            "delimiter": "\n",
+            "max_tokens": 256,
+        },
         "settings": {"budget.unit": "paper"},
     }
     (folder / "run.json").write_text(json.dumps(record))

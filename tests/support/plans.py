@@ -13,7 +13,7 @@ from orchestration.api import settings_of
 from orchestration.flops import generation_flops
 from orchestration.planning.pools import Found, Pool
 from orchestration.planning.tracing import traces_of
-from orchestration.runs.identity import identify
+from orchestration.runs.identity import identify, setup_hash
 from orchestration.setup.prepare import prepare
 from orchestration.strategies.bound import bound_to
 from orchestration.strategies.compute_optimal import ComputeOptimal
@@ -30,13 +30,14 @@ def made_plan(
     models: Mapping[str, str] | None = None,
     *,
     grader: str = "number-1",
+    setup: str = "",
     problems: int = 60,
     sample: float | None = None,
 ) -> Plan:
     """A plan of problems whose verifier tells right from wrong, with noise; a search is right where one of six samples is. A
     first `sample` takes so many FLOPs, and all else in proportion."""
     pools = [_with_search(pool) for pool in made_pools(problems, seed=3)]
-    made = Made(models or {}, grader, "paper", "made", "d" * 8, problems, 2, "2026-11-29")
+    made = Made(models or {}, grader, setup, "paper", "made", "d" * 8, problems, 2, "2026-11-29")
     picks = [Pick(one, 4, text, 0.5, 0.4, 0.6, 20, "", 0.0, 0.0, 0.0) for one, text in PICKS.items()]
     table = fit_table(OFFER, traces_of(pools, OFFER, orders=2, seed=0))
     if sample is not None:
@@ -53,7 +54,8 @@ def plan_for(words: Sequence[str], file: Path, typical: int | None = None) -> in
     tokens = typical or prepared.settings.policy.typical
     sample = generation_flops(prepared.costs, prepared.prompt_tokens, tokens, prepared.unit)
     models = {role: model.files for role, model in identity.models.items()}
-    made_plan(models, grader=identity.grader, sample=sample).write(file)
+    setup = setup_hash(identity.flat())
+    made_plan(models, grader=identity.grader, setup=setup, sample=sample).write(file)
     return sample
 
 

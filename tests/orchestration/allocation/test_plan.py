@@ -17,7 +17,7 @@ from orchestration.planning.difficulty import Bins
 from tests.support.traces import OFFER, made_traces
 
 MODELS = {"policy": "p" * 8, "verifier": "v" * 8}
-MADE = Made(MODELS, "number 3", "paper", "arithmetic, validation", "d" * 8, 60, 2, "2026-11-29")
+MADE = Made(MODELS, "number 3", "s" * 8, "paper", "arithmetic, validation", "d" * 8, 60, 2, "2026-11-29")
 
 
 EASY = Difficulty(2, ())
@@ -54,7 +54,7 @@ def test_a_person_can_read_it(path: Path) -> None:
 
 
 def test_a_plan_of_the_same_models_is_taken(plan: Plan, path: Path) -> None:
-    plan.check(MODELS, "number 3", "paper", path)
+    plan.check(MODELS, "number 3", "s" * 8, "paper", path)
     assert plan.need("beam(n=4)", path) == "beam(n=4)"
 
 
@@ -71,7 +71,12 @@ def test_a_plan_of_others_is_refused(
     plan: Plan, path: Path, models: dict[str, str], grader: str, unit: str, named: str
 ) -> None:
     with pytest.raises(UserError, match=named if "unit" in named else f"{named}.*calibrate again"):
-        plan.check(models, grader, unit, path)
+        plan.check(models, grader, "s" * 8, unit, path)
+
+
+def test_a_plan_of_other_prompts_is_refused(plan: Plan, path: Path) -> None:
+    with pytest.raises(UserError, match=r"another policy.prompt, policy.max_tokens or .*calibrate again"):
+        plan.check(MODELS, "number 3", "t" * 8, "paper", path)
 
 
 def test_an_option_that_it_lacks_is_named(plan: Plan, path: Path) -> None:

@@ -88,6 +88,13 @@ def plan_of_another_grader() -> Words:
 
 
 @case
+def plan_of_another_prompt() -> Words:
+    """a plan of another prompt"""
+    _of_these_models(grader=_grader(), setup="5b2f").write(Path("plan.yaml"))
+    return evaluate(_PRICED, "dataset.count=2")
+
+
+@case
 def plan_of_another_accounting() -> Words:
     """a plan in another accounting of FLOPs"""
     _of_these_models(grader=_grader()).write(Path("plan.yaml"))

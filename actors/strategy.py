@@ -109,6 +109,13 @@ class VerifierClient(Protocol):
         Steps that were scored before cost nothing. Raises PurseEmpty like `sample`.
         """
 
+    async def prompt_value(self) -> float:
+        """Return the value of the prompt alone, before any step: the chance, in [0, 1], that a sample of it is right.
+
+        What is known of a prompt costs nothing again. Raises PurseEmpty like `sample`; a verifier that was not trained to
+        judge a prompt fails the strategy.
+        """
+
 
 class Reader(Protocol):
     """Turns tokens into text, steps and the final answer."""

@@ -122,6 +122,11 @@ class CostModel(Protocol):
         """Compute `computed` tokens after `cached` ones, with `logits` rows through the output head."""
 
 
+def prompt_cost(verifier: CostModel, tokens: int) -> Cost:
+    """What a verifier takes at worst to judge a prompt of so many tokens alone: by the paper's accounting it scores each."""
+    return Cost({"verifier": tokens}, paper=verifier.paper(tokens), exact=verifier.exact(0, tokens, 0))
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
     """What the replicas of one role have done so far: `tokens` sampled or scored, `busy` seconds inside the model summed over

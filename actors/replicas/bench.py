@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from actors.engines.base import PolicyEngine, ScoreRequest, Scores
-from actors.ledger import Purse
+from actors.ledger import Purpose, Purse
 from actors.messages import Row
 from actors.replicas.reader import ReaderPlan, TokenReader
 from actors.replicas.steps import Step, StepTree
@@ -58,9 +58,9 @@ class Scorer(Protocol):
 @dataclass(frozen=True, slots=True)
 class Bill:
     """What a request was charged for something that may be kept; `ids` are the tokens up to the end of what was drawn or
-    scored."""
+    scored; none for a prompt that was judged."""
 
-    purpose: Role
+    purpose: Purpose
     flops: int
     ids: tuple[int, ...] = ()
 
@@ -84,6 +84,8 @@ class TaskBench:
     draws: dict[DrawKey, asyncio.Future[Sample]] = field(default_factory=dict)
     # the last step of a solution -> the scores of its steps
     scores: dict[Step, asyncio.Future[tuple[float, ...]]] = field(default_factory=dict)
+    # how the prompt is judged -> its value; there is one way
+    judged: dict[str, asyncio.Future[float]] = field(default_factory=dict)
     running: dict[asyncio.Future[Any], int] = field(default_factory=dict)
     bills: dict[asyncio.Future[Any] | None, Bill] = field(default_factory=dict)
     samples: list[Row] = field(default_factory=list)
@@ -141,7 +143,8 @@ class TaskBench:
         """Book what stands in one of the `probes`, and in none of the `kept` solutions, as what difficulty took."""
         told, whole = sorted(set(probes)), sorted(set(kept))
         for request, bill in list(self.bills.items()):
-            if _stands(bill.ids, told) and not _stands(bill.ids, whole):
+            # What judged the prompt is booked so already.
+            if bill.ids and _stands(bill.ids, told) and not _stands(bill.ids, whole):
                 self.purse.rebook(bill.purpose, "difficulty", bill.flops)
                 del self.bills[request]
 

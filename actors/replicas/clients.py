@@ -17,19 +17,17 @@ from typing import Any, TypeVar
 from actors.engines.base import Aborted, GenerateRequest, ScoreRequest
 from actors.ledger import Kind, Rank
 from actors.replicas.bench import Bill, DrawKey, TaskBench
-from actors.replicas.remote_scorer import CallLost, ScoreError
+from actors.replicas.prompt_value import judge_prompt
+from actors.replicas.remote_scorer import SCORE_TRIES, CallLost, ScoreError
 from actors.replicas.sound import check_draw, check_ids, check_values
 from actors.replicas.steps import Step, TaskReader
 from actors.seeds import derive
 from actors.store.library import sample_key, sample_row, score_row
 from actors.strategy import Decision, PurseEmpty, Sample, Sampling, Terms
-from actors.work import Cost, CostModel
+from actors.work import Cost, CostModel, prompt_cost
 
 K = TypeVar("K")
 V = TypeVar("V")
-
-SCORE_TRIES = 3
-"""Times that a score is asked for which the verifier does not give, or gives no number for, before its strategies fail."""
 
 _KEPT: Kind = "kept"
 _FAILED: Kind = "failed"
@@ -289,6 +287,28 @@ class TaskVerifier:
     def __init__(self, bench: TaskBench, meter: Meter, turn: Turn) -> None:
         self._bench, self._meter, self._turn = bench, meter, turn
         self._scored: set[Step] = set()
+        # Whether the prompt is on the bill already.
+        self._read = False
+
+    async def prompt_value(self) -> float:
+        bench, cost = self._bench, self._bench.run.costs.get("verifier")
+        if bench.scorer is None or cost is None:
+            raise ValueError("this run has no verifier")
+        rank = self._turn.score()
+        try:
+            value, first = await once(bench, self._meter, bench.judged, "alone", lambda: self._judge(rank))
+        except PurseEmpty:
+            self._meter.refused = True
+            raise
+        if first:
+            self._meter.attributed += prompt_cost(cost, len(bench.prompt.token_ids))
+            self._read = True
+        return value
+
+    async def _judge(self, rank: Rank) -> float:
+        value, spent = await judge_prompt(self._bench, rank)
+        self._meter.spent += spent
+        return value
 
     async def score(self, solution: tuple[int, ...]) -> tuple[float, ...]:
         bench, cost = self._bench, self._bench.run.costs.get("verifier")
@@ -315,7 +335,8 @@ class TaskVerifier:
             turn.scored += 1
             bench.purse.need(turn.seat, 0)
         context = len(bench.prompt.token_ids) + last.end
-        exact = cost.exact(0, len(bench.prompt.token_ids), 0) if not self._scored else 0
+        exact = 0 if self._read else cost.exact(0, len(bench.prompt.token_ids), 0)
+        self._read = True
         fresh = list(itertools.takewhile(lambda step: step not in self._scored, last.path()))
         new = last.end - fresh[-1].start if fresh else 0
         exact += cost.exact(context - new, new, new)

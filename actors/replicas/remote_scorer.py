@@ -37,6 +37,10 @@ SUSPECT = 2
 """Calls lost with a request in them after which it is sent alone: it may be what kills verifiers."""
 
 
+SCORE_TRIES = 3
+"""Times that a score is asked for which the verifier does not give, or gives no number for, before its strategies fail."""
+
+
 class CallLost(Exception):
     """The verifier died or hung during this request's call."""
 

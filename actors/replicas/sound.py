@@ -39,6 +39,16 @@ def check_ids(name: str, ids: tuple[int, ...], vocabulary: int) -> None:
         raise ValueError(f"{name} has the token {wrong}: the policy's are 0 to {vocabulary - 1}")
 
 
+def check_prompt_value(value: float | None) -> float:
+    """The value of a prompt alone. Raises ValueError where the verifier gives none, ScoreError for one outside [0, 1]."""
+    if value is None:
+        raise ValueError(
+            "the verifier judges no prompt before a step: take a plan without (plan.prompt_value=false)"
+        )
+    check_values((value,), 1)
+    return value
+
+
 def check_values(values: Sequence[float], steps: int) -> None:
     """Raise ScoreError unless there is one value in [0, 1] a step."""
     if len(values) != steps:

@@ -40,6 +40,11 @@ def score_key(salt: str, context: Sequence[int]) -> bytes:
     return score_hash(salt, context).digest()
 
 
+def prompt_key(salt: str, prompt: Sequence[int]) -> bytes:
+    """Key of the value of a prompt alone, before any step (token ids)."""
+    return _hash(f"{salt}/prompt", prompt).digest()
+
+
 def score_hash(salt: str, context: Sequence[int]) -> hashlib.blake2b:
     """The hash whose digest is `score_key`; a copy may be fed with the tokens that follow."""
     return _hash(salt, context)

@@ -2,10 +2,10 @@
 
 `OUTCOMES` has a row per problem, strategy and seed; `CANDIDATES` a row per candidate; `LEDGER` rows per settled or lost
 attempt, in FLOPs of the budget's accounting, by what they went for and what came of them; `SAMPLES` a row per drawn
-continuation and `SCORES` one per scored step, under keys that name all that decides them, so that no run has to make them
-again; `DECISIONS` a row per decision of a strategy with a plan. FLOPs are whole numbers of up to 38 digits, more than 64 bits
-hold; columns with `_exact` count prefill, decode and attention with cached prefixes free, the others 2 x parameters a
-token; they are 0 where a model's shape is not known.
+continuation and `SCORES` one per scored step, or prompt that was judged alone, under keys that name all that decides them, so
+that no run has to make them again; `DECISIONS` a row per decision of a strategy with a plan. FLOPs are whole numbers of up to
+38 digits, more than 64 bits hold; columns with `_exact` count prefill, decode and attention with cached prefixes free, the
+others 2 x parameters a token; they are 0 where a model's shape is not known.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestration.allocation.value_table import START, ValueTable
+from orchestration.allocation.value_table import UNDRAWN, ValueTable
 
 Array = NDArray[np.float64]
 
@@ -65,19 +65,24 @@ class Solved:
 
 
 class Solver:
-    """Solves one table again and again. With `floor`, that a prompt gets something is no matter of price: at the start none
-    stops, and takes what is worth most, at a high price the cheapest there is."""
+    """Solves one table again and again. With `floor`, that a prompt gets something is no matter of price: before there is
+    an answer none stops, and takes what is worth most, at a high price the cheapest there is."""
 
     def __init__(self, table: ValueTable, *, floor: bool) -> None:
         self.table, self.floor = table, floor
         self.arrays = arrays_of(table)
         self._right = np.concatenate([np.asarray(stage.right, np.float64) for stage in table.stages])
-        first = table.starts[table.place(START)]
         by_source: dict[int, list[int]] = {}
         for number, step in enumerate(self.arrays):
             by_source.setdefault(step.source, []).append(number)
         self._order = sorted(by_source.items(), reverse=True)
-        self._first = first
+
+    @property
+    def _undrawn(self) -> frozenset[int]:
+        """The first states of the stages of prompts without an answer."""
+        return frozenset(
+            at for at, one in zip(self.table.starts, self.table.stages, strict=True) if one.name in UNDRAWN
+        )
 
     def solve(self, prices: Array, real: tuple[MoveArrays, ...] | None = None) -> Solved:
         """Choose by the table. What is spent is told by it, too, or by what moves `real`ly take and lead to."""
@@ -86,13 +91,14 @@ class Solver:
         value = np.repeat(self._right[:, None], count, axis=1)
         right, spent = value.copy(), np.zeros_like(value)
         choice = np.full(value.shape, STOP, dtype=np.int64)
+        undrawn = self._undrawn
         for source, numbers in self._order:
             here = self.arrays[numbers[0]].here
+            forced = self.floor and source in undrawn
             for place, number in enumerate(numbers):
                 step = self.arrays[number]
                 net = step.leads @ value[step.there] - step.flops[:, None] * prices
-                forced = self.floor and source == self._first and place == 0
-                better = np.ones(net.shape, bool) if forced else net > value[here] + _TIE
+                better = np.ones(net.shape, bool) if forced and place == 0 else net > value[here] + _TIE
                 if not better.any():
                     continue
                 value[here] = np.where(better, net, value[here])

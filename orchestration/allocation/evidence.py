@@ -28,7 +28,8 @@ class Evidence:
     """`drawn` candidates and their votes, the winner's pile first.
 
     Of a search, `same` says whether its answer is the one that stood before (None: none stood), and `before` what chance
-    that one had. `prompt` is the verifier's value at the end of the prompt, where it has one.
+    that one had. `prompt` is the verifier's value of the prompt alone, where it was asked: no feature of a score, for it says
+    what is still to be gained, and not only how things stand.
     """
 
     drawn: int
@@ -61,7 +62,6 @@ class Evidence:
             "same": float(self.same is True),
             "new": float(self.same is None),
             "before": 0.0 if self.before is None else logit(self.before),
-            "prompt": 0.0 if self.prompt is None else logit(self.prompt),
         }
 
     def vector(self, names: Sequence[str]) -> list[float]:

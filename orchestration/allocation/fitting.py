@@ -17,7 +17,17 @@ from numpy.typing import NDArray
 from actors.seeds import derive
 from orchestration.allocation.evidence import OF_SAMPLES, OF_SEARCH, Evidence, logit
 from orchestration.allocation.logistic import Logistic, fit, rounded
-from orchestration.allocation.value_table import START, Move, Offer, Stage, ValueTable
+from orchestration.allocation.value_table import (
+    JUDGED,
+    PROMPT,
+    START,
+    UNDRAWN,
+    Move,
+    Offer,
+    Stage,
+    ValueTable,
+    work_of,
+)
 
 Array = NDArray[np.float64]
 
@@ -25,6 +35,11 @@ CELLS = 6
 """Cells of a stage, where there are problems enough."""
 
 PROBLEMS_A_CELL = 8
+
+GROUPS = 3
+"""Groups of prompts by the verifier's value of them, where there are problems enough."""
+
+_PROBLEMS_A_GROUP = 3 * PROBLEMS_A_CELL
 _PENALTY = 2.0
 # How many problems' worth of doubt pull a cell's numbers: its chance to what the score says, its moves to those of all cells.
 _DOUBT_RIGHT = 4.0
@@ -42,11 +57,10 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One problem in one order of its samples. `start` is what is known before anything is drawn; `moves` has what
-    every move of the offer, by source and target, showed."""
+    """One problem in one order of its samples: what every move, by source and target, showed. After the prompt was judged
+    they are what they are without, and stand here once."""
 
     problem: str
-    start: Evidence
     moves: Mapping[tuple[str, str], Seen]
 
 
@@ -63,6 +77,7 @@ class _Rows:
     names: tuple[str, ...]
     features: Array
     cell: NDArray[np.int64]
+    group: NDArray[np.int64]
 
 
 def fit_table(offer: Offer, traces: Sequence[Trace], *, cells: int = CELLS) -> ValueTable:
@@ -70,32 +85,47 @@ def fit_table(offer: Offer, traces: Sequence[Trace], *, cells: int = CELLS) -> V
     if not traces:
         raise ValueError("a value table needs traces")
     orders = Counter(trace.problem for trace in traces)
-    most = max(1, min(cells, len(orders) // PROBLEMS_A_CELL))
     weights = np.array([1.0 / orders[trace.problem] for trace in traces])
+    thresholds, group = _groups(offer, traces, len(orders) // _PROBLEMS_A_GROUP)
     stages: dict[str, Stage] = {}
     rows: dict[str, _Rows] = {}
     for name in offer.stages:
         if name == START:
-            rows[name] = _beginnings(offer, traces, weights)
+            rows[name] = _beginnings(traces, weights)
         else:
             rows[name] = _arrivals(name, offer, traces, stages, rows)
-        stages[name], rows[name].cell = _stage(name, rows[name], most)
+        if name == PROMPT or name.startswith(JUDGED):
+            rows[name].group = group[rows[name].trace]
+        stages[name], rows[name].cell = _stage(name, rows[name], cells)
     moves = [_move(source, target, stages, rows) for source, target in offer.moves]
-    return ValueTable(tuple(stages.values()), tuple(moves))
+    return ValueTable(tuple(stages.values()), tuple(moves), thresholds)
 
 
-def _beginnings(offer: Offer, traces: Sequence[Trace], weights: Array) -> _Rows:
-    names = ("prompt",) if all(trace.start.prompt is not None for trace in traces) else ()
+def _groups(offer: Offer, traces: Sequence[Trace], most: int) -> tuple[tuple[float, ...], NDArray[np.int64]]:
+    """Thresholds of the prompts' values that make groups of about the same size, and the group of each trace; one group where
+    prompts are not judged."""
+    if not offer.prompt:
+        return (), np.zeros(len(traces), np.int64)
+    each = np.array([trace.moves[START, PROMPT].evidence.prompt for trace in traces], dtype=np.float64)
+    values = np.array(
+        list(dict(zip([trace.problem for trace in traces], each.tolist(), strict=True)).values())
+    )
+    thresholds = _cuts(values, np.ones(len(values)), max(1, min(GROUPS, most)))
+    return tuple(thresholds), np.searchsorted(thresholds, each, side="right")
+
+
+def _beginnings(traces: Sequence[Trace], weights: Array) -> _Rows:
+    nothing = np.zeros(len(traces))
     return _Rows(
         trace=np.arange(len(traces)),
         sources=[],
-        # There is no answer yet: the score tells how the first one will be.
-        right=np.array([float(trace.moves[offer.moves[0]].right) for trace in traces]),
-        flops=np.zeros(len(traces)),
+        right=nothing,
+        flops=nothing,
         weight=weights,
-        names=names,
-        features=np.array([trace.start.vector(names) for trace in traces]).reshape(len(traces), len(names)),
+        names=(),
+        features=np.zeros((len(traces), 0)),
         cell=np.empty(0, np.int64),
+        group=np.zeros(len(traces), np.int64),
     )
 
 
@@ -106,17 +136,19 @@ def _arrivals(
     stages: Mapping[str, Stage],
     rows: Mapping[str, _Rows],
 ) -> _Rows:
-    search = name in offer.searches
+    search = work_of(name) in offer.searches
     names: tuple[str, ...] = OF_SEARCH if search else OF_SAMPLES
-    if all(trace.start.prompt is not None for trace in traces):
-        names = (*names, "prompt")
+    if name == PROMPT:
+        # There is no answer yet, and the value itself makes the groups.
+        names = ()
     sources = [source for source, target in offer.moves if target == name]
     parts = []
     for source in sources:
-        seen = [trace.moves[source, name] for trace in traces]
+        plain = START if source == PROMPT else work_of(source)
+        seen = [trace.moves[plain, work_of(name)] for trace in traces]
         before = rows[source]
         told = np.array([one.evidence.vector(names) for one in seen])[before.trace]
-        if search and source != START:
+        if search and source not in UNDRAWN:
             chances = np.array([logit(chance) for chance in stages[source].right])
             told[:, names.index("before")] = chances[before.cell]
         right = np.array([float(one.right) for one in seen])[before.trace]
@@ -133,6 +165,7 @@ def _arrivals(
         names=names,
         features=features,
         cell=np.empty(0, np.int64),
+        group=np.zeros(len(trace), np.int64),
     )
 
 
@@ -143,16 +176,22 @@ def _stage(name: str, rows: _Rows, cells: int) -> tuple[Stage, NDArray[np.int64]
     if rows.names:
         score = fit(rows.names, rows.features, right, weights, penalty=_PENALTY)
     scores = score.scores(rows.features)
-    cuts = _cuts(scores, weights, cells) if rows.names else []
-    cell = np.searchsorted(cuts, scores, side="right")
+    cell = np.zeros(len(scores), np.int64)
+    cuts: list[tuple[float, ...]] = []
+    for group in range(int(rows.group.max()) + 1):
+        mine = rows.group == group
+        most = max(1, min(cells, int(weights[mine].sum() + 0.5) // PROBLEMS_A_CELL))
+        some = _cuts(scores[mine], weights[mine], most) if rows.names else []
+        cell[mine] = sum(len(one) + 1 for one in cuts) + np.searchsorted(some, scores[mine], side="right")
+        cuts.append(tuple(some))
     expected = 1.0 / (1.0 + np.exp(-scores))
     chances, problems = [], []
-    for each in range(len(cuts) + 1):
+    for each in range(sum(len(one) + 1 for one in cuts)):
         mine = cell == each
         worth = float(weights[mine].sum())
         told = float(weights[mine] @ right[mine])
         prior = float(np.average(expected[mine], weights=weights[mine]))
-        chance = 0.0 if name == START else (told + _DOUBT_RIGHT * prior) / (worth + _DOUBT_RIGHT)
+        chance = 0.0 if name in UNDRAWN else (told + _DOUBT_RIGHT * prior) / (worth + _DOUBT_RIGHT)
         chances.append(rounded(chance, 4))
         problems.append(rounded(worth, 4))
     return Stage(name, score, tuple(cuts), tuple(chances), tuple(problems)), cell
@@ -184,9 +223,14 @@ def _move(source: str, target: str, stages: Mapping[str, Stage], rows: Mapping[s
     np.add.at(leads, (mine.cell, there.cell[arrived]), mine.weight)
     np.add.at(flops, mine.cell, mine.weight * there.flops[arrived])
     worth = leads.sum(axis=1)
-    doubt = _DOUBT_MOVE * leads.sum(axis=0) / worth.sum()
-    chances = (leads + doubt) / (worth + _DOUBT_MOVE)[:, None]
-    costs = (flops + _DOUBT_MOVE * flops.sum() / worth.sum()) / (worth + _DOUBT_MOVE)
+    usual, cost = np.zeros(shape), np.zeros(shape[0])
+    for cells in stages[source].groups:
+        # In doubt it is as for the whole group: no prompt leaves its own.
+        some = slice(cells.start, cells.stop)
+        usual[some] = leads[some].sum(axis=0) / worth[some].sum()
+        cost[some] = flops[some].sum() / worth[some].sum()
+    chances = (leads + _DOUBT_MOVE * usual) / (worth + _DOUBT_MOVE)[:, None]
+    costs = (flops + _DOUBT_MOVE * cost) / (worth + _DOUBT_MOVE)
     return Move(
         source,
         target,
@@ -217,6 +261,7 @@ def calibrate(
     fold = folds([trace.problem for trace in traces], 2, seed)
     orders = Counter(trace.problem for trace in traces)
     told, right, weights = [], [], []
+    sampled = [move for move in offer.moves if work_of(move[1]).isdigit()]
     for judged in (0, 1):
         others = [trace for trace, one in zip(traces, fold, strict=True) if one != judged]
         mine = [trace for trace, one in zip(traces, fold, strict=True) if one == judged]
@@ -224,13 +269,11 @@ def calibrate(
             continue
         table = fit_table(offer, others, cells=cells)
         for trace in mine:
-            for source, target in offer.moves:
-                if target in offer.searches:
-                    continue
-                seen = trace.moves[source, target]
+            for source, target in sampled:
+                seen = trace.moves[START if source == PROMPT else work_of(source), work_of(target)]
                 told.append(table.chance(table.state(target, seen.evidence)))
                 right.append(float(seen.right))
-                weights.append(1.0 / orders[trace.problem] / len(offer.samples))
+                weights.append(1.0 / orders[trace.problem] / len(sampled))
     return _banded(np.array(told), np.array(right), np.array(weights), bands)
 
 

@@ -24,7 +24,7 @@ from orchestration.allocation.value_table import Move, Offer, Stage, ValueTable
 
 T = TypeVar("T")
 
-PLAN_FORMAT = 1
+PLAN_FORMAT = 2
 
 
 FEATURES = tuple(Evidence(0).features())
@@ -50,19 +50,24 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Difficulty:
-    """How a prompt's bin is told without labels: the mean of the verifier's final values of its first `samples`, cut at
-    `thresholds`, which fall. A value at least the first is in bin 1, the easiest."""
+    """How a prompt's bin is told without labels: the mean of the verifier's final values of its first `samples`, or (0) its
+    value of the prompt alone, cut at `thresholds`, which fall. A value at least the first is in bin 1, the easiest."""
 
     samples: int
     thresholds: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if self.samples < 1 or list(self.thresholds) != sorted(self.thresholds, reverse=True):
-            raise ValueError(f"difficulty needs a sample at least, and thresholds that fall: {self}")
+        if self.samples < 0 or list(self.thresholds) != sorted(self.thresholds, reverse=True):
+            raise ValueError(f"difficulty needs a number of samples, and thresholds that fall: {self}")
 
     def bin_of(self, value: float) -> int:
         """The bin of a mean value, from 1."""
         return 1 + sum(value < threshold for threshold in self.thresholds)
+
+    @property
+    def of_prompt(self) -> bool:
+        """Whether the prompt alone tells it."""
+        return self.samples == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +99,6 @@ class Plan:
     calibration: tuple[Calibration, ...] = ()
     picks: tuple[Pick, ...] = ()
     difficulty: Difficulty | None = None
-
-    @property
-    def prompted(self) -> bool:
-        """Whether a state hangs on the verifier's value at the end of the prompt."""
-        return any("prompt" in stage.score.features for stage in self.table.stages)
 
     def check(self, models: Mapping[str, str], grader: str, setup: str, unit: str, path: Path) -> None:
         """Raise UserError unless it is of these models, this grader, this set-up of samples and this accounting."""
@@ -147,10 +147,15 @@ class Plan:
         content = {
             "format": PLAN_FORMAT,
             "made": asdict(self.made),
-            "options": {"samples": list(self.offer.samples), "searches": list(self.offer.searches)},
+            "options": {
+                "prompt": self.offer.prompt,
+                "samples": list(self.offer.samples),
+                "searches": list(self.offer.searches),
+            },
             "difficulty": None if self.difficulty is None else _difficulty(self.difficulty),
             "best by difficulty": [asdict(pick) for pick in self.picks],
             "calibration": [asdict(one) for one in self.calibration],
+            "groups": list(self.table.thresholds),
             "stages": [_stage(stage) for stage in self.table.stages],
             "moves": [_move(move) for move in self.table.moves],
         }
@@ -189,10 +194,13 @@ def _plan(content: Any, path: Path) -> Plan:
         mend = f"it has format {found}, and this version reads format {PLAN_FORMAT}; calibrate again"
         raise UserError.of("plan", str(path), mend)
     options = content["options"]
-    offer = Offer(tuple(options["samples"]), tuple(options["searches"]))
+    if type(options["prompt"]) is not bool:
+        raise ValueError(f"prompt is {options['prompt']!r}")
+    offer = Offer(tuple(options["samples"]), tuple(options["searches"]), options["prompt"])
     table = ValueTable(
         tuple(_read_stage(one) for one in content["stages"]),
         tuple(_read_move(one) for one in content["moves"]),
+        _numbers(content["groups"]),
     )
     if tuple(stage.name for stage in table.stages) != offer.stages:
         raise ValueError("its stages are not those of its options")
@@ -237,7 +245,7 @@ def _stage(stage: Stage) -> dict[str, Any]:
         "stage": stage.name,
         "weights": dict(zip(stage.score.features, stage.score.weights, strict=True)),
         "bias": stage.score.bias,
-        "cuts": list(stage.cuts),
+        "cuts": [list(some) for some in stage.cuts],
         "right": list(stage.right),
         "problems": list(stage.problems),
     }
@@ -250,9 +258,8 @@ def _read_stage(one: Mapping[str, Any]) -> Stage:
     score = Logistic(
         tuple(weights), tuple(_number(value) for value in weights.values()), _number(one["bias"])
     )
-    return Stage(
-        str(one["stage"]), score, _numbers(one["cuts"]), _numbers(one["right"]), _numbers(one["problems"])
-    )
+    cuts = tuple(_numbers(some) for some in one["cuts"])
+    return Stage(str(one["stage"]), score, cuts, _numbers(one["right"]), _numbers(one["problems"]))
 
 
 def _move(move: Move) -> dict[str, Any]:

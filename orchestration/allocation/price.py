@@ -17,7 +17,7 @@ from actors.seeds import derive
 from actors.strategy import Decision
 from orchestration.allocation.choices import STOP, MoveArrays, Solved, Solver, reserve_prices
 from orchestration.allocation.courses import Course, Courses
-from orchestration.allocation.value_table import START, ValueTable
+from orchestration.allocation.value_table import ValueTable
 
 Array = NDArray[np.float64]
 
@@ -209,7 +209,7 @@ class GlobalPrice:
     def take_up(self) -> list[int]:
         """The states whose stopped prompts may go on at a price solved anew, the best value first."""
         self.solve()
-        first = self.chooser.table.stage(START).cells
+        first = self.chooser.table.undrawn
         going = self.chooser.at(self.price.low).choice[:, 0] != STOP
         going &= self.courses.stopped > 0
         reserves = reserve_prices(self.chooser.solver)

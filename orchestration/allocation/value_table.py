@@ -1,10 +1,11 @@
 """The value table: for each state of a prompt the chance that its answer is right, and what each option makes of it.
 
-A **stage** is what has been done: so many whole samples, or a search. What has been seen there gives a logistic score,
-and the score, cut at quantiles, a **cell**. Stage and cell are the prompt's **state**. A **move** is an option, named
-by the stage that it ends in: its FLOPs, and the chances of the cells that it leads to. It knows no text, label or file,
-and nothing of prices. Invariant: stages stand in an order in which every move leads to a later one, so that no prompt
-goes in a circle.
+A **stage** is what has been done: so many whole samples, or a search. What has been seen there gives a logistic score, and
+the score, cut at quantiles, a **cell**. Stage and cell are the prompt's **state**. A **move** is an option, named by the
+stage that it ends in: its FLOPs, and the chances of the cells that it leads to. One move is to have the verifier judge the
+prompt before anything is drawn: what follows are stages of their own, in which each of a few **groups** of prompts has cells
+of its own. It knows no text, label or file, and nothing of prices. Invariant: stages stand in an order in which every move
+leads to a later one, so that no prompt goes in a circle.
 """
 
 from __future__ import annotations
@@ -19,16 +20,32 @@ from orchestration.allocation.evidence import Evidence
 from orchestration.allocation.logistic import Logistic
 
 START = "0"
-"""The stage at which nothing has been drawn."""
+"""The stage at which nothing has been done."""
+
+PROMPT = "prompt"
+"""The stage at which nothing has been drawn yet, and the verifier has judged the prompt."""
+
+UNDRAWN = (START, PROMPT)
+"""Stages of prompts that have no answer yet."""
+
+JUDGED = "judged "
+"""How the names of the stages begin that follow it."""
+
+
+def work_of(option: str) -> str:
+    """What an option does, whatever is known of the prompt: so many samples, or a search; or that the prompt is judged."""
+    return option.removeprefix(JUDGED)
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
     """What there is to choose from: numbers of whole samples to stop and look at, rising, and searches by their text, the
-    cheapest first. A search may follow samples or nothing; a later one may follow an earlier one."""
+    cheapest first. A search may follow samples or nothing; a later one may follow an earlier one. With `prompt`, the
+    verifier may judge a prompt before anything is drawn of it."""
 
     samples: tuple[int, ...]
     searches: tuple[str, ...] = ()
+    prompt: bool = False
 
     def __post_init__(self) -> None:
         if not all(type(n) is int for n in self.samples) or not all(type(s) is str for s in self.searches):
@@ -40,46 +57,65 @@ class Offer:
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """Their names, in order: numbers of samples, and the texts of searches."""
-        return (START, *(str(n) for n in self.samples), *self.searches)
+        """Their names, in order: those without an answer, numbers of samples, the texts of searches; and, where prompts are
+        judged, the same again of those that were."""
+        work = (*(str(n) for n in self.samples), *self.searches)
+        if not self.prompt:
+            return (START, *work)
+        return (START, PROMPT, *work, *(f"{JUDGED}{name}" for name in work))
 
     @property
     def moves(self) -> tuple[tuple[str, str], ...]:
-        """Source and target of each: on to the next number of samples, from any of them to a search, and from a search to
-        one that stands behind it."""
-        counts = (START, *(str(n) for n in self.samples))
-        onwards = list(itertools.pairwise(counts))
-        searches = [(count, search) for count in counts for search in self.searches]
-        further = [(a, b) for i, a in enumerate(self.searches) for b in self.searches[i + 1 :]]
-        return tuple(onwards + searches + further)
+        """Source and target of each: on to the next number of samples, from any of them to a search, and from a search to one
+        that stands behind it; and to the prompt's value, with the same from there. The first one is to a first sample."""
+        plain = self._moves(START, "")
+        return (*plain, (START, PROMPT), *self._moves(PROMPT, JUDGED)) if self.prompt else plain
+
+    def _moves(self, first: str, begin: str) -> tuple[tuple[str, str], ...]:
+        counts = (first, *(f"{begin}{n}" for n in self.samples))
+        searches = [f"{begin}{search}" for search in self.searches]
+        onwards = itertools.pairwise(counts)
+        found = [(count, search) for count in counts for search in searches]
+        further = [(a, b) for i, a in enumerate(searches) for b in searches[i + 1 :]]
+        return (*onwards, *found, *further)
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """`cuts` part the score into cells, the lowest first; `right` is each cell's chance that the answer is right, told
-    from so many `problems` (a problem seen in several orders counts in parts)."""
+    """`cuts` part the score into cells, the lowest first, in each group of prompts by their own; in one way where prompts are
+    in no groups. `right` is each cell's chance that the answer is right, those of the first group first, told from so many
+    `problems` (a problem seen in several orders counts in parts)."""
 
     name: str
     score: Logistic
-    cuts: tuple[float, ...]
+    cuts: tuple[tuple[float, ...], ...]
     right: tuple[float, ...]
     problems: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if not len(self.cuts) + 1 == len(self.right) == len(self.problems):
+        if not sum(len(some) + 1 for some in self.cuts) == len(self.right) == len(self.problems):
             raise ValueError(f"stage {self.name}: cells and cuts differ in number")
         if min(self.problems) < 0:
             raise ValueError(f"stage {self.name}: no cell is told from fewer than 0 problems")
-        if list(self.cuts) != sorted(self.cuts) or not all(0 <= chance <= 1 for chance in self.right):
+        rising = all(list(some) == sorted(some) for some in self.cuts)
+        if not rising or not all(0 <= chance <= 1 for chance in self.right):
             raise ValueError(f"stage {self.name}: cuts must rise, and chances lie in [0, 1]")
 
     @property
     def cells(self) -> int:
         return len(self.right)
 
-    def cell(self, evidence: Evidence) -> int:
-        """Where a prompt stands of which this has been seen."""
-        return bisect_right(self.cuts, self.score.score(evidence.vector(self.score.features)))
+    @property
+    def groups(self) -> tuple[range, ...]:
+        """The cells of each group of prompts."""
+        starts = itertools.accumulate((len(some) + 1 for some in self.cuts), initial=0)
+        return tuple(range(a, b) for a, b in itertools.pairwise(starts))
+
+    def cell(self, evidence: Evidence, group: int = 0) -> int:
+        """Where a prompt of this group stands of which this has been seen."""
+        mine = group if len(self.cuts) > 1 else 0
+        score = self.score.score(evidence.vector(self.score.features))
+        return self.groups[mine].start + bisect_right(self.cuts[mine], score)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +138,21 @@ class Move:
 
 @dataclass(frozen=True)
 class ValueTable:
-    """`stages` in the order in which they can follow each other, `START` first."""
+    """`stages` in the order in which they can follow each other, `START` first. `thresholds`, which rise, part the values of
+    prompts into groups."""
 
     stages: tuple[Stage, ...]
     moves: tuple[Move, ...]
+    thresholds: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.stages or self.stages[0].name != START:
             raise ValueError(f"the first stage must be {START}")
+        if list(self.thresholds) != sorted(set(self.thresholds)):
+            raise ValueError(f"thresholds of prompts must rise: {self.thresholds}")
+        for stage in self.stages:
+            if len(stage.cuts) not in (1, len(self.thresholds) + 1):
+                raise ValueError(f"stage {stage.name} has not the groups of the table")
         for move in self.moves:
             source, target = self.place(move.source), self.place(move.target)
             if source >= target:
@@ -135,6 +178,11 @@ class ValueTable:
     def states(self) -> int:
         return sum(stage.cells for stage in self.stages)
 
+    @cached_property
+    def undrawn(self) -> int:
+        """How many states, the first ones, are of prompts that have no answer yet."""
+        return sum(stage.cells for stage in self.stages if stage.name in UNDRAWN)
+
     def place(self, name: str) -> int:
         """Which stage has this name; KeyError where none has."""
         return self._places[name]
@@ -142,10 +190,14 @@ class ValueTable:
     def stage(self, name: str) -> Stage:
         return self.stages[self._places[name]]
 
+    def cell(self, name: str, evidence: Evidence) -> int:
+        """The cell of a stage in which a prompt is."""
+        group = 0 if evidence.prompt is None else bisect_right(self.thresholds, evidence.prompt)
+        return self.stage(name).cell(evidence, group)
+
     def state(self, name: str, evidence: Evidence) -> int:
         """The number of the state in which a prompt is."""
-        place = self._places[name]
-        return self.starts[place] + self.stages[place].cell(evidence)
+        return self.starts[self._places[name]] + self.cell(name, evidence)
 
     def of(self, state: int) -> tuple[Stage, int]:
         """The stage and the cell of a state."""

@@ -12,17 +12,17 @@ from actors.strategy import Decision
 from orchestration.allocation.courses import Course
 from orchestration.allocation.evidence import Evidence
 from orchestration.allocation.price import Chooser
-from orchestration.allocation.value_table import START
+from orchestration.allocation.value_table import PROMPT, START, UNDRAWN, work_of
 
 
 class Walk:
-    """From `start`, what is known before anything is drawn, or again from the state where it stopped."""
+    """From the start, where nothing has been done, or again from the state where it stopped."""
 
-    def __init__(self, chooser: Chooser, start: Evidence | None = None, *, state: int | None = None) -> None:
+    def __init__(self, chooser: Chooser, *, state: int | None = None) -> None:
         self._chooser = chooser
         self._again = state is not None
         if state is None:
-            state = chooser.table.state(START, start or Evidence(0))
+            state = chooser.table.state(START, Evidence(0))
         self._states = [state]
         self._flops: list[int] = []
         self._lost = 0
@@ -57,7 +57,8 @@ class Walk:
         """The option was taken: what is seen now, and what it took."""
         if self._decided is None or self._decided.option is None:
             raise ValueError("a walk arrives where it decided to go")
-        seen = replace(evidence, before=self._decided.chance if self._decided.stage != START else None)
+        before = None if self.begins(self._decided) else self._decided.chance
+        seen = replace(evidence, before=before)
         self._states.append(self._chooser.table.state(self._decided.option, seen))
         self._flops.append(flops)
         self._took(flops)
@@ -69,8 +70,18 @@ class Walk:
 
     @staticmethod
     def begins(decided: Decision) -> bool:
-        """Whether a decision is of a prompt for which nothing was done yet."""
-        return decided.stage == START
+        """Whether a decision is of a prompt that has no answer yet."""
+        return decided.stage in UNDRAWN
+
+    @staticmethod
+    def judges(option: str) -> bool:
+        """Whether an option is that the verifier judges the prompt alone."""
+        return option == PROMPT
+
+    @staticmethod
+    def work(option: str) -> str:
+        """What another option does: so many samples, or a search."""
+        return work_of(option)
 
     @property
     def course(self) -> Course:

@@ -85,9 +85,12 @@ def _fit(run: Run, settings: CalibrateSettings, console: Console) -> int:
     from orchestration.planning.calibration import make_plan, write_plan
 
     path = settings.path(run.folder)
+    notes: list[str] = []
     with Steps(console) as steps:
-        plan = make_plan(run, settings.plan, steps.tell)
+        plan = make_plan(run, settings.plan, steps.tell, notes.append)
     write_plan(plan, path)
     show_plan(plan, console)
+    for line in notes:
+        console.print(line, style="yellow", highlight=False, soft_wrap=True)
     console.print(f"plan {path}", highlight=False, soft_wrap=True)
     return 0

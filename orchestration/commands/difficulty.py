@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from actors.errors import UserError
 from orchestration.commands.arguments import options_of, place_and_settings, terminal
 from orchestration.commands.helptext import help_of
 from orchestration.commands.planning_words import check_least
@@ -40,7 +41,7 @@ def run(words: Sequence[str]) -> int:
     check_least("samples", settings.samples, 1)
     from orchestration.commands.steps import Steps
     from orchestration.planning.difficulty_report import ORACLE, report_difficulty
-    from orchestration.planning.prompt_values import prompt_values, stored_values
+    from orchestration.planning.prompt_values import NotJudged, prompt_values, stored_values
     from orchestration.planning.sources import read_source
     from orchestration.report.tables import rich_table
     from orchestration.runs.run import Run
@@ -50,7 +51,10 @@ def run(words: Sequence[str]) -> int:
     with Steps(console) as steps:
         steps.tell("reading the run", 0, 1)
         source = read_source(asked, settings.strategies)
-        prompts = prompt_values(asked, steps.tell) if settings.prompt else stored_values(asked)
+        try:
+            prompts = prompt_values(asked, steps.tell) if settings.prompt else stored_values(asked)
+        except NotJudged as why:
+            raise UserError.of("prompt", True, str(why)) from None
         found = report_difficulty(asked, source, settings.samples, settings.by, prompts)
     rows = [
         [one.name, one.held, f"{one.agreement.problems:,}", _shown(one.agreement.rank)] for one in found.ways

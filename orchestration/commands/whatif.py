@@ -52,6 +52,7 @@ class _Settings:
     cells: int = 6
     aggregation: str | None = None
     vote: str | None = None
+    prompt_value: bool = True
     floor: bool = True
     orders: int = 3
     seed: int = 0
@@ -77,6 +78,8 @@ def run(words: Sequence[str]) -> int:
     if settings.budgets and settings.prices:
         raise UserError.of("prices", settings.prices, "give budgets or prices: each tells the other")
     from orchestration.commands.steps import Steps
+    from orchestration.planning.pools import NOTHING_KNOWN
+    from orchestration.planning.prompt_values import stored_values
     from orchestration.planning.sources import read_source
     from orchestration.planning.whatif import Question
     from orchestration.report.plan_figures import Curve, draw_curves
@@ -87,7 +90,8 @@ def run(words: Sequence[str]) -> int:
     run_there = Run(folder)
     with Steps(console) as steps:
         steps.tell("reading the run", 0, 1)
-        source = read_source(run_there, settings.strategies)
+        prompts = stored_values(run_there) if settings.prompt_value else NOTHING_KNOWN
+        source = read_source(run_there, settings.strategies, prompts=prompts)
         question = Question(
             source.pools,
             source.offer,

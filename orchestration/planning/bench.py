@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from actors.seeds import derive
 from actors.strategy import Candidate
-from orchestration.planning.pools import Pool
+from orchestration.allocation.value_table import PROMPT, work_of
+from orchestration.planning.pools import Judgement, Pool
 from orchestration.strategies.selection import aggregate, likelihood_weight, same_answers, voters
-from orchestration.strategies.standing import Standing, standing
+from orchestration.strategies.standing import Standing, judged, standing
 from orchestration.strategies.tally import Counting
 
 WEIGHTED = Counting("weighted")
@@ -56,6 +57,7 @@ class _Prompt:
     flops: int
     last: str | None
     now: Standing | None
+    value: float | None = None
 
 
 class Memory:
@@ -123,9 +125,39 @@ class Bench:
     def searches(self) -> tuple[str, ...]:
         return tuple(self._worst_search)
 
-    def most_of(self, search: str) -> int:
-        """The most that a search takes."""
-        return self._worst_search[search]
+    def most_of(self, prompt: int, option: str) -> int:
+        """The most that an option takes: the prompt's value, samples up to so many, or a search."""
+        work = work_of(option)
+        if work == PROMPT:
+            return self._judgement(prompt).flops
+        if work in self._worst_search:
+            return self._worst_search[work]
+        return self.worst * (int(work) - self.drawn(prompt))
+
+    def take(self, prompt: int, option: str) -> bool:
+        """Take an option; False where the budget does not let it come to its end."""
+        work = work_of(option)
+        if work == PROMPT:
+            return self.ask(prompt)
+        if work in self._worst_search:
+            return self.search(prompt, work)
+        wanted = int(work) - self.drawn(prompt)
+        return self.draw(prompt, wanted) == wanted
+
+    def ask(self, prompt: int) -> bool:
+        """Have the verifier judge the prompt alone; False where that does not fit."""
+        one, told = self._prompts[prompt], self._judgement(prompt)
+        if told.flops > self.left:
+            return False
+        one.value, one.now = told.value, None
+        self._charge(one, told.flops)
+        return True
+
+    def _judgement(self, prompt: int) -> Judgement:
+        found = self._prompts[prompt].pool.prompt
+        if found is None:
+            raise ValueError(f"nobody has judged the prompt of {self.name(prompt)} alone")
+        return found
 
     def name(self, prompt: int) -> str:
         return self._prompts[prompt].pool.problem
@@ -166,10 +198,10 @@ class Bench:
     def search(self, prompt: int, name: str) -> bool:
         """Run a search, whose answer then stands; False where its worst case does not fit."""
         one = self._prompts[prompt]
-        if self.most_of(name) > self.left:
+        if self._worst_search[name] > self.left:
             return False
-        found = one.pool.searches[name]
-        one.now = standing(found.candidates, self.counting, before=self.standing(prompt))
+        found, before = one.pool.searches[name], self.standing(prompt)
+        one.now = standing(found.candidates, self.counting, before=before, prompt=one.value)
         one.last = name
         self._charge(one, found.flops)
         return True
@@ -188,7 +220,8 @@ class Bench:
 
     def _standing(self, one: _Prompt) -> Standing:
         if one.now is None:
-            one.now = self._memory.standing(one.pool.problem, self.seed, self.counting, one.drawn)
+            found = self._memory.standing(one.pool.problem, self.seed, self.counting, one.drawn)
+            one.now = judged(found, one.value)
         return one.now
 
     def values(self, prompt: int) -> list[float]:

@@ -10,14 +10,14 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.errors import UserError
+from actors.errors import UserError, nearest
 from orchestration.allocation.fitting import CELLS, calibrate, fit_table
 from orchestration.allocation.plan import Difficulty, Made, Pick, Plan
 from orchestration.planning.bench import MAJORITY
@@ -25,6 +25,7 @@ from orchestration.planning.bin_table import bin_table
 from orchestration.planning.curves import curves_of
 from orchestration.planning.difficulty import BINS, Bins, halves, predicted, quantile_bins
 from orchestration.planning.pools import Pool
+from orchestration.planning.prompt_values import NotJudged, prompt_values
 from orchestration.planning.sources import LEAST, Source, choose, fingerprint, read_source
 from orchestration.planning.tracing import traces_of
 from orchestration.runs.folder import write_atomically
@@ -56,16 +57,23 @@ _CURVES = 4
 
 _DIGITS = 10**6
 
+SAMPLES, PROMPT = "samples", "prompt"
+DIFFICULTIES = (SAMPLES, PROMPT)
+"""What tells a prompt's bin: a few of its samples, or the verifier's value of it alone."""
+
 
 @dataclass
 class PlanSettings:
     """How a plan is fitted: to which `strategies` of the run ([]: all that it can use), with how many `cells` a stage, each
-    problem in so many `orders` of its samples, and `bins` of difficulty told from so many `samples`."""
+    problem in so many `orders` of its samples; whether it offers to have the prompt judged alone, where the verifier can
+    (`prompt_value`); and `bins` of difficulty, told from so many `samples` or from the prompt alone (`difficulty`)."""
 
     strategies: list[str] = field(default_factory=list)
     cells: int = CELLS
     orders: int = 4
+    prompt_value: bool = True
     bins: int = BINS
+    difficulty: str = SAMPLES
     samples: int = 4
     seed: int = 0
 
@@ -132,19 +140,31 @@ def check_plan(settings: PlanSettings) -> None:
         value = getattr(settings, name)
         if value < least:
             raise UserError.of(f"plan.{name}", value, f"it must be at least {least}")
+    if settings.difficulty not in DIFFICULTIES:
+        known = f"choose one of {', '.join(DIFFICULTIES)}{nearest(settings.difficulty, DIFFICULTIES)}"
+        raise UserError.of("plan.difficulty", settings.difficulty, known)
 
 
 def silent(what: str, done: int, of: int) -> None:
     """Tell nobody."""
 
 
-def make_plan(run: Run, settings: PlanSettings, tell: Tell = silent) -> Plan:
-    """Fit a plan to a run. Raises UserError where the run has too little to learn from."""
+def unsaid(line: str) -> None:
+    """Tell nobody."""
+
+
+def make_plan(
+    run: Run, settings: PlanSettings, tell: Tell = silent, note: Callable[[str], None] = unsaid
+) -> Plan:
+    """Fit a plan to a run; `note` hears what a user should know of it. Raises UserError where the run has too little to learn
+    from, and where what is asked of its verifier is not to be had."""
     check_plan(settings)
     tell("reading the run", 0, 1)
-    source = read_source(run, settings.strategies)
+    source = read_source(run, settings.strategies, prompts=_values(run, settings, tell, note))
     check_drawn(source.samples)
     offer, pools, seed = source.offer, source.pools, settings.seed
+    if not settings.prompt_value:
+        offer = replace(offer, prompt=False)
     traces = []
     for at in range(0, len(pools), _CHUNK):
         tell("looking at problems", at, len(pools))
@@ -173,14 +193,36 @@ def make_plan(run: Run, settings: PlanSettings, tell: Tell = silent) -> Plan:
     return Plan(made, offer, table, tuple(curve), picks, difficulty)
 
 
+def _values(run: Run, settings: PlanSettings, tell: Tell, note: Callable[[str], None]) -> dict[str, float]:
+    """The verifier's values of the prompts alone, as far as they are asked for, and can be told."""
+    by_bin = settings.difficulty == PROMPT
+    if not settings.prompt_value and not by_bin:
+        return {}
+    try:
+        return prompt_values(run, tell)
+    except NotJudged as why:
+        if by_bin:
+            raise UserError.of("plan.difficulty", settings.difficulty, str(why)) from None
+        note(f"the plan goes without the verifier's values of prompts: {why}")
+        return {}
+
+
 def by_difficulty(source: Source, settings: PlanSettings) -> tuple[Difficulty | None, tuple[Pick, ...]]:
     """How a problem's bin is told, and the best strategy of each bin at each budget; nothing where there are too few samples
     to tell bins by some and judge strategies by others."""
     judged, telling = halves(source.size)
+    alone = settings.difficulty == PROMPT
     if not judged.stop or len(source.pools) < settings.bins:
         return None, ()
-    samples = min(settings.samples, source.size - telling.start)
-    values = np.array([value_of(pool, telling.start, samples, source.counting) for pool in source.pools])
+    samples = 0 if alone else min(settings.samples, source.size - telling.start)
+    values = np.array(
+        [
+            pool.prompt.value
+            if alone and pool.prompt
+            else value_of(pool, telling.start, samples, source.counting)
+            for pool in source.pools
+        ]
+    )
     difficulty = Difficulty(samples, _thresholds(values, settings.bins))
     bins = Bins(difficulty.thresholds, (), 0).of(values)
     right = strategies_at(source, [n for n in source.offer.samples if n <= judged.stop], seed=settings.seed)

@@ -55,14 +55,12 @@ class OnePrice:
         lot = lot_of(bench.seed, bench.name(prompt), rounds)
         while (option := walk.decide(price.price.of(lot)).option) is not None:
             before = bench.spent
-            wanted = 0 if option in self.offer.searches else int(option) - bench.drawn(prompt)
-            most = bench.worst * wanted if wanted else bench.most_of(option)
+            most = bench.most_of(prompt, option)
             if bench.drawn(prompt) and bench.left - most < price.reserve:
                 # The rest belongs to the first samples of prompts to come.
                 walk.cut_short()
                 break
-            done = bench.draw(prompt, wanted) == wanted if wanted else bench.search(prompt, option)
-            if not done:
+            if not bench.take(prompt, option):
                 walk.cut_short(bench.spent - before)
                 break
             walk.arrive(bench.standing(prompt).evidence, bench.spent - before)

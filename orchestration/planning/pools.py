@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from actors.errors import UserError
 from actors.strategy import Answer, Candidate, Role
-from actors.work import CostModel
+from actors.work import CostModel, prompt_cost
 from orchestration.runs.run import Run
 
 _COLUMNS = [
@@ -32,6 +33,9 @@ _COLUMNS = [
     "correct",
     "kept",
 ]
+
+
+NOTHING_KNOWN: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +59,21 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """The verifier's value of a prompt alone, and the FLOPs to tell it."""
+
+    value: float
+    flops: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pool:
-    """One problem with one run seed."""
+    """One problem with one run seed. `prompt` None: nobody has judged it alone."""
 
     problem: str
     samples: tuple[Drawn, ...]
     searches: Mapping[str, Found]
+    prompt: Judgement | None = None
 
     @property
     def rate(self) -> float:
@@ -75,10 +88,11 @@ def read_pools(
     costs: Mapping[Role, CostModel],
     *,
     seed: int | None = None,
+    prompts: Mapping[str, float] = NOTHING_KNOWN,
 ) -> list[Pool]:
     """Every problem of a run that has all samples of the strategy `samples`, and an outcome of each search; of the
-    first run seed, or the one given. Raises UserError for a strategy that the run does not have, or whose answers
-    nobody knows."""
+    first run seed, or the one given. `prompts` are the verifier's values of prompts alone, by problem. Raises UserError for a
+    strategy that the run does not have, or whose answers nobody knows."""
     outcomes, ungraded = _outcomes(run, seed)
     for text in (samples, *searches):
         if text in outcomes:
@@ -96,6 +110,7 @@ def read_pools(
         raise UserError.of("run", str(run.folder), f"it {mend}")
     found = {text: _candidates(run, text, seed) for text in searches}
     most = max((len(rows) for rows in drawn.values()), default=0)
+    judged = _judgements(run, prompts, costs)
     pools = []
     for problem in wanted:
         rows = drawn.get(problem, [])
@@ -113,9 +128,26 @@ def read_pools(
                     )
                     for text in searches
                 },
+                judged.get(problem),
             )
         )
     return pools
+
+
+def _judgements(
+    run: Run, prompts: Mapping[str, float], costs: Mapping[Role, CostModel]
+) -> dict[str, Judgement]:
+    """What judges the prompts alone, and what it takes: as many tokens of the verifier as they have."""
+    if not prompts or "verifier" not in costs:
+        return {}
+    rows = run.problems(["problem_id", "prompt_tokens"]).to_pylist()
+    return {
+        row["problem_id"]: Judgement(
+            prompts[row["problem_id"]], prompt_cost(costs["verifier"], row["prompt_tokens"]).paper
+        )
+        for row in rows
+        if row["problem_id"] in prompts and row["prompt_tokens"]
+    }
 
 
 def _outcomes(run: Run, seed: int | None) -> tuple[dict[str, dict[str, dict[str, Any]]], set[str]]:

@@ -28,6 +28,10 @@ Tell = Callable[[str, int, int], None]
 _BATCH = 64
 
 
+class NotJudged(UserError):
+    """Nothing tells the values of a run's prompts, and why."""
+
+
 def stored_values(run: Run) -> dict[str, float]:
     """What was told before, by problem; empty where nothing was."""
     file = run.folder / FILE
@@ -41,7 +45,7 @@ def stored_values(run: Run) -> dict[str, float]:
 def prompt_values(run: Run, tell: Tell = lambda what, done, of: None) -> dict[str, float]:
     """The values of all prompts of a run; those that are not stored yet are told by its verifier, and stored.
 
-    Raises UserError where the run has no verifier, or another one lies where it was, or one that judges no prompt.
+    Raises NotJudged where the run has no verifier, or another one lies where it was, or one that judges no prompt.
     """
     known = stored_values(run)
     rows = run.problems(["problem_id", "prompt", "prompt_tokens"]).to_pylist()
@@ -74,11 +78,8 @@ async def _told(run: Run, rows: list[dict[str, object]], tell: Tell) -> dict[str
             scores = await asyncio.gather(*map(verifier.score, requests))
             for row, score in zip(part, scores, strict=True):
                 if score.prompt is None:
-                    mend = (
-                        "its verifier judges no prompt before a step: take samples (prompt=false), or train one that does "
-                        "(flopwise train prm)"
-                    )
-                    raise UserError.of("prompt", True, mend)
+                    mend = "its verifier judges no prompt before a step: leave it out, or train one that does"
+                    raise NotJudged(mend)
                 found[str(row["problem_id"])] = score.prompt
         return found
     finally:
@@ -93,11 +94,11 @@ def _verifier(run: Run) -> VerifierEngine:
 
     told, identity = run.info.get("models", {}).get("verifier"), run.info["identity"]
     if told is None:
-        raise UserError.of("prompt", True, f"{run.folder} had no verifier: leave it out")
+        raise NotJudged(f"{run.folder} had no verifier: leave it out")
     path = Path(told["path"])
     if not path.is_dir() or model_hash(path) != identity["verifier"]:
         mend = f"the verifier of {run.folder} is not at {path} any more: put it back, or leave this out"
-        raise UserError.of("prompt", True, mend)
+        raise NotJudged(mend)
     return load_verifier(ModelPlan(path=path, dtype=identity["verifier_dtype"]))
 
 
@@ -113,6 +114,6 @@ def _ids(run: Run, rows: list[dict[str, object]]) -> dict[str, tuple[int, ...]]:
         # As many as the policy was given: the text of a prompt need not tell its ids with every tokenizer.
         if len(ids) != row["prompt_tokens"]:
             mend = f"the prompt of {row['problem_id']} cannot be read back from its text: leave it out"
-            raise UserError.of("prompt", True, mend)
+            raise NotJudged(mend)
         found[str(row["problem_id"])] = ids
     return found

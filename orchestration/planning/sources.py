@@ -18,7 +18,7 @@ from actors.strategy import Role
 from orchestration.allocation.value_table import Offer
 from orchestration.analysis.collect import Named
 from orchestration.flops import ModelCost
-from orchestration.planning.pools import Pool, read_pools
+from orchestration.planning.pools import NOTHING_KNOWN, Pool, read_pools
 from orchestration.runs.run import NO_OUTCOME, Run
 from orchestration.strategies.choice import Chooser
 from orchestration.strategies.parse import parse
@@ -45,19 +45,27 @@ class Source:
 
     @property
     def offer(self) -> Offer:
-        """Samples by powers of two up to all there are, and every search."""
-        return self.offer_of(self.size, self.searches)
+        """Samples by powers of two up to all there are, every search, and the prompts' values where they are known."""
+        return self.offer_of(
+            self.size, self.searches, judged=all(pool.prompt is not None for pool in self.pools)
+        )
 
     @staticmethod
-    def offer_of(size: int, searches: Sequence[str]) -> Offer:
-        """Samples by powers of two up to so many, and these searches."""
+    def offer_of(size: int, searches: Sequence[str], *, judged: bool = False) -> Offer:
+        """Samples by powers of two up to so many, these searches, and the prompts' values where they are known."""
         counts = [1 << power for power in range(size.bit_length()) if 1 << power < size]
-        return Offer((*counts, size), tuple(searches))
+        return Offer((*counts, size), tuple(searches), judged)
 
 
-def read_source(run: Run, strategies: Sequence[str] = (), *, least: int = LEAST) -> Source:
+def read_source(
+    run: Run,
+    strategies: Sequence[str] = (),
+    *,
+    least: int = LEAST,
+    prompts: Mapping[str, float] = NOTHING_KNOWN,
+) -> Source:
     """What a run has to learn from: the largest set of whole samples, those with scores first, and every search; or the
-    `strategies` named, of which one draws whole samples.
+    `strategies` named, of which one draws whole samples. `prompts` are the verifier's values of prompts alone, by problem.
 
     Raises UserError where there is too little: no samples, no labels, fewer than `least` problems, or such of which every
     answer is right, or wrong.
@@ -72,7 +80,7 @@ def read_source(run: Run, strategies: Sequence[str] = (), *, least: int = LEAST)
     source = Source(
         samples,
         ordered,
-        read_pools(run, samples.text, ordered, costs_in(run)),
+        read_pools(run, samples.text, ordered, costs_in(run), prompts=prompts),
         counting_of(samples),
     )
     _check(run, source, least)

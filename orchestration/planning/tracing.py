@@ -6,14 +6,14 @@ It knows pools and standings, nothing of fitting. Invariant: what a trace shows 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from actors.seeds import derive
-from orchestration.allocation.evidence import Evidence
 from orchestration.allocation.fitting import Seen, Trace
-from orchestration.allocation.value_table import START, Offer
+from orchestration.allocation.value_table import PROMPT, START, Offer
 from orchestration.planning.bench import WEIGHTED, Bench
 from orchestration.planning.pools import Pool
-from orchestration.strategies.standing import Standing, after, standing
+from orchestration.strategies.standing import Standing, after, judged, standing
 from orchestration.strategies.tally import Counting
 
 
@@ -41,16 +41,20 @@ def _trace(
     standings: dict[str, Standing] = {START: bench.standing(0)}
     moves: dict[tuple[str, str], Seen] = {}
     before = START
+    if offer.prompt:
+        bench.ask(0)
+        moves[START, PROMPT] = Seen(bench.standing(0).evidence, False, bench.spent)
+        standings[START] = bench.standing(0)
     for count in offer.samples:
         spent = bench.spent
         bench.draw(0, count - bench.drawn(0))
         now = standings[str(count)] = bench.standing(0)
         moves[before, str(count)] = Seen(now.evidence, bool(bench.judge().right[0]), bench.spent - spent)
         before = str(count)
-    for source, target in offer.moves:
+    for source, target in replace(offer, prompt=False).moves:
         if target in offer.searches:
             found = pool.searches[target]
-            now = after(searches[target], standings[source])
+            now = judged(after(searches[target], standings[source]), standings[START].evidence.prompt)
             standings.setdefault(target, now)
             moves[source, target] = Seen(now.evidence, found.correct, found.flops)
-    return Trace(pool.problem, Evidence(0), moves)
+    return Trace(pool.problem, moves)

@@ -64,10 +64,7 @@ class AtPrice:
             walk = Walk(chooser)
             while (option := walk.decide(self.price).option) is not None:
                 before = bench.spent
-                if option in self.offer.searches:
-                    bench.search(prompt, option)
-                else:
-                    bench.draw(prompt, int(option) - bench.drawn(prompt))
+                bench.take(prompt, option)
                 walk.arrive(bench.standing(prompt).evidence, bench.spent - before)
 
 

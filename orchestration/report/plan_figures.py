@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.allocation.plan import Plan
-from orchestration.allocation.value_table import START
+from orchestration.allocation.value_table import UNDRAWN, Stage, work_of
 from orchestration.analysis.statistics import Estimate
 from orchestration.report.figures import STYLE, Dash, count_flops, draw_line, looks_of, new_figure
 from orchestration.report.plan_tables import stage_name
@@ -63,19 +63,24 @@ def _value_table(plan: Plan) -> Any:
     import numpy as np
     from matplotlib.ticker import PercentFormatter
 
-    stages = [stage for stage in plan.table.stages if stage.name != START]
-    most = max(stage.cells for stage in stages)
-    shown = np.full((len(stages), most), np.nan)
-    for row, stage in enumerate(stages):
-        shown[row, : stage.cells] = stage.right
-    figure, (left, right) = new_figure(11.0, 1.8 + 0.36 * len(stages), 2, shared=False)
+    rows = [
+        (_row_name(stage, group), [stage.right[cell] for cell in cells])
+        for stage in plan.table.stages
+        if stage.name not in UNDRAWN
+        for group, cells in enumerate(stage.groups)
+    ]
+    most = max(len(chances) for _, chances in rows)
+    shown = np.full((len(rows), most), np.nan)
+    for row, (_, chances) in enumerate(rows):
+        shown[row, : len(chances)] = chances
+    figure, (left, right) = new_figure(11.0, 1.8 + 0.36 * len(rows), 2, shared=False)
     left.imshow(shown, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     left.grid(visible=False)
-    for row, stage in enumerate(stages):
-        for cell, chance in enumerate(stage.right):
+    for row, (_, chances) in enumerate(rows):
+        for cell, chance in enumerate(chances):
             colour = "white" if chance > 0.6 else "black"
             left.text(cell, row, f"{chance:.0%}", ha="center", va="center", fontsize=8, color=colour)
-    left.set_yticks(range(len(stages)), [stage_name(stage.name) for stage in stages])
+    left.set_yticks(range(len(rows)), [name for name, _ in rows])
     left.set_xticks(range(most), [str(cell + 1) for cell in range(most)])
     left.set_xlabel("cell, by the evidence for the answer")
     left.set_title("chance that the answer is right", fontsize=10, loc="left")
@@ -98,6 +103,11 @@ def _value_table(plan: Plan) -> Any:
     right.set_ylabel("was right")
     right.set_title("calibration (area: problems)", fontsize=10, loc="left")
     return figure
+
+
+def _row_name(stage: Stage, group: int) -> str:
+    name = stage_name(work_of(stage.name))
+    return name if len(stage.groups) == 1 else f"{name}, prompt {group + 1} of {len(stage.groups)}"
 
 
 def _over_flops(curves: Sequence[Curve], problems: int) -> Any:

@@ -11,7 +11,7 @@ from actors.errors import counted
 from orchestration.allocation.choices import Solver, reserve_prices
 from orchestration.allocation.plan import Plan
 from orchestration.allocation.price import Chooser
-from orchestration.allocation.value_table import START
+from orchestration.allocation.value_table import JUDGED, PROMPT, START, UNDRAWN, Stage, work_of
 from orchestration.report.tables import Cells, between, percent, points, scientific
 
 BEST = (
@@ -65,8 +65,8 @@ def value_cells(plan: Plan) -> Cells:
         cells.append(
             [
                 stage_name(stage.name),
-                f"{cell + 1} of {stage.cells}",
-                percent(stage.right[cell]) if stage.name != START else "-",
+                cell_name(stage, cell),
+                percent(stage.right[cell]) if stage.name not in UNDRAWN else "-",
                 f"{stage.problems[cell]:,.0f}",
                 scientific(reserve) if option else "never",
                 stage_name(option) if option else "-",
@@ -75,10 +75,21 @@ def value_cells(plan: Plan) -> Cells:
     return cells
 
 
+def cell_name(stage: Stage, cell: int) -> str:
+    """A cell for people, and which group of prompts is in it, where they are in groups."""
+    name = f"{cell + 1} of {stage.cells}"
+    group = next(at for at, cells in enumerate(stage.groups) if cell in cells)
+    return name if len(stage.groups) == 1 else f"{name}, prompt {group + 1} of {len(stage.groups)}"
+
+
 def stage_name(name: str) -> str:
     """A stage for people."""
     if name == START:
         return "nothing drawn"
+    if name == PROMPT:
+        return "prompt judged"
+    if name.startswith(JUDGED):
+        return f"{stage_name(work_of(name))}, prompt judged"
     return f"{name} sample{'' if name == '1' else 's'}" if name.isdigit() else name
 
 
@@ -97,7 +108,7 @@ def decision_cells(
             stage_name(stage),
             # By its bin: a plan for the same number of generations everywhere.
             f"bin {cell}" if stage == DIFFICULTY else str(cell + 1),
-            percent(chance) if stage != START else "-",
+            percent(chance) if stage not in UNDRAWN else "-",
             scientific(price),
             "stopped" if option is None else stage_name(option),
             "-" if option is None else points(gain),
@@ -134,12 +145,18 @@ def about(plan: Plan) -> list[str]:
         f"offers {', '.join(map(str, plan.offer.samples))} samples"
         + (f"; {', '.join(plan.offer.searches)}" if plan.offer.searches else "; no searches"),
     ]
+    if plan.offer.prompt:
+        cuts = ", ".join(f"{one:.3g}" for one in plan.table.thresholds) or "nothing"
+        lines.append(
+            f"the verifier may judge a prompt first, which is paid like all else; its value, cut at {cuts}, makes groups of "
+            "prompts (prompt 1: hardest)"
+        )
     if plan.difficulty is not None:
         cuts = ", ".join(f"{one:.3g}" for one in plan.difficulty.thresholds)
         told = (
-            "its sample" if plan.difficulty.samples == 1 else f"its first {plan.difficulty.samples} samples"
+            f"its first {counted(plan.difficulty.samples, 'sample')}: the mean of the verifier's final values"
         )
-        lines.append(
-            f"a problem's bin is told from {told}: the mean of the verifier's final values, cut at {cuts} (bin 1: easiest)"
-        )
+        if plan.difficulty.of_prompt:
+            told = "the prompt alone: the verifier's value of it"
+        lines.append(f"a problem's bin is told from {told}, cut at {cuts} (bin 1: easiest)")
     return lines

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from actors.errors import UserError
 from actors.strategy import Forecast, Sampling, Strategy
-from actors.work import Cost, CostModel
+from actors.work import Cost, CostModel, prompt_cost
 from orchestration.setup.prepare import Prepared
 
 # Bytes on disk in zstd Parquet: of a candidate's row (with its samples' and scores' rows, whose keys no compression makes
@@ -120,6 +120,9 @@ def _need(prepared: Prepared, strategy: Strategy, forecast: Forecast, most: int)
     worst = None
     if bound is not None:
         worst = _drawing(policy, longest, bound, most) + _scoring(verifier, longest, bound, most)
+    if verifier is not None and getattr(strategy, "judges_prompts", False):
+        expected += prompt_cost(verifier, prompt)
+        worst = None if worst is None else worst + prompt_cost(verifier, longest)
     return Need(strategy.text, forecast.generations, forecast.candidates, expected, worst)
 
 

@@ -67,7 +67,7 @@ def unaffordable(prepared: Prepared, outcomes: int, charged: int) -> str:
     bound, budget, worst = price_of(prepared), prepared.budget, prepared.first_grant
     if bound is None or budget is None or worst is None or not prepared.settings.budget.floor:
         return ""
-    first = next(move for move in bound.table.moves if move.source == START)
+    first = bound.table.moves[0]
     each = sum(first.flops) / len(first.flops)
     # The last one needs its worst case.
     paid = max(0, int((budget - charged - worst) // each) + 1)

@@ -6,13 +6,14 @@ accounting; and whoever asks a price is in a run that has one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from actors.errors import UserError
-from actors.strategy import Strategy
+from actors.strategy import Role, Strategy
 from orchestration.allocation.plan import Plan, read_plan
 from orchestration.setup.model_folders import resolved
+from orchestration.setup.models import ModelSetup
 from orchestration.setup.settings import BudgetSettings
 from orchestration.strategies.bound import Bound, bound_to
 from orchestration.strategies.compute_optimal import ComputeOptimal
@@ -25,9 +26,6 @@ def with_plan(strategy: Strategy) -> Strategy:
         return strategy
     path = resolved(strategy.plan)
     plan = read_plan(path)
-    if plan.prompted:
-        mend = "it asks what the verifier says of a prompt before anything is drawn, which no run tells; calibrate without"
-        raise UserError.of("plan", str(path), mend)
 
     def make(text: str) -> Strategy:
         try:
@@ -71,6 +69,21 @@ def check_allocation(budget: BudgetSettings, strategies: Sequence[Strategy]) -> 
             "their own, which can reuse what is drawn here"
         )
         raise UserError.of("budget.allocation", budget.allocation, mend)
+
+
+def judges_prompts(strategies: Sequence[Strategy]) -> bool:
+    """Whether a plan asks the verifier for the value of each prompt alone."""
+    return any(isinstance(one, ComputeOptimal) and one.judges_prompts for one in strategies)
+
+
+def check_judging(strategies: Sequence[Strategy], models: Mapping[Role, ModelSetup]) -> None:
+    """Raise UserError for a plan that asks for the value of each prompt alone where the verifier's engine tells none."""
+    if judges_prompts(strategies) and models["verifier"].engine == "vllm":
+        mend = (
+            "the plan asks what the verifier makes of each prompt alone, which it does not tell on vLLM: set "
+            "verifier.engine=local, or calibrate with plan.prompt_value=false"
+        )
+        raise UserError.of("verifier.engine", "vllm", mend)
 
 
 def _given(bound: Bound) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from actors.errors import UserError, counted
 from actors.strategy import Role, Strategy
-from actors.work import Unit
+from actors.work import Unit, prompt_cost
 from orchestration.flops import ModelCost, generation_flops
 from orchestration.problems import (
     Dataset,
@@ -38,7 +38,7 @@ from orchestration.setup.machine import check_machine
 from orchestration.setup.memory import ReplicaMemory, check_memory, estimated, runs_here
 from orchestration.setup.models import ModelSetup, check_engines, costs_of, notes_of, read_models, read_policy
 from orchestration.setup.packages import importable
-from orchestration.setup.plans import check_allocation, with_plan
+from orchestration.setup.plans import check_allocation, check_judging, judges_prompts, with_plan
 from orchestration.setup.settings import DatasetSettings, EvaluateSettings, check
 from orchestration.strategies.parse import parse
 
@@ -105,6 +105,7 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     policy = read_policy(settings, strategies)
     models = read_models(settings, policy, scored=any(one.uses_verifier for one in strategies))
     check_engines(settings, models)
+    check_judging(strategies, models)
     check_machine(settings.cluster, {role: model.share for role, model in models.items()})
     contexts = Contexts(
         {role: model.context for role, model in models.items()}, given.max_tokens, given.context
@@ -121,6 +122,10 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     budget, first = budget_flops(settings, costs, mean, unit), None
     if budget is not None:
         first = generation_flops(costs, longest, given.max_tokens, unit)
+        if judges_prompts(strategies):
+            # Before its first candidate a task asks for the prompt's value.
+            judged = prompt_cost(costs["verifier"], longest)
+            first += judged.paper if unit == "paper" else judged.exact
         check_budget(settings, budget, first, scored="verifier" in models)
     return Prepared(
         settings=settings,

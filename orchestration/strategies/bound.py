@@ -38,6 +38,11 @@ class Bound:
     def samples(self) -> tuple[int, ...]:
         return self.plan.offer.samples
 
+    @property
+    def judges_prompts(self) -> bool:
+        """Whether the verifier's value of the prompt alone tells how to go on."""
+        return self.plan.offer.prompt if self.difficulty is None else self.difficulty.of_prompt
+
     def expects(self, decision: Decision) -> int:
         """FLOPs that the option is expected to take which was decided for; 0 where it stopped."""
         found = (

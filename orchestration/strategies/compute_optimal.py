@@ -1,9 +1,9 @@
 """Compute-optimal: each prompt gets what a plan says is best for it, by its difficulty or by the price of a FLOP.
 
 With a budget of n generations for each prompt (the paper's; Snell et al. 2024, section 3.2): the verifier's final values of
-a few whole samples tell its bin, and the bin the fixed strategy that was best there with that budget. Without n it asks
-the plan's value table, after each piece of work, for the option with the largest expected accuracy less the price of its
-FLOPs, and answers where none is above stopping. In a run without a price FLOPs are free.
+a few whole samples tell its bin, or its value of the prompt alone, and the bin the fixed strategy that was best there with
+that budget. Without n it asks the plan's value table, after each piece of work, for the option with the largest expected
+accuracy less the price of its FLOPs, and answers where none is above stopping. In a run without a price FLOPs are free.
 
 It knows plans and strategies, nothing of budgets, replicas or labels. Invariants: samples that told a bin are those that the
 strategy after them draws, never drawn again; the answer is that of the last option that came to its end, or of all samples;
@@ -84,6 +84,11 @@ class ComputeOptimal:
         return True
 
     @property
+    def judges_prompts(self) -> bool:
+        """Whether it asks the verifier for the value of each prompt alone."""
+        return self.bound is not None and self.bound.judges_prompts
+
+    @property
     def by_steps(self) -> bool:
         """Whether an option of its plan draws step by step."""
         return any(getattr(option, "by_steps", False) for option in self._options)
@@ -147,9 +152,12 @@ class ComputeOptimal:
         assert bound.best is not None
         before = models.market.spent
         probes = await _drawn(models, range(self._probes))
-        if not probes:
+        if bound.difficulty.of_prompt:
+            value = await models.verifier.prompt_value()
+        elif probes:
+            value = math.fsum(one.scores[-1] if one.scores else 0.0 for one in probes) / len(probes)
+        else:
             raise PurseEmpty("the purse was empty before the first candidate")
-        value = math.fsum(one.scores[-1] if one.scores else 0.0 for one in probes) / len(probes)
         one = bound.difficulty.bin_of(value)
         option = bound.best[one]
         took = models.market.spent - before
@@ -157,6 +165,8 @@ class ComputeOptimal:
         try:
             solution = await option.solve(prompt, models)
         except PurseEmpty:
+            if not probes:
+                raise
             # What told its bin is all that it has.
             solution = solution_of(tuple(probes), weighted(probes))
             return replace(solution, decisions=(decision,))
@@ -195,6 +205,8 @@ class _Priced:
         self._bound, self._prompt, self._models = bound, prompt, models
         self._walk = Walk(bound.chooser(floor=self._terms.floor))
         self._past = [one for one in models.market.past if one.option is not None]
+        # The verifier's value of the prompt alone, once it was asked.
+        self._value: float | None = None
         self._samples: list[Candidate] = []
         self._searches: list[Solution] = []
         self._now: Standing = standing((), COUNTING)
@@ -210,9 +222,7 @@ class _Priced:
             watched, before = Watched(self._models), self._models.market.spent
             now = None
             if await self._afford(decided):
-                now = await (self._search if option in self._bound.searches else self._sample)(
-                    option, watched
-                )
+                now = await self._take(option, watched)
             took = self._models.market.spent - before
             if now is None:
                 self._walk.cut_short(took)
@@ -239,21 +249,35 @@ class _Priced:
             return False
         return True
 
-    async def _sample(self, option: str, watched: Watched) -> Standing | None:
-        """Draw on to so many samples; None where that was cut short."""
-        self._samples += await _drawn(watched, range(len(self._samples), int(option)))
-        return None if watched.refused else standing(self._samples, COUNTING)
+    async def _take(self, option: str, watched: Watched) -> Standing | None:
+        """Where it stands after an option; None where that was cut short."""
+        if self._walk.judges(option):
+            return await self._ask(watched)
+        work = self._walk.work(option)
+        return await (self._search if work in self._bound.searches else self._sample)(work, watched)
 
-    async def _search(self, option: str, watched: Watched) -> Standing | None:
+    async def _ask(self, watched: Watched) -> Standing | None:
         try:
-            found = await self._bound.searches[option].solve(self._prompt, watched)
+            self._value = await watched.verifier.prompt_value()
+        except PurseEmpty:
+            return None
+        return standing((), COUNTING, prompt=self._value)
+
+    async def _sample(self, count: str, watched: Watched) -> Standing | None:
+        """Draw on to so many samples."""
+        self._samples += await _drawn(watched, range(len(self._samples), int(count)))
+        return None if watched.refused else standing(self._samples, COUNTING, prompt=self._value)
+
+    async def _search(self, text: str, watched: Watched) -> Standing | None:
+        try:
+            found = await self._bound.searches[text].solve(self._prompt, watched)
         except PurseEmpty:
             return None
         self._searches.append(found)
         if watched.refused:
             return None
         self._found = found
-        return standing(found.candidates, COUNTING, before=self._now)
+        return standing(found.candidates, COUNTING, before=self._now, prompt=self._value)
 
     def _solution(self) -> Solution:
         """All that was drawn, of which those vote that the answer is made of."""

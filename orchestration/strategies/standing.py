@@ -48,6 +48,11 @@ def standing(
     return found if before is None else after(found, before)
 
 
+def judged(found: Standing, prompt: float | None) -> Standing:
+    """The same, of a prompt that the verifier gave this value."""
+    return found if prompt is None else replace(found, evidence=replace(found.evidence, prompt=prompt))
+
+
 def after(found: Standing, before: Standing) -> Standing:
     """What a search found, held against the answer that stood before it."""
     if before.answer is None:

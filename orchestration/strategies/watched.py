@@ -80,3 +80,10 @@ class _Verifier:
         except PurseEmpty:
             self.watched.refused = True
             raise
+
+    async def prompt_value(self) -> float:
+        try:
+            return await self.watched.models.verifier.prompt_value()
+        except PurseEmpty:
+            self.watched.refused = True
+            raise

@@ -95,6 +95,7 @@ class FakeVerifier:
     purse: Purse = field(default_factory=Purse)
     table: dict[tuple[int, ...], float] = field(default_factory=dict)
     requests: list[tuple[int, ...]] = field(default_factory=list)
+    alone: float = 0.5
 
     def value(self, solution: tuple[int, ...]) -> float:
         """The score of the last step."""
@@ -105,6 +106,12 @@ class FakeVerifier:
         self.purse.take()
         await pause(self.delays, 1, solution)
         return tuple(self.value(solution[:end]) for end in step_ends(solution))
+
+    async def prompt_value(self) -> float:
+        """What the test says of the prompt alone."""
+        self.requests.append(())
+        self.purse.take()
+        return self.alone
 
 
 class FakeReader:

@@ -18,10 +18,11 @@ from orchestration.setup.prepare import prepare
 from orchestration.strategies.bound import bound_to
 from orchestration.strategies.compute_optimal import ComputeOptimal
 from orchestration.strategies.parse import parse
-from tests.support.pools import made_pools
+from tests.support.pools import judged, made_pools
 
 SEARCH = "beam(n=4,width=2)"
 OFFER = Offer((1, 2, 4), (SEARCH,))
+PROMPTED = replace(OFFER, prompt=True)
 PICKS = {1: "best_of_n(n=4)", 2: SEARCH, 3: "beam(n=4,width=4)"}
 DIFFICULTY = Difficulty(3, (0.55, 0.45))
 
@@ -33,21 +34,22 @@ def made_plan(
     setup: str = "",
     problems: int = 60,
     sample: float | None = None,
+    offer: Offer = OFFER,
 ) -> Plan:
-    """A plan of problems whose verifier tells right from wrong, with noise; a search is right where one of six samples is. A
-    first `sample` takes so many FLOPs, and all else in proportion."""
-    pools = [_with_search(pool) for pool in made_pools(problems, seed=3)]
+    """A plan of problems whose verifier tells right from wrong, with noise, and so it does of prompts alone; a search is
+    right where one of six samples is. A first `sample` takes so many FLOPs, and all else in proportion."""
+    pools = judged([_with_search(pool) for pool in made_pools(problems, seed=3)])
     made = Made(models or {}, grader, setup, "paper", "made", "d" * 8, problems, 2, "2026-11-29")
     picks = [Pick(one, 4, text, 0.5, 0.4, 0.6, 20, "", 0.0, 0.0, 0.0) for one, text in PICKS.items()]
-    table = fit_table(OFFER, traces_of(pools, OFFER, orders=2, seed=0))
+    table = fit_table(offer, traces_of(pools, offer, orders=2, seed=0))
     if sample is not None:
         scale = sample / table.moves[0].flops[0]
         moves = [replace(move, flops=tuple(scale * flops for flops in move.flops)) for move in table.moves]
-        table = ValueTable(table.stages, tuple(moves))
-    return Plan(made, OFFER, table, (), tuple(picks), DIFFICULTY)
+        table = ValueTable(table.stages, tuple(moves), table.thresholds)
+    return Plan(made, offer, table, (), tuple(picks), DIFFICULTY)
 
 
-def plan_for(words: Sequence[str], file: Path, typical: int | None = None) -> int:
+def plan_for(words: Sequence[str], file: Path, typical: int | None = None, *, offer: Offer = OFFER) -> int:
     """Write a plan for the models, grader and accounting of these settings; returns the FLOPs of a sample."""
     prepared = prepare(settings_of([*words, "strategies=[best_of_n(n=1)]"]))
     identity = identify(prepared)
@@ -55,7 +57,7 @@ def plan_for(words: Sequence[str], file: Path, typical: int | None = None) -> in
     sample = generation_flops(prepared.costs, prepared.prompt_tokens, tokens, prepared.unit)
     models = {role: model.files for role, model in identity.models.items()}
     setup = setup_hash(identity.flat())
-    made_plan(models, grader=identity.grader, setup=setup, sample=sample).write(file)
+    made_plan(models, grader=identity.grader, setup=setup, sample=sample, offer=offer).write(file)
     return sample
 
 

@@ -10,10 +10,11 @@ import numpy as np
 from actors.seeds import derive
 from actors.strategy import Candidate
 from orchestration.allocation.value_table import Offer
-from orchestration.planning.pools import Drawn, Found, Pool
+from orchestration.planning.pools import Drawn, Found, Judgement, Pool
 
 SEARCHES = ("beam(n=4)",)
 OFFER = Offer((1, 2, 4, 8), SEARCHES)
+PROMPTED = replace(OFFER, prompt=True)
 
 
 def made_pools(problems: int, *, seed: int = 0, samples: int = 16, same: float | None = None) -> list[Pool]:
@@ -28,6 +29,16 @@ def made_pools(problems: int, *, seed: int = 0, samples: int = 16, same: float |
         search = Found((found.candidate,), found.correct, 350)
         pools.append(Pool(f"p{number:04}", drawn, {SEARCHES[0]: search}))
     return pools
+
+
+def judged(pools: Sequence[Pool], *, flops: int = 20) -> list[Pool]:
+    """The same pools, of whose prompts the verifier has told how often samples are right, with noise."""
+    found = []
+    for pool in pools:
+        rng = np.random.default_rng(derive(0, "prompt", pool.problem))
+        value = min(max(pool.rate + float(rng.normal(0, 0.15)), 0.02), 0.98)
+        found.append(replace(pool, prompt=Judgement(value, flops)))
+    return found
 
 
 def _drawn(rng: np.random.Generator, index: int, right: bool) -> Drawn:

@@ -86,7 +86,7 @@ def save_policy(folder: Path, seed: int = 7, *, heads: int = 4) -> Path:
 def save_verifier(folder: Path, seed: int = 8) -> Path:
     save_policy(folder, seed)
     torch.manual_seed(seed)
-    ValueHead(ValueHeadConfig(32, width=8)).save(folder)
+    ValueHead(ValueHeadConfig(32, width=8, prompt=True)).save(folder)
     return folder
 
 

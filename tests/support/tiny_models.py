@@ -25,5 +25,5 @@ def make_models(folder: Path) -> tuple[Path, Path]:
         tokenizer.save_pretrained(path)
         paths.append(path)
     torch.manual_seed(0)
-    ValueHead(ValueHeadConfig(SHAPE.width)).save(paths[1])
+    ValueHead(ValueHeadConfig(SHAPE.width, prompt=True)).save(paths[1])
     return paths[0], paths[1]

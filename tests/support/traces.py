@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from actors.seeds import derive
 from orchestration.allocation.evidence import Evidence, Pile
 from orchestration.allocation.fitting import Seen, Trace
-from orchestration.allocation.value_table import START, Offer
+from orchestration.allocation.value_table import PROMPT, START, Offer
 
 OFFER = Offer((1, 2, 4, 8), ("beam(n=4)", "beam(n=16)"))
+PROMPTED = replace(OFFER, prompt=True)
 
 
 def made_traces(problems: int, *, seed: int = 0, orders: int = 2, pure_noise: bool = False) -> list[Trace]:
@@ -31,6 +34,20 @@ def made_traces(problems: int, *, seed: int = 0, orders: int = 2, pure_noise: bo
             order = rng.permutation(8)
             traces.append(_trace(f"p{number}", answers[order], values[order], found))
     return traces
+
+
+def with_prompt(traces: list[Trace], values: Mapping[str, float], flops: int = 300) -> list[Trace]:
+    """The same, where the verifier had judged each prompt before anything was drawn of it."""
+    return [_judged(trace, values[trace.problem], flops) for trace in traces]
+
+
+def _judged(trace: Trace, value: float, flops: int) -> Trace:
+    moves = {
+        move: replace(seen, evidence=replace(seen.evidence, prompt=value))
+        for move, seen in trace.moves.items()
+    }
+    moves[START, PROMPT] = Seen(Evidence(0, prompt=value), False, flops)
+    return Trace(trace.problem, moves)
 
 
 def _search(rng: np.random.Generator, rate: float, size: int) -> tuple[int, float]:
@@ -69,4 +86,4 @@ def _trace(
                 1, (Pile(1, score, score),), same=None if before is None else before == answer
             )
             moves[source, target] = Seen(evidence, answer == 0, 3_500 if target == "beam(n=4)" else 14_000)
-    return Trace(problem, Evidence(0), moves)
+    return Trace(problem, moves)

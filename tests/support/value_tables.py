@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from orchestration.allocation.logistic import Logistic
-from orchestration.allocation.value_table import START, Move, Offer, Stage, ValueTable
+from orchestration.allocation.value_table import START, UNDRAWN, Move, Offer, Stage, ValueTable
 
 
 def made_table(seed: int, offer: Offer, cells: int = 3, *, first_cells: int = 1) -> ValueTable:
@@ -16,10 +16,10 @@ def made_table(seed: int, offer: Offer, cells: int = 3, *, first_cells: int = 1)
     stages = []
     for name in offer.stages:
         size = sizes[name]
-        right = np.zeros(size) if name == START else np.sort(rng.random(size))
+        right = np.zeros(size) if name in UNDRAWN else np.sort(rng.random(size))
         score = Logistic(() if size == 1 else ("mass",), () if size == 1 else (1.0,), 0.0)
         cuts = tuple((np.arange(1, size) / size).tolist())
-        stages.append(Stage(name, score, cuts, tuple(right.tolist()), (50.0,) * size))
+        stages.append(Stage(name, score, (cuts,), tuple(right.tolist()), (50.0,) * size))
     costs = {name: rng.uniform(1, 10) for name in offer.stages}
     moves = [
         Move(
@@ -52,14 +52,16 @@ def halving_table() -> ValueTable:
         limit = np.array([0.99, 0.9, 0.06])[kind]
         right[:, at] = rng.random(size) < limit - (limit - rates[kind]) / count**0.7
     cell = np.stack([np.searchsorted(edges, signal[:, at]) for at in range(len(counts))], axis=1)
-    stages = [Stage(START, Logistic((), (), 0.0), (), (0.0,), (400.0,))]
+    stages = [Stage(START, Logistic((), (), 0.0), ((),), (0.0,), (400.0,))]
     moves = []
     before = np.zeros(size, dtype=int)
     drawn = 0
     for at, count in enumerate(counts):
         share = [float(right[cell[:, at] == c, at].mean()) for c in range(4)]
         held = tuple((np.bincount(cell[:, at], minlength=4) / size * 400).tolist())
-        stages.append(Stage(str(count), Logistic(("mass",), (1.0,), 0.0), tuple(edges), tuple(share), held))
+        stages.append(
+            Stage(str(count), Logistic(("mass",), (1.0,), 0.0), (tuple(edges),), tuple(share), held)
+        )
         sources = 1 if at == 0 else 4
         leads = np.zeros((sources, 4))
         np.add.at(leads, (before, cell[:, at]), 1.0)

@@ -15,8 +15,7 @@ import pytest
 import actors.engines.local.verifier
 from actors.engines.base import ScoreRequest, Scores
 from actors.errors import ServiceLost
-from actors.replicas.clients import SCORE_TRIES
-from actors.replicas.remote_scorer import ScoreError
+from actors.replicas.remote_scorer import SCORE_TRIES, ScoreError
 from actors.replicas.solving import failure_of
 from actors.store.failures import FAILURES_FILE
 from actors.store.log import parts, read_ledger

@@ -17,6 +17,7 @@ from tests.support.value_tables import halving_table, made_table
 
 SMALL = Offer((1, 2), ("search",))
 LARGE = Offer((1, 2, 4, 8), ("first", "second"))
+JUDGING = Offer((1, 2, 4), ("search",), prompt=True)
 seeds = st.integers(0, 10_000)
 
 
@@ -99,9 +100,9 @@ def linear_program(table: ValueTable, budget: float) -> float:
 
 
 @settings(max_examples=25, deadline=None)
-@given(seeds, st.floats(0.05, 60))
-def test_the_price_buys_what_a_linear_program_buys(seed: int, budget: float) -> None:
-    table = made_table(seed, LARGE)
+@given(seeds, st.floats(0.05, 60), st.sampled_from([LARGE, JUDGING]))
+def test_the_price_buys_what_a_linear_program_buys(seed: int, budget: float, offer: Offer) -> None:
+    table = made_table(seed, offer)
     spent, right = mixed(table, budget)
     assert spent <= budget * (1 + 1e-6)
     assert abs(right - linear_program(table, budget)) < 1e-6
@@ -160,6 +161,16 @@ def test_a_floor_leaves_it_open_what_a_prompt_begins_with() -> None:
     cells = table.stage(START).cells
     assert {moves[choice].target for choice in solved.choice[:cells, 0]} == {"search"}
     assert (solved.choice[cells:, 0] == STOP).all()
+
+
+@settings(max_examples=15, deadline=None)
+@given(seeds)
+def test_with_a_floor_a_prompt_may_be_judged_before_its_sample_and_is_never_left_without(seed: int) -> None:
+    table = made_table(seed, JUDGING)
+    solver = Solver(table, floor=True)
+    prices = np.append(0.0, np.geomspace(1e-6, solver.bounds()[0], 40))
+    choice = solver.solve(prices).choice
+    assert (choice[: table.undrawn] != STOP).all()
 
 
 def test_hopeless_and_finished_prompts_both_stop_before_those_between() -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from orchestration.allocation.evidence import Evidence, Pile
 from orchestration.allocation.fitting import calibrate, fit_table, folds
 from orchestration.allocation.logistic import fit
-from orchestration.allocation.value_table import START, Offer
-from tests.support.traces import OFFER, made_traces
+from orchestration.allocation.value_table import PROMPT, START, Offer
+from tests.support.traces import OFFER, PROMPTED, made_traces, with_prompt
 
 
 def test_what_a_table_tells_is_what_happens_on_problems_it_has_not_seen() -> None:
@@ -82,31 +82,46 @@ def test_problems_that_are_all_right_or_all_wrong_still_make_a_table(kind: bool)
     assert chance > 0.9 if kind else chance < 0.1
 
 
-def test_a_value_at_the_prompts_end_makes_cells_before_anything_is_drawn() -> None:
-    def told(number: int) -> float:
-        return 0.1 + 0.8 * (number % 2)
-
-    traces = [
-        replace(
-            t,
-            start=Evidence(0, prompt=told(n // 2)),
-            moves={
-                move: replace(
-                    seen,
-                    right=bool(n // 2 % 2),
-                    evidence=replace(seen.evidence, prompt=told(n // 2)),
-                )
-                for move, seen in t.moves.items()
-            },
-        )
-        for n, t in enumerate(made_traces(80))
-    ]
-    table = fit_table(OFFER, traces)
-    assert table.stage(START).cells == 2
-    hard, easy = (table.stage(START).cell(Evidence(0, prompt=told(n))) for n in (0, 1))
+def test_prompts_are_in_groups_by_their_value_from_before_anything_is_drawn() -> None:
+    """Each group has cells of its own: what is to be gained hangs on the prompt, and not only on how things stand."""
+    traces = made_traces(160, orders=1)
+    rates = {t.problem: float(np.mean([seen.right for seen in t.moves.values()])) for t in traces}
+    middle = float(np.median(list(rates.values())))
+    told = {name: 0.1 + 0.8 * (rate > middle) for name, rate in rates.items()}
+    table = fit_table(PROMPTED, with_prompt(traces, told))
+    assert table.thresholds == (0.5,)
+    assert tuple(stage.name for stage in table.stages) == PROMPTED.stages
+    assert (table.stage(START).right, table.stage(PROMPT).right) == ((0.0,), (0.0, 0.0))
+    hard, easy = (table.cell(PROMPT, Evidence(0, prompt=one)) for one in (0.1, 0.9))
     assert (hard, easy) == (0, 1)
-    assert table.moves[0].leads[0] != table.moves[0].leads[1]
-    assert table.stage(START).right == (0.0, 0.0)
+    moves = {(move.source, move.target): move for move in table.moves}
+    assert tuple(moves) == PROMPTED.moves
+    assert moves[START, PROMPT].flops == (300.0,)
+    first = moves[PROMPT, "judged 1"]
+    promised = [float(np.dot(row, table.stage("judged 1").right)) for row in first.leads]
+    assert promised[easy] - promised[hard] > 0.5
+    four = table.stage("judged 4")
+    same = traces[0].moves["2", "4"].evidence
+    cells = [table.cell("judged 4", replace(same, prompt=one)) for one in (0.1, 0.9)]
+    assert [[cell in group for cell in cells] for group in four.groups] == [[True, False], [False, True]]
+    assert sum(four.problems) == pytest.approx(160, rel=1e-3)
+    # Where the prompt is not judged nothing is known of it, whatever is offered.
+    plain = fit_table(OFFER, traces)
+    assert [table.stage(name) for name in OFFER.stages] == list(plain.stages)
+    assert [moves[move] for move in OFFER.moves] == list(plain.moves)
+    assert (table.undrawn, plain.undrawn) == (3, 1)
+
+
+@pytest.mark.parametrize(("problems", "groups"), [(20, 1), (60, 2), (80, 3)])
+def test_few_problems_make_few_groups(problems: int, groups: int) -> None:
+    traces = made_traces(problems)
+    told = {t.problem: 0.01 * at for at, t in enumerate(traces[::2])}
+    table = fit_table(PROMPTED, with_prompt(traces, told))
+    assert len(table.thresholds) + 1 == groups == table.stage(PROMPT).cells
+    sizes = table.stage(PROMPT).problems
+    assert max(sizes) - min(sizes) <= 1
+    alike = fit_table(PROMPTED, with_prompt(traces, dict.fromkeys(told, 0.3)))
+    assert alike.thresholds == ()
 
 
 def test_the_calibration_curve_is_told_by_problems_that_were_not_fitted() -> None:

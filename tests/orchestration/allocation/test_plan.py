@@ -48,7 +48,7 @@ def test_a_plan_is_read_back_equal_and_decides_the_same(plan: Plan, path: Path) 
 
 def test_a_person_can_read_it(path: Path) -> None:
     lines = path.read_text().splitlines()
-    assert lines[0] == "format: 1"
+    assert lines[0] == "format: 2"
     assert any("weights: {mass:" in line for line in lines)
     assert max(len(line) for line in lines) < 140
 
@@ -87,9 +87,9 @@ def test_an_option_that_it_lacks_is_named(plan: Plan, path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("format: 1", "format: 2"),
-        ("format: 1", "format: ["),
-        ("format: 1", "- format"),
+        ("format: 2", "format: 1"),
+        ("format: 2", "format: ["),
+        ("format: 2", "- format"),
         ("bias:", "bios:"),
         ("problems:", "puzzles:"),
         ("from: '0'", "from: '8'"),

@@ -19,11 +19,12 @@ from orchestration.planning.curves import curves_of
 from orchestration.planning.one_price import OnePrice
 from orchestration.planning.replay import crossed, replay
 from orchestration.planning.tracing import traces_of
-from tests.support.pools import OFFER, made_pools, relabelled
+from tests.support.pools import OFFER, PROMPTED, judged, made_pools, relabelled
 
 KNOWN = made_pools(150, seed=1)
 JUDGED = made_pools(150, seed=2)
 TABLE = fit_table(OFFER, traces_of(KNOWN, OFFER, orders=2, seed=0))
+TOLD = fit_table(PROMPTED, traces_of(judged(KNOWN), PROMPTED, orders=2, seed=0))
 
 
 @pytest.mark.parametrize("each", [140.0, 220.0, 500.0])
@@ -79,14 +80,14 @@ def test_a_walk_that_is_handed_the_same_evidence_and_prices_decides_the_same() -
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.floats(1.0, 3_000.0), st.integers(0, 100), st.booleans())
-def test_no_budget_is_overspent_and_the_books_agree(each: float, seed: int, floor: bool) -> None:
-    pools = JUDGED[:30]
-    rule = OnePrice(TABLE, OFFER, floor=floor)
+@given(st.floats(1.0, 3_000.0), st.integers(0, 100), st.booleans(), st.booleans())
+def test_no_budget_is_overspent_and_the_books_agree(each: float, seed: int, floor: bool, told: bool) -> None:
+    pools = judged(JUDGED[:30])
+    rule = OnePrice(TOLD, PROMPTED, floor=floor) if told else OnePrice(TABLE, OFFER, floor=floor)
     bench = Bench(pools, each * len(pools), seed=seed)
     rule.allocate(bench)
-    judged = bench.judge()
-    assert judged.spent <= judged.budget
+    ended = bench.judge()
+    assert ended.spent <= ended.budget
     assert sum(walk.course.spent for walks in rule.walks.values() for walk in walks) == bench.spent
 
 
@@ -95,6 +96,35 @@ def test_sure_prompts_stop_early_and_those_between_get_more() -> None:
     rates = np.array([pool.rate for pool in JUDGED])
     between = result.flops[(rates > 0.25) & (rates < 0.75)].mean()
     assert between > 1.3 * result.flops[rates > 0.95].mean()
+
+
+def test_by_the_prompts_value_hopeless_prompts_get_nothing_and_easy_ones_one_sample() -> None:
+    """Where no sample is for free: what the verifier says of a prompt is paid, and saves more than it took."""
+    pools, budget = judged(JUDGED), 80.0 * len(JUDGED)
+    mine = replay(pools, OnePrice(TOLD, PROMPTED, floor=False), budget, orders=4)
+    rates, told = (np.array(each) for each in zip(*((p.rate, p.prompt.value) for p in pools), strict=True))
+    low, high = told <= np.quantile(told, 0.15), told >= np.quantile(told, 0.85)
+    assert rates[low].mean() < 0.1
+    assert mine.samples[low].mean() < 0.2
+    assert set(mine.flops[mine.samples == 0].tolist()) <= {0.0, 5.0, 10.0, 15.0, 20.0}
+    assert 0.9 <= mine.samples[high].mean() < 1.3
+    blind = replay(JUDGED, OnePrice(TABLE, OFFER, floor=False), budget, orders=4)
+    assert mine.better_than(blind).mean > 0.02
+
+
+def test_it_is_asked_where_that_is_worth_its_price() -> None:
+    """A budget of one sample for each leaves nothing to choose, and nothing is paid for a choice."""
+    rule = OnePrice(TOLD, PROMPTED)
+    tight = replay(judged(JUDGED), rule, 100.0 * len(JUDGED), orders=1)
+    asked = [any(one.option == "prompt" for one in walks[0].decisions) for walks in rule.walks.values()]
+    assert sum(asked) < 0.1 * len(JUDGED)
+    assert tight.unpaid <= replay(JUDGED, OnePrice(TABLE, OFFER), 100.0 * len(JUDGED), orders=1).unpaid
+    rule = OnePrice(TOLD, PROMPTED)
+    ample = replay(judged(JUDGED), rule, 200.0 * len(JUDGED), orders=1)
+    asked = [any(one.option == "prompt" for one in walks[0].decisions) for walks in rule.walks.values()]
+    assert sum(asked) > 0.9 * len(JUDGED)
+    assert ample.unpaid == 0.0
+    assert 0.94 <= ample.used <= 1.0
 
 
 def test_every_prompt_gets_one_sample_before_any_gets_more_than_its_share() -> None:

@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,13 +18,16 @@ import pytest
 
 from actors.cluster import placement
 from actors.strategy import Candidate, Decision
-from actors.work import NOT_ALL
+from actors.work import NOT_ALL, prompt_cost
 from orchestration.allocation.choices import reserve_prices
 from orchestration.allocation.plan import Plan, read_plan
 from orchestration.allocation.price import Chooser
+from orchestration.allocation.value_table import Offer, work_of
 from orchestration.allocation.walk import Walk
 from orchestration.api import Run, settings_of
-from orchestration.planning.pools import _candidate
+from orchestration.flops import generation_flops
+from orchestration.planning.pools import NOTHING_KNOWN, _candidate
+from orchestration.planning.prompt_values import prompt_values
 from orchestration.runs import pricing
 from orchestration.runs.evaluation import evaluate
 from orchestration.runs.pricing import price_of
@@ -34,7 +38,7 @@ from orchestration.setup.prepare import Prepared, prepare
 from orchestration.strategies.compute_optimal import COUNTING
 from orchestration.strategies.standing import standing
 from tests.support.here import ClusterHere
-from tests.support.plans import SEARCH, plan_for
+from tests.support.plans import OFFER, PROMPTED, SEARCH, plan_for
 
 PROBLEMS = 24
 
@@ -42,10 +46,10 @@ PROBLEMS = 24
 class Made:
     """Runs of tiny models under the price of a plan for them."""
 
-    def __init__(self, words: list[str], folder: Path) -> None:
+    def __init__(self, words: list[str], folder: Path, offer: Offer = OFFER) -> None:
         self.words = [*words, f"dataset.count={PROBLEMS}"]
         self.folder, self.file = folder, folder / "plan.yaml"
-        self.sample = plan_for(self.words, self.file, typical=40)
+        self.sample = plan_for(self.words, self.file, typical=40, offer=offer)
         self.plan = read_plan(self.file)
 
     def prepared(self, name: str, samples: float, *more: str) -> Prepared:
@@ -88,25 +92,30 @@ def told(run: Run) -> list[tuple[dict[str, object], tuple[Decision, ...], list[C
     ]
 
 
-def check_replayed(run: Run, plan: Plan) -> Counter[str]:
-    """Whatever was decided live is what the object of a replay decides, of the candidates that stand in the folder and at the
-    price that stands there. Returns how often each option was taken."""
+def check_replayed(run: Run, plan: Plan, values: Mapping[str, float] = NOTHING_KNOWN) -> Counter[str]:
+    """Whatever was decided live is what the object of a replay decides, of the candidates that stand in the folder, the
+    `values` of prompts and at the price that stands there. Returns how often each option was taken."""
     chooser, taken = Chooser(plan.table), Counter[str]()
-    for _, decisions, candidates in told(run):
-        walk = Walk(chooser)
+    for outcome, decisions, candidates in told(run):
+        # It is known from where it was asked.
+        asked = any(one.option == "prompt" for one in decisions)
+        walk, value = Walk(chooser), values.get(str(outcome["problem_id"])) if asked else None
         for said, after in zip(decisions, (*decisions[1:], None), strict=True):
             assert replace(walk.decide(said.price), flops=said.flops, repeated=True) == said
             taken[said.option or "stop"] += 1
             if after is None:
                 break
-            if said.option == SEARCH:
+            work = work_of(said.option or "")
+            if work == SEARCH:
                 # Whole samples come first; of a search that came to its end those vote that it kept.
-                drawn = int(said.stage)
+                stood = work_of(said.stage)
+                drawn = int(stood) if stood.isdigit() else 0
                 before = standing([replace(one, kept=True) for one in candidates[:drawn]], COUNTING)
-                now = standing(candidates[drawn:], COUNTING, before=before)
+                now = standing(candidates[drawn:], COUNTING, before=before, prompt=value)
             else:
-                assert said.option is not None
-                now = standing([replace(one, kept=True) for one in candidates[: int(said.option)]], COUNTING)
+                drawn = 0 if work == "prompt" else int(work)
+                voting = [replace(one, kept=True) for one in candidates[:drawn]]
+                now = standing(voting, COUNTING, prompt=value)
             walk.arrive(now.evidence, said.flops)
     return taken
 
@@ -328,6 +337,59 @@ def test_what_told_a_bin_and_served_nothing_else_is_booked_as_difficulty(made: M
         assert outcome["strategy"] == f"compute_optimal(plan={made.plan.name},n=4)"
         assert len(candidates) >= 4
         assert said.flops > 0
+
+
+@pytest.mark.usefixtures("here")
+def test_what_the_verifier_says_of_a_prompt_is_paid_once_and_decides_what_it_gets(
+    words: list[str], tmp_path: Path
+) -> None:
+    made = Made(words, tmp_path, PROMPTED)
+    prepared = made.prepared("told", 2.0)
+    assert prepared.budget is not None
+    assert prepared.first_grant is not None
+    whole = generation_flops(prepared.costs, prepared.longest_prompt, 40, "paper")
+    asked = prompt_cost(prepared.costs["verifier"], prepared.longest_prompt).paper
+    assert prepared.first_grant == whole + asked, (
+        "who starts can pay its prompt's value and a first candidate"
+    )
+    run = evaluate(prepared)
+    assert 0.9 * prepared.budget <= charged(run) <= prepared.budget
+    values = prompt_values(run)
+    taken = check_replayed(run, made.plan, values)
+    assert 0 < taken["judged 1"] <= taken["prompt"]
+    assert sum(one.flops for decisions in run.decisions().values() for one in decisions) == charged(run)
+    assert booked(run)["difficulty"] == judged(prepared, run)
+    # A larger budget, and another run that may use what is there, ask for none of them again.
+    larger = made.prepared("told", 4.0)
+    run = evaluate(larger)
+    assert booked(run)["difficulty"] == judged(larger, run)
+    check_replayed(run, made.plan, values)
+    reusing = evaluate(made.prepared("reusing", 2.0, f"reuse=[{made.folder / 'told'}]"))
+    again = {key for key in asking(reusing) if key not in asking(run)}
+    assert len(again) < len(asking(reusing))
+    assert booked(reusing).get("difficulty", 0) == judged(prepared, reusing, again)
+
+
+def booked(run: Run) -> dict[str, int]:
+    return {entry.purpose: entry.flops for entry in run.books() if entry.kind == "kept" and entry.flops}
+
+
+def asking(run: Run) -> set[str]:
+    """Problems whose prompts were judged."""
+    decisions = run.decisions()
+    return {
+        row["problem_id"]
+        for row in run.outcomes().to_pylist()
+        if any(one.option == "prompt" for one in decisions.get(row["key"], ()))
+    }
+
+
+def judged(prepared: Prepared, run: Run, names: set[str] | None = None) -> int:
+    """FLOPs of the verifier that read the prompts of these problems once, those of all that were judged."""
+    rows = run.problems(["problem_id", "prompt_tokens"]).to_pylist()
+    asked = asking(run) if names is None else names
+    tokens = [row["prompt_tokens"] for row in rows if row["problem_id"] in asked]
+    return sum(prompt_cost(prepared.costs["verifier"], one).paper for one in tokens)
 
 
 def test_through_ray_it_is_the_same(made: Made) -> None:

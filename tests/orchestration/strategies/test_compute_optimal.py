@@ -13,21 +13,23 @@ from actors.errors import UserError
 from actors.seeds import derive
 from actors.strategy import Candidate, Decision, PurseEmpty, Solution, Terms
 from orchestration.allocation.courses import course_of
-from orchestration.allocation.plan import Difficulty
+from orchestration.allocation.plan import Difficulty, Plan
 from orchestration.allocation.price import GlobalPrice, lot_of
+from orchestration.allocation.value_table import JUDGED, Offer, work_of
 from orchestration.allocation.walk import Walk
 from orchestration.planning.bench import Bench
 from orchestration.planning.one_price import OnePrice
-from orchestration.planning.pools import Drawn, Found, Pool
+from orchestration.planning.pools import Drawn, Found, Judgement, Pool
 from orchestration.strategies.compute_optimal import SAMPLING, ComputeOptimal
 from orchestration.strategies.drawing import whole_samples
 from orchestration.strategies.parse import parse
 from orchestration.strategies.selection import weighted
 from tests.support import fakes
 from tests.support.fakes import PROMPT, FakeModels
-from tests.support.plans import DIFFICULTY, OFFER, PICKS, SEARCH, bound, made_plan
+from tests.support.plans import DIFFICULTY, OFFER, PICKS, PROMPTED, SEARCH, bound, made_plan
 
 PLAN = made_plan()
+TOLD = made_plan(offer=PROMPTED)
 PRICES = (0.0, 1e-4, 1e-3, 3e-3, 1.0)
 
 
@@ -126,6 +128,24 @@ async def test_with_nothing_left_after_its_probes_they_are_the_answer() -> None:
         await solved(bound(4, PLAN), models(0, limit=0))
 
 
+async def test_a_bin_that_the_prompt_alone_tells_costs_no_sample() -> None:
+    plan = replace(PLAN, difficulty=Difficulty(0, DIFFICULTY.thresholds))
+    strategy = bound(4, plan)
+    assert strategy.judges_prompts
+    for value, cell in ((0.9, 1), (0.5, 2), (0.1, 3)):
+        given = models(3)
+        given.verifier.alone = value
+        solution = await solved(strategy, given)
+        [decision] = solution.decisions
+        assert (decision.cell, decision.chance, decision.flops) == (cell, value, 10)
+        expected = await fakes.solve(parse(PICKS[cell]), fakes.models(3))
+        assert (solution.answer, solution.probes) == (expected.answer, ())
+        assert solution.candidates == expected.candidates
+    for limit in (0, 1):
+        with pytest.raises(PurseEmpty):
+            await solved(strategy, models(3, limit=limit))
+
+
 # At a price
 
 
@@ -134,32 +154,38 @@ def pool_of(seed: int, samples: list[Candidate], search: Solution, order_seed: i
     order = np.random.default_rng(derive(order_seed, "samples", "p")).permutation(len(samples))
     placed = dict(zip(order.tolist(), samples, strict=True))
     drawn = tuple(Drawn(placed[at], False, 20, ()) for at in range(len(samples)))
-    return Pool("p", drawn, {SEARCH: Found(search.candidates, False, 100)})
+    found = {SEARCH: Found(search.candidates, False, 100)}
+    return Pool("p", drawn, found, Judgement(0.5, 10))
 
 
-async def test_live_it_decides_as_the_replay_does_and_gives_the_answer_that_stands_there() -> None:
+@pytest.mark.parametrize(("plan", "offer"), [(PLAN, OFFER), (TOLD, PROMPTED)], ids=["plain", "told"])
+async def test_live_it_decides_as_the_replay_does_and_gives_the_answer_that_stands_there(
+    plan: Plan, offer: Offer
+) -> None:
     """At the same price, over the same samples: one object walks in both, one function tells where it stands."""
     options: Counter[str] = Counter()
     for seed in range(12):
-        samples = list(await whole_samples(fakes.models(seed), OFFER.samples[-1], SAMPLING, with_scores=True))
+        samples = list(await whole_samples(fakes.models(seed), offer.samples[-1], SAMPLING, with_scores=True))
         search = await fakes.solve(parse(SEARCH), fakes.models(seed))
         for budget in (50, 120, 200, 300, 600, 10_000):
-            price = GlobalPrice(PLAN.table, budget=budget, prompts=1)
+            price = GlobalPrice(plan.table, budget=budget, prompts=1)
             rule, bench = (
-                OnePrice(PLAN.table, OFFER),
+                OnePrice(plan.table, offer),
                 Bench([pool_of(seed, samples, search, seed)], 1e9, seed=seed),
             )
             walk = Walk(price.chooser)
             told = price.price.of(lot_of(seed, "p"))
             rule._go(bench, price, 0, walk, 0)
-            solution = await solved(bound(None, PLAN), models(seed, told))
+            solution = await solved(bound(None, plan), models(seed, told))
             live = [replace(one, flops=0) for one in solution.decisions]
             assert live == [replace(one, flops=0) for one in walk.decisions]
             options.update(one.option or "" for one in live)
             assert solution.answer == bench.standing(0).answer
             assert solution.answer == weighted(voting(solution))
-            assert course_of(PLAN.table, solution.decisions).states == walk.course.states
-    assert set(options) == {"", "1", "2", "4", SEARCH}
+            assert course_of(plan.table, solution.decisions).states == walk.course.states
+    works = {work_of(option) for option in options}
+    assert works >= {"", "1", "2", "4", SEARCH, *(["prompt"] if offer.prompt else [])}
+    assert offer.prompt == any(option.startswith(JUDGED) for option in options)
 
 
 async def test_the_dearer_a_flop_the_less_is_bought_and_the_first_sample_is_no_matter_of_price() -> None:
@@ -175,6 +201,20 @@ async def test_the_dearer_a_flop_the_less_is_bought_and_the_first_sample_is_no_m
     nothing = await solved(bound(None, PLAN), models(0, 1.0, floor=False))
     assert (nothing.answer, nothing.candidates, len(nothing.decisions)) == (None, (), 1)
     assert nothing.decisions[0].option is None
+
+
+async def test_a_prompt_that_its_value_gives_up_gets_no_sample_and_says_so() -> None:
+    given = models(0, 3e-3, floor=False)
+    given.verifier.alone = 0.01
+    solution = await solved(bound(None, TOLD), given)
+    assert (solution.answer, solution.candidates, given.market.spent) == (None, (), 10)
+    asked, stopped = solution.decisions
+    assert (asked.stage, asked.option, asked.flops) == ("0", "prompt", 10)
+    assert (stopped.stage, stopped.option) == ("prompt", None)
+    # A hopeful one is drawn at the same price.
+    given = models(0, 3e-3, floor=False)
+    given.verifier.alone = 0.6
+    assert (await solved(bound(None, TOLD), given)).candidates
 
 
 async def test_whatever_the_purse_holds_what_was_drawn_has_an_answer() -> None:

@@ -149,6 +149,19 @@ def budgets_and_prices() -> Words:
 
 
 @case
+def no_bins_by_prompts() -> Words:
+    """a plan whose bins nothing tells"""
+    write_planned(Path("runs/old"), problems=50, ladder=(1, 4))
+    return ["calibrate", "runs/old", "plan.difficulty=prompt"]
+
+
+@case
+def misspelt_difficulty() -> Words:
+    """a difficulty that is misspelt"""
+    return ["calibrate", "runs/old", "plan.difficulty=promt"]
+
+
+@case
 def drawn_settings() -> Words:
     """settings of a sweep for a run that is there"""
     return ["calibrate", "runs/old", "dataset.count=400"]

@@ -67,7 +67,8 @@ class Trace:
 @dataclass(slots=True)
 class _Rows:
     """All arrivals (R) at one stage, by the `sources` they come from: which trace, whether right, FLOPs, what each
-    weighs, its features (R, names), and the cell in which it is."""
+    weighs, its features (R, names), and the cell in which it is. Of a search, too, the log odds of the answer that `stood`
+    before (-inf: none did), and whether that one was right."""
 
     trace: NDArray[np.int64]
     sources: list[str]
@@ -76,6 +77,8 @@ class _Rows:
     weight: Array
     names: tuple[str, ...]
     features: Array
+    stood: Array
+    stood_right: Array
     cell: NDArray[np.int64]
     group: NDArray[np.int64]
 
@@ -124,6 +127,8 @@ def _beginnings(traces: Sequence[Trace], weights: Array) -> _Rows:
         weight=weights,
         names=(),
         features=np.zeros((len(traces), 0)),
+        stood=np.full(len(traces), -np.inf),
+        stood_right=np.zeros(len(traces)),
         cell=np.empty(0, np.int64),
         group=np.zeros(len(traces), np.int64),
     )
@@ -148,14 +153,19 @@ def _arrivals(
         seen = [trace.moves[plain, work_of(name)] for trace in traces]
         before = rows[source]
         told = np.array([one.evidence.vector(names) for one in seen])[before.trace]
+        stood = np.full(len(told), -np.inf)
         if search and source not in UNDRAWN:
             chances = np.array([logit(chance) for chance in stages[source].right])
             told[:, names.index("before")] = chances[before.cell]
+            answered = np.array([one.evidence.same is not None for one in seen])[before.trace]
+            stood = np.where(answered, chances[before.cell], -np.inf)
         right = np.array([float(one.right) for one in seen])[before.trace]
         flops = np.array([float(one.flops) for one in seen])[before.trace]
         # Who comes from where at a price is not known: all ways count the same.
-        parts.append((before.trace, right, flops, before.weight / len(sources), told))
-    trace, right, flops, weight, features = (np.concatenate(part) for part in zip(*parts, strict=True))
+        parts.append((before.trace, right, flops, before.weight / len(sources), told, stood, before.right))
+    trace, right, flops, weight, features, stood, stood_right = (
+        np.concatenate(part) for part in zip(*parts, strict=True)
+    )
     return _Rows(
         trace=trace,
         sources=sources,
@@ -164,18 +174,22 @@ def _arrivals(
         weight=weight,
         names=names,
         features=features,
+        stood=stood,
+        stood_right=stood_right,
         cell=np.empty(0, np.int64),
         group=np.zeros(len(trace), np.int64),
     )
 
 
 def _stage(name: str, rows: _Rows, cells: int) -> tuple[Stage, NDArray[np.int64]]:
-    """The stage, and the cell of each of its rows."""
+    """The stage, and the cell of each of its rows, which are right from then on as the likelier of their answers is."""
     weights, right = rows.weight, rows.right
     score = Logistic((), (), 0.0)
     if rows.names:
         score = fit(rows.names, rows.features, right, weights, penalty=_PENALTY)
-    scores = score.scores(rows.features)
+    found = score.scores(rows.features)
+    scores = np.maximum(found, rows.stood)
+    right = rows.right = np.where(rows.stood > found, rows.stood_right, right)
     cell = np.zeros(len(scores), np.int64)
     cuts: list[tuple[float, ...]] = []
     for group in range(int(rows.group.max()) + 1):

@@ -15,8 +15,9 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf
 
-from orchestration.allocation.evidence import Evidence
+from orchestration.allocation.evidence import Evidence, logit
 from orchestration.allocation.logistic import Logistic
 
 START = "0"
@@ -40,8 +41,9 @@ def work_of(option: str) -> str:
 @dataclass(frozen=True, slots=True)
 class Offer:
     """What there is to choose from: numbers of whole samples to stop and look at, rising, and searches by their text, the
-    cheapest first. A search may follow samples or nothing; a later one may follow an earlier one. With `prompt`, the
-    verifier may judge a prompt before anything is drawn of it."""
+    cheapest first. A search may follow samples or nothing, and ends it: how a second one would come out tells most
+    by what the first was for, which its cells do not hold. With `prompt`, the verifier may judge a prompt before anything is
+    drawn of it."""
 
     samples: tuple[int, ...]
     searches: tuple[str, ...] = ()
@@ -66,8 +68,8 @@ class Offer:
 
     @property
     def moves(self) -> tuple[tuple[str, str], ...]:
-        """Source and target of each: on to the next number of samples, from any of them to a search, and from a search to one
-        that stands behind it; and to the prompt's value, with the same from there. The first one is to a first sample."""
+        """Source and target of each: on to the next number of samples, from any of them to a search; and to the prompt's
+        value, with the same from there. The first one is to a first sample."""
         plain = self._moves(START, "")
         return (*plain, (START, PROMPT), *self._moves(PROMPT, JUDGED)) if self.prompt else plain
 
@@ -76,8 +78,7 @@ class Offer:
         searches = [f"{begin}{search}" for search in self.searches]
         onwards = itertools.pairwise(counts)
         found = [(count, search) for count in counts for search in searches]
-        further = [(a, b) for i, a in enumerate(searches) for b in searches[i + 1 :]]
-        return (*onwards, *found, *further)
+        return (*onwards, *found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +113,24 @@ class Stage:
         return tuple(range(a, b) for a, b in itertools.pairwise(starts))
 
     def cell(self, evidence: Evidence, group: int = 0) -> int:
-        """Where a prompt of this group stands of which this has been seen."""
+        """Where a prompt of this group stands of which this has been seen, by the likelier of the answers that it has."""
         mine = group if len(self.cuts) > 1 else 0
-        score = self.score.score(evidence.vector(self.score.features))
+        score = max(self._found(evidence), _stood(evidence))
         return self.groups[mine].start + bisect_right(self.cuts[mine], score)
+
+    def keeps(self, evidence: Evidence) -> bool:
+        """Whether the answer that stood before a search is likelier than the one that it found, and so still stands."""
+        return _stood(evidence) > self._found(evidence)
+
+    def _found(self, evidence: Evidence) -> float:
+        return self.score.score(evidence.vector(self.score.features))
+
+
+def _stood(evidence: Evidence) -> float:
+    """Log odds of the answer that stood before a search; none before anything else."""
+    if evidence.same is None or evidence.before is None:
+        return -inf
+    return logit(evidence.before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +213,10 @@ class ValueTable:
     def state(self, name: str, evidence: Evidence) -> int:
         """The number of the state in which a prompt is."""
         return self.starts[self._places[name]] + self.cell(name, evidence)
+
+    def keeps(self, name: str, evidence: Evidence) -> bool:
+        """Whether the answer before a search still stands."""
+        return self.stage(name).keeps(evidence)
 
     def of(self, state: int) -> tuple[Stage, int]:
         """The stage and the cell of a state."""

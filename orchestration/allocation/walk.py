@@ -53,15 +53,18 @@ class Walk:
         self.decisions[-1] = replace(said, flops=said.flops + flops, repeated=said.repeated and not flops)
         self._decided = None
 
-    def arrive(self, evidence: Evidence, flops: int) -> None:
-        """The option was taken: what is seen now, and what it took."""
+    def arrive(self, evidence: Evidence, flops: int) -> bool:
+        """The option was taken: what is seen now, and what it took. Whether the answer that stood before it still stands,
+        which is the likelier one."""
         if self._decided is None or self._decided.option is None:
             raise ValueError("a walk arrives where it decided to go")
         before = None if self.begins(self._decided) else self._decided.chance
         seen = replace(evidence, before=before)
-        self._states.append(self._chooser.table.state(self._decided.option, seen))
+        table, option = self._chooser.table, self._decided.option
+        self._states.append(table.state(option, seen))
         self._flops.append(flops)
         self._took(flops)
+        return table.keeps(option, seen)
 
     def cut_short(self, flops: int = 0) -> None:
         """The option could not be taken to its end: what it took came to nothing, and the prompt stays where it was."""

@@ -23,6 +23,9 @@ from orchestration.strategies.selection import aggregate, likelihood_weight, sam
 from orchestration.strategies.standing import Standing, judged, standing
 from orchestration.strategies.tally import Counting
 
+Stood = tuple[Standing, str | None]
+"""Where a prompt stands, and by which search (None: by its samples)."""
+
 WEIGHTED = Counting("weighted")
 MAJORITY = Counting("majority")
 
@@ -205,6 +208,15 @@ class Bench:
         one.last = name
         self._charge(one, found.flops)
         return True
+
+    def stood(self, prompt: int) -> Stood:
+        """The answer that stands, to go back to it."""
+        return self.standing(prompt), self._prompts[prompt].last
+
+    def go_back(self, prompt: int, stood: Stood) -> None:
+        """Let an answer stand again that did before a search, which is paid all the same."""
+        one = self._prompts[prompt]
+        one.now, one.last = stood
 
     def charge(self, prompt: int, flops: int) -> None:
         """Charge what an allocator took beside samples and searches."""

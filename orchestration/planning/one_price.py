@@ -54,7 +54,7 @@ class OnePrice:
     def _go(self, bench: Bench, price: GlobalPrice, prompt: int, walk: Walk, rounds: int) -> None:
         lot = lot_of(bench.seed, bench.name(prompt), rounds)
         while (option := walk.decide(price.price.of(lot)).option) is not None:
-            before = bench.spent
+            before, stood = bench.spent, bench.stood(prompt)
             most = bench.most_of(prompt, option)
             if bench.drawn(prompt) and bench.left - most < price.reserve:
                 # The rest belongs to the first samples of prompts to come.
@@ -63,6 +63,7 @@ class OnePrice:
             if not bench.take(prompt, option):
                 walk.cut_short(bench.spent - before)
                 break
-            walk.arrive(bench.standing(prompt).evidence, bench.spent - before)
+            if walk.arrive(bench.standing(prompt).evidence, bench.spent - before):
+                bench.go_back(prompt, stood)
         price.end(walk.course)
         self.walks.setdefault(bench.name(prompt), []).append(walk)

@@ -63,9 +63,10 @@ class AtPrice:
         for prompt in range(len(bench)):
             walk = Walk(chooser)
             while (option := walk.decide(self.price).option) is not None:
-                before = bench.spent
+                before, stood = bench.spent, bench.stood(prompt)
                 bench.take(prompt, option)
-                walk.arrive(bench.standing(prompt).evidence, bench.spent - before)
+                if walk.arrive(bench.standing(prompt).evidence, bench.spent - before):
+                    bench.go_back(prompt, stood)
 
 
 @dataclass(frozen=True)

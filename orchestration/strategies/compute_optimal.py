@@ -6,8 +6,8 @@ that budget. Without n it asks the plan's value table, after each piece of work,
 accuracy less the price of its FLOPs, and answers where none is above stopping. In a run without a price FLOPs are free.
 
 It knows plans and strategies, nothing of budgets, replicas or labels. Invariants: samples that told a bin are those that the
-strategy after them draws, never drawn again; the answer is that of the last option that came to its end, or of all samples;
-a decision that stands on record is repeated.
+strategy after them draws, never drawn again; the answer is that of all samples, or of a search that came to its end and whose
+answer is likelier; a decision that stands on record is repeated.
 """
 
 from __future__ import annotations
@@ -220,15 +220,17 @@ class _Priced:
     async def solve(self) -> Solution:
         while (option := (decided := self._decide()).option) is not None:
             watched, before = Watched(self._models), self._models.market.spent
-            now = None
+            now, stood = None, self._found
             if await self._afford(decided):
                 now = await self._take(option, watched)
             took = self._models.market.spent - before
             if now is None:
                 self._walk.cut_short(took)
                 break
-            self._now = now
-            self._walk.arrive(now.evidence, took)
+            if self._walk.arrive(now.evidence, took):
+                self._found = stood
+            else:
+                self._now = now
         return self._solution()
 
     def _decide(self) -> Decision:

@@ -33,7 +33,7 @@ def traces() -> list[Trace]:
             (START, "search"): seen(0.5, search),
             ("1", "search"): seen(0.5, search, same=False),
         }
-        found.append(Trace(f"p{number}", Evidence(0), moves))
+        found.append(Trace(f"p{number}", moves))
     return found
 
 

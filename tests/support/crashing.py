@@ -12,8 +12,8 @@ import os
 import stat
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 import actors.store.writer
 from actors.messages import Commit, GivenUp
-from actors.store.schema import RUN_FORMAT
+from actors.store.schema import RUN_FORMAT, TABLES
 from actors.store.writer import RunWriter
 from tests.support.folders import hold, lost, outcome, settled, stage
 
@@ -35,6 +35,11 @@ class Step:
 
     kind: Literal["open", "commit", "close"]
     commit: Commit = field(default_factory=Commit)
+
+    @property
+    def what(self) -> str:
+        """What it comes to in the log: the kinds of records that it commits."""
+        return f"{self.kind} {[one.name for one in fields(Commit) if getattr(self.commit, one.name)]}"
 
 
 def _commit(**what: Any) -> Step:
@@ -95,6 +100,15 @@ def take(folder: Path, writer: RunWriter | None, step: Step) -> RunWriter | None
     return writer
 
 
+def once_each(kinds: Iterable[tuple[int, str]]) -> list[int]:
+    """Of numbered operations one of each kind: in turn the first of its kind, the second, and so on, so that each round of a
+    life gives some."""
+    places: dict[str, list[int]] = {}
+    for at, kind in kinds:
+        places.setdefault(kind, []).append(at)
+    return sorted(found[turn % len(found)] for turn, found in enumerate(places.values()))
+
+
 Loss = Literal["nothing", "contents", "half", "names"]
 """What a disk loses of whatever was not synced when the power went: nothing (the process alone died), all contents, their
 second half, or what happened to names (files made, renamed, removed): to those of parts where there are such, which is worse
@@ -103,12 +117,18 @@ than to all, and else to those of the log."""
 
 class WeakDisk:
     """Counts operations that change the disk, and calls `fail` in place of (where it is a write: in the middle of) number
-    `at`; one that stays full also in place of every later one that needs room."""
+    `at`; one that stays full also in place of every later one that needs room.
+
+    `kinds` has for each what it was done to and after what; of the log, where each record is another, also the `step`.
+    """
 
     def __init__(self, folder: Path, at: int, fail: Callable[[], None], *, stays_full: bool = False) -> None:
         self.folder, self.at, self._fail, self._stays_full = folder, at, fail, stays_full
+        self.step = ""
         self.done: list[str] = []
+        self.kinds: list[str] = []
         self.weak: list[set[Loss]] = []
+        self._where = ""
         self._synced = {path.stat().st_ino: path.stat().st_size for path in self._files()}
         self._undo: list[tuple[int, Path, Callable[[], None]]] = []
 
@@ -127,6 +147,7 @@ class WeakDisk:
                 self._synced[status.st_ino] = status.st_size
 
         def write_table(table: Any, path: Path, **options: Any) -> None:
+            self._where = path.parent.name
             if self._due("write_table"):
                 write(table, path, **options)
                 path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -136,6 +157,7 @@ class WeakDisk:
             self._synced.pop(path.stat().st_ino, None)
 
         def renamed(path: Path, target: Path) -> Path:
+            self._where = path.parent.name
             self._now("rename")
             old = target.read_bytes() if target.exists() else None
 
@@ -148,6 +170,7 @@ class WeakDisk:
             return rename(path, target)
 
         def unlinked(path: Path, missing_ok: bool = False) -> None:
+            self._where = path.parent.name
             self._now("unlink")
             content = path.read_bytes()
             self._name(path, lambda: path.write_bytes(content))
@@ -156,6 +179,7 @@ class WeakDisk:
         def opened_(path: Path, mode: str = "r", **options: Any) -> Any:
             if mode != "ab":
                 return opened(path, mode, **options)
+            self._where = path.parent.name
             self._now("open")
             self._name(path, lambda: unlink(path, missing_ok=True))
             file = opened(path, mode, **options)
@@ -173,6 +197,9 @@ class WeakDisk:
         self._undo.append((path.parent.stat().st_ino, path.parent, undo))
 
     def _due(self, operation: str) -> bool:
+        before = self.done[-1] if self.done else ""
+        at = "" if self._where in TABLES else f" at {self.step}"
+        self.kinds.append(f"{operation} in {self._where} after {before}{at}")
         self.done.append(operation)
         self.weak.append(set(self._can_lose()))
         lasts = self._stays_full and 0 < self.at < len(self.done) and operation not in ("rename", "unlink")
@@ -246,13 +273,15 @@ def live_and_die(folder: Path, first: int, at: int, loss: Loss, progress: Path) 
     disk.install(setattr)
     writer: RunWriter | None = None
     for step in LIFE[first:]:
+        disk.step = step.what
         os.write(notes, b"begin\n")
         writer = take(folder, writer, step)
         os.write(notes, b"end\n")
     if at == 0:
         # Not by a way that is counted.
         with open(f"{progress}.json", "w") as file:
-            json.dump([[name, sorted(weak)] for name, weak in zip(disk.done, disk.weak, strict=True)], file)
+            weak = [sorted(losses) for losses in disk.weak]
+            json.dump(list(zip(disk.done, disk.kinds, weak, strict=True)), file)
 
 
 def main() -> None:

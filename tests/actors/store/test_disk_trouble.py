@@ -1,4 +1,4 @@
-"""A disk that is full, or breaks, at any of a run writer's operations: one line says so, and the folder goes on."""
+"""A disk that is full, or breaks, at any kind of a run writer's operations: one line says so, and the folder goes on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from actors.errors import UserError
 from actors.messages import Commit
 from actors.store.log import FolderLock
 from actors.store.writer import RunWriter
-from tests.support.crashing import LIFE, SEGMENT_BYTES, Step, WeakDisk, make_folder, take
+from tests.support.crashing import LIFE, SEGMENT_BYTES, Step, WeakDisk, make_folder, once_each, take
 from tests.support.folder_checks import State, after, check_between, go_on, read
 from tests.support.folders import column, done_keys, hold, opened, settle
 
@@ -26,15 +26,16 @@ GO_ON = "the same command goes on where it stopped"
 NEEDS_ROOM = ("open", "write", "fsync", "write_table")
 
 
-def count(folder: Path) -> list[str]:
-    """The operations of an undisturbed life."""
+def undisturbed(folder: Path) -> WeakDisk:
+    """The disk of an undisturbed life."""
     writer: RunWriter | None = None
     disk = WeakDisk(make_folder(folder), 0, lambda: None)
     with pytest.MonkeyPatch.context() as patch:
         disk.install(patch.setattr)
         for step in LIFE:
+            disk.step = step.what
             writer = take(folder, writer, step)
-    return disk.done
+    return disk
 
 
 def trouble(folder: Path, at: int, number: int) -> int:
@@ -70,15 +71,16 @@ def trouble(folder: Path, at: int, number: int) -> int:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO], ids=["full", "broken"])
-def test_trouble_at_any_operation_is_one_line_and_the_folder_goes_on(
+def test_trouble_at_any_kind_of_operation_is_one_line_and_the_folder_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """Where the disk is full, at each that needs room; where it breaks, at each that renames or removes."""
     monkeypatch.setattr(actors.store.writer, "SEGMENT_BYTES", SEGMENT_BYTES)
     monkeypatch.setattr(os, "fsync", lambda _: None)
-    operations = count(tmp_path / "undisturbed")
-    assert {*NEEDS_ROOM, "rename", "unlink"} == set(operations)
-    for at, operation in enumerate(operations, 1):
+    disk = undisturbed(tmp_path / "undisturbed")
+    assert {*NEEDS_ROOM, "rename", "unlink"} == set(disk.done)
+    for at in once_each(enumerate(disk.kinds, 1)):
+        operation = disk.done[at - 1]
         if (operation in NEEDS_ROOM) != (number == errno.ENOSPC):
             continue
         folder = tmp_path / f"{at}-{operation}"

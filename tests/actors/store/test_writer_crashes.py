@@ -1,6 +1,7 @@
-"""A run writer that dies before, or in the middle of, any of its operations, with and without the power; and then the next.
+"""A run writer that dies before, or in the middle of, an operation of any kind, with and without the power; then the next.
 
-Each time a process of its own dies, so that nothing of it cleans up.
+Each time a process of its own dies, so that nothing of it cleans up. What it does to a table it does in every round of its
+life, and meets its death in one of them.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from typing import get_args
 
 import pytest
 
+from actors.store.schema import TABLES
 from tests.support import crashing
-from tests.support.crashing import LIFE, Loss, Step, make_folder
+from tests.support.crashing import LIFE, Loss, Step, make_folder, once_each
 from tests.support.folder_checks import State, after, check_between, go_on, read
 
 
@@ -56,8 +58,8 @@ def mortals() -> Iterator[Mortals]:
     made.end()
 
 
-Operations = list[tuple[str, list[Loss]]]
-"""Each operation of a life, and what the power could have taken along before it."""
+Operations = list[tuple[str, str, list[Loss]]]
+"""Each operation of a life, its kind, and what the power could have taken along before it."""
 
 
 def undisturbed(mortals: Mortals, folder: Path, first: int = 0, found: State | None = None) -> Operations:
@@ -79,22 +81,36 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_life_has_all_that_can_be_interrupted(operations: Operations) -> None:
-    counts = Counter(name for name, _ in operations)
+    counts = Counter(name for name, *_ in operations)
     assert set(counts) == {"open", "write", "fsync", "write_table", "rename", "unlink"}
     assert counts["open"] >= 6, "several segments"
     assert counts["write"] > counts["open"], "short writes"
     # Outcomes, candidates, samples, scores and ledger, of several segments.
     assert counts["rename"] == counts["write_table"] >= 3 * 5
-    assert {loss for _, weak in operations for loss in weak} == set(get_args(Loss))
+    assert {loss for *_, weak in operations for loss in weak} == set(get_args(Loss))
+
+
+def test_each_kind_of_operation_of_each_table_meets_its_death(operations: Operations) -> None:
+    met = {operations[at - 1][1] for at in deaths(operations, "nothing")}
+    assert met == {kind for _, kind, _ in operations}
+    for table in TABLES:
+        mine = Counter(kind.split()[0] for kind in met if f" in {table} " in kind)
+        # Of the part's contents, and of its name.
+        assert mine == {"write_table": 1, "rename": 1, "fsync": 2}, table
+
+
+def deaths(operations: Operations, loss: Loss) -> list[int]:
+    """Numbers of the operations to die at, where the power takes `loss` along."""
+    return once_each((at, kind) for at, (_, kind, weak) in enumerate(operations, 1) if loss in weak)
 
 
 @pytest.mark.parametrize("loss", get_args(Loss))
-def test_a_death_at_any_operation_loses_and_doubles_nothing(
+def test_a_death_at_any_kind_of_operation_loses_and_doubles_nothing(
     mortals: Mortals, operations: Operations, tmp_path: Path, loss: Loss
 ) -> None:
-    deaths = [at for at, (_, weak) in enumerate(operations, 1) if loss in weak]
-    assert len(deaths) > 15
-    for at in deaths:
+    places = deaths(operations, loss)
+    assert len(places) > 15
+    for at in places:
         folder = make_folder(tmp_path / f"{at}-{operations[at - 1][0]}")
         told, begun = mortals.die(folder, at, loss)
         found = read(folder)
@@ -107,7 +123,7 @@ def test_a_death_while_recovering_from_a_death(
     mortals: Mortals, operations: Operations, tmp_path: Path, loss: Loss
 ) -> None:
     """The first died with leases open, a part of each table but `outcomes` made, and two segments of the log that count."""
-    first = [at for at, (name, _) in enumerate(operations, 1) if name == "rename"][4]
+    first = [at for at, (name, *_) in enumerate(operations, 1) if name == "rename"][4]
 
     dead = make_folder(tmp_path / "dead")
     mortals.die(dead, first)
@@ -123,9 +139,9 @@ def test_a_death_while_recovering_from_a_death(
     recovery = LIFE.index(Step("open"), 1)
     whole = shutil.copytree(dead, tmp_path / "whole")
     second = undisturbed(mortals, whole, recovery, found)
-    deaths = [at for at, (_, weak) in enumerate(second, 1) if loss in weak]
-    assert len(deaths) > 8
-    for at in deaths:
+    places = deaths(second, loss)
+    assert len(places) > 8
+    for at in places:
         folder = shutil.copytree(dead, tmp_path / f"{at}-{second[at - 1][0]}")
         told, begun = mortals.die(folder, at, loss, recovery, found)
         again = read(folder)

@@ -6,8 +6,11 @@ For tests of what surrounds the runtime. Everything but Ray is the real thing: a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+import pytest
 
 from actors.replicas.solver import SolverReplica
 from actors.scheduling.scheduler import Scheduler
@@ -20,6 +23,16 @@ if TYPE_CHECKING:
     from actors.cluster.placement import RunPlan
 
 Tell = Callable[[Progress], None]
+
+
+@contextmanager
+def without_ray() -> Iterator[None]:
+    """A run that starts meanwhile has its actors in this process: it waits for none to come up."""
+    from actors.cluster import placement
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(placement, "Cluster", ClusterHere)
+        yield
 
 
 class ClusterHere:
@@ -46,7 +59,7 @@ class ClusterHere:
     async def _run(self, tasks: list[tuple[Task, str | None]], on_progress: Tell) -> Progress:
         plan = self._plan
         library = Library(SampleLibrary([plan.folder, *plan.reuse], plan.folder))
-        links = (Verifier(plan.models["verifier"].path),) if "verifier" in plan.models else ()
+        links = tuple(Verifier(model) for role, model in plan.models.items() if role == "verifier")
         replica = Replica(
             lambda: SolverReplica("policy-0", plan.models["policy"], plan.bench, links, self._writer, library)
         )
@@ -61,4 +74,6 @@ class ClusterHere:
         running.result()
         on_progress(one.progress())
         await replica.die()
+        for link in links:
+            await link.replica._engine.close()
         return one.progress()

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from actors.engines.base import ScoreRequest, Scores
+from actors.engines.plan import ModelPlan
 from actors.messages import Books, Commit, Loss, Orders, Pulse, Record, Report, Settlement
 from actors.replicas.bench import Bench
 from actors.replicas.solver import SolverReplica
@@ -65,8 +66,8 @@ class Library:
 class Verifier:
     """A verifier as policy replicas see it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.replica = VerifierReplica(make_plan(folder))
+    def __init__(self, plan: ModelPlan) -> None:
+        self.replica = VerifierReplica(plan)
 
     async def ready(self) -> str:
         return "here"
@@ -164,7 +165,7 @@ class Cell:
     ) -> None:
         self.bench: Bench = make_bench(policy, verifier)
         self.writer = Writer(folder)
-        self.verifier = Verifier(verifier)
+        self.verifier = Verifier(make_plan(verifier))
         plan = make_plan(policy, max_sequences=max_sequences)
 
         library = Library(SampleLibrary([folder])) if reuse else None

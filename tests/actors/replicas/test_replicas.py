@@ -34,7 +34,7 @@ def request(length: int = 9) -> ScoreRequest:
 
 
 async def test_a_real_verifier_says_which_request_is_at_fault(verifier: Path) -> None:
-    replica = Verifier(verifier).replica
+    replica = Verifier(make_plan(verifier)).replica
     good, long, nonsense = await replica.score([request(), request(130), ScoreRequest((40, 41), 1, (1,))])
     assert isinstance(good, Scores)
     assert isinstance(long, str)
@@ -60,7 +60,7 @@ async def test_a_verifier_whose_engine_fails_leaves_its_process(
 ) -> None:
     left: list[str] = []
     monkeypatch.setattr(actors.replicas.verifier, "leave", lambda error: left.append(str(error)))
-    replica = Verifier(verifier).replica
+    replica = Verifier(make_plan(verifier)).replica
     await replica.score([request(130)])
     assert not left, "a request at fault is no failure of the engine"
     monkeypatch.setattr(replica._engine, "_score_all", broken)
@@ -92,7 +92,9 @@ class Waiting:
 async def replica(tmp_path: Path, policy: Path, verifier: Path) -> AsyncIterator[SolverReplica]:
     writer = Writer(tmp_path)
     plan = make_plan(policy, max_sequences=8)
-    made = SolverReplica("policy-0", plan, make_bench(policy, verifier), (Verifier(verifier),), writer)
+    made = SolverReplica(
+        "policy-0", plan, make_bench(policy, verifier), (Verifier(make_plan(verifier)),), writer
+    )
     yield made
     await made.exchange(Orders((), (), (), ()))
     await made._engine.close()

@@ -8,20 +8,18 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from actors.cluster import placement
 from actors.store.failures import FAILURES_FILE
 from orchestration.commands.main import main
 from orchestration.runs.run import Run
 from tests.support import own_targets
-from tests.support.here import ClusterHere
+from tests.support.here import without_ray
 
 LETTERS = "02468ace"
 
 
 def test_a_strategy_that_fails_is_told_and_can_be_tried_again(
-    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(placement, "Cluster", ClusterHere)
     folder, mended = tmp_path / "run", tmp_path / "mended"
     boom = f"{{_target_: {own_targets.__name__}.Boom, n: 2, mended: {mended}, fails_at: '{LETTERS}'}}"
     command = [
@@ -34,7 +32,8 @@ def test_a_strategy_that_fails_is_told_and_can_be_tried_again(
     command.append("dataset.count=12")
 
     def run(*more: str) -> tuple[int, str]:
-        code = main([*command, *more])
+        with without_ray():
+            code = main([*command, *more])
         return code, capsys.readouterr().out
 
     code, out = run()

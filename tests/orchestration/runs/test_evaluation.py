@@ -1,4 +1,7 @@
-"""Whole evaluations through Ray with tiny models: first start, resume, extension, refusal, budget, API."""
+"""Whole evaluations with tiny models: first start, resume, extension, refusal, budget, API.
+
+A run and its extension are through Ray; elsewhere everything but Ray is the real thing.
+"""
 
 import functools
 import json
@@ -31,6 +34,7 @@ from orchestration.runs.session import Session, tasks
 from orchestration.runs.status import read_status, says_finished
 from orchestration.setup.prepare import Prepared, prepare
 from tests.support.folders import outcome
+from tests.support.here import without_ray
 from tests.support.log_files import logged
 
 STRATEGIES = ["greedy", "majority(n=2)", "majority(n=4)", "best_of_n(n=4)", "beam(n=4,width=2)"]
@@ -40,6 +44,12 @@ STRATEGIES = ["greedy", "majority(n=2)", "majority(n=4)", "best_of_n(n=4)", "bea
 def first(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("runs") / "first"
     return evaluate(STRATEGIES, folder=folder, settings=words)
+
+
+@pytest.fixture
+def here() -> Iterator[None]:
+    with without_ray():
+        yield
 
 
 def start(words: list[str], *more: str) -> tuple[Session, Run]:
@@ -184,6 +194,7 @@ def test_more_problems_and_strategies_extend_a_run(first: Run, words: list[str])
     assert all(tokens[1][problem] == ids for problem, ids in tokens[0].items())
 
 
+@pytest.mark.usefixtures("here")
 def test_more_seeds_extend_a_run_and_repeat_nothing(words: list[str], tmp_path: Path) -> None:
     common = ["strategies=[greedy,majority(n=2)]", "dataset.count=3", f"folder={tmp_path / 'run'}"]
     session, run = start(words, *common, "seeds=[4]")
@@ -236,6 +247,7 @@ def test_every_problem_has_its_first_seed_before_any_has_its_second(words: list[
     assert [pq.read_table(part).num_rows for part in parts] == [6]
 
 
+@pytest.mark.usefixtures("here")
 def test_a_budget_is_kept_and_a_larger_one_goes_on(words: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "tight"
     common = [*words, "strategies=[majority(n=4)]", "verifier=none", f"folder={folder}"]
@@ -305,6 +317,7 @@ def test_an_edited_table_is_refused_and_rows_that_left_are_told(
     assert "Not in the data any more: 1 of the folder's problems" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("here")
 def test_a_users_own_table_runs_without_labels(models: tuple[Path, Path], tmp_path: Path) -> None:
     table = tmp_path / "mine.jsonl"
     rows = [{"question": "1 + 2 = ?"}, {"question": ""}, {"question": "3 + 4 = ?"}]

@@ -1,5 +1,9 @@
-"""What a run has drawn and scored once is never drawn or scored again: by a longer command, by more seeds, by another run."""
+"""What a run has drawn and scored once is never drawn or scored again: by a longer command, by more seeds, by another run.
 
+Everything but Ray is the real thing; one run is through Ray as well.
+"""
+
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,7 @@ import pytest
 
 from actors.store.schema import CANDIDATES, OUTCOMES
 from orchestration.api import Run, evaluate
+from tests.support.here import without_ray
 
 FIRST = ["majority(n=4)"]
 MORE = ["majority(n=4)", "majority(n=16)", "beam(n=4,width=2)"]
@@ -28,9 +33,18 @@ class Made:
         self.folder = folder
         self.words = [*words, "dataset.count=4"]
 
-    def run(self, name: str, strategies: list[str], *, seeds: tuple[int, ...] = (0,), reuse: str = "") -> Run:
-        words = self.words + ([f"reuse=[{self.folder / reuse}]"] if reuse else [])
-        return evaluate(strategies, folder=self.folder / name, seeds=seeds, settings=words)
+    def run(
+        self,
+        name: str,
+        strategies: list[str],
+        *more: str,
+        seeds: tuple[int, ...] = (0,),
+        reuse: str = "",
+        ray: bool = False,
+    ) -> Run:
+        words = [*self.words, *more, *([f"reuse=[{self.folder / reuse}]"] if reuse else [])]
+        with nullcontext() if ray else without_ray():
+            return evaluate(strategies, folder=self.folder / name, seeds=seeds, settings=words)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +122,7 @@ def test_all_tokens_that_were_paid_are_stored(fresh: Run) -> None:
 
 def test_a_run_may_go_without_likelihoods_and_go_on_with_them(made: Made, fresh: Run) -> None:
     """The same outcomes; a step drawn without them says so, and is not drawn again for their sake."""
-    bare = evaluate(FIRST, folder=made.folder / "bare", settings=[*made.words, "policy.likelihoods=false"])
+    bare = made.run("bare", FIRST, "policy.likelihoods=false")
     assert all(not row for row in bare.candidates()["logprobs"].to_pylist())
     assert pc.sum(pc.list_value_length(stored(bare, "samples")["logprobs"])).as_py() == 0
     run = made.run("bare", MORE)
@@ -125,7 +139,8 @@ def test_a_run_may_go_without_likelihoods_and_go_on_with_them(made: Made, fresh:
 
 
 def test_another_run_draws_nothing_of_what_a_run_has(made: Made, extended: Run, fresh: Run) -> None:
-    run = made.run("second", MORE, reuse="extended")
+    """In other processes, too, of which one lends what there is."""
+    run = made.run("second", MORE, reuse="extended", ray=True)
     assert sessions(run) == [0]
     assert sessions(run, "spent") == [0]
     for column in ("policy_tokens", "verifier_tokens", "spent_flops", "spent_flops_exact"):

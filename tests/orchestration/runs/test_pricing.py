@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.cluster import placement
 from actors.strategy import Candidate, Decision
 from actors.work import NOT_ALL, prompt_cost
 from orchestration.allocation.choices import reserve_prices
@@ -36,7 +37,7 @@ from orchestration.runs.session import asked, opened, survey, tasks
 from orchestration.setup.prepare import Prepared, prepare
 from orchestration.strategies.compute_optimal import COUNTING
 from orchestration.strategies.standing import standing
-from tests.support.here import without_ray
+from tests.support.here import ClusterHere, without_ray
 from tests.support.plans import OFFER, PROMPTED, SEARCH, plan_for
 
 PROBLEMS = 24

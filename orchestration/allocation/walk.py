@@ -48,9 +48,7 @@ class Walk:
         return decision
 
     def _took(self, flops: int) -> None:
-        said = self.decisions[-1]
-        # One that stood on record and takes FLOPs now was cut short there: it is taken to its end only now.
-        self.decisions[-1] = replace(said, flops=said.flops + flops, repeated=said.repeated and not flops)
+        self.decisions[-1] = replace(self.decisions[-1], flops=self.decisions[-1].flops + flops)
         self._decided = None
 
     def arrive(self, evidence: Evidence, flops: int) -> bool:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from actors.store.log import live_records, live_segments, parts, reading
 from actors.store.schema import DECISIONS
 from orchestration.allocation.courses import Courses
-from orchestration.allocation.value_table import START, ValueTable
+from orchestration.allocation.value_table import ValueTable
 
 _COLUMNS = ("strategy", "seed", "index", "stage", "cell", "flops", "repeated")
 
@@ -89,7 +89,7 @@ class Learnt:
         courses.end_many(begun[stood], stopped[stood], again=True)
         courses.end_many(begun[~stood], stopped[~stood])
         if self.anew:
-            courses.stopped[: self.table.stage(START).cells] = 0
+            courses.stopped[: self.table.undrawn] = 0
 
     def _batches(self) -> Iterator[Rows]:
         # The log first: a segment that becomes a part meanwhile is seen to be gone.

@@ -22,7 +22,7 @@ from actors.work import Allocator
 from orchestration.allocation.first_come import FirstCome
 from orchestration.allocation.price import EVERY, GlobalPrice
 from orchestration.allocation.priced import Priced
-from orchestration.allocation.value_table import START, ValueTable
+from orchestration.allocation.value_table import ValueTable
 from orchestration.runs.learnt import Learnt
 from orchestration.setup.plans import priced
 from orchestration.setup.prepare import Prepared
@@ -108,7 +108,7 @@ class Stopped:
         going = price.take_up()
         if not going:
             return None
-        first = self._bound.table.stage(START).cells
+        first = self._bound.table.undrawn
         passes = [GoingOn(self._states, some, first) for some in _parted(going, self.counts)]
         # One at least: with nothing spent it is no first time either.
         return Priced(self._prepared.first_grant, price, taken_up=spent + 1), passes

@@ -205,6 +205,9 @@ class _Priced:
         self._bound, self._prompt, self._models = bound, prompt, models
         self._walk = Walk(bound.chooser(floor=self._terms.floor))
         self._past = [one for one in models.market.past if one.option is not None]
+        if self._past and self._past[-1] is models.market.past[-1]:
+            # It was cut short: not repeated but taken to its end, where that can be paid.
+            self._past[-1] = replace(self._past[-1], repeated=False)
         # The verifier's value of the prompt alone, once it was asked.
         self._value: float | None = None
         self._samples: list[Candidate] = []

@@ -251,8 +251,7 @@ async def test_what_stands_on_record_is_repeated_at_its_price_and_then_it_decide
             again = await solved(strategy, given)
             kept = again.decisions[: len(past) - 1]
             assert [one.price for one in kept] == [1e-3] * len(kept)
-            # No samples are kept here: what is drawn again is paid again, and so no mere repetition.
-            assert all(one.repeated != bool(one.flops) for one in kept)
+            assert all(one.repeated for one in kept)
             assert [one.option for one in kept] == [one.option for one in first.decisions[:-1]]
             fresh = again.decisions[len(past) - 1 :]
             assert {one.price for one in fresh} == {price}
@@ -265,6 +264,29 @@ async def test_what_stands_on_record_is_repeated_at_its_price_and_then_it_decide
         given.market.past = (replace(past[0], cell=7),)
         assert await solved(strategy, given) == await solved(strategy, models(seed, 0.0))
     assert further
+
+
+async def test_what_was_cut_short_is_taken_to_its_end_and_counts_as_taken_then() -> None:
+    strategy, cut = bound(None, PLAN), 0
+    for seed in range(6):
+        whole = await solved(strategy, models(seed, 0.0))
+        for limit in range(2, models(seed).policy.purse.used + 40, 3):
+            short = await solved(strategy, models(seed, 0.0, limit=limit))
+            if short.decisions[-1].option is None:
+                break
+            given = models(seed, 0.0)
+            given.market.past = tuple(replace(one, repeated=True) for one in short.decisions)
+            again = await solved(strategy, given)
+            last = len(short.decisions) - 1
+            assert [one.repeated for one in again.decisions] == [
+                at < last for at in range(len(again.decisions))
+            ]
+            assert (again.answer, len(again.decisions)) == (whole.answer, len(whole.decisions))
+            # From where it stood: the move is counted once, when it came to its end.
+            stood = course_of(PLAN.table, short.decisions).states[-1]
+            assert course_of(PLAN.table, again.decisions, again=True).states[0] == stood
+            cut += 1
+    assert cut > 10
 
 
 # What it says of itself

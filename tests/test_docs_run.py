@@ -40,7 +40,8 @@ from tests.support.smaller import SMALLER, smaller
 
 # Pages that speak of a run which another page makes.
 BUILD_ON = dict.fromkeys(
-    ("conf/report.yaml", "conf/show.yaml", "flopwise status --help"), "flopwise evaluate"
+    ("docs/allocation.md", "conf/report.yaml", "conf/show.yaml", "flopwise status --help"),
+    "flopwise evaluate",
 )
 
 BUILD_ON_A_PLAN = (

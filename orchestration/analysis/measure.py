@@ -7,7 +7,7 @@ problems, and the intervals are over problems, each with all its run seeds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from orchestration.analysis.collect import Collected
@@ -66,7 +66,9 @@ def measure(
 
     Raises UserError for a pair that is not written so, or names a strategy that the run does not have.
     """
-    check_pairs(pairs, [one.name.text for one in run.strategies])
+    texts = [one.name.text for one in run.strategies]
+    check_pairs(pairs, texts)
+    asked = {pair: read_pair(pair, texts) for pair in pairs}
     labelled = bool(run.labelled.any())
     source = largest_set(run.strategies, run.labelled) if labelled else None
     series = estimable(run, source) if source is not None else {}
@@ -79,7 +81,7 @@ def measure(
     rows.sort(key=lambda row: (_rank(row.family), row.series, row.n))
     others = baselines(run, told, rows, intervals) if told is not None else []
     shown = {row.strategy for row in [*rows, *others]}
-    untold = [pair for pair in pairs if labelled and not shown.issuperset(read_pair(pair))]
+    untold = [pair for pair, names in asked.items() if labelled and not shown.issuperset(names)]
     difficulty = by_difficulty(run, told, rows, intervals) if labelled else None
     return Measures(
         problems=len(run.places),
@@ -87,7 +89,7 @@ def measure(
         labelled=int(run.labelled.sum()),
         rows=rows,
         baselines=others,
-        differences=_differences(rows, others, told, pairs, intervals) if labelled else [],
+        differences=_differences(rows, others, told, asked.values(), intervals) if labelled else [],
         verifier=told.verifier if told is not None else None,
         difficulty=difficulty.points if difficulty is not None else [],
         difficulty_axis=difficulty.axis if difficulty is not None else "",
@@ -108,7 +110,7 @@ def _differences(
     rows: list[Row],
     others: list[Row],
     told: Estimates | None,
-    pairs: Sequence[str],
+    pairs: Iterable[tuple[str, str]],
     intervals: Intervals,
 ) -> list[Difference]:
     """Each strategy that ran less majority at its N, then less one sample, then the pairs asked for."""
@@ -127,8 +129,7 @@ def _differences(
         if row.family != MAJORITY and (same := vote(row.n)):
             asked.append((row, same))
     asked += [(row, one) for row in ran if one and row.n > 1]
-    for pair in pairs:
-        first, second = read_pair(pair)
+    for first, second in pairs:
         if first in by_text and second in by_text:
             asked.append((by_text[first], by_text[second]))
     return [Difference(a.strategy, b.strategy, intervals.difference(a.correct, b.correct)) for a, b in asked]

@@ -1,7 +1,7 @@
 """Comparisons that are asked for as "A vs B": how they are read, and which of them a run can show.
 
 It knows names of strategies, nothing of results. Invariant: both sides are compared in canonical form, so a pair may be
-written with or without what is a default.
+written with or without what is a default; a family's name stands for its only member.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ def baseline(rule: str, n: int, sampling: Sampling) -> Named:
     return Named(f"{rule}{vote.removeprefix(MAJORITY)}", grouping.family, grouping.series, n)
 
 
-def read_pair(text: str) -> tuple[str, str]:
-    """The two strategies of "A vs B", in canonical form; UserError where it is not written so."""
+def read_pair(text: str, strategies: Sequence[str] = ()) -> tuple[str, str]:
+    """The two strategies of "A vs B", in canonical form; UserError where it is not written so. The name of a family, such as
+    compute_optimal, stands for its only member among `strategies`."""
     names = [part.strip() for part in text.split(" vs ")]
     if len(names) != 2:
         raise UserError.of("report.pairs", text, "write it as A vs B")
-    return _canonical(names[0]), _canonical(names[1])
+    return _meant(names[0], strategies), _meant(names[1], strategies)
 
 
 def comparable(strategies: Sequence[str]) -> list[str]:
@@ -60,7 +61,7 @@ def comparable(strategies: Sequence[str]) -> list[str]:
 def check_pairs(pairs: Sequence[str], strategies: Sequence[str]) -> None:
     """Raise UserError for a pair that is not written as one, or that a run of these strategies cannot show."""
     for pair in pairs:
-        for name in read_pair(pair):
+        for name in read_pair(pair, strategies):
             known = comparable(strategies)
             if name not in known:
                 mend = (
@@ -69,7 +70,10 @@ def check_pairs(pairs: Sequence[str], strategies: Sequence[str]) -> None:
                 raise UserError.of("report.pairs", pair, mend)
 
 
-def _canonical(text: str) -> str:
-    """A strategy's full text; what is none (a baseline), or is one of the user's own, as it stands."""
+def _meant(text: str, strategies: Sequence[str]) -> str:
+    """A strategy's full text, or that of a family's only member; what is none (a baseline), or is one of the user's own, as
+    it stands."""
     strategy = registered(text)
-    return text if strategy is None else strategy.text
+    found = text if strategy is None else strategy.text
+    members = [one for one in strategies if Named.of(one).family == text]
+    return members[0] if found not in strategies and len(members) == 1 else found

@@ -50,9 +50,13 @@ def run(words: Sequence[str]) -> int:
         print(_strategies_help())
         return 0
     settings = compose("evaluate", settings_words, EvaluateSettings)
+    from orchestration.setup.by_price import by_price
     from orchestration.setup.prepare import prepare
 
     console = terminal()
+    settings, said = by_price(settings, settings_words)
+    if said:
+        console.print(said, highlight=False, soft_wrap=True, markup=False)
     try:
         prepared = prepare(settings)
     except KeyboardInterrupt:

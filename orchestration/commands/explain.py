@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from orchestration.allocation.plan import Plan
 
 
+_EXPLAINED = Path("runs/explained")
+"""Where pages and figures of a bundled plan go, unless something else is said."""
+
+
 @dataclass
 class _Settings:
     out: str | None = field(default=None, metadata=PATH)
@@ -46,12 +50,16 @@ def run(words: Sequence[str]) -> int:
     from orchestration.allocation.plan import read_plan
     from orchestration.report.plan_figures import draw_plan
     from orchestration.runs.folder import write_atomically
+    from orchestration.setup.model_folders import is_bundled
+    from orchestration.setup.plans import plan_file
 
-    path = Path(place).expanduser()
+    path = plan_file(place)
     plan = read_plan(path)
     console = terminal()
     show_plan(plan, console)
-    folder = path.with_suffix("") if settings.out is None else Path(settings.out)
+    # Where flopwise itself lies nothing is written.
+    usual = _EXPLAINED if is_bundled(place) else path.with_suffix("")
+    folder = usual if settings.out is None else Path(settings.out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         figures = draw_plan(plan, folder, settings.figures)

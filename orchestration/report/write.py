@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow.compute as pc
-
 from actors.errors import UserError, counted
 from actors.store.log import read_books
-from orchestration.analysis.collect import Collected, collect
+from orchestration.analysis.collect import Collected
 from orchestration.analysis.measure import Measures, measure
 from orchestration.analysis.rows import Intervals
+from orchestration.report.beside import collect_runs, others_beside
 from orchestration.report.figures import draw_figures
 from orchestration.report.tables import (
     LEFT_OUT,
@@ -97,24 +96,20 @@ class Report:
 def make_report(run: Run, settings: ReportSettings, out: Path | None = None) -> Report:
     """Measure a run and write its report into `out`, None: `report/` inside its folder. Raises UserError where the run holds
     no outcome, and where nothing may be written there."""
-    outcomes, candidates = run.stored("outcomes"), run.stored("candidates")
-    collected = collect(
-        outcomes.batches,
-        lambda text: lambda columns: candidates.batches(columns, pc.field("strategy") == text),
-        run.stored("problems").batches,
-        run.groupings(),
-        settings.by,
-    )
-    if not len(collected.newest):
+    outcomes = run.stored("outcomes")
+    own = collect_runs([run], settings.by)
+    if not len(own.newest):
         raise UserError.of("run", str(run.folder), NO_OUTCOME)
+    others = others_beside(run, settings.beside)
+    shown = collect_runs([*others, run], settings.by) if others else own
     intervals = Intervals(settings.level)
     policy = run.info.get("models", {}).get("policy", {}).get("cost", {})
     price = 2.0 * policy["parameters"] if policy else float("nan")
-    measures = measure(collected, intervals, settings.pairs, price)
-    totals = _totals(run, collected, outcomes)
+    measures = measure(shown, intervals, settings.pairs, price)
+    totals = _totals(run, own, outcomes)
     folder = run.folder / "report" if out is None else out
     text = folder / "report.md"
-    gone = left_out(run.folder, outcomes.batches(["problem_id", "state", "reason"]), collected.newest)
+    gone = left_out(run.folder, outcomes.batches(["problem_id", "state", "reason"]), own.newest)
     try:
         folder.mkdir(parents=out is not None, exist_ok=True)
         figures = draw_figures(measures, folder, settings.figures, settings.level)

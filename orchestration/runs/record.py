@@ -25,7 +25,7 @@ from actors.strategy import Grouping, Role, Strategy
 from actors.work import Progress
 from orchestration.analysis.pairs import check_pairs
 from orchestration.runs.differences import differences, in_words
-from orchestration.runs.folder import write_atomically, writing
+from orchestration.runs.folder import read_record, write_atomically, writing
 from orchestration.runs.identity import KEYS, Identity
 from orchestration.setup.prepare import Prepared
 from orchestration.setup.settings import effect_of, flatten
@@ -80,7 +80,12 @@ def run_record(prepared: Prepared, identity: Identity, known: dict[str, Any] | N
         ),
         "grouping": record.get("grouping", {}) | _groupings(prepared.strategies),
     }
-    check_pairs(settings.report.pairs, record["strategies"])
+    beside = [
+        text
+        for one in settings.report.beside
+        for text in read_record(Path(one), "report.beside")["strategies"]
+    ]
+    check_pairs(settings.report.pairs, [*record["strategies"], *beside])
     return record
 
 

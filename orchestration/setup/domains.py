@@ -60,7 +60,9 @@ def domain_of(root: str, words: Sequence[str]) -> tuple[str | None, list[str]]:
 
 def defaults_of(domain: str | None, root: str) -> dict[str, Any]:
     """What a domain says of a command's groups and keys."""
-    return {} if domain is None else dict(_file(domain).get(_same(root), {}))
+    found = {} if domain is None else dict(_file(domain).get(_same(root), {}))
+    # What a plan is learnt from goes by none.
+    return {key: value for key, value in found.items() if root != "calibrate" or key != "plan"}
 
 
 def _same(root: str) -> str:
@@ -72,7 +74,7 @@ def check_domain(dataset: str | None, models: Mapping[Role, str | None]) -> None
     """Raise UserError where a model that comes with one domain is to answer the problems of another, or to judge a policy of
     another: `models` has the path of each role's. Accuracy would be near 0, and say nothing."""
     asked = next((one for one in domains() if _dataset(one) == dataset), None)
-    come_with = {role: _domain_of_model(role, path) for role, path in models.items()}
+    come_with = {role: domain_of_model(role, path) for role, path in models.items()}
     for role, path in models.items():
         if asked is not None and come_with[role] not in (None, asked):
             mend = f"this model has never seen problems of {dataset}: domain={asked} chooses those that have"
@@ -91,7 +93,12 @@ def folder_of(domain: str, kind: str) -> Path:
     return MODELS / domain / ("policy" if kind == "policy" else "prm")
 
 
-def _domain_of_model(role: Role, path: str | None) -> str | None:
+def plan_of(domain: str) -> Path:
+    """Where the plan lies that comes with a domain, if one does."""
+    return MODELS / domain / "plan.yaml"
+
+
+def domain_of_model(role: Role, path: str | None) -> str | None:
     """The domain that a model comes with, by its name or wherever its path leads to it; None: another model."""
     known, _, its = (path or "").partition("/")
     if known == BUNDLED:

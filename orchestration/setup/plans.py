@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from actors.errors import UserError
+from actors.errors import UserError, nearest
 from actors.strategy import Role, Strategy
 from orchestration.allocation.plan import Plan, read_plan
-from orchestration.setup.model_folders import resolved
+from orchestration.setup.domains import BUNDLED, domains, plan_of
+from orchestration.setup.model_folders import is_bundled, resolved
 from orchestration.setup.models import ModelSetup
 from orchestration.setup.settings import BudgetSettings
 from orchestration.strategies.bound import Bound, bound_to
@@ -20,11 +21,31 @@ from orchestration.strategies.compute_optimal import ComputeOptimal
 from orchestration.strategies.parse import parse
 
 
-def with_plan(strategy: Strategy) -> Strategy:
-    """The strategy with its plan read, where it goes by one."""
+def plan_file(given: str) -> Path:
+    """The file of a plan; "bundled/countdown" is the one that comes with a domain. UserError where none does."""
+    if not is_bundled(given):
+        return resolved(given)
+    known = [one for one in domains() if plan_of(one).is_file()]
+    domain = given.partition("/")[2]
+    if domain not in known:
+        names = [f"{BUNDLED}/{one}" for one in known]
+        mend = f"plans come with {', '.join(names)}{nearest(given, names)}; flopwise calibrate makes another"
+        raise UserError.of("plan", given, mend)
+    return plan_of(domain)
+
+
+def with_plan(strategy: Strategy, usual: str | None) -> Strategy:
+    """The strategy with its plan read, where it goes by one: the one that it names, or the `usual` one of the run."""
     if not isinstance(strategy, ComputeOptimal):
         return strategy
-    path = resolved(strategy.plan)
+    given = usual if strategy.plan is None else strategy.plan
+    if given is None:
+        mend = (
+            "it goes by a plan, and none comes with these models: name one, as in plan=plan.yaml; flopwise calibrate makes "
+            "one"
+        )
+        raise UserError.of("strategies", strategy.text, mend)
+    path = plan_file(given)
     plan = read_plan(path)
 
     def make(text: str) -> Strategy:

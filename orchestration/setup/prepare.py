@@ -92,7 +92,7 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     """
     check(settings)
     packages = importable(settings.cluster.packages)
-    strategies = _strategies(settings.strategies)
+    strategies = _strategies(settings.strategies, settings.plan)
     check_allocation(settings.budget, strategies)
     given = settings.policy
     paths: dict[Role, str | None] = {"policy": given.path, "verifier": settings.verifier.path}
@@ -189,12 +189,12 @@ def _check_references(dataset: Generated, grader: Grader, name: str, most: int =
         )
 
 
-def _strategies(given: Sequence[str | Mapping[str, object]]) -> tuple[Strategy, ...]:
+def _strategies(given: Sequence[str | Mapping[str, object]], plan: str | None) -> tuple[Strategy, ...]:
     """The strategies, each once. Raises UserError where two that differ have one text: results are kept by it."""
     # By their texts: a class of a user's own may be unhashable.
     found: dict[str, tuple[object, Strategy]] = {}
     for one in given:
-        strategy = with_plan(parse(one))
+        strategy = with_plan(parse(one), plan)
         before = found.setdefault(strategy.text, (one, strategy))
         if before[0] != one and before[1] != strategy:
             mend = (

@@ -32,6 +32,8 @@ FIGURES = ("png", "svg", "pdf")
 EFFECTS: dict[str, Effect] = {
     "folder": "free",
     "strategies": "extends",
+    # What it says is in the text of the strategy that goes by it.
+    "plan": "free",
     "seeds": "extends",
     "keep": "free",
     "retry": "free",
@@ -197,12 +199,13 @@ class ClusterSettings:
 @dataclass
 class ReportSettings:
     """How a report is made: the level of its intervals, further pairs to compare, the columns of the problems' metadata that
-    it groups by, the formats of its figures."""
+    it groups by, the formats of its figures, and folders of runs whose strategies stand beside its own."""
 
     level: float = 0.95
     pairs: list[str] = field(default_factory=list)
     by: list[str] = field(default_factory=list)
     figures: list[str] = field(default_factory=lambda: ["png", "svg"])
+    beside: list[str] = field(default_factory=list, metadata=PATH)
 
 
 @dataclass
@@ -233,10 +236,11 @@ class ShowSettings:
 
 @dataclass
 class EvaluateSettings:
-    """Everything that `flopwise evaluate` may be told."""
+    """Everything that `flopwise evaluate` may be told. `plan` is that of compute_optimal where it names none."""
 
     folder: str = field(default="runs/evaluate", metadata=PATH)
     strategies: list[str | dict[str, Any]] = field(default_factory=list)
+    plan: str | None = field(default=None, metadata=PATH)
     seeds: list[int] = field(default_factory=lambda: [0])
     keep: str = "all"
     retry: str = "nothing"

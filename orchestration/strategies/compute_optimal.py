@@ -56,15 +56,15 @@ DIFFICULTY: Final = "difficulty"
 
 @dataclass(frozen=True, slots=True)
 class ComputeOptimal:
-    """`plan` is the plan's file, or in results its name, which is made of its content. `n` generations for each prompt, or
-    (None) as many as the price allows. It solves once it is `bound` to its plan."""
+    """`plan` is the plan's file (None: the one of the run), or in results its name, which is made of its content. `n`
+    generations for each prompt, or (None) as many as the price allows. It solves once it is `bound` to its plan."""
 
-    plan: str
+    plan: str | None = None
     n: int | None = None
     bound: Bound | None = field(default=None, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.plan, str) or not self.plan.strip():
+        if self.plan is not None and (not isinstance(self.plan, str) or not self.plan.strip()):
             raise UserError.of("compute_optimal.plan", self.plan, "give the file of a plan, in quotes")
         if self.n is not None:
             check_count("compute_optimal.n", self.n)

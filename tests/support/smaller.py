@@ -41,6 +41,10 @@ PART = """'parts=[{problems: 12, seed: 1, strategy: "monte_carlo(samples=3,rollo
 SMALLER = {
     "flopwise evaluate": Smaller("dataset.count=2", MINUTES),
     "flopwise evaluate budget.flops=1e12 folder=runs/tight": Smaller("dataset.count=2", MINUTES),
+    "flopwise evaluate budget.flops=1e11 folder=runs/tight": Smaller("dataset.count=2", MINUTES),
+    "flopwise evaluate budget.flops=1e12 plan=null folder=runs/all": Smaller("dataset.count=2", MINUTES),
+    "flopwise evaluate budget.flops=1e11 folder=runs/priced": Smaller("dataset.count=2", MINUTES),
+    "flopwise calibrate domain=countdown ": Smaller(f"{SWEEP} folder=runs/calibrate", MINUTES),
     "flopwise evaluate 'strategies=[compute_optimal(plan='\"'\"'plan.yaml'\"'\"')]' budget.flops=1e12 ": Smaller(
         "dataset.count=2", MINUTES
     ),

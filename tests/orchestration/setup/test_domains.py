@@ -148,6 +148,8 @@ def test_bundled_models_are_named_by_their_domain() -> None:
 def test_a_domain_names_keys_that_there_are_and_options_of_its_own_name(domain: str) -> None:
     told = yaml.safe_load((CONF / "domain" / f"{domain}.yaml").read_text())
     assert set(told) == {"evaluate", "train/policy", "train/prm"}
+    plan = told["evaluate"].pop("plan", f"bundled/{domain}")
+    assert plan == f"bundled/{domain}"
     assert told["evaluate"] == dict.fromkeys(("dataset", "policy", "verifier"), domain)
     assert all(domain in options(group) for group in told["evaluate"])
 

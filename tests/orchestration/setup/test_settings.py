@@ -86,6 +86,7 @@ FREE = {
     "policy.likelihoods": "false",
     "verifier.path": None,
     "reuse": "[]",
+    "plan": "mine.yaml",
     "cluster.address": "auto",
     "cluster.grace": "5",
     "cluster.startup": "900",
@@ -94,6 +95,7 @@ FREE = {
     "report.pairs": "[greedy vs greedy]",
     "report.by": "[family]",
     "report.figures": "[]",
+    "report.beside": "[]",
 } | {
     f"cluster.{model}.{key}": value
     for model in ("policy", "verifier")

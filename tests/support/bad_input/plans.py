@@ -162,6 +162,16 @@ def misspelt_difficulty() -> Words:
 
 
 @case
+def other_models_beside() -> Words:
+    """a run of other models beside a report's own"""
+    for name in ("one", "other"):
+        write_planned(Path("runs") / name, problems=4, ladder=(1, 4))
+    record = Path("runs/other/run.json")
+    record.write_text(record.read_text().replace('"policy": "p0"', '"policy": "p1"'))
+    return ["report", "runs/one", "report.beside=[runs/other]"]
+
+
+@case
 def drawn_settings() -> Words:
     """settings of a sweep for a run that is there"""
     return ["calibrate", "runs/old", "dataset.count=400"]

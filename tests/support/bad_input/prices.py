@@ -102,6 +102,18 @@ def plan_of_another_accounting() -> Words:
 
 
 @case
+def no_such_bundled_plan() -> Words:
+    """a plan that does not come with flopwise"""
+    return evaluate("strategies=[compute_optimal(n=16)]", "plan=bundled/arithmetic")
+
+
+@case
+def no_plan_at_hand() -> Words:
+    """a strategy that goes by a plan, and none there"""
+    return evaluate("strategies=[compute_optimal(n=16)]", "plan=null")
+
+
+@case
 def plan_without_that_budget() -> Words:
     """a plan without the number of generations"""
     _made().write(Path("plan.yaml"))

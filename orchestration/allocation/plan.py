@@ -100,8 +100,9 @@ class Plan:
     picks: tuple[Pick, ...] = ()
     difficulty: Difficulty | None = None
 
-    def check(self, models: Mapping[str, str], grader: str, setup: str, unit: str, path: Path) -> None:
-        """Raise UserError unless it is of these models, this grader, this set-up of samples and this accounting."""
+    def check(self, models: Mapping[str, str], grader: str, setup: str | None, unit: str, path: Path) -> None:
+        """Raise UserError unless it is of these models, this grader, this set-up of samples (None: not looked at) and this
+        accounting."""
         mine = {**self.made.models, "grader": self.made.grader, "unit": self.made.unit}
         asked = {**models, "grader": grader, "unit": unit}
         for name in (*sorted(self.made.models.keys() | models.keys()), "grader", "unit"):
@@ -109,7 +110,7 @@ class Plan:
                 mend = "calibrate again" if name != "unit" else f"set budget.unit={self.made.unit}"
                 was = f"it was made with another {name} ({mine.get(name)}, now {asked.get(name)})"
                 raise UserError.of("plan", str(path), f"{was}; {mend}")
-        if self.made.setup != setup:
+        if setup is not None and self.made.setup != setup:
             mend = "it was made with another policy.prompt, policy.max_tokens or end of steps and solutions; calibrate again"
             raise UserError.of("plan", str(path), mend)
 

@@ -13,6 +13,7 @@ from actors.errors import UserError
 from actors.strategy import Role
 from orchestration.allocation.plan import read_plan
 from orchestration.problems import make_grader
+from orchestration.setup.compose import compose
 from orchestration.setup.domains import domain_of_model
 from orchestration.setup.model_folders import is_bundled, model_folder
 from orchestration.setup.plans import plan_file
@@ -20,6 +21,9 @@ from orchestration.setup.settings import EvaluateSettings
 
 _HOW = ("strategies", "budget.allocation")
 """What says how a budget is spent."""
+
+_SAMPLES = ("prompt", "max_tokens", "delimiter", "stop", "end_after_answer")
+"""What of the policy's settings decides a sample."""
 
 
 def by_price(settings: EvaluateSettings, words: Sequence[str]) -> tuple[EvaluateSettings, str]:
@@ -39,7 +43,7 @@ def by_price(settings: EvaluateSettings, words: Sequence[str]) -> tuple[Evaluate
         ):
             # Models of a user's own, for which nobody made a plan.
             return settings, ""
-        if why := _unfit(settings):
+        if why := _other_samples(settings, domain) or _unfit(settings):
             return settings, f"the budget goes to who comes first, and not by a price: {why}"
     budget = replace(settings.budget, allocation="global")
     return (
@@ -47,6 +51,13 @@ def by_price(settings: EvaluateSettings, words: Sequence[str]) -> tuple[Evaluate
         f"the budget goes where a FLOP buys most, by the plan {settings.plan} (compute_optimal at one price for all): "
         "strategies=[...] names others, plan=null turns this off",
     )
+
+
+def _other_samples(settings: EvaluateSettings, domain: str) -> str:
+    """Which setting makes other samples than the plan of a domain was made from; empty where none does."""
+    usual = compose("evaluate", [f"domain={domain}"], EvaluateSettings).policy
+    changed = [name for name in _SAMPLES if getattr(settings.policy, name) != getattr(usual, name)]
+    return f"its plan was made with another policy.{changed[0]}" if changed else ""
 
 
 def _unfit(settings: EvaluateSettings) -> str:
@@ -61,7 +72,7 @@ def _unfit(settings: EvaluateSettings) -> str:
     }
     try:
         plan = read_plan(path)
-        plan.check(models, make_grader(settings.dataset.grader).version, settings.budget.unit, path)
+        plan.check(models, make_grader(settings.dataset.grader).version, None, settings.budget.unit, path)
     except UserError as error:
         return str(error)
     return ""

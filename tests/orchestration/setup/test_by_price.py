@@ -82,6 +82,13 @@ def test_a_bundled_plan_that_does_not_fit_is_left_alone_and_says_why(
     assert "calibrate again" in said
 
 
+@pytest.mark.parametrize("word", ["policy.max_tokens=96", "policy.prompt.shots=2", "policy.delimiter=null"])
+def test_a_bundled_plan_of_other_samples_is_left_alone_and_says_why(word: str) -> None:
+    settings, said = told(BUDGET, word)
+    assert settings == settings_of([BUDGET, word])
+    assert word.partition("=")[0].removesuffix(".shots") in said
+
+
 def test_a_strategy_that_names_no_plan_has_the_one_of_the_run(tmp_path: Path) -> None:
     name = read_plan(MODELS / "countdown" / "plan.yaml").name
     prepared = prepare(settings_of(["strategies=[compute_optimal(n=4)]"]))

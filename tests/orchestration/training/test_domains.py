@@ -12,6 +12,7 @@ from orchestration.commands.main import main
 from orchestration.setup.compose import compose
 from orchestration.setup.domains import domains
 from orchestration.training.policy import PolicyTraining
+from tests.support.here import without_ray
 
 POLICY = [
     "problems=1200",
@@ -42,7 +43,8 @@ def test_its_verifier_is_made_by_one_command_and_judges_prompts(domain: str, tmp
     use = "value" if domain == "countdown" else "language"
     words = [f"domain={domain}", f"runs={tmp_path / 'runs'}", PARTS % use, "replicas=1"]
     words += ["training.held_out_share=0.3", "training.value_epochs=2", "training.language_epochs=1"]
-    assert main(["train", "prm", str(tmp_path / "prm"), *words]) == 0
+    with without_ray():
+        assert main(["train", "prm", str(tmp_path / "prm"), *words]) == 0
     made = json.loads((tmp_path / "prm" / "training.json").read_text())
     assert len(made["held_out_losses"]) == 2
     assert made["prompts"]["count"] >= 1

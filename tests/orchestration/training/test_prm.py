@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from actors.engines.base import ScoreRequest
+from actors.engines.base import ScoreRequest, Scores
 from actors.engines.local.verifier import ScoringEngine
 from actors.engines.verifiers.value_head import ValueHead, ValueHeadConfig
 from actors.errors import UserError
@@ -30,6 +31,7 @@ from orchestration.training.policy import BatchTrainer, PolicyShape, PolicyTrain
 from orchestration.training.prm import PrmTraining, train_prm
 from orchestration.training.sides import check_values, split
 from orchestration.training.step_data import Drawn, held_out, labelled_solutions
+from tests.support.here import without_ray
 
 EASY: dict[str, Any] = {"legs": [1, 2], "counts": [1, 5], "sums": 0.0}
 
@@ -181,11 +183,12 @@ def job(policy: Path, tmp_path_factory: pytest.TempPathFactory) -> PrmJob:
     )
 
 
-async def test_from_policy_to_a_verifier_that_scores_and_a_second_start_samples_nothing(
+def test_from_policy_to_a_verifier_that_scores_and_a_second_start_samples_nothing(
     job: PrmJob, tmp_path: Path
 ) -> None:
     said: list[str] = []
-    measures = make_prm(job, tmp_path / "prm", say=said.append)
+    with without_ray():
+        measures = make_prm(job, tmp_path / "prm", say=said.append)
     losses = measures["held_out_losses"]
     assert 1 <= len(losses) <= job.training.value_epochs
     assert [line for line in said if line.startswith("value stage: epoch ")] == [
@@ -197,8 +200,7 @@ async def test_from_policy_to_a_verifier_that_scores_and_a_second_start_samples_
     assert measures["questions_with_both"] > 0
     assert 0 <= measures["auroc_within_question"] <= 1
     assert measures["calibration"][0]["step"] == 1
-    engine = ScoringEngine.load(tmp_path / "prm")
-    scores = await engine.score(ScoreRequest((0, 5, 6, 7, 8), 2, (4, 5)))
+    scores = asyncio.run(scored(tmp_path / "prm", ScoreRequest((0, 5, 6, 7, 8), 2, (4, 5))))
     assert all(0 < value < 1 for value in scores.values)
     assert scores.prompt is not None
     assert 0 < scores.prompt < 1
@@ -208,6 +210,13 @@ async def test_from_policy_to_a_verifier_that_scores_and_a_second_start_samples_
     again = make_prm(job, tmp_path / "again")
     assert [sorted(run.folder.rglob("*.parquet")) for run in sampled] == before
     assert again == measures
+
+
+async def scored(folder: Path, request: ScoreRequest) -> Scores:
+    engine = ScoringEngine.load(folder)
+    scores = await engine.score(request)
+    await engine.close()
+    return scores
 
 
 def test_what_no_stage_reads_is_not_sampled(

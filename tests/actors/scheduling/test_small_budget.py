@@ -17,32 +17,33 @@ from orchestration.strategies.search.beam import Beam
 from tests.support.inprocess import Cell
 from tests.support.tiny import candidate_cost, make_task
 
-COUNT = 100
 LADDER: tuple[Strategy, ...] = (Greedy(), Majority(8), BestOfN(8), Beam(8, 2))
 MIXED: tuple[Strategy, ...] = (BestOfN(32), Beam(16, 4))
 
 
-def work(strategies: tuple[Strategy, ...]) -> list[Task]:
-    return [make_task(number, strategies) for number in range(COUNT)]
+def work(count: int, strategies: tuple[Strategy, ...]) -> list[Task]:
+    return [make_task(number, strategies) for number in range(count)]
 
 
-@pytest.mark.parametrize(("strategies", "replicas"), [(LADDER, 2), (MIXED, 1)], ids=["ladder", "searches"])
+@pytest.mark.parametrize(
+    ("strategies", "count", "replicas"), [(LADDER, 100, 2), (MIXED, 50, 1)], ids=["ladder", "searches"]
+)
 async def test_a_tenth_of_the_budget_is_spent_to_its_end(
-    tmp_path: Path, policy: Path, verifier: Path, strategies: tuple[Strategy, ...], replicas: int
+    tmp_path: Path, policy: Path, verifier: Path, strategies: tuple[Strategy, ...], count: int, replicas: int
 ) -> None:
     async with Cell(tmp_path / "whole", policy, verifier, replicas=1, max_sequences=64) as cell:
-        wanted = (await cell.run(work(strategies))).spent
+        wanted = (await cell.run(work(count, strategies))).spent
         price = candidate_cost(cell.bench)
     budget = wanted // 10
     assert price < budget / 100, "else the last candidate that does not fit is more than what may be left"
     folder = tmp_path / "tenth"
     async with Cell(folder, policy, verifier, replicas=replicas, budget=budget, max_sequences=64) as cell:
-        progress = await cell.run(work(strategies))
+        progress = await cell.run(work(count, strategies))
     spent, wasted = read_books(folder)
     assert (progress.spent, progress.wasted, progress.reserved) == (spent, wasted, 0)
     assert 0.98 * budget <= spent + wasted <= budget
     rows = ds.dataset(parts(folder, "outcomes")).to_table().to_pylist()
-    assert len(rows) == COUNT * len(strategies)
+    assert len(rows) == count * len(strategies)
     assert {row["state"] for row in rows} == {"answered", "unaffordable"}
     drawn = {
         row["key"] for row in ds.dataset(parts(folder, "candidates")).to_table(columns=["key"]).to_pylist()

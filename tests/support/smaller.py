@@ -28,6 +28,12 @@ PLAIN = (
     "flopwise train prm runs/plain/model training.language_weight=0 training.likelihood=false training.width=0 "
     "training.train_backbone=true"
 )
+FEW = "dataset.count=2 report=table"
+"""Figures are drawn of the main job, and where a page asks for a report."""
+OWN_RUN = (
+    "flopwise evaluate dataset=table dataset.path=problems.jsonl policy=chat policy.path=/models/mine verifier=none "
+    "folder=runs/own 'strategies=[greedy,majority(n=8)]'"
+)
 SWEEP = "dataset.count=50 'strategies=[best_of_n(n=4),beam(n=4)]' plan.orders=1"
 POLICY = "problems=200 tokenizer_problems=200 validation_problems=10 vocabulary=300 shape.layers=1"
 EPOCHS = "replicas=1 training.language_epochs=1 training.value_epochs=1 training.held_out_share=0.3"
@@ -40,35 +46,28 @@ PART = """'parts=[{problems: 12, seed: 1, strategy: "monte_carlo(samples=3,rollo
 
 SMALLER = {
     "flopwise evaluate": Smaller("dataset.count=2", MINUTES),
-    "flopwise evaluate budget.flops=1e12 folder=runs/tight": Smaller("dataset.count=2", MINUTES),
-    "flopwise evaluate budget.flops=1e11 folder=runs/tight": Smaller("dataset.count=2", MINUTES),
-    "flopwise evaluate budget.flops=1e12 plan=null folder=runs/all": Smaller("dataset.count=2", MINUTES),
-    "flopwise evaluate budget.flops=1e11 folder=runs/priced": Smaller("dataset.count=2", MINUTES),
+    "flopwise evaluate budget.flops=1e12 folder=runs/tight": Smaller(FEW, MINUTES),
+    "flopwise evaluate budget.flops=1e11 folder=runs/tight": Smaller(FEW, MINUTES),
+    "flopwise evaluate budget.flops=1e12 plan=null folder=runs/all": Smaller(FEW, MINUTES),
+    "flopwise evaluate budget.flops=1e11 folder=runs/priced": Smaller(FEW, MINUTES),
     "flopwise calibrate domain=countdown ": Smaller(f"{SWEEP} folder=runs/calibrate", MINUTES),
     "flopwise evaluate 'strategies=[compute_optimal(plan='\"'\"'plan.yaml'\"'\"')]' budget.flops=1e12 ": Smaller(
-        "dataset.count=2", MINUTES
+        FEW, MINUTES
     ),
-    "flopwise evaluate 'seeds=[0,1,2]' folder=runs/seeds": Smaller("dataset.count=2", MINUTES),
-    SMALL_RUN: Smaller("dataset.count=2", MINUTES),
+    "flopwise evaluate 'seeds=[0,1,2]' folder=runs/seeds": Smaller(FEW, MINUTES),
+    SMALL_RUN: Smaller(FEW, MINUTES),
     "flopwise evaluate 'strategies=[greedy,majority(n=64),beam(n=16,width=4)]' dataset.count=100 folder=runs/small": Smaller(
-        "dataset.count=3", MINUTES
+        "dataset.count=3 report=table", MINUTES
     ),
     "flopwise evaluate 'strategies=[best_of_n(n=16)]' dataset.count=50 folder=runs/other 'reuse=[runs/small]'": Smaller(
-        "dataset.count=2", MINUTES
+        FEW, MINUTES
     ),
-    "flopwise evaluate folder=runs/long dataset.count=600 ": Smaller(
-        "dataset.count=3 cluster.policy.replicas=1", MINUTES
-    ),
+    "flopwise evaluate folder=runs/long dataset.count=600 ": Smaller("dataset.count=3 report=table", MINUTES),
     "flopwise evaluate domain=arithmetic folder=runs/strategies dataset.count=500 ": Smaller(
-        "dataset.count=2 cluster.policy.replicas=1", HOURS
+        f"{FEW} cluster.policy.replicas=1", HOURS
     ),
-    "flopwise evaluate dataset=table dataset.path=problems.jsonl policy=chat policy.path=/models/mine verifier=none "
-    "folder=runs/own 'strategies=[greedy,majority(n=8)]'": Smaller(
-        "policy.path=models/mine 'policy.delimiter=\"\\n\"'", OWN
-    ),
-    "flopwise evaluate policy.engine=vllm verifier.engine=vllm folder=runs/vllm": Smaller(
-        "dataset.count=2", MINUTES
-    ),
+    OWN_RUN: Smaller("policy.path=models/mine 'policy.delimiter=\"\\n\"' report=table", OWN),
+    "flopwise evaluate policy.engine=vllm verifier.engine=vllm folder=runs/vllm": Smaller(FEW, MINUTES),
     "flopwise evaluate cluster=gpu policy=chat ": Smaller(
         f"{ON_VLLM} policy.path=models/mine 'policy.delimiter=\"\\n\"' policy.dtype=float32 dataset.count=2 "
         "cluster.policy.gpus=0 cluster.policy.tensor_parallel=1",
@@ -77,10 +76,11 @@ SMALLER = {
     "flopwise evaluate cluster=gpu cluster.policy.replicas=2 ": Smaller(
         f"{ON_VLLM} verifier.engine=vllm dataset.count=2 cluster.policy.gpus=0 cluster.verifier.gpus=0 "
         "cluster.verifier.device=cpu cluster.policy.memory=null cluster.verifier.memory=null "
-        "cluster.policy.replicas=1",
-        NO_GPU,
+        "cluster.policy.replicas=1 --dry-run",
+        f"{NO_GPU}; without one it is the command without `cluster=gpu`",
     ),
-    "flopwise evaluate domain=arithmetic folder=runs/arithmetic": Smaller("dataset.count=2", MINUTES),
+    "flopwise evaluate domain=arithmetic folder=runs/arithmetic": Smaller(FEW, MINUTES),
+    "flopwise evaluate 'cluster.packages=[mine]' ": Smaller("dataset.count=3 report=table", SECONDS),
     "flopwise calibrate": Smaller(SWEEP, MINUTES),
     "flopwise calibrate 'strategies=[best_of_n(n=16),beam(n=4)]' dataset.count=100 folder=runs/quick": Smaller(
         f"{SWEEP} folder=runs/calibrate", MINUTES
@@ -105,7 +105,7 @@ SMALLER = {
         f"policy=bundled/countdown {PART} {EPOCHS}", f"{HOURS}; a policy that is smaller is never right"
     ),
     "flopwise evaluate domain=countdown policy.path=runs/countdown/policy verifier.path=runs/countdown/prm ": Smaller(
-        "policy.path=bundled/countdown dataset.count=2", MINUTES
+        f"policy.path=bundled/countdown {FEW}", MINUTES
     ),
     "flopwise train policy runs/tiny problems=5000 shape.width=64": Smaller(POLICY, MINUTES),
     "flopwise train prm runs/prm/model": Smaller(f"{PARTS} {EPOCHS}", HOURS),
@@ -119,6 +119,20 @@ SMALLER = {
     ),
 }
 """By the command as a page shows it; a key that ends in a space is the beginning of one, cut where the rest says nothing."""
+
+THROUGH_RAY = {
+    "flopwise evaluate",
+    "flopwise evaluate domain=arithmetic folder=runs/strategies dataset.count=500 ",
+    OWN_RUN,
+    "flopwise calibrate",
+    "flopwise train prm runs/prm/model",
+    *(command for command, one in SMALLER.items() if "engine=vllm" in command + one.words),
+}
+"""Those whose actors are in processes of their own: the main job, every strategy, a model of the reader's, each command that
+draws, and what is on vLLM."""
+
+SCRIPTS = {"    count=20,\n": "    count=3,\n", "    count=10,\n": "    count=3,\n"}
+"""What is replaced in scripts, so that they have fewer problems."""
 
 
 def smaller(command: str) -> tuple[str, Smaller] | None:

@@ -55,12 +55,12 @@ def run(words: Sequence[str]) -> int:
 
     console = terminal()
     settings, said = by_price(settings, settings_words)
-    if said:
-        console.print(said, highlight=False, soft_wrap=True, markup=False)
     try:
         prepared = prepare(settings)
     except KeyboardInterrupt:
         return not_begun(shell(["evaluate", *words]))
+    if said:
+        console.print(said, highlight=False, soft_wrap=True, markup=False)
     if "--dry-run" in options:
         from orchestration.commands.dry_run import show_plan
 

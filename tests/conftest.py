@@ -6,6 +6,7 @@ Ray is up at a time: its processes look for each other with deadlines, which a m
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -28,6 +29,11 @@ ON_RAY = {
 }
 """Files with tests that start Ray, here or in a process of their own."""
 RAY = "ray"
+
+
+def pytest_configure() -> None:
+    # Processes of xdist are told how wide the screen is, and a command would fold its tables to that.
+    os.environ.pop("COLUMNS", None)
 
 
 def ray_is_up() -> bool:

@@ -74,6 +74,7 @@ def run(words: Sequence[str]) -> int:
     check_figures("figures", settings.figures)
     from orchestration.commands.allocator_tables import lines
     from orchestration.commands.steps import Steps
+    from orchestration.planning.prompt_values import stored_values
     from orchestration.planning.sources import read_known, read_source
     from orchestration.planning.verdict import verdict
     from orchestration.report.tables import rich_table
@@ -83,14 +84,15 @@ def run(words: Sequence[str]) -> int:
     judged = Run(folder)
     with Steps(console) as steps:
         steps.tell("reading the run", 0, 1)
-        source = read_source(judged, settings.strategies)
+        source = read_source(judged, settings.strategies, prompts=stored_values(judged))
         if source.size < LEAST_SAMPLES:
             mend = f"it has {counted(source.size, 'sample')} of each problem, and halves of them are told apart: draw more"
             raise UserError.of("run", str(judged.folder), f"{mend} ({LEAST_SAMPLES} at least)")
         known = None
         if settings.known is not None:
             steps.tell("reading what is known", 0, 1)
-            known = read_known(Run(settings.known), judged, source)
+            other = Run(settings.known)
+            known = read_known(other, judged, source, prompts=stored_values(other))
         contest = contest_of(source, known, settings)
         usual = contest.budgets()
         budgets = settings.budgets or usual
@@ -111,14 +113,16 @@ def run(words: Sequence[str]) -> int:
 
 
 def contest_of(source: Source, known: Source | None, settings: _Settings) -> Contest:
-    """As many samples are on offer as one half of the judged ones has, and those known."""
+    """As many samples are on offer as one half of the judged ones has, and those known; the values of prompts where all have
+    theirs."""
     from orchestration.planning.comparison import Contest
 
     most = source.size // 2
     if known is None:
-        offer = source.offer_of(most, source.searches)
+        offer = source.offer_of(most, source.searches, judged=source.judged)
         return Contest(source.pools, offer, None, settings.orders, settings.seed)
-    offer = source.offer_of(min(most, known.size), known.searches)
+    judged = source.judged and known.judged
+    offer = source.offer_of(min(most, known.size), known.searches, judged=judged)
     return Contest(source.pools, offer, known.pools, settings.orders, settings.seed)
 
 

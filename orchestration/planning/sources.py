@@ -46,9 +46,12 @@ class Source:
     @property
     def offer(self) -> Offer:
         """Samples by powers of two up to all there are, every search, and the prompts' values where they are known."""
-        return self.offer_of(
-            self.size, self.searches, judged=all(pool.prompt is not None for pool in self.pools)
-        )
+        return self.offer_of(self.size, self.searches, judged=self.judged)
+
+    @property
+    def judged(self) -> bool:
+        """Whether the verifier's value of each prompt is known."""
+        return all(pool.prompt is not None for pool in self.pools)
 
     @staticmethod
     def offer_of(size: int, searches: Sequence[str], *, judged: bool = False) -> Offer:
@@ -134,7 +137,9 @@ def costs_in(run: Run) -> dict[Role, ModelCost]:
     return {role: ModelCost(**one["cost"]) for role, one in models.items()}
 
 
-def read_known(run: Run, judged: Run, source: Source, *, least: int = LEAST) -> Source:
+def read_known(
+    run: Run, judged: Run, source: Source, *, least: int = LEAST, prompts: Mapping[str, float] = NOTHING_KNOWN
+) -> Source:
     """What another run has to learn from, for judgement on `source`: its problems that are not judged there, and the searches
     that both have.
 
@@ -145,7 +150,7 @@ def read_known(run: Run, judged: Run, source: Source, *, least: int = LEAST) -> 
         if identity.get(name) != other.get(name):
             mend = f"it was made with another {name} than {judged.folder}: give a run of the same"
             raise UserError.of("known", str(run.folder), mend)
-    found = read_source(run, least=least)
+    found = read_source(run, least=least, prompts=prompts)
     if found.samples.choice != source.samples.choice:
         mend = f"its samples are those of {found.samples.text}, and not of {source.samples.text}: give one that draws alike"
         raise UserError.of("known", str(run.folder), mend)

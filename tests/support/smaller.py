@@ -98,6 +98,9 @@ SMALLER = {
     "flopwise difficulty runs/calibrate prompt=true": Smaller(
         "prompt=false", "only some verifiers were trained to judge a prompt"
     ),
+    "flopwise difficulty runs/test prompt=true": Smaller(
+        "prompt=false", "only some verifiers were trained to judge a prompt"
+    ),
     "flopwise train policy runs/policy": Smaller(POLICY, MINUTES),
     "flopwise train policy runs/sums domain=arithmetic": Smaller(POLICY, MINUTES),
     "flopwise train policy runs/countdown/policy domain=countdown": Smaller(POLICY, MINUTES),

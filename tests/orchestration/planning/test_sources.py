@@ -11,6 +11,7 @@ import pytest
 from actors.errors import UserError
 from actors.store.schema import CANDIDATES
 from orchestration.allocation.value_table import Offer
+from orchestration.commands.compare_allocators import _Settings, contest_of
 from orchestration.planning.sources import choose, fingerprint, read_known, read_source
 from orchestration.runs.run import Run
 from tests.support.handmade import rewritten
@@ -31,6 +32,17 @@ def test_the_largest_scored_samples_and_all_searches_are_options(run: Run) -> No
     # The cheapest first, whatever order the run has.
     assert source.offer == Offer((1, 2, 4, 8, 16), ("greedy", "beam(n=4,width=4)", "beam(n=16,width=4)"))
     assert len(source.pools) == FEW
+
+
+def test_values_of_prompts_are_on_offer_where_all_have_theirs(run: Run) -> None:
+    """In a comparison with another run, where both have."""
+    values = {pool.problem: 0.5 for pool in read_source(run, least=FEW).pools}
+    judged, plain = (read_source(run, least=FEW, prompts=known) for known in (values, {}))
+    lacking = read_source(run, least=FEW, prompts=dict(list(values.items())[1:]))
+    assert [one.offer.prompt for one in (judged, plain, lacking)] == [True, False, False]
+    contests = [contest_of(judged, known, _Settings()) for known in (None, judged, plain, lacking)]
+    assert [one.offer.prompt for one in contests] == [True, True, False, False]
+    assert not contest_of(plain, judged, _Settings()).offer.prompt
 
 
 def test_strategies_named_are_the_only_options(run: Run) -> None:

@@ -255,9 +255,7 @@ def test_the_best_value_goes_on_first_of_those_that_are_asked_for(
 
 
 @pytest.mark.usefixtures("here")
-def test_what_exists_already_is_free_and_does_not_end_the_taking_up(
-    made: Made, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_exists_already_is_free_and_does_not_end_the_taking_up(made: Made) -> None:
     """Trap: that nothing was spent does not say that nobody went on."""
     rich = evaluate(made.prepared("rich", 1e4))
     started: list[object] = []
@@ -267,8 +265,10 @@ def test_what_exists_already_is_free_and_does_not_end_the_taking_up(
             started.append(self)
             return super().__enter__()
 
-    monkeypatch.setattr(placement, "Cluster", Counting)
-    run = evaluate(made.prepared("free", 2.0, f"reuse=[{rich.folder}]"))
+    # Of this test's own: pytest's is undone after `here`, and would leave its cluster behind.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(placement, "Cluster", Counting)
+        run = evaluate(made.prepared("free", 2.0, f"reuse=[{rich.folder}]"))
     assert charged(run) == 0
     assert len(started) > 2
 

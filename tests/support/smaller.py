@@ -46,7 +46,6 @@ PART = """'parts=[{problems: 12, seed: 1, strategy: "monte_carlo(samples=3,rollo
 
 SMALLER = {
     "flopwise evaluate": Smaller("dataset.count=2", MINUTES),
-    "flopwise evaluate budget.flops=1e12 folder=runs/tight": Smaller(FEW, MINUTES),
     "flopwise evaluate budget.flops=1e11 folder=runs/tight": Smaller(FEW, MINUTES),
     "flopwise evaluate budget.flops=1e12 plan=null folder=runs/all": Smaller(FEW, MINUTES),
     "flopwise evaluate budget.flops=1e11 folder=runs/priced": Smaller(FEW, MINUTES),

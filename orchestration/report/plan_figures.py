@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.allocation.plan import Plan
-from orchestration.allocation.value_table import UNDRAWN, Stage, work_of
+from orchestration.allocation.value_table import UNDRAWN, work_of
 from orchestration.analysis.statistics import Estimate
 from orchestration.report.figures import STYLE, Dash, count_flops, draw_line, looks_of, new_figure
-from orchestration.report.plan_tables import stage_name
+from orchestration.report.plan_tables import in_group, stage_name
 
 _PLAIN: tuple[Dash, ...] = ((0, (5, 2)), (0, (1, 1)), (0, (5, 2, 1, 2)))
 
@@ -64,7 +64,7 @@ def _value_table(plan: Plan) -> Any:
     from matplotlib.ticker import PercentFormatter
 
     rows = [
-        (_row_name(stage, group), [stage.right[cell] for cell in cells])
+        (in_group(stage_name(work_of(stage.name)), stage, group), [stage.right[cell] for cell in cells])
         for stage in plan.table.stages
         if stage.name not in UNDRAWN
         for group, cells in enumerate(stage.groups)
@@ -103,11 +103,6 @@ def _value_table(plan: Plan) -> Any:
     right.set_ylabel("was right")
     right.set_title("calibration (area: problems)", fontsize=10, loc="left")
     return figure
-
-
-def _row_name(stage: Stage, group: int) -> str:
-    name = stage_name(work_of(stage.name))
-    return name if len(stage.groups) == 1 else f"{name}, prompt {group + 1} of {len(stage.groups)}"
 
 
 def _over_flops(curves: Sequence[Curve], problems: int) -> Any:

@@ -77,8 +77,12 @@ def value_cells(plan: Plan) -> Cells:
 
 def cell_name(stage: Stage, cell: int) -> str:
     """A cell for people, and which group of prompts is in it, where they are in groups."""
-    name = f"{cell + 1} of {stage.cells}"
     group = next(at for at, cells in enumerate(stage.groups) if cell in cells)
+    return in_group(f"{cell + 1} of {stage.cells}", stage, group)
+
+
+def in_group(name: str, stage: Stage, group: int) -> str:
+    """A name with the group of prompts that it is of, where a stage has several."""
     return name if len(stage.groups) == 1 else f"{name}, prompt {group + 1} of {len(stage.groups)}"
 
 

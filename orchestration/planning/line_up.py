@@ -87,7 +87,7 @@ def line_up(
         OptimalStopping.of(known, seed=seed),
         BlendAsc(),
     ]
-    prices = [OnePrice(plain, samples, name=PLAIN_PRICE), OnePrice(table, offer, name=PRICE)]
+    prices = [OnePrice(plain, name=PLAIN_PRICE), OnePrice(table, name=PRICE)]
     return [*map(Line, main), *(Line(one, field=True) for one in others), *map(Line, prices)]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from orchestration.allocation.price import GlobalPrice, lot_of
-from orchestration.allocation.value_table import Offer, ValueTable
+from orchestration.allocation.value_table import ValueTable
 from orchestration.allocation.walk import Walk
 from orchestration.planning.bench import WEIGHTED, Bench
 from orchestration.strategies.tally import Counting
@@ -25,7 +25,6 @@ class OnePrice:
     are those of the last bench."""
 
     table: ValueTable
-    offer: Offer
     floor: bool = True
     name: str = "one price"
     counting: Counting = WEIGHTED

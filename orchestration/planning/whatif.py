@@ -52,7 +52,6 @@ class AtPrice:
     """Each prompt goes as far as a price that stands fast lets it."""
 
     table: ValueTable
-    offer: Offer
     price: float
     floor: bool = True
     counting: Counting = WEIGHTED
@@ -94,12 +93,12 @@ class Question:
 
     def with_budget(self, tables: Sequence[ValueTable], each: float) -> WhatIf:
         """Under the global price, with `each` FLOPs a problem."""
-        made = [OnePrice(one, self.offer, floor=self.floor, counting=self.counting) for one in tables]
+        made = [OnePrice(one, floor=self.floor, counting=self.counting) for one in tables]
         return self._answer(each, self._judged(made, each))
 
     def at_price(self, tables: Sequence[ValueTable], price: float) -> WhatIf:
         """Without a budget, each prompt paying this price."""
-        made = [AtPrice(one, self.offer, price, self.floor, self.counting) for one in tables]
+        made = [AtPrice(one, price, self.floor, self.counting) for one in tables]
         return self._answer(None, self._judged(made, float("inf")))
 
     def _judged(self, made: Sequence[Allocation], each: float) -> Replayed:

@@ -40,7 +40,7 @@ def trials(question: Question, real: Sequence[Pool], budgets: Sequence[float]) -
         for one, table in enumerate(tables):
             judged = [pool for pool, at in zip(real, fold.tolist(), strict=True) if at == one]
             bench = Bench(judged, each * len(judged), seed=question.seed + 1000, counting=question.counting)
-            OnePrice(table, question.offer, floor=question.floor, counting=question.counting).allocate(bench)
+            OnePrice(table, floor=question.floor, counting=question.counting).allocate(bench)
             right += float(bench.judge().right.sum())
         found.append(Trial(told, right / len(real)))
     return found

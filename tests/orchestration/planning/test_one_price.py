@@ -31,7 +31,7 @@ TOLD = fit_table(PROMPTED, traces_of(judged(KNOWN), PROMPTED, orders=2, seed=0))
 def test_a_price_beats_the_best_single_strategy_within_the_same_budget(each: float) -> None:
     """On problems that had no part in its table; the budget is used, and not overspent."""
     uniform = Uniform(curves_of(KNOWN, OFFER.samples, OFFER.searches, orders=2, seed=0).ladder())
-    mine = replay(JUDGED, OnePrice(TABLE, OFFER), each * len(JUDGED), orders=3)
+    mine = replay(JUDGED, OnePrice(TABLE), each * len(JUDGED), orders=3)
     theirs = replay(JUDGED, uniform, each * len(JUDGED), orders=3)
     assert mine.better_than(theirs).mean > 0
     assert 0.94 <= mine.used <= 1.0
@@ -39,7 +39,7 @@ def test_a_price_beats_the_best_single_strategy_within_the_same_budget(each: flo
 
 
 def test_swapped_labels_change_no_choice() -> None:
-    rules = [OnePrice(TABLE, OFFER) for _ in range(2)]
+    rules = [OnePrice(TABLE) for _ in range(2)]
     first, second = (
         replay(pools, rule, 200.0 * len(JUDGED), orders=1)
         for pools, rule in zip((JUDGED, relabelled(JUDGED)), rules, strict=True)
@@ -53,7 +53,7 @@ def test_swapped_labels_change_no_choice() -> None:
 
 def test_a_walk_that_is_handed_the_same_evidence_and_prices_decides_the_same() -> None:
     """What a replica does live: it has a chooser, the price of the moment and what it sees, and nothing else."""
-    rule = OnePrice(TABLE, OFFER)
+    rule = OnePrice(TABLE)
     bench = Bench(JUDGED, 220.0 * len(JUDGED), seed=0)
     rule.allocate(bench)
     chooser = Chooser(TABLE)
@@ -83,7 +83,7 @@ def test_a_walk_that_is_handed_the_same_evidence_and_prices_decides_the_same() -
 @given(st.floats(1.0, 3_000.0), st.integers(0, 100), st.booleans(), st.booleans())
 def test_no_budget_is_overspent_and_the_books_agree(each: float, seed: int, floor: bool, told: bool) -> None:
     pools = judged(JUDGED[:30])
-    rule = OnePrice(TOLD, PROMPTED, floor=floor) if told else OnePrice(TABLE, OFFER, floor=floor)
+    rule = OnePrice(TOLD, floor=floor) if told else OnePrice(TABLE, floor=floor)
     bench = Bench(pools, each * len(pools), seed=seed)
     rule.allocate(bench)
     ended = bench.judge()
@@ -92,7 +92,7 @@ def test_no_budget_is_overspent_and_the_books_agree(each: float, seed: int, floo
 
 
 def test_sure_prompts_stop_early_and_those_between_get_more() -> None:
-    result = replay(JUDGED, OnePrice(TABLE, OFFER), 260.0 * len(JUDGED), orders=4)
+    result = replay(JUDGED, OnePrice(TABLE), 260.0 * len(JUDGED), orders=4)
     rates = np.array([pool.rate for pool in JUDGED])
     between = result.flops[(rates > 0.25) & (rates < 0.75)].mean()
     assert between > 1.3 * result.flops[rates > 0.95].mean()
@@ -101,25 +101,25 @@ def test_sure_prompts_stop_early_and_those_between_get_more() -> None:
 def test_by_the_prompts_value_hopeless_prompts_get_nothing_and_easy_ones_one_sample() -> None:
     """Where no sample is for free: what the verifier says of a prompt is paid, and saves more than it took."""
     pools, budget = judged(JUDGED), 80.0 * len(JUDGED)
-    mine = replay(pools, OnePrice(TOLD, PROMPTED, floor=False), budget, orders=4)
+    mine = replay(pools, OnePrice(TOLD, floor=False), budget, orders=4)
     rates, told = (np.array(each) for each in zip(*((p.rate, p.prompt.value) for p in pools), strict=True))
     low, high = told <= np.quantile(told, 0.15), told >= np.quantile(told, 0.85)
     assert rates[low].mean() < 0.1
     assert mine.samples[low].mean() < 0.2
     assert set(mine.flops[mine.samples == 0].tolist()) <= {0.0, 5.0, 10.0, 15.0, 20.0}
     assert 0.9 <= mine.samples[high].mean() < 1.3
-    blind = replay(JUDGED, OnePrice(TABLE, OFFER, floor=False), budget, orders=4)
+    blind = replay(JUDGED, OnePrice(TABLE, floor=False), budget, orders=4)
     assert mine.better_than(blind).mean > 0.02
 
 
 def test_it_is_asked_where_that_is_worth_its_price() -> None:
     """A budget of one sample for each leaves nothing to choose, and nothing is paid for a choice."""
-    rule = OnePrice(TOLD, PROMPTED)
+    rule = OnePrice(TOLD)
     tight = replay(judged(JUDGED), rule, 100.0 * len(JUDGED), orders=1)
     asked = [any(one.option == "prompt" for one in walks[0].decisions) for walks in rule.walks.values()]
     assert sum(asked) < 0.1 * len(JUDGED)
-    assert tight.unpaid <= replay(JUDGED, OnePrice(TABLE, OFFER), 100.0 * len(JUDGED), orders=1).unpaid
-    rule = OnePrice(TOLD, PROMPTED)
+    assert tight.unpaid <= replay(JUDGED, OnePrice(TABLE), 100.0 * len(JUDGED), orders=1).unpaid
+    rule = OnePrice(TOLD)
     ample = replay(judged(JUDGED), rule, 200.0 * len(JUDGED), orders=1)
     asked = [any(one.option == "prompt" for one in walks[0].decisions) for walks in rule.walks.values()]
     assert sum(asked) > 0.9 * len(JUDGED)
@@ -129,9 +129,9 @@ def test_it_is_asked_where_that_is_worth_its_price() -> None:
 
 def test_every_prompt_gets_one_sample_before_any_gets_more_than_its_share() -> None:
     worst = Bench(JUDGED, 1.0, seed=0).worst
-    floor = replay(JUDGED, OnePrice(TABLE, OFFER), 125.0 * len(JUDGED), orders=2)
+    floor = replay(JUDGED, OnePrice(TABLE), 125.0 * len(JUDGED), orders=2)
     assert floor.unpaid * len(JUDGED) <= 2
-    tight = replay(JUDGED, OnePrice(TABLE, OFFER), 60.0 * len(JUDGED), orders=2)
+    tight = replay(JUDGED, OnePrice(TABLE), 60.0 * len(JUDGED), orders=2)
     assert 0.3 < tight.unpaid < 0.6
     assert tight.samples.max() <= 1.0
     assert tight.used >= 1 - worst / (60.0 * len(JUDGED))
@@ -156,7 +156,7 @@ def test_a_walk_goes_where_it_decided_and_nowhere_else() -> None:
 def test_each_fold_is_judged_by_what_was_made_for_it() -> None:
     pools = KNOWN[:60]
     fold = folds([pool.problem for pool in pools], 2, 0)
-    made = [OnePrice(TABLE, OFFER), OnePrice(TABLE, OFFER)]
+    made = [OnePrice(TABLE), OnePrice(TABLE)]
     found = crossed(pools, fold, made, 200.0, orders=1)
     assert len(found.right) == 60
     for one, rule in enumerate(made):

@@ -170,7 +170,7 @@ async def test_live_it_decides_as_the_replay_does_and_gives_the_answer_that_stan
         for budget in (50, 120, 200, 300, 600, 10_000):
             price = GlobalPrice(plan.table, budget=budget, prompts=1)
             rule, bench = (
-                OnePrice(plan.table, offer),
+                OnePrice(plan.table),
                 Bench([pool_of(seed, samples, search, seed)], 1e9, seed=seed),
             )
             walk = Walk(price.chooser)

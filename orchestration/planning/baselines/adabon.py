@@ -22,14 +22,14 @@ _DRAWS = 200
 class AdaBon:
     """`explore` is the share of a prompt's even part of the budget that exploration takes."""
 
-    explore: float = 0.5
+    explore: float = 0.75
     name: str = "AdaBoN"
 
     def allocate(self, bench: Bench) -> None:
         for prompt in range(len(bench)):
             bench.draw(prompt)
         each = bench.spent / max(sum(bench.drawn(p) for p in range(len(bench))), 1)
-        first = max(1, int(self.explore * bench.budget / len(bench) / each))
+        first = max(1, round(self.explore * bench.budget / len(bench) / each))
         for prompt in range(len(bench)):
             bench.draw(prompt, first - bench.drawn(prompt))
         gains = [self._gains(bench, prompt) for prompt in range(len(bench))]
@@ -43,5 +43,7 @@ class AdaBon:
         rng = np.random.default_rng(derive(bench.seed, "adabon", bench.name(prompt)))
         width = max(float(seen.std()), 1e-3) * len(seen) ** -0.2
         drawn = rng.choice(seen, (_DRAWS, more)) + width * rng.normal(size=(_DRAWS, more))
+        # A verifier's values end at 1: without this, a prompt that has one near it promises more for ever.
+        drawn = np.minimum(drawn, 1.0)
         best = np.maximum(np.maximum.accumulate(drawn, axis=1), seen.max()).mean(axis=0)
         return [float(gain) for gain in np.diff(np.append(seen.max(), best))]

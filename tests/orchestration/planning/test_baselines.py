@@ -23,6 +23,7 @@ from orchestration.planning.baselines.uab import Uab
 from orchestration.planning.baselines.uniform import Uniform
 from orchestration.planning.bench import MAJORITY, Bench
 from orchestration.planning.curves import Curves, curves_of, halved
+from orchestration.planning.pools import Pool
 from orchestration.planning.replay import Allocation, replay
 from tests.support.pools import OFFER, made_pools, relabelled
 
@@ -63,6 +64,25 @@ def test_every_allocator_keeps_to_the_budget_and_sees_no_label(name: str, each: 
 
 def given_to(allocation: Allocation, each: float) -> np.ndarray:
     return replay(JUDGED, allocation, each * len(JUDGED), orders=1).samples
+
+
+def with_values(pool: Pool, *values: float) -> Pool:
+    """The same samples, with values that the verifier gives in turn."""
+    drawn = [
+        replace(one, candidate=replace(one.candidate, scores=(values[at % len(values)],)))
+        for at, one in enumerate(pool.samples)
+    ]
+    return replace(pool, samples=tuple(drawn))
+
+
+def test_adabon_explores_its_share_and_expects_no_reward_above_one() -> None:
+    # One whose best is as good as it gets, one whose values are spread in the middle: only the second can gain.
+    pools = [with_values(JUDGED[0], 1.0, 0.1), with_values(JUDGED[1], 0.3, 0.6)]
+    bench = Bench(pools, 2 * 8 * 110.0, seed=0)
+    AdaBon(explore=0.5).allocate(bench)
+    drawn = {bench.name(at): bench.drawn(at) for at in range(2)}
+    assert drawn[JUDGED[0].problem] in (3, 4, 5)
+    assert drawn[JUDGED[1].problem] >= 2 * drawn[JUDGED[0].problem]
 
 
 def test_elimination_drops_those_whose_best_reward_is_high() -> None:

@@ -67,7 +67,7 @@ def priced(strategies: Sequence[Strategy]) -> Bound | None:
 
 
 def check_allocation(budget: BudgetSettings, strategies: Sequence[Strategy]) -> None:
-    """Raise UserError for a price that nobody asks or that shares nothing, and for who asks one where there is none."""
+    """Raise UserError for a price that nobody asks or that shares nothing, and for what asks one where there is none."""
     plan = priced(strategies)
     if budget.allocation != "global":
         if plan is not None and budget.given:
@@ -76,6 +76,12 @@ def check_allocation(budget: BudgetSettings, strategies: Sequence[Strategy]) -> 
                 "or give it n"
             )
             raise UserError.of("strategies", _given(plan), mend)
+        if budget.floor != BudgetSettings.floor:
+            mend = (
+                "without a price nobody is passed over, so no sample is to be promised: set budget.allocation=global, or "
+                "leave it out"
+            )
+            raise UserError.of("budget.floor", budget.floor, mend)
         return
     if not budget.given:
         mend = "it shares a budget, and there is none: give budget.flops, budget.tokens or budget.generations"

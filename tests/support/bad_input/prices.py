@@ -66,6 +66,12 @@ def misspelt_allocation() -> Words:
 
 
 @case
+def a_floor_without_a_price() -> Words:
+    """no first sample promised, and no price"""
+    return evaluate("strategies=[greedy]", "budget.flops=1e10", "budget.floor=0")
+
+
+@case
 def more_than_one_first_sample() -> Words:
     """more than one first sample whatever the price"""
     return evaluate("budget.floor=2")

@@ -62,7 +62,7 @@ SMALLER = {
         FEW, MINUTES
     ),
     "flopwise evaluate folder=runs/long dataset.count=600 ": Smaller("dataset.count=3 report=table", MINUTES),
-    "flopwise evaluate domain=arithmetic folder=runs/strategies dataset.count=500 ": Smaller(
+    "flopwise evaluate folder=runs/strategies dataset.count=600 ": Smaller(
         f"{FEW} cluster.policy.replicas=1", HOURS
     ),
     OWN_RUN: Smaller("policy.path=models/mine 'policy.delimiter=\"\\n\"' report=table", OWN),
@@ -124,7 +124,7 @@ SMALLER = {
 
 THROUGH_RAY = {
     "flopwise evaluate",
-    "flopwise evaluate domain=arithmetic folder=runs/strategies dataset.count=500 ",
+    "flopwise evaluate folder=runs/strategies dataset.count=600 ",
     OWN_RUN,
     "flopwise calibrate",
     "flopwise train prm runs/prm/model",

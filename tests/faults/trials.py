@@ -134,7 +134,7 @@ def strike(kind: Kind, when: Moment, unbroken: Unbroken, place: Path) -> Figures
     second: Command | None = None
     try:
         watch = Watch(first, LogTail(folder))
-        victim = _wait_for(kind, when, watch, unbroken.job)
+        victim = wait_for(kind, when, watch, unbroken.job.outcomes)
         watch.look()
         assert first.code is None, "it ended before it was killed"
         figures.at = f"{len(watch.log.committed)}/{unbroken.job.outcomes}"
@@ -181,7 +181,7 @@ class _Before:
     lost: dict[int, int] = field(default_factory=dict)
 
 
-def _wait_for(kind: Kind, when: Moment, watch: Watch, job: Job) -> int:
+def wait_for(kind: Kind, when: Moment, watch: Watch, outcomes: int) -> int:
     """Wait until the moment, and name the victim."""
 
     def victims() -> list[int]:
@@ -196,7 +196,7 @@ def _wait_for(kind: Kind, when: Moment, watch: Watch, job: Job) -> int:
     if when.share is None:
         watch.until(lambda: bool(victims()), f"a {kind}")
     else:
-        wanted = when.share * job.outcomes
+        wanted = when.share * outcomes
         watch.until(lambda: len(watch.log.committed) >= wanted, f"{wanted:.0f} outcomes")
     until = time.monotonic() + when.delay
     watch.until(lambda: time.monotonic() + LOOK >= until, "the moment")

@@ -30,6 +30,7 @@ from orchestration.strategies.parse import parse
 from orchestration.strategies.registry import STRATEGIES
 from orchestration.strategies.selection import AGGREGATIONS
 from orchestration.training.job import PrmJob
+from orchestration.training.reviser_job import ReviserJob
 from tests.support.documents import (
     CHANGELOG,
     CONTRIBUTING,
@@ -70,6 +71,7 @@ OF_MODELS = {
     "pytorch_model.bin",
     "model.safetensors",
     "training.json",
+    "revision.json",
 }
 PLANNING = ("calibrate", "explain", "whatif", "compare_allocators", "difficulty")
 OF_USERS = {"problems.jsonl", ".venv", ".venv-vllm"}
@@ -78,7 +80,7 @@ PURPOSES = [purpose for part in get_args(Purpose) for purpose in get_args(part)]
 
 
 def settings() -> set[str]:
-    """Every key that `evaluate`, `show`, `report` or `train prm` takes, with the names of what holds several."""
+    """Every key that `evaluate`, `show`, `report` or a training of samples takes, with the names of what holds several."""
     trees = [
         yaml.safe_load((CONF / group / f"{option}.yaml").read_text())
         for group in groups("evaluate")
@@ -86,6 +88,7 @@ def settings() -> set[str]:
     ]
     keys = {f"{group}.{key}" for group, tree in _named(trees) for key in flatten(tree)}
     keys |= set(flatten(dataclasses.asdict(settings_of()))) | set(flatten(dataclasses.asdict(PrmJob("", ""))))
+    keys |= set(flatten(dataclasses.asdict(ReviserJob("", ""))))
     keys |= set(dataclasses.asdict(ShowSettings())) | {"domain"}
     keys |= {f"dataset.options.{field.name}" for field in dataclasses.fields(CountdownSource)}
     keys |= set(yaml.safe_load((CONF / "report.yaml").read_text()))

@@ -30,6 +30,7 @@ Commands:
   flopwise difficulty RUN         how difficult problems are, and how well that is predicted
   flopwise train policy FOLDER    train a small policy from nothing
   flopwise train prm FOLDER       train a process reward model on runs
+  flopwise train reviser FOLDER   train a model that improves its own answers
 
 Examples:
   flopwise evaluate               the bundled models on 200 test problems

@@ -1,4 +1,4 @@
-"""`flopwise train policy FOLDER` and `flopwise train prm FOLDER`: thin drivers of `orchestration.training`."""
+"""`flopwise train policy FOLDER`, `prm` and `reviser`: thin drivers of `orchestration.training`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from orchestration.commands.arguments import options_of
 from orchestration.commands.helptext import help_of
 from orchestration.setup.compose import compose
 
-MODELS = ("policy", "prm")
+MODELS = ("policy", "prm", "reviser")
+_ANY = f"{', '.join(MODELS[:-1])} or {MODELS[-1]}"
 
 HELP = """flopwise train MODEL FOLDER: make a model and write it to a folder.
 
   flopwise train policy FOLDER    a small policy, from nothing, on generated problems
   flopwise train prm FOLDER       a process reward model for a policy, from samples that it draws of it
+  flopwise train reviser FOLDER   a model that improves its own answers, from a policy and samples that it draws of it
 
 Examples:
-  flopwise train policy --help    every setting of the one
-  flopwise train prm --help       every setting of the other
+  flopwise train prm --help       every setting of one of them
   flopwise train policy runs/policy"""
 
 
@@ -34,17 +35,17 @@ def run(words: Sequence[str]) -> int:
         return 0
     if not places:
         raise UserError(
-            "name a model, policy or prm, and a folder for it, as in: flopwise train policy runs/policy"
+            f"name a model, {_ANY}, and a folder for it, as in: flopwise train policy runs/policy"
         )
     if places[0] not in MODELS:
-        raise UserError(f"train takes policy or prm, not {places[0]!r}{nearest(places[0], MODELS)}")
+        raise UserError(f"train takes {_ANY}, not {places[0]!r}{nearest(places[0], MODELS)}")
     if "--help" in options:
         print(help_of(f"train/{places[0]}", [word for word in rest if "=" in word]))
         return 0
     if len(places) != 2:
         raise UserError(f"name one folder for the model, as in: flopwise train {places[0]} runs/{places[0]}")
     settings = [word for word in rest if "=" in word]
-    train = _policy if places[0] == "policy" else _prm
+    train = {"policy": _policy, "prm": _prm, "reviser": _reviser}[places[0]]
     result = train(Path(os.path.expanduser(places[1])), settings)
     # Longer things (settings, calibration) stand in the model's training.json.
     for name, value in result.items():
@@ -71,3 +72,14 @@ def _prm(folder: Path, words: Sequence[str]) -> dict[str, Any]:
     job = compose("train/prm", words, PrmJob)
     with Lines(Console()) as lines:
         return dict(make_prm(job, folder, lines.update, lines.say))
+
+
+def _reviser(folder: Path, words: Sequence[str]) -> dict[str, Any]:
+    from rich.console import Console
+
+    from orchestration.commands.live import Lines
+    from orchestration.training.reviser_job import ReviserJob, make_reviser
+
+    job = compose("train/reviser", words, ReviserJob)
+    with Lines(Console()) as lines:
+        return dict(make_reviser(job, folder, lines.update, lines.say))

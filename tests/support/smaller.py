@@ -42,6 +42,10 @@ PARTS = (
     "'parts=[{problems: 16, seed: 1, strategy: majority(n=2), use: language}, "
     """{problems: 12, seed: 2, strategy: "monte_carlo(samples=3,rollouts=2)", use: value}]'"""
 )
+REVISER = (
+    "'parts=[{problems: 16, seed: 1, strategy: majority(n=4)}]' replicas=1 training.epochs=1 "
+    "training.evaluations=1 training.held_out_share=0.3"
+)
 PART = """'parts=[{problems: 12, seed: 1, strategy: "monte_carlo(samples=3,rollouts=2)"}]'"""
 
 SMALLER = {
@@ -114,6 +118,14 @@ SMALLER = {
     PLAIN: Smaller(f"{PARTS} {EPOCHS}", HOURS),
     "flopwise train prm runs/few/model runs=runs/few 'parts=[{problems: 200, ": Smaller(
         f"{PART} {EPOCHS}", MINUTES
+    ),
+    "flopwise train reviser runs/reviser/model": Smaller(REVISER, HOURS),
+    "flopwise train reviser runs/countdown/reviser domain=countdown policy=runs/countdown/policy ": Smaller(
+        f"policy=bundled/countdown {REVISER}", f"{HOURS}; a policy that is smaller is never right"
+    ),
+    "flopwise train reviser runs/few/reviser ": Smaller(REVISER, MINUTES),
+    "flopwise train reviser runs/mine/reviser policy=/models/mine dataset=gsm_symbolic ": Smaller(
+        f"policy=models/mine dataset=arithmetic {REVISER}", f"{MINUTES}; {OWN}"
     ),
     "flopwise train prm runs/mine/model policy=/models/mine dataset=gsm_symbolic ": Smaller(
         f"policy=models/mine dataset=arithmetic system=null 'delimiter=\"\\n\"' {PART} {EPOCHS}",

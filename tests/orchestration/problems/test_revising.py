@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.errors import UserError
 from orchestration.problems.prompting import PromptFormat
-from orchestration.problems.revising import FILE, RevisionFormat, trained_format
+from orchestration.problems.revising import FILE, Revising, RevisionFormat, trained_format
 from tests.support.model_folders import BOS, EOS, TOKENIZERS, tokenizer_of
 
 CHATML = (
@@ -20,6 +20,16 @@ CHATML = (
 LAST_ONLY = "<|user|>{{ messages[-1].content }}<|end|><|assistant|>"
 END = tokenizer_of("byte-level").convert_tokens_to_ids("<|end|>")
 
+
+def _shown(chat: bool) -> tuple[tuple[int, ...], Revising]:
+    tokenizer = tokenizer_of("byte-level", bos=True)
+    tokenizer.chat_template = CHATML
+    prompt = tuple(PromptFormat(chat=chat).prompt_ids(tokenizer, "2 + 2?"))
+    # The usual turn would leave no room for most of these attempts.
+    return prompt, RevisionFormat(turn="No.", attempts=3).bind(tokenizer, [EOS, END], chat=chat)
+
+
+SHOWN = {chat: _shown(chat) for chat in (False, True)}
 attempts_of = st.lists(st.lists(st.integers(7, 90), max_size=6).map(tuple), max_size=7)
 
 
@@ -36,15 +46,12 @@ def test_plain_attempts_stand_before_the_prompt_each_with_an_end(kind: str, bos:
     assert both.context(prompt, [(30, 31, EOS)]) == (*prompt, 30, 31, EOS, *question)
 
 
+@settings(max_examples=40)
 @given(attempts_of, st.booleans(), st.integers(0, 60))
 def test_ids_stay_as_drawn_the_last_are_kept_and_room_is_kept_to(
     attempts: list[tuple[int, ...]], chat: bool, room: int
 ) -> None:
-    tokenizer = tokenizer_of("byte-level", bos=True)
-    tokenizer.chat_template = CHATML
-    prompt = tuple(PromptFormat(chat=chat).prompt_ids(tokenizer, "2 + 2?"))
-    # A turn of its own length would leave no room for most of these attempts.
-    bound = RevisionFormat(turn="No.", attempts=3).bind(tokenizer, [EOS, END], chat=chat)
+    prompt, bound = SHOWN[chat]
     shown = attempts[-3:]
     context = bound.context(prompt, attempts)
     told = tuple(one for attempt in shown for one in (*attempt, *bound.after))

@@ -59,7 +59,7 @@ def here(models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPa
     # What a case sets is forgotten after it.
     os.environ.clear()
     os.environ.update(environment)
-    for name in ("mine", "vllm"):
+    for name in ("mine", "vllm", "peft"):
         if name in sys.modules and name not in before:
             del sys.modules[name]
     for lock in HELD:

@@ -19,6 +19,7 @@ from orchestration.setup.prepare import prepare
 from orchestration.setup.settings import EvaluateSettings
 from orchestration.training.job import PrmJob
 from orchestration.training.policy import PolicyTraining
+from orchestration.training.reviser_job import ReviserJob
 
 every_domain = pytest.mark.parametrize("domain", domains())
 
@@ -36,6 +37,8 @@ def test_one_word_chooses_data_set_grader_policy_and_verifier(domain: str) -> No
     assert settings.dataset.name == job.dataset == training.dataset
     assert settings.dataset.grader == job.grader
     assert job.policy == settings.policy.path
+    reviser = compose("train/reviser", (f"domain={domain}",), ReviserJob)
+    assert (reviser.policy, reviser.dataset, reviser.grader) == (job.policy, job.dataset, job.grader)
     make_grader(job.grader)
     source_of(training.dataset, training.options)
 
@@ -66,9 +69,14 @@ def test_a_training_of_ones_own_takes_nothing_from_a_domain_that_nobody_named() 
         compose("train/prm", ("policy=mine",), PrmJob)
 
 
-@pytest.mark.parametrize("root", ["evaluate", "train/policy", "train/prm"])
+@pytest.mark.parametrize("root", ["evaluate", "train/policy", "train/prm", "train/reviser"])
 def test_one_that_there_is_not_is_refused_by_every_command(root: str) -> None:
-    schema = {"evaluate": EvaluateSettings, "train/policy": PolicyTraining, "train/prm": PrmJob}[root]
+    schema = {
+        "evaluate": EvaluateSettings,
+        "train/policy": PolicyTraining,
+        "train/prm": PrmJob,
+        "train/reviser": ReviserJob,
+    }[root]
     with pytest.raises(
         UserError, match=r"domain = 'countdwon': choose one of arithmetic, countdown .did you mean"
     ):
@@ -147,7 +155,7 @@ def test_bundled_models_are_named_by_their_domain() -> None:
 @every_domain
 def test_a_domain_names_keys_that_there_are_and_options_of_its_own_name(domain: str) -> None:
     told = yaml.safe_load((CONF / "domain" / f"{domain}.yaml").read_text())
-    assert set(told) == {"evaluate", "train/policy", "train/prm"}
+    assert set(told) == {"evaluate", "train/policy", "train/prm", "train/reviser"}
     plan = told["evaluate"].pop("plan", f"bundled/{domain}")
     assert plan == f"bundled/{domain}"
     assert told["evaluate"] == dict.fromkeys(("dataset", "policy", "verifier"), domain)

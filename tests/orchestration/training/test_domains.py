@@ -11,6 +11,7 @@ import pytest
 from orchestration.commands.main import main
 from orchestration.setup.compose import compose
 from orchestration.setup.domains import domains
+from orchestration.training.pair_store import counted_pairs
 from orchestration.training.policy import PolicyTraining
 from tests.support.here import without_ray
 
@@ -39,7 +40,7 @@ def test_a_policy_is_made_by_one_command(domain: str, tmp_path: Path) -> None:
 
 
 @every_domain
-def test_its_verifier_is_made_by_one_command_and_judges_prompts(domain: str, tmp_path: Path) -> None:
+def test_its_verifier_and_its_reviser_are_made_by_one_command_each(domain: str, tmp_path: Path) -> None:
     use = "value" if domain == "countdown" else "language"
     words = [f"domain={domain}", f"runs={tmp_path / 'runs'}", PARTS % use, "replicas=1"]
     words += ["training.held_out_share=0.3", "training.value_epochs=2", "training.language_epochs=1"]
@@ -49,3 +50,14 @@ def test_its_verifier_is_made_by_one_command_and_judges_prompts(domain: str, tmp
     assert len(made["held_out_losses"]) == 2
     assert made["prompts"]["count"] >= 1
     assert json.loads((tmp_path / "prm" / "value_head.json").read_text())["prompt"]
+    # The same samples make a reviser: nothing is drawn again.
+    part = "parts=[{problems: 30, seed: 1, strategy: majority(n=4)}]"
+    words = [f"domain={domain}", f"runs={tmp_path / 'runs'}", part, "replicas=1"]
+    before = sorted((tmp_path / "runs").rglob("*.parquet"))
+    words += ["training.held_out_share=0.3", "training.epochs=1"]
+    assert main(["train", "reviser", str(tmp_path / "reviser"), *words]) == 0
+    assert sorted((tmp_path / "runs").rglob("*.parquet")) == before
+    told = json.loads((tmp_path / "reviser" / "training.json").read_text())
+    assert told["settings"]["optimizer"] == "muon"
+    assert told["pairs_with_attempts"] > 0
+    assert counted_pairs(tmp_path / "reviser" / "pairs")["pairs"] == told["pairs"] + told["held_out_pairs"]

@@ -23,7 +23,7 @@ from actors.store.schema import CANDIDATES
 from orchestration.runs.run import Run
 from orchestration.setup.prepare import Prepared
 from orchestration.training import job as prm_job
-from orchestration.training import measures, prm
+from orchestration.training import measures, prm, sampling
 from orchestration.training.batches import Labelled, StepBatches
 from orchestration.training.checkpoints import claim
 from orchestration.training.job import PrmJob, Sampled, make_prm, sampling_settings
@@ -239,7 +239,7 @@ def test_what_no_stage_reads_is_not_sampled(
         read.extend((len(language), len(value)))
         return {}
 
-    monkeypatch.setattr(prm_job, "evaluate", sample)
+    monkeypatch.setattr(prm_job, "draw", sample)
     monkeypatch.setattr(prm_job, "train_prm", train)
     make_prm(job, tmp_path)
     assert (sampled, read) == (["part-0", "part-1"], [2, 1])
@@ -258,7 +258,7 @@ def test_plain_prompts_to_a_chat_model_are_told(
     def stop(_: object) -> None:
         raise LookupError
 
-    monkeypatch.setattr(prm_job, "prepare", stop)
+    monkeypatch.setattr(sampling, "prepare", stop)
     for one, chat in ((policy, False), (folder, True), (folder, False)):
         assert said == []
         with pytest.raises(LookupError):

@@ -33,6 +33,7 @@ NUMBERS = {
     "prompts that all exceed the context",
     "solutions that exceed the context with every prompt",
     "examples that do not fit the context",
+    "a context that holds no attempt besides prompt and answer",
     "more replicas than cores",
     "a run of another version",
 }

@@ -1,0 +1,162 @@
+"""From stored parallel samples to what a reviser learns: right answers, each with wrong ones in front (paper section 6.1 and
+appendix H).
+
+The rules: answers that were cut off or cannot be read are dropped; before each right answer stand 0 to 4 wrong ones of
+the same problem, each number as likely, and no more than there are; the last of them is the wrong one with the smallest
+edit distance to the right one, in characters; the others are drawn at random. It reads rows of candidates and knows
+nothing of tokenizers or models. Invariants: equal answers of one problem are one; every draw is seeded by problem and
+sample, so the same samples give the same pairs in whatever order they are read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow.dataset as ds
+
+from actors.seeds import derive
+from orchestration.runs.run import Run
+from orchestration.training.step_data import CUT_OFF, TWICE, UNREADABLE, Drawn
+
+_COLUMNS = ("key", "problem_id", "index", "steps", "token_ids", "finish_reason", "answer", "correct")
+_ROWS = 4096
+"""Rows that are Python objects at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One whole answer: the sample's number, its token ids as drawn, its text without white space around it."""
+
+    index: int
+    token_ids: tuple[int, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The distinct answers of one problem that can be read, by whether they are right, in the order in which they were
+    drawn."""
+
+    problem_id: str
+    right: tuple[Attempt, ...]
+    wrong: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A right `answer`, and the wrong `attempts` that stand before it, oldest first. `wrong` says how many there were to
+    choose among, `distance` how far the last is from the answer in characters, None where there is none."""
+
+    problem_id: str
+    attempts: tuple[Attempt, ...]
+    answer: Attempt
+    wrong: int
+    distance: int | None
+
+
+def pools(run: Run, strategy: str, drawn: Drawn) -> Iterator[Pool]:
+    """The independent samples that a strategy drew, problem by problem, as they stand on disk; all are counted in `drawn`.
+
+    What a search dropped, rolled out or branched from another candidate is no sample of the prompt.
+    """
+    for rows in _outcomes(run, strategy):
+        yield pool_of(rows, drawn)
+
+
+def pool_of(rows: list[dict[str, Any]], drawn: Drawn) -> Pool:
+    """The answers of one problem, from its rows of candidates (at least one)."""
+    sides: tuple[list[Attempt], list[Attempt]] = [], []
+    seen: set[tuple[int, ...]] = set()
+    for row in rows:
+        drawn.samples += 1
+        ids = tuple(row["token_ids"])
+        why = CUT_OFF if row["finish_reason"] != "eos" else UNREADABLE if row["answer"] is None else ""
+        if why or ids in seen:
+            drawn.dropped[why or TWICE] += 1
+            continue
+        seen.add(ids)
+        sides[not row["correct"]].append(Attempt(row["index"], ids, "".join(row["steps"]).strip()))
+    return Pool(rows[0]["problem_id"], tuple(sides[0]), tuple(sides[1]))
+
+
+def pairs_of(pool: Pool, most: int, seed: int) -> list[Pair]:
+    """What there is to learn from a pool: a pair for each right answer, with up to `most` wrong ones."""
+    if not pool.right:
+        return []
+    distances = _distances(pool) if pool.wrong else None
+    found = []
+    for place, answer in enumerate(pool.right):
+        rng = np.random.default_rng(derive("revisions", seed, pool.problem_id, answer.index))
+        count = int(rng.integers(0, min(most, len(pool.wrong)) + 1))
+        if not count or distances is None:
+            found.append(Pair(pool.problem_id, (), answer, len(pool.wrong), None))
+            continue
+        nearest = int(distances[place].argmin())
+        others = [number for number in range(len(pool.wrong)) if number != nearest]
+        chosen = [others[number] for number in rng.permutation(len(others))[: count - 1]]
+        attempts = tuple(pool.wrong[number] for number in (*chosen, nearest))
+        found.append(Pair(pool.problem_id, attempts, answer, len(pool.wrong), int(distances[place, nearest])))
+    return found
+
+
+def _distances(pool: Pool) -> np.ndarray[Any, np.dtype[np.int32]]:
+    """Edit distances in characters (R, W) of right and wrong answers."""
+    from rapidfuzz.distance import Levenshtein
+    from rapidfuzz.process import cdist
+
+    found: np.ndarray[Any, np.dtype[np.int32]] = cdist(
+        [one.text for one in pool.right],
+        [one.text for one in pool.wrong],
+        scorer=Levenshtein.distance,
+        dtype=np.int32,
+    )
+    return found
+
+
+def _outcomes(run: Run, strategy: str) -> Iterator[list[dict[str, Any]]]:
+    """Candidates' rows of each outcome; of one that was made again the newest."""
+    earlier, samples = _made_again(run, strategy), _samples(strategy)
+    block: list[dict[str, Any]] = []
+
+    def ended() -> Iterator[list[dict[str, Any]]]:
+        if not block:
+            return
+        earlier[block[0]["key"]] -= 1
+        if earlier[block[0]["key"]] < 0:
+            yield block
+
+    for batch in run.stored("candidates").batches(_COLUMNS, samples):
+        for start in range(0, len(batch), _ROWS):
+            for row in batch.slice(start, _ROWS).to_pylist():
+                if block and (row["key"] != block[0]["key"] or row["index"] <= block[-1]["index"]):
+                    yield from ended()
+                    block = []
+                block.append(row)
+    yield from ended()
+
+
+def _samples(strategy: str) -> Any:
+    """The condition that a row is a whole sample of the prompt."""
+    return (ds.field("strategy") == strategy) & ds.field("kept") & (ds.field("parent") < 0)
+
+
+def _made_again(run: Run, strategy: str) -> Counter[str]:
+    """How many blocks of candidates of an outcome are older than its newest, by key."""
+    times: Counter[str] = Counter()
+    for batch in run.stored("outcomes").batches(["key"], ds.field("strategy") == strategy):
+        times.update(batch["key"].to_pylist())
+    again = {key for key, count in times.items() if count > 1}
+    earlier: Counter[str] = Counter()
+    if not again:
+        return earlier
+    before: tuple[str, int] = ("", -1)
+    for batch in run.stored("candidates").batches(["key", "index"], _samples(strategy)):
+        for key, index in zip(batch["key"].to_pylist(), batch["index"].to_pylist(), strict=True):
+            if key in again and (key != before[0] or index <= before[1]):
+                earlier[key] += 1
+            before = (key, index)
+    return Counter({key: count - 1 for key, count in earlier.items()})

@@ -34,6 +34,7 @@ from orchestration.commands.main import main
 from orchestration.setup.compose import compose
 from orchestration.setup.domains import DOMAIN
 from orchestration.training.job import PrmJob
+from tests.support.chains import write_chains
 from tests.support.documents import PAGES, ROOT, Block, blocks, commands, examples, file_of, helps, name_of
 from tests.support.handmade import write_run
 from tests.support.here import without_ray
@@ -54,6 +55,9 @@ BUILD_ON_A_PLAN = (
     "conf/whatif.yaml",
 )
 """Pages that read runs which another page makes: a sweep with its plan, and one to judge on."""
+
+BUILD_ON_CHAINS = ("conf/train/orm.yaml",)
+"""Pages that read chains which a reviser drew."""
 
 DRAWING = "text"
 """The language of blocks that are only looked at; tests/test_docs.py reads what they name."""
@@ -123,6 +127,8 @@ def test_a_page_does_what_it_says(
         run_command(BUILD_ON[where])
     if where in BUILD_ON_A_PLAN:
         plan_here()
+    if where in BUILD_ON_CHAINS:
+        chains_here()
     capsys.readouterr()
     for part in parts:
         if isinstance(part, str):
@@ -134,6 +140,15 @@ def test_a_page_does_what_it_says(
             LANGUAGES[part.language](part.text)
     if where in CHECKS:
         CHECKS[where](capsys.readouterr().out)
+
+
+def chains_here() -> None:
+    """What the reader has who trained a reviser and drew chains with it: made by hand."""
+    reviser = Path("runs/reviser/model")
+    if not reviser.exists():
+        shutil.copytree("models/mine", reviser)
+    if not Path("runs/chains").exists():
+        write_chains(Path("runs/chains"), reviser)
 
 
 def plan_here() -> None:

@@ -31,6 +31,7 @@ Commands:
   flopwise train policy FOLDER    train a small policy from nothing
   flopwise train prm FOLDER       train a process reward model on runs
   flopwise train reviser FOLDER   train a model that improves its own answers
+  flopwise train orm FOLDER       train a verifier of its answers
 
 Examples:
   flopwise evaluate               the bundled models on 200 test problems

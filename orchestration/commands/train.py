@@ -1,4 +1,4 @@
-"""`flopwise train policy FOLDER`, `prm` and `reviser`: thin drivers of `orchestration.training`."""
+"""`flopwise train policy FOLDER`, `prm`, `reviser` and `orm`: thin drivers of `orchestration.training`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orchestration.commands.arguments import options_of
 from orchestration.commands.helptext import help_of
 from orchestration.setup.compose import compose
 
-MODELS = ("policy", "prm", "reviser")
+MODELS = ("policy", "prm", "reviser", "orm")
 _ANY = f"{', '.join(MODELS[:-1])} or {MODELS[-1]}"
 
 HELP = """flopwise train MODEL FOLDER: make a model and write it to a folder.
@@ -20,6 +20,7 @@ HELP = """flopwise train MODEL FOLDER: make a model and write it to a folder.
   flopwise train policy FOLDER    a small policy, from nothing, on generated problems
   flopwise train prm FOLDER       a process reward model for a policy, from samples that it draws of it
   flopwise train reviser FOLDER   a model that improves its own answers, from a policy and samples that it draws of it
+  flopwise train orm FOLDER       a verifier of a reviser's answers, from runs in which it drew chains
 
 Examples:
   flopwise train prm --help       every setting of one of them
@@ -45,7 +46,7 @@ def run(words: Sequence[str]) -> int:
     if len(places) != 2:
         raise UserError(f"name one folder for the model, as in: flopwise train {places[0]} runs/{places[0]}")
     settings = [word for word in rest if "=" in word]
-    train = {"policy": _policy, "prm": _prm, "reviser": _reviser}[places[0]]
+    train = {"policy": _policy, "prm": _prm, "reviser": _reviser, "orm": _orm}[places[0]]
     result = train(Path(os.path.expanduser(places[1])), settings)
     # Longer things (settings, calibration) stand in the model's training.json.
     for name, value in result.items():
@@ -83,3 +84,14 @@ def _reviser(folder: Path, words: Sequence[str]) -> dict[str, Any]:
     job = compose("train/reviser", words, ReviserJob)
     with Lines(Console()) as lines:
         return dict(make_reviser(job, folder, lines.update, lines.say))
+
+
+def _orm(folder: Path, words: Sequence[str]) -> dict[str, Any]:
+    from rich.console import Console
+
+    from orchestration.commands.live import Lines
+    from orchestration.training.orm_job import OrmJob, make_orm
+
+    job = compose("train/orm", words, OrmJob)
+    with Lines(Console()) as lines:
+        return dict(make_orm(job, folder, lines.say))

@@ -21,7 +21,7 @@ import yaml
 from actors.errors import UserError, nearest
 from orchestration.setup.domains import DOMAIN, defaults_of, domain_of, has_domains
 from orchestration.setup.meant import check_mapping, words_meant
-from orchestration.setup.settings import flatten
+from orchestration.setup.settings import EvaluateSettings, flatten
 from orchestration.setup.values import check_quoted, list_of_texts, text_of, whole_number
 
 T = TypeVar("T")
@@ -104,6 +104,12 @@ def compose(root: str, words: Sequence[str], schema: type[T]) -> T:
         for key in (one for one in data if data[one] == "???" and one in defaults_of(DOMAIN, root)):
             raise UserError(f"{key} must be given: add {key}=..., or domain={DOMAIN}, which has one")
     built: T = _build(schema, data, "")
+    return built
+
+
+def settings_from(config: Mapping[str, Any]) -> EvaluateSettings:
+    """The settings of an evaluation from its resolved config, as a run keeps it. Raises UserError for what is none."""
+    built: EvaluateSettings = _build(EvaluateSettings, dict(config), "")
     return built
 
 

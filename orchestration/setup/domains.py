@@ -28,7 +28,7 @@ DOMAIN = "countdown"
 """The one that is meant where none is named."""
 
 _WORD = "domain"
-_OWN = ("policy", "dataset")
+_OWN = ("policy", "dataset", "reviser")
 """Keys of a training without which the rest of a recipe makes no sense."""
 
 

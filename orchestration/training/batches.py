@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from actors.errors import UserError
+from orchestration.problems.revising import Revising
 from orchestration.training.step_data import Solved
 
 IGNORED_LABEL = -100
@@ -82,13 +83,25 @@ class StepBatches(Dataset[dict[str, Tensor]]):
         return {"input_ids": ids, "language": language, "step_of": step_of, "ends": ends, "targets": targets}
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How a verifier reads the attempts before an answer: their format, and the room in tokens that its policy had for
+    prompt and attempts."""
+
+    revising: Revising
+    room: int
+
+
 def training_rows(
-    solved: Iterable[Solved], prompts: dict[str, tuple[int, ...]], context: int
+    solved: Iterable[Solved], prompts: dict[str, tuple[int, ...]], context: int, shown: Shown | None = None
 ) -> list[Labelled]:
-    """Put prompts before solutions. A solution whose prompt is unknown, or that exceeds `context` tokens, is an error."""
+    """Put prompts before solutions, with earlier attempts where these are `shown`. A solution whose prompt is unknown, or
+    that exceeds `context` tokens, is an error."""
     rows = []
     for one in solved:
         prompt = prompts[one.problem_id]
+        if shown is not None:
+            prompt = shown.revising.context(prompt, one.earlier, shown.room)
         if len(prompt) + len(one.token_ids) > context:
             raise UserError.of("verifier context", context, f"{one.problem_id} has a longer solution")
         rows.append(

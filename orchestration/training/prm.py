@@ -30,7 +30,7 @@ from actors.engines.whole import load_whole
 from actors.errors import UserError
 from actors.memory import keep_freed_memory
 from actors.seeds import derive
-from orchestration.training.batches import IGNORED_LABEL, Labelled, StepBatches
+from orchestration.training.batches import IGNORED_LABEL, Labelled, Shown, StepBatches
 from orchestration.training.checkpoints import claim, last_checkpoint
 from orchestration.training.measures import measure, on_device, step_logits, value_loss
 from orchestration.training.muon import MuonAdamW
@@ -130,14 +130,16 @@ def train_prm(
     prompts: dict[str, tuple[int, ...]],
     output: Path,
     say: Callable[[str], None] = lambda _: None,
+    shown: Shown | None = None,
 ) -> dict[str, Any]:
     """Train a verifier from the policy in `base` on candidates of finished runs, and write it to `output`.
 
     `language` tables feed the language stage, `value` tables the value stage; where the two differ, the head is fitted on
     solutions whose likelihood the language stage has not raised by training on them. `prompts` gives the prompt's token
-    ids by problem id. Interrupted stages go on from `output/checkpoints`. `say` is told in a line how many samples each stage
-    uses, and why not the others. Returns (and writes to `training.json`) the measures on held-out problems. Raises UserError
-    where too few samples are left to train on, or to measure by.
+    ids by problem id. With `shown` it is an outcome reward model that reads the attempts before an answer. Interrupted
+    stages go on from `output/checkpoints`. `say` is told in a line how many samples each stage uses, and why not the
+    others. Returns (and writes to `training.json`) the measures on held-out problems. Raises UserError where too few
+    samples are left to train on, or to measure by.
     """
     from transformers import AutoTokenizer
 
@@ -146,7 +148,7 @@ def train_prm(
     torch.manual_seed(derive("prm", settings.seed) % (1 << 31))
     config = read_config(base)
     context = steady_context(config) or int(config.max_position_embeddings)
-    split_on = prompts, context, settings.held_out_share, settings.seed
+    split_on = prompts, context, settings.held_out_share, settings.seed, shown
     sides = split(value, *split_on)
     check_values(sides, say)
     kept, held = sides.kept, sides.held

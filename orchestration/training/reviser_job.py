@@ -84,12 +84,7 @@ def make_reviser(
     write_pairs(
         output / "pairs",
         # A folder of samples may hold those of more problems than are asked for.
-        (
-            pool
-            for run, strategy in runs
-            for pool in pools(run, strategy, drawn)
-            if pool.problem_id in prompts
-        ),
+        (pool for run, strategy in runs for pool in pools(run, strategy, prompts, drawn)),
         partial(pairs_of, most=job.format.attempts, seed=seed),
         {
             "seed": seed,

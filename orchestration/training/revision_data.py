@@ -11,7 +11,7 @@ sample, so the same samples give the same pairs in whatever order they are read.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,13 +58,15 @@ class Pair:
     distance: int | None
 
 
-def pools(run: Run, strategy: str, drawn: Drawn) -> Iterator[Pool]:
-    """The independent samples that a strategy drew, problem by problem, as they stand on disk; all are counted in `drawn`.
+def pools(run: Run, strategy: str, problems: Collection[str], drawn: Drawn) -> Iterator[Pool]:
+    """The independent samples that a strategy drew for these problems, one after the other, as they stand on disk; all are
+    counted in `drawn`.
 
     What a search dropped, rolled out or branched from another candidate is no sample of the prompt.
     """
     for rows in _outcomes(run, strategy):
-        yield pool_of(rows, drawn)
+        if rows[0]["problem_id"] in problems:
+            yield pool_of(rows, drawn)
 
 
 def pool_of(rows: list[dict[str, Any]], drawn: Drawn) -> Pool:

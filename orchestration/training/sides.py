@@ -12,8 +12,15 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from actors.errors import UserError
-from orchestration.training.batches import Labelled, training_rows
-from orchestration.training.step_data import CUT_OFF, UNREADABLE, Drawn, held_out, labelled_solutions
+from orchestration.training.batches import Labelled, Shown, training_rows
+from orchestration.training.step_data import (
+    CUT_OFF,
+    UNREADABLE,
+    Drawn,
+    held_out,
+    labelled_answers,
+    labelled_solutions,
+)
 
 _MENDS = {CUT_OFF: "raise max_tokens, ", UNREADABLE: "see what prompt, system and grader ask for, "}
 
@@ -32,12 +39,19 @@ class Sides:
 
 
 def split(
-    tables: Sequence[pa.Table], prompts: dict[str, tuple[int, ...]], context: int, share: float, seed: int
+    tables: Sequence[pa.Table],
+    prompts: dict[str, tuple[int, ...]],
+    context: int,
+    share: float,
+    seed: int,
+    shown: Shown | None = None,
 ) -> Sides:
-    """Label the candidates of runs, and hold out a `share` of their problems."""
+    """Label the candidates of runs, and hold out a `share` of their problems. Where earlier attempts are `shown`, each answer
+    is labelled by itself, and stands behind those of its chain."""
     sides = Sides([], [], Drawn())
+    label = labelled_solutions if shown is None else labelled_answers
     for table in tables:
-        for row in training_rows(labelled_solutions(table, sides.drawn), prompts, context):
+        for row in training_rows(label(table, sides.drawn), prompts, context, shown):
             (sides.held if held_out(row.problem_id, share, seed) else sides.kept).append(row)
     return sides
 

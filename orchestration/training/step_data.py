@@ -1,6 +1,7 @@
 """From a finished run of sampled solutions to labelled steps: what a process reward model is trained on.
 
-It reads the run's tables alone and knows nothing of models. Invariant: a solution without a readable answer, or cut off,
+An outcome reward model is trained on whole answers, each with the attempts of its chain before it. It reads the run's tables
+alone and knows nothing of models. Invariant: a solution without a readable answer, or cut off,
 labels nothing (paper section 5.1), every sample that labels nothing is counted under its reason, and no problem is in both
 parts of a split.
 """
@@ -22,7 +23,7 @@ from actors.seeds import derive
 class Solved:
     """A sampled solution: token ids (after the prompt), exclusive step ends, a soft label in [0, 1] a step (the share of
     correct continuations), whether its own answer is right, and the label of its prompt: the share of all samples of the
-    problem that are right."""
+    problem that are right. `earlier` are the attempts that its policy had before it, oldest first."""
 
     problem_id: str
     token_ids: tuple[int, ...]
@@ -30,6 +31,7 @@ class Solved:
     labels: tuple[float, ...]
     correct: bool
     prompt_label: float
+    earlier: tuple[tuple[int, ...], ...] = ()
 
 
 CUT_OFF = "cut off at max_tokens"
@@ -77,16 +79,67 @@ def labelled_solutions(candidates: pa.Table, drawn: Drawn | None = None) -> Iter
         yield from _labelled(rows, Drawn() if drawn is None else drawn)
 
 
+def labelled_answers(candidates: pa.Table, drawn: Drawn | None = None) -> Iterator[Solved]:
+    """Yield every answer of a run's candidates that can be read, with what its chain drew before it; equal answers behind
+    equal attempts once each; all are counted in `drawn`.
+
+    Each step's label, and the prompt's, is whether the answer is right: what a value of an outcome reward model means (paper
+    appendix K). A link of a chain is a kept candidate without a step in common with its `parent`, the attempt before it;
+    attempts that were cut off or cannot be read were shown to none after them.
+    """
+    columns = ["key", "problem_id", "index", "parent", "depth", "token_ids", "step_tokens", "finish_reason"]
+    table = candidates.select([*columns, "answer", "correct", "kept"])
+    by_outcome: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for batch in table.to_batches():
+        for row in batch.to_pylist():
+            if row["kept"]:
+                by_outcome[row["key"]].append(row)
+    for rows in by_outcome.values():
+        yield from _answers(rows, Drawn() if drawn is None else drawn)
+
+
+def _answers(rows: list[dict[str, Any]], drawn: Drawn) -> Iterator[Solved]:
+    named = {row["index"]: row for row in rows}
+    seen: set[tuple[Any, ...]] = set()
+    for row in rows:
+        drawn.samples += 1
+        ids, why = tuple(row["token_ids"]), _unusable(row)
+        earlier = () if why else _before(row, named)
+        if why or not row["step_tokens"] or (earlier, ids) in seen:
+            drawn.dropped[why or (TWICE if row["step_tokens"] else STEPLESS)] += 1
+            continue
+        seen.add((earlier, ids))
+        right = bool(row["correct"])
+        ends = tuple(row["step_tokens"])
+        yield Solved(row["problem_id"], ids, ends, (float(right),) * len(ends), right, float(right), earlier)
+
+
+def _before(row: dict[str, Any], named: dict[int, dict[str, Any]]) -> tuple[tuple[int, ...], ...]:
+    """The attempts that stood before one in its chain, oldest first."""
+    found: list[tuple[int, ...]] = []
+    # An attempt is numbered after what it read: damaged rows make no circle.
+    while row["parent"] in named and row["parent"] < row["index"] and not row["depth"]:
+        row = named[row["parent"]]
+        if not _unusable(row):
+            found.append(tuple(row["token_ids"]))
+    return tuple(reversed(found))
+
+
+def _unusable(row: dict[str, Any]) -> str:
+    """Why a sample labels nothing; empty where it does."""
+    if row["finish_reason"] != "eos":
+        return CUT_OFF
+    return UNREADABLE if row["answer"] is None else ""
+
+
 def _labelled(rows: list[dict[str, Any]], drawn: Drawn) -> Iterator[Solved]:
     samples = []
     for row in rows:
         if not row["kept"]:
             continue
         drawn.samples += 1
-        if row["finish_reason"] != "eos":
-            drawn.dropped[CUT_OFF] += 1
-        elif row["answer"] is None:
-            drawn.dropped[UNREADABLE] += 1
+        if why := _unusable(row):
+            drawn.dropped[why] += 1
         else:
             samples.append(row)
     named = {r["index"]: r for r in rows if r["kept"]}

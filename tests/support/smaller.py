@@ -36,7 +36,8 @@ OWN_RUN = (
 )
 SWEEP = "dataset.count=50 'strategies=[best_of_n(n=4),beam(n=4)]' plan.orders=1"
 POLICY = "problems=200 tokenizer_problems=200 validation_problems=10 vocabulary=300 shape.layers=1"
-EPOCHS = "replicas=1 training.language_epochs=1 training.value_epochs=1 training.held_out_share=0.3"
+EPOCHS_ALONE = "training.language_epochs=1 training.value_epochs=1 training.held_out_share=0.3"
+EPOCHS = f"replicas=1 {EPOCHS_ALONE}"
 
 PARTS = (
     "'parts=[{problems: 16, seed: 1, strategy: majority(n=2), use: language}, "
@@ -125,8 +126,11 @@ SMALLER = {
     ),
     "flopwise train reviser runs/few/reviser ": Smaller(REVISER, MINUTES),
     "flopwise train reviser runs/mine/reviser policy=/models/mine dataset=gsm_symbolic ": Smaller(
-        f"policy=models/mine dataset=arithmetic {REVISER}", f"{MINUTES}; {OWN}"
+        f"policy=models/mine chat=false 'prompt=\"{{question}}\\n\"' dataset=arithmetic {REVISER}",
+        f"{MINUTES}; {OWN}",
     ),
+    "flopwise train orm runs/orm/model ": Smaller(EPOCHS_ALONE, MINUTES),
+    "flopwise train orm runs/orm/plain ": Smaller(EPOCHS_ALONE, MINUTES),
     "flopwise train prm runs/mine/model policy=/models/mine dataset=gsm_symbolic ": Smaller(
         f"policy=models/mine dataset=arithmetic system=null 'delimiter=\"\\n\"' {PART} {EPOCHS}",
         f"{MINUTES}; {OWN}",

@@ -65,7 +65,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
         ),
         (["train", "policy", "x", "vocabulary=9"], "error: vocabulary = 9: 256 bytes"),
         (["train", "policy", "x", "problems=0"], "error: problems = 0: it must be at least 1"),
-        (["train"], "name a model, policy, prm or reviser, and a folder for it"),
+        (["train"], "name a model, policy, prm, reviser or orm, and a folder for it"),
         (["train", "prn"], "did you mean 'prm'?"),
         (["train", "policy"], "name one folder"),
     ],

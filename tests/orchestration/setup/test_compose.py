@@ -161,7 +161,9 @@ def test_composing_twice_and_inside_another_hydra_application() -> None:
     assert settings().seeds == [0]
 
 
-@pytest.mark.parametrize("root", ["evaluate", "report", "show", "train/policy", "train/prm", "train/reviser"])
+@pytest.mark.parametrize(
+    "root", ["evaluate", "report", "show", "train/policy", "train/prm", "train/reviser", "train/orm"]
+)
 def test_help_explains_every_key(root: str) -> None:
     text = help_of(root)
     assert text.startswith(f"flopwise {root.replace('/', ' ')}")
@@ -188,9 +190,12 @@ def examples(root: str) -> list[list[str]]:
     return [shlex.split(line)[1:] for line in lines if line.startswith("flopwise ")]
 
 
-@pytest.mark.parametrize("root", ["evaluate", "report", "show", "train/policy", "train/prm", "train/reviser"])
+@pytest.mark.parametrize(
+    "root", ["evaluate", "report", "show", "train/policy", "train/prm", "train/reviser", "train/orm"]
+)
 def test_every_example_of_the_help_is_valid(root: str) -> None:
     from orchestration.training.job import PrmJob
+    from orchestration.training.orm_job import OrmJob
     from orchestration.training.policy import PolicyTraining
     from orchestration.training.reviser_job import ReviserJob
 
@@ -198,6 +203,7 @@ def test_every_example_of_the_help_is_valid(root: str) -> None:
         "train/policy": PolicyTraining,
         "train/prm": PrmJob,
         "train/reviser": ReviserJob,
+        "train/orm": OrmJob,
     }
     schemas |= {"report": _Settings, "show": ShowSettings}
     found = examples(root)
@@ -213,6 +219,7 @@ def test_every_example_of_the_help_is_valid(root: str) -> None:
 
 def test_files_and_schemas_agree() -> None:
     from orchestration.training.job import PrmJob
+    from orchestration.training.orm_job import OrmJob
     from orchestration.training.policy import PolicyTraining
     from orchestration.training.reviser_job import ReviserJob
 
@@ -220,6 +227,7 @@ def test_files_and_schemas_agree() -> None:
     assert compose("train/policy", ("dataset=gcd",), PolicyTraining) == PolicyTraining("gcd")
     assert compose("train/prm", ("policy=p", "dataset=gcd"), PrmJob) == PrmJob("p", "gcd")
     assert compose("train/reviser", ("policy=p", "dataset=gcd"), ReviserJob) == ReviserJob("p", "gcd")
+    assert compose("train/orm", ("reviser=r",), OrmJob) == OrmJob("r")
     assert compose("show", (), ShowSettings) == ShowSettings()
     assert settings().report == ReportSettings()
     assert {field.name for field in fields(EvaluateSettings)} == set(

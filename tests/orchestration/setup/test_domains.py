@@ -155,7 +155,7 @@ def test_bundled_models_are_named_by_their_domain() -> None:
 @every_domain
 def test_a_domain_names_keys_that_there_are_and_options_of_its_own_name(domain: str) -> None:
     told = yaml.safe_load((CONF / "domain" / f"{domain}.yaml").read_text())
-    assert set(told) == {"evaluate", "train/policy", "train/prm", "train/reviser"}
+    assert set(told) == {"evaluate", "train/policy", "train/prm", "train/reviser", "train/orm"}
     plan = told["evaluate"].pop("plan", f"bundled/{domain}")
     assert plan == f"bundled/{domain}"
     assert told["evaluate"] == dict.fromkeys(("dataset", "policy", "verifier"), domain)

@@ -161,7 +161,8 @@ def test_samples_of_a_run_are_read_by_problem_and_nothing_else(tmp_path: Path) -
     second += [row(0, "d0", True, key="d", problem_id="d")]
     second += [row(1, "rollout", True, key="d", problem_id="d", kept=False, parent=0, depth=1)]
     drawn = Drawn()
-    found = list(pools(run_of(tmp_path, first, second), "majority(n=64)", drawn))
+    second += [row(0, "e0", True, key="e", problem_id="not asked for")]
+    found = list(pools(run_of(tmp_path, first, second), "majority(n=64)", {"a", "c", "d"}, drawn))
     told = [(one.problem_id, [a.text for a in one.right], [a.text for a in one.wrong]) for one in found]
     assert told == [("a", ["a0"], ["a1", "a2"]), ("c", [], ["c0", "c1"]), ("d", ["d0"], [])]
     assert drawn.samples == 6

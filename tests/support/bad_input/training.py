@@ -1,4 +1,4 @@
-"""Trainings of revisers that cannot be meant."""
+"""Trainings of revisers, and of their verifiers, that cannot be meant."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from orchestration.setup.compose import compose
 from orchestration.training.reviser_job import ReviserJob
 from orchestration.training.sampling import prepared_sampling
 from tests.support.bad_input.cases import Words, case, edit
+from tests.support.bad_input.machine import begun
 from tests.support.folders import outcome
 from tests.support.log_files import logged
 
@@ -53,3 +54,15 @@ def samples_of_another_policy() -> Words:
     logged(folder, 1, {"outcomes": [outcome_row(outcome("p1"), correct=None)]})
     edit("policy/config.json", rope_theta=20_000.0)
     return words
+
+
+@case
+def chains_of_no_reviser() -> Words:
+    """chains that this reviser did not draw"""
+    return ["train", "orm", "mine", "reviser=policy", f"runs=[{begun()}]"]
+
+
+@case
+def no_chains() -> Words:
+    """a verifier of revisions without chains"""
+    return ["train", "orm", "mine", "reviser=policy"]

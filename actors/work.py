@@ -20,9 +20,10 @@ Unit = Literal["paper", "exact"]
 class Task:
     """One problem to be solved by each of `strategies`, with the run seed its draws derive from.
 
-    Strategies run together and share what they draw; `keys` names the outcome of each, in their order. A task that is
-    `refused` for a reason, such as a prompt that fits no context, is never worked on: it ends as quarantined. Of what is made
-    again, the run holds an answer of those `answered`: each is replaced by another answer alone.
+    Strategies run together and share what they draw; `keys` names the outcome of each, in their order. It goes to a replica
+    of the role that is its `home`, where the model lives that it asks most. A task that is `refused` for a reason, such as a
+    prompt that fits no context, is never worked on: it ends as quarantined. Of what is made again, the run holds an answer of
+    those `answered`: each is replaced by another answer alone.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Task:
     keys: tuple[str, ...]
     seed: int
     refused: str = ""
+    home: Role = "policy"
     answered: frozenset[str] = frozenset()
 
     def replaces(self, outcome: Outcome) -> bool:

@@ -129,8 +129,8 @@ class VerifierLink:
         ray.kill(self._handle, no_restart=False)
 
 
-class PolicyLink:
-    """A policy replica, by its actor's name: it may be made after whoever holds this."""
+class SolverLink:
+    """A replica that solves tasks, by its actor's name: it may be made after whoever holds this."""
 
     def __init__(self, actor: str) -> None:
         self._actor = actor

@@ -62,10 +62,11 @@ HEALTH_CALLS = 1000
 class RunPlan:
     """Everything a run needs besides its tasks.
 
-    `models` has a model for each role of the run, a policy among them. `budget` is in FLOPs of `bench.unit`; None:
-    unlimited. `address` is that of a Ray cluster to join; `reuse` are folders of other runs whose samples and scores are used
-    where they fit, `grace` the seconds that what is in hand has to end in after Ctrl-C, `startup` those that a replica may
-    take to load, once it has a machine, `packages` folders and modules that every worker is to have.
+    `models` has a model for each role of the run, a policy among them: those that draw have the tasks. `budget` is in FLOPs
+    of `bench.unit`; None: unlimited. `address` is that of a Ray cluster to join; `reuse` are folders of other runs whose
+    samples and scores are used where they fit, `grace` the seconds that what is in hand has to end in after Ctrl-C,
+    `startup` those that a replica may take to load, once it has a machine, `packages` folders and modules that every worker
+    is to have.
     """
 
     folder: Path
@@ -88,6 +89,7 @@ class _PolicyActor(SolverReplica):
     def __init__(
         self,
         name: str,
+        role: Role,
         plan: ModelPlan,
         bench: Bench,
         verifiers: tuple[str, ...],
@@ -100,13 +102,17 @@ class _PolicyActor(SolverReplica):
         with starting(name, start.begin(), startup, start.failed):
             links = tuple(VerifierLink(ray.get_actor(verifier)) for verifier in verifiers)
             shelf = None if library is None else LibraryLink(ray.get_actor(library))
-            super().__init__(name, plan, bench, links, WriterLink(ray.get_actor(writer)), shelf)
+            super().__init__(name, plan, bench, links, WriterLink(ray.get_actor(writer)), shelf, role=role)
         spare_what_is_loaded()
         start.up()
 
     # A channel has a thread and an event loop of its own.
     info = ray.method(concurrency_group=HEALTH)(SolverReplica.info)
     pulse = ray.method(concurrency_group=HEALTH)(SolverReplica.pulse)
+
+
+class _ReviserActor(_PolicyActor):
+    """The same by a name of its own, which its process has."""
 
 
 class _VerifierActor(VerifierReplica):
@@ -131,6 +137,10 @@ class _LibraryActor(SampleLibrary):
         return insist(lambda: SampleLibrary.prior(self, problem_id))
 
 
+_SOLVERS: dict[Role, type[_PolicyActor]] = {"policy": _PolicyActor, "reviser": _ReviserActor}
+"""Whose replicas solve tasks."""
+
+
 class Cluster:
     """The actors of one run. Use as a context manager: leaving it compacts the run folder and ends the actors."""
 
@@ -153,24 +163,27 @@ class Cluster:
         self._scheduler = self._helper(
             ray.remote(SchedulerActor), "scheduler", max_restarts=-1, max_task_retries=0, max_concurrency=1000
         ).remote(
-            {name: self._named(name) for name in names["policy"]},
+            {name: self._named(name) for role in _SOLVERS for name in names.get(role, ())},
             self._named("writer"),
             plan.allocator,
             plan.budget,
             self._library is not None,
+            {name: role for role in _SOLVERS for name in names.get(role, ())},
         )
         # Verifiers first: whoever asks them looks them up by name as it starts.
         self.replicas: dict[Role, dict[str, Any]] = {
             "verifier": {name: self._verifier(name) for name in names.get("verifier", ())}
         }
-        self.replicas["policy"] = {name: self._policy(name) for name in names["policy"]}
-        share = plan.models["policy"].share
+        for role in _SOLVERS:
+            if role in names:
+                self.replicas[role] = {name: self._solver(role, name) for name in names[role]}
+        shares = [plan.models[role].share for role in _SOLVERS if role in names]
         self._driver = Driver(
             self._scheduler,
             self._writer,
             self.replicas["verifier"],
             grace=plan.grace,
-            sequences=share.replicas * share.max_sequences,
+            sequences=sum(share.replicas * share.max_sequences for share in shares),
             why=self._why,
         )
 
@@ -244,8 +257,8 @@ class Cluster:
             get(self._writer.close.remote())
         finally:
             helpers = [self._scheduler, self._writer, *([] if self._library is None else [self._library])]
-            # Who asks goes before who is asked: no policy replica sees its verifiers die.
-            asking_first = sorted(self.replicas, key=lambda role: role != "policy")
+            # Who asks goes before who is asked: nobody sees its verifiers die.
+            asking_first = sorted(self.replicas, key=lambda role: role not in _SOLVERS)
             replicas = [one for role in asking_first for one in self.replicas[role].values()]
             for handle in [*helpers, *replicas]:
                 ray.kill(handle)
@@ -273,10 +286,11 @@ class Cluster:
             name, plan, self._start(name), self._plan.startup
         )
 
-    def _policy(self, name: str) -> Any:
-        plan = self._plan.models["policy"]
-        return self._actor(_PolicyActor, plan.share, name).remote(
+    def _solver(self, role: Role, name: str) -> Any:
+        plan = self._plan.models[role]
+        return self._actor(_SOLVERS[role], plan.share, name).remote(
             name,
+            role,
             plan,
             self._plan.bench,
             tuple(self._named(verifier) for verifier in self.replicas["verifier"]),

@@ -11,11 +11,12 @@ from typing import Any
 
 import ray
 
-from actors.cluster.links import PolicyLink, WriterLink
+from actors.cluster.links import SolverLink, WriterLink
 from actors.messages import Record
 from actors.scheduling.scheduler import Scheduler
 from actors.scheduling.starts import Attempt, Starts
 from actors.store.writer import RunWriter
+from actors.strategy import Role
 from actors.work import Allocator, Progress, Task
 
 STAGING = 16
@@ -45,10 +46,11 @@ class SchedulerActor:
         allocator: Allocator,
         budget: int | None,
         prior: bool = False,
+        roles: dict[str, Role] | None = None,
     ) -> None:
-        links = {name: PolicyLink(actor) for name, actor in replicas.items()}
+        links = {name: SolverLink(actor) for name, actor in replicas.items()}
         self._scheduler = Scheduler(
-            links, WriterLink(ray.get_actor(writer)), allocator, budget=budget, prior=prior
+            links, WriterLink(ray.get_actor(writer)), allocator, budget=budget, prior=prior, roles=roles
         )
         self._starts = Starts()
 

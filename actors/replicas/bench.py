@@ -67,7 +67,8 @@ class Bill:
 
 @dataclass(slots=True)
 class TaskBench:
-    """What the strategies of one task share: the run's bench, engines, purse, draws and scores that exist already.
+    """What the strategies of one task share: the run's bench, engines, purse, draws and scores that exist already. The
+    `engine` is that of the role which is its `home`.
 
     `running` has each request that has not ended, with how many wait for it; `bills` what those that ended well were charged.
     `terms` are what a FLOP costs now, in a run with a price.
@@ -92,6 +93,7 @@ class TaskBench:
     score_rows: list[Row] = field(default_factory=list)
     ended: bool = False
     terms: Terms | None = None
+    home: Role = "policy"
     _steps: StepTree | None = None
 
     @property
@@ -102,6 +104,12 @@ class TaskBench:
             self._steps = StepTree(self.reader, self.prompt.token_ids, salt, self.prior)
         return self._steps
 
+    def engine_of(self, role: Role) -> PolicyEngine:
+        """The engine of a role's model. Raises ValueError where the task has none at hand."""
+        if role != self.home:
+            raise ValueError(f"a task of a {self.home} replica cannot ask the {role}")
+        return self.engine
+
     @property
     def room(self) -> int:
         """Tokens that a solution may have: the run's limit, or what the context leaves."""
@@ -110,7 +118,7 @@ class TaskBench:
     def candidate(self, *, scored: bool) -> int:
         """FLOPs that one whole candidate takes at worst."""
         prompt, room = len(self.prompt.token_ids), self.room
-        cost = self.run.costs["policy"]
+        cost = self.run.costs[self.home]
         drawn = Cost(
             paper=cost.paper(room), exact=cost.exact(0, prompt - 1, 0) + cost.exact(prompt - 1, room, room)
         )
@@ -152,8 +160,9 @@ class TaskBench:
         """Book the draws that stand in none of the `kept` solutions as pruned. (Token ids name a draw: of two that are equal
         both are kept or none.)"""
         whole = sorted(set(kept))
-        drawn = [bill for bill in self.bills.values() if bill.purpose == "policy"]
-        self.purse.move("policy", "kept", "pruned", sum(b.flops for b in drawn if not _stands(b.ids, whole)))
+        for bill in self.bills.values():
+            if bill.purpose != "verifier" and not _stands(bill.ids, whole):
+                self.purse.move(bill.purpose, "kept", "pruned", bill.flops)
 
     def cancel(self) -> None:
         """Stop whatever still runs for this task, and whatever would start; its requests are aborted."""

@@ -27,6 +27,7 @@ from actors.replicas.solving import Ended, failed, failure_of, run
 from actors.replicas.starvation import Starvation
 from actors.store.library import Prior
 from actors.store.rows import decision_rows
+from actors.strategy import Role
 from actors.targets import check_here
 from actors.work import Outcome
 
@@ -62,7 +63,7 @@ class PriorClient(Protocol):
 
 
 class SolverReplica:
-    """A policy engine and the tasks that are solved with it."""
+    """The engine of a model that draws, of this `role`, and the tasks that are solved with it."""
 
     def __init__(
         self,
@@ -72,13 +73,16 @@ class SolverReplica:
         verifiers: tuple[VerifierLink, ...],
         writer: StageClient,
         library: PriorClient | None = None,
+        *,
+        role: Role = "policy",
     ) -> None:
         keep_freed_memory()
         # Before anything is loaded or spent: a task whose strategy is not here could not even be read.
         check_here("strategies", bench.strategies)
         from actors.engines.loading import load_policy
 
-        self._name, self._bench, self._writer, self._library = name, bench, writer, library
+        self._name, self._role, self._bench = name, role, bench
+        self._writer, self._library = writer, library
         self._starvation = Starvation()
         self._engine = load_policy(plan)
         plan.check(self._engine.info)
@@ -218,6 +222,7 @@ class SolverReplica:
             reader=self._reader,
             purse=purse,
             terms=lease.terms,
+            home=self._role,
         )
         self._work[lease.id] = asyncio.create_task(self._solve(lease, purse, bench))
 

@@ -3,19 +3,20 @@ Synchronous, Ray-free.
 
 Fed with what replicas report, it says what they get next. It knows nothing of strategies beyond how many sequences they run.
 Invariants: each task is queued, leased or ended, never two of them; each ends once; a report counts only for the lease
-and attempt that hold the task; a task on its last attempt is alone with its replica.
+and attempt that hold the task; a task on its last attempt is alone with its replica; only its home's role has it.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from actors.ledger import Ledger
 from actors.messages import Account, Grant, Hold, Lease, Limit
 from actors.scheduling.slices import Slices
+from actors.strategy import Role
 from actors.work import Allocator, Pricing, Task
 
 MAX_ATTEMPTS = 3
@@ -85,9 +86,10 @@ class LeaseBook:
         self.ledger = ledger
         self._allocator = allocator
         self._pricing = allocator if isinstance(allocator, Pricing) else None
-        self._queue: deque[Task] = deque()
+        # By the role whose replicas take them.
+        self._queues: defaultdict[Role, deque[Task]] = defaultdict(deque)
         # One more loss ends these: each is leased alone, for among them may be what kills replicas.
-        self._suspects: deque[Task] = deque()
+        self._suspects: defaultdict[Role, deque[Task]] = defaultdict(deque)
         self._attempts: dict[str, int] = dict(attempts or {})
         self._held: dict[int, _Held] = {}
         self._hands: dict[str, _Hands] = {}
@@ -101,7 +103,16 @@ class LeaseBook:
 
     @property
     def queued(self) -> int:
-        return len(self._queue) + len(self._suspects)
+        return sum(len(queue) for queue in self._all_queues())
+
+    def queued_at(self, role: Role) -> int:
+        """Those that only a replica of this role takes."""
+        return len(self._queues[role]) + len(self._suspects[role])
+
+    def _all_queues(self) -> Iterator[deque[Task]]:
+        """Every queue, those of suspects first."""
+        yield from self._suspects.values()
+        yield from self._queues.values()
 
     @property
     def leased(self) -> int:
@@ -120,12 +131,12 @@ class LeaseBook:
     def add(self, task: Task) -> None:
         """Queue a task; one that was lost before, and is lost at most once more, waits to be alone with its replica."""
         last = self._attempts.get(task.id, 0) >= MAX_ATTEMPTS - 1
-        (self._suspects if last else self._queue).append(task)
+        (self._suspects if last else self._queues)[task.home].append(task)
 
     def restore(self, holds: Iterable[Hold], now: float) -> list[Hold]:
         """Take over what an earlier book handed out, of the tasks queued; return those whose task is not there."""
         wanted = {hold.task_id: hold for hold in holds}
-        for queue in (self._queue, self._suspects):
+        for queue in self._all_queues():
             tasks = [task for task in queue if task.id in wanted]
             queued = [task for task in queue if task.id not in wanted]
             queue.clear()
@@ -143,8 +154,11 @@ class LeaseBook:
                 self._hands[hold.replica].news[hold.lease] = None
         return list(wanted.values())
 
-    def lease(self, replica: str, sequences: int, now: float, replicas: int = 1) -> list[Lease]:
-        """Hand out tasks worth about `sequences` sequences, as far as the budget lets them start.
+    def lease(
+        self, replica: str, sequences: int, now: float, replicas: int = 1, *, role: Role = "policy"
+    ) -> list[Lease]:
+        """Hand out tasks worth about `sequences` sequences, as far as the budget lets them start, to one of so many
+        `replicas` of a role.
 
         Towards the end of the queue one replica gets no more than its share, so that the last tasks do not wait in one
         place (guided self-scheduling).
@@ -153,13 +167,14 @@ class LeaseBook:
         # Whoever is on its last attempt is alone: looking at one lease is enough.
         if any(held.lease.attempt == MAX_ATTEMPTS for held in itertools.islice(mine.values(), 1)):
             return []
-        if self._suspects and sequences > 0 and not mine:
-            alone = self._start(self._suspects, replica, now)
+        queue, suspects = self._queues[role], self._suspects[role]
+        if suspects and sequences > 0 and not mine:
+            alone = self._start(suspects, replica, now)
             return [] if alone is None else [alone]
         leases: list[Lease] = []
-        share = -(-len(self._queue) // (2 * replicas)) if replicas > 1 else len(self._queue)
-        while self._queue and sequences > 0 and len(leases) < share:
-            lease = self._start(self._queue, replica, now)
+        share = -(-len(queue) // (2 * replicas)) if replicas > 1 else len(queue)
+        while queue and sequences > 0 and len(leases) < share:
+            lease = self._start(queue, replica, now)
             if lease is None:
                 break
             sequences -= sum(strategy.sequences for strategy in lease.task.strategies)
@@ -214,12 +229,12 @@ class LeaseBook:
         if self._held or self._prior:
             return []
         free = self.ledger.free
-        starved = [
-            task for task in (*self._suspects, *self._queue) if self._allocator.first_grant(task, free) > free
-        ]
-        gone = {task.id for task in starved}
-        self._suspects = deque(task for task in self._suspects if task.id not in gone)
-        self._queue = deque(task for task in self._queue if task.id not in gone)
+        starved: list[Task] = []
+        for queue in self._all_queues():
+            tasks = list(queue)
+            queue.clear()
+            for task in tasks:
+                (starved if self._allocator.first_grant(task, free) > free else queue).append(task)
         for task in starved:
             self._attempts.pop(task.id, None)
         return starved
@@ -364,7 +379,7 @@ class LeaseBook:
         if lost >= MAX_ATTEMPTS:
             del self._attempts[task.id]
         elif lost == MAX_ATTEMPTS - 1:
-            self._suspects.append(task)
+            self._suspects[task.home].append(task)
         else:
-            self._queue.appendleft(task)
+            self._queues[task.home].appendleft(task)
         return Lost(held.lease, waste, given_up=lost >= MAX_ATTEMPTS)

@@ -22,7 +22,7 @@ from actors.scheduling.ends import end_of, failed
 from actors.scheduling.journal import Journal, WriterClient, WriterFailed
 from actors.scheduling.leases import LeaseBook
 from actors.scheduling.own_time import answer_of
-from actors.scheduling.seen import Seen
+from actors.scheduling.seen import Crew
 from actors.scheduling.watch import Watch
 from actors.strategy import Role
 from actors.work import (
@@ -56,7 +56,7 @@ UNSERVED_SECONDS = 900.0
 
 
 class ReplicaClient(Protocol):
-    """A policy replica as the scheduler sees it."""
+    """A replica that solves tasks, as the scheduler sees it."""
 
     async def ready(self) -> None:
         """Return when the replica has loaded, however often it restarts; raises what it died of if it never will."""
@@ -71,7 +71,8 @@ class ReplicaClient(Protocol):
 
 
 class Scheduler:
-    """Drives every replica until all tasks have ended."""
+    """Drives every replica until all tasks have ended. `roles` says whose model one has where it is not the policy's:
+    a task goes to one of its home's role."""
 
     def __init__(
         self,
@@ -82,6 +83,7 @@ class Scheduler:
         budget: int | None,
         deadline: float = EXCHANGE_TIMEOUT_S,
         prior: bool = False,
+        roles: Mapping[str, Role] | None = None,
     ) -> None:
         self._prior = prior
         self._replicas, self._deadline = replicas, deadline
@@ -90,7 +92,8 @@ class Scheduler:
         self._pricing = allocator if isinstance(allocator, Pricing) else None
         self._ledger = Ledger(budget)
         self._book = LeaseBook(self._ledger, allocator)
-        self._seen = {name: Seen() for name in replicas}
+        self._crew = Crew({name: (roles or {}).get(name, "policy") for name in replicas})
+        self._seen = self._crew.seen
         self._acks: dict[str, list[int]] = {name: [] for name in replicas}
         self._work = asyncio.Condition()
         self._closed = self._draining = False
@@ -185,9 +188,11 @@ class Scheduler:
         errors = [r for r in results if isinstance(r, BaseException)]
         if self._failed is not None:
             raise self._failed
-        if errors and not self._done():
-            self._error = str(errors[0])
-            raise errors[0]
+        forsaken = self._crew.forsaken(self._book.queued_at)
+        if errors and (forsaken is not None or not self._done()):
+            failure = forsaken or errors[0]
+            self._error = str(failure)
+            raise failure
 
     def progress(self) -> Progress:
         """A snapshot; counts only what is durable."""
@@ -212,21 +217,12 @@ class Scheduler:
         )
 
     def _load(self) -> dict[Role, Load]:
-        """Of the policy as its replicas tell it while they work, of others what the outcomes say that have ended."""
-        seen = self._seen.values()
+        """Of those that solve tasks as their replicas tell it while they work, of others what the outcomes say that ended."""
         load: dict[Role, Load] = {role: Load(tokens) for role, tokens in self._tokens.items()}
-        load["policy"] = Load(
-            tokens=sum(s.tokens + s.past_tokens for s in seen),
-            busy=sum(s.busy + s.past_busy for s in seen),
-            replicas=sum(s.alive for s in seen),
-            flops=sum(s.flops + s.past_flops for s in seen),
-            ended=sum(s.ended + s.past_ended for s in seen),
-            cut_off=sum(s.cut_off + s.past_cut_off for s in seen),
-        )
-        return load
+        return load | self._crew.loads()
 
     def _done(self) -> bool:
-        if self._failed is not None:
+        if self._failed is not None or self._crew.forsaken(self._book.queued_at) is not None:
             return True
         idle = self._book.leased == 0
         return idle and (self._draining or (self._closed and self._book.queued == 0))
@@ -244,7 +240,16 @@ class Scheduler:
             self._work.notify_all()
 
     async def _drive(self, name: str, replica: ReplicaClient) -> None:
-        """One replica's life: start, exchanges, death, start again."""
+        """All lives of a replica, and its end where it has one."""
+        try:
+            await self._live(name, replica)
+        except Exception as death:
+            self._crew.dead[name] = death
+            await self._nudge()
+            raise
+
+    async def _live(self, name: str, replica: ReplicaClient) -> None:
+        """A replica's lives: start, exchanges, death, start again."""
         deaths_in_a_row = 0
         while not self._done():
             settled_before = self._seen[name].settled
@@ -319,7 +324,8 @@ class Scheduler:
     async def _orders(self, name: str, wanted: int) -> Orders:
         """What a replica is to be told, once that is durable."""
         seen, now = self._seen[name], time.monotonic()
-        leases = [] if self._draining else self._book.lease(name, wanted, now, len(self._replicas))
+        role, among = self._crew.roles[name], self._crew.serving(name)
+        leases = [] if self._draining else self._book.lease(name, wanted, now, among, role=role)
         limits = self._book.limits(name)
         grants = self._book.grants(name)
         holds = self._book.held_by(name)

@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from actors.cluster.driver import WAITING_TASKS, Driver, get
-from actors.cluster.links import PolicyLink, WriterLink
+from actors.cluster.links import SolverLink, WriterLink
 from actors.cluster.ray_start import start_ray
 from actors.cluster.shells import SchedulerActor, WriterActor, staging
 from actors.engines.base import EngineCounters
@@ -252,7 +252,7 @@ class _Share:
         self.pulse = _Method(host.pulse, name)
 
 
-class HostedLink(PolicyLink):
+class HostedLink(SolverLink):
     """One of a host's replicas."""
 
     def __init__(self, host: str, name: str) -> None:

@@ -20,6 +20,7 @@ from actors.replicas.verifier import VerifierReplica
 from actors.scheduling.scheduler import EXCHANGE_TIMEOUT_S, Scheduler
 from actors.store.library import Prior, SampleLibrary
 from actors.store.writer import RunWriter
+from actors.strategy import Role
 from actors.work import Allocator, Progress, Task
 from tests.support.tiny import LastDigit, first_come, make_bench, make_plan
 
@@ -157,27 +158,37 @@ class Cell:
         verifier: Path,
         *,
         replicas: int = 2,
+        revisers: int = 0,
         budget: int | None = None,
         allocator: Allocator | None = None,
         deadline: float = EXCHANGE_TIMEOUT_S,
         max_sequences: int = 8,
         reuse: bool = False,
     ) -> None:
-        self.bench: Bench = make_bench(policy, verifier)
+        self.bench: Bench = make_bench(policy, verifier, reviser=policy if revisers else None)
         self.writer = Writer(folder)
         self.verifier = Verifier(make_plan(verifier))
         plan = make_plan(policy, max_sequences=max_sequences)
 
         library = Library(SampleLibrary([folder])) if reuse else None
 
-        def maker(name: str) -> Callable[[], SolverReplica]:
-            return lambda: SolverReplica(name, plan, self.bench, (self.verifier,), self.writer, library)
+        def maker(name: str, role: Role) -> Callable[[], SolverReplica]:
+            links = (self.verifier,)
+            return lambda: SolverReplica(name, plan, self.bench, links, self.writer, library, role=role)
 
-        self.replicas = {f"policy-{i}": Replica(maker(f"policy-{i}")) for i in range(replicas)}
+        counts: dict[Role, int] = {"policy": replicas, "reviser": revisers}
+        roles = {f"{role}-{i}": role for role, count in counts.items() for i in range(count)}
+        self.replicas = {name: Replica(maker(name, role)) for name, role in roles.items()}
         if allocator is None:
             allocator = first_come(self.bench, budget)
         self.scheduler = Scheduler(
-            dict(self.replicas), self.writer, allocator, budget=budget, deadline=deadline, prior=reuse
+            dict(self.replicas),
+            self.writer,
+            allocator,
+            budget=budget,
+            deadline=deadline,
+            prior=reuse,
+            roles=roles,
         )
 
     async def __aenter__(self) -> Cell:

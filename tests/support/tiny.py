@@ -90,10 +90,11 @@ def save_verifier(folder: Path, seed: int = 8) -> Path:
     return folder
 
 
-def make_bench(policy: Path, verifier: Path | None, *, max_tokens: int = MAX_TOKENS) -> Bench:
-    folders: dict[Role, Path] = {"policy": policy}
-    if verifier is not None:
-        folders["verifier"] = verifier
+def make_bench(
+    policy: Path, verifier: Path | None, *, reviser: Path | None = None, max_tokens: int = MAX_TOKENS
+) -> Bench:
+    given: dict[Role, Path | None] = {"policy": policy, "reviser": reviser, "verifier": verifier}
+    folders = {role: folder for role, folder in given.items() if folder is not None}
     return Bench(
         reader=ReaderPlan(policy, "\n", LastDigit()),
         costs={role: ModelCost.from_folder(folder) for role, folder in folders.items()},

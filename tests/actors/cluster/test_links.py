@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import ray
 
-from actors.cluster.links import LOOKUPS, PolicyLink, StartLink
+from actors.cluster.links import LOOKUPS, SolverLink, StartLink
 from actors.scheduling.starts import Attempt
 from tests.support.puppets import Clockwork
 
@@ -38,7 +38,7 @@ def ready(monkeypatch: pytest.MonkeyPatch, lookups: int) -> asyncio.Task[None]:
     monkeypatch.setattr(ray, "get_actor", get_actor)
     loop = Clockwork()
     asyncio.set_event_loop(loop)
-    waiting = loop.create_task(PolicyLink("policy-0").ready())
+    waiting = loop.create_task(SolverLink("policy-0").ready())
     for _ in range(2 * LOOKUPS):
         loop.now += 1.0
         loop.rest()

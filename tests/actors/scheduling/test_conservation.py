@@ -119,7 +119,7 @@ class Run(Life):
             return
         book, unfinished = self.living._book, self.disk.writer.unfinished()
         leased = [held.lease.task.id for held in book._held.values()]
-        there = [task.id for queue in (book._queue, book._suspects) for task in queue] + leased
+        there = [task.id for queue in book._all_queues() for task in queue] + leased
         assert len(set(there)) == len(there)
         if self.at_rest:
             assert set(there) == unfinished

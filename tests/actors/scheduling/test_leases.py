@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from actors.ledger import Ledger
 from actors.messages import Account, Grant, Hold, Limit
 from actors.scheduling.leases import MAX_ATTEMPTS, LeaseBook
 from orchestration.allocation.first_come import FirstCome
-from tests.support.lease_books import ByWidth, InLumps, answers, book, numbers, successor, task
+from tests.support.lease_books import FIRST, ByWidth, InLumps, answers, book, numbers, successor, task
 
 
 def test_leases_cover_the_sequences_wanted_and_no_more() -> None:
@@ -388,3 +390,26 @@ def test_the_oldest_are_named_with_their_replica() -> None:
     one.lease("a", 1, now=5.0)
     one.lease("b", 2, now=7.0)
     assert one.oldest(now=8.0, count=2) == (("p0 on a", 3.0), ("p1 on b", 1.0))
+
+
+def test_a_replica_is_given_tasks_of_its_role_alone_and_lost_ones_go_back_to_it() -> None:
+    revisions = [replace(task(number), home="reviser") for number in (10, 11, 12)]
+    one = book(None, task(0), *revisions, task(1), first=None)
+    assert numbers(one.lease("a", 9, now=0.0)) == [0, 1]
+    assert one.lease("a", 9, now=0.0) == []
+    assert (one.queued_at("policy"), one.queued_at("reviser"), one.queued) == (0, 3, 3)
+    # Its share is of the tasks of its role, among the replicas of its role.
+    taken = one.lease("r", 9, now=0.0, replicas=2, role="reviser")
+    assert numbers(taken) == [10]
+    for _ in range(MAX_ATTEMPTS - 1):
+        assert not one.lose(taken[0].id).given_up
+        assert one.lease("b", 9, now=0.0) == []
+        taken = one.lease("s", 1, now=0.0, role="reviser")
+        assert numbers(taken) == [10]
+    assert one.lose(taken[0].id).given_up
+
+
+def test_tasks_of_every_role_starve() -> None:
+    one = book(FIRST - 1, task(0), replace(task(1), home="reviser"))
+    assert [t.id for t in one.starve()] == ["t0", "t1"]
+    assert one.queued == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -307,6 +307,20 @@ async def test_a_replica_that_cannot_start_is_given_up_at_once(cell: MakeCell) -
         one.replicas["policy-0"].fails_to_start = Dead("no weights there")
         with pytest.raises(Dead, match="no weights there"):
             await one.run(tasks(6), seconds=3)
+
+
+async def test_tasks_that_no_replica_can_take_any_more_end_the_run_with_what_their_last_one_died_of(
+    cell: MakeCell,
+) -> None:
+    async with cell(replicas=1, revisers=1) as one:
+        one.replicas["reviser-0"].fails_to_start = Dead("no weights there")
+        progress = await one.run(tasks(3))
+    assert progress.answered == 12, "none of them goes to a reviser"
+    assert (progress.of("policy").replicas, progress.of("reviser").replicas) == (1, 0)
+    async with cell("alone", replicas=1, revisers=1) as one:
+        one.replicas["reviser-0"].fails_to_start = Dead("no weights there")
+        with pytest.raises(Dead, match="no weights there"):
+            await one.run([*tasks(3), replace(tasks(4)[3], home="reviser")], seconds=20)
 
 
 async def test_a_replica_that_dies_again_and_again_is_given_up(

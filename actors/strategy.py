@@ -100,6 +100,28 @@ class PolicyClient(Protocol):
         """
 
 
+class ReviserClient(Protocol):
+    """The reviser as a strategy sees it: it draws whole solutions that may be better than earlier attempts which it reads."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens a whole solution may have."""
+
+    async def revise(
+        self,
+        attempts: tuple[tuple[int, ...], ...],
+        place: tuple[int, ...],
+        *,
+        sampling: Sampling = Sampling(),
+    ) -> Sample:
+        """Draw an attempt after reading these `attempts`, oldest first; of too many for its context the oldest are left out.
+        With none, it reads the prompt alone.
+
+        `place` decides the seed, as in `PolicyClient.sample`. Raises PurseEmpty where the budget does not allow the
+        request's worst case.
+        """
+
+
 class VerifierClient(Protocol):
     """The process reward model as a strategy sees it."""
 
@@ -180,6 +202,9 @@ class Models(Protocol):
     def policy(self) -> PolicyClient: ...
 
     @property
+    def reviser(self) -> ReviserClient: ...
+
+    @property
     def verifier(self) -> VerifierClient: ...
 
     @property
@@ -199,7 +224,7 @@ class Candidate:
 
     `logprobs` and `scores` have one entry per step (sum of the tokens' log-probabilities; verifier value), or none at
     all where the policy told none, or nothing was scored. `parent` is the index of the candidate it branched from (-1:
-    none) and `depth` the number of that candidate's steps it shares.
+    none) and `depth` the number of that candidate's steps it shares: 0 where it is the next attempt after that one.
     """
 
     index: int
@@ -250,11 +275,18 @@ class Strategy(Protocol):
 
 
 def asked_by(strategy: Strategy) -> frozenset[Role]:
-    """The roles whose models a strategy asks."""
-    asked: set[Role] = {"policy"}
+    """The roles whose models a strategy asks: the policy, unless it says in `asks` who draws for it; and the verifier."""
+    said = getattr(strategy, "asks", None)
+    # Something else may have this name in a class of the user's own.
+    asked: set[Role] = {"policy"} if not isinstance(said, frozenset) or not said <= set(ROLES) else set(said)
     if strategy.uses_verifier:
         asked.add("verifier")
     return frozenset(asked)
+
+
+def home_of(strategy: Strategy) -> Role:
+    """The role on whose replicas a strategy runs: where the model is that draws most for it."""
+    return "reviser" if "reviser" in asked_by(strategy) else "policy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +296,8 @@ class Forecast:
     It costs `generations` of the paper's budget, draws `tokens` tokens, which are `sequences` continuations of the prompt
     (the steps of a search put together), and leaves `candidates`, those that it dropped included. No run draws more than
     `bound` continuations of the token limit each (None: nothing is known). Where `shared` is given, it draws nothing but the
-    whole samples 0 to `sequences` - 1 with that sampling, which strategies of one problem have in common.
+    whole samples 0 to `sequences` - 1 with that sampling, which strategies of one problem have in common. `attempts` earlier
+    solutions are read in all, at most `reads` of them before one draw.
     """
 
     generations: int
@@ -273,6 +306,8 @@ class Forecast:
     candidates: int
     bound: int | None = None
     shared: Sampling | None = None
+    attempts: int = 0
+    reads: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,11 @@ class Cost:
             tokens[role] = tokens.get(role, 0) + count
         return Cost(tokens, self.paper + other.paper, self.exact + other.exact)
 
+    @property
+    def drawn(self) -> int:
+        """Tokens sampled, by whichever model."""
+        return sum(count for role, count in self.tokens.items() if role != "verifier")
+
     def of(self, role: Role) -> int:
         """Tokens of one role's model; 0 where it was not asked."""
         return self.tokens.get(role, 0)
@@ -194,6 +199,11 @@ class Progress:
     waiting_for: str = ""
     replicas_down: tuple[str, ...] = ()
     tallies: Mapping[str, Tally] = field(default_factory=dict)
+
+    @property
+    def drawn(self) -> int:
+        """Tokens sampled, by whichever model."""
+        return sum(load.tokens for role, load in self.load.items() if role != "verifier")
 
     def of(self, role: Role) -> Load:
         """The load of one role, all zero where it has none."""

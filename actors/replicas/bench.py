@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -20,8 +20,20 @@ from actors.store.library import NOTHING, Prior
 from actors.strategy import Prompt, Role, Sample, Sampling, Terms
 from actors.work import Cost, CostModel, Unit
 
+RevisionKey = tuple[tuple[int, ...], tuple[int, ...], Sampling]
+"""What tells revisions of a task apart: all that stands before them, place, and how tokens are drawn."""
+
 DrawKey = tuple[tuple[int, ...], tuple[int, ...], bool, Sampling]
 """What tells the draws of a task apart: prefix, place, whether it is one step, and how tokens are drawn."""
+
+
+class Framing(Protocol):
+    """How a reviser is shown a prompt with earlier attempts at it, in token ids."""
+
+    def context(
+        self, prompt: tuple[int, ...], attempts: Sequence[tuple[int, ...]], room: int | None = None
+    ) -> tuple[int, ...]:
+        """What stands before the next attempt: the last of these, in at most `room` tokens; without one, the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +42,7 @@ class Bench:
 
     `costs` has each role that the run has a model for. The `salts` stand for all of a role's set-up, but the tokens, that
     decides a draw or a score: whatever exists under the same salt is used again. `strategies` are those of all tasks,
-    pickled, by their texts.
+    pickled, by their texts. `framing` is the reviser's, where there is one.
     """
 
     reader: ReaderPlan
@@ -40,6 +52,7 @@ class Bench:
     likelihoods: bool = True
     salts: Mapping[Role, str] = field(default_factory=dict)
     strategies: tuple[tuple[str, bytes], ...] = ()
+    framing: Framing | None = None
 
     def salt(self, role: Role) -> str:
         return self.salts.get(role, "")
@@ -68,7 +81,7 @@ class Bill:
 @dataclass(slots=True)
 class TaskBench:
     """What the strategies of one task share: the run's bench, engines, purse, draws and scores that exist already. The
-    `engine` is that of the role which is its `home`.
+    `engine` is that of the role which is its `home`; `others` are those of further roles that can be asked from here.
 
     `running` has each request that has not ended, with how many wait for it; `bills` what those that ended well were charged.
     `terms` are what a FLOP costs now, in a run with a price.
@@ -83,6 +96,7 @@ class TaskBench:
     purse: Purse
     prior: Prior = NOTHING
     draws: dict[DrawKey, asyncio.Future[Sample]] = field(default_factory=dict)
+    revisions: dict[RevisionKey, asyncio.Future[Sample]] = field(default_factory=dict)
     # the last step of a solution -> the scores of its steps
     scores: dict[Step, asyncio.Future[tuple[float, ...]]] = field(default_factory=dict)
     # how the prompt is judged -> its value; there is one way
@@ -94,6 +108,7 @@ class TaskBench:
     ended: bool = False
     terms: Terms | None = None
     home: Role = "policy"
+    others: Mapping[Role, PolicyEngine] = field(default_factory=dict)
     _steps: StepTree | None = None
 
     @property
@@ -106,9 +121,11 @@ class TaskBench:
 
     def engine_of(self, role: Role) -> PolicyEngine:
         """The engine of a role's model. Raises ValueError where the task has none at hand."""
-        if role != self.home:
+        if role == self.home:
+            return self.engine
+        if role not in self.others:
             raise ValueError(f"a task of a {self.home} replica cannot ask the {role}")
-        return self.engine
+        return self.others[role]
 
     @property
     def room(self) -> int:

@@ -1,84 +1,35 @@
 """What a strategy is handed: policy, verifier and reader of one task, metered, seeded by place, paid from its purse.
 
 All strategies of a task share its draws and scores: who asks first pays (spent), whoever uses one is attributed it, and what
-an earlier run has made (the prior) nobody pays. It knows no strategy, only what is asked. Invariants: nothing is sent before
-its worst case is reserved, and every request sent is settled, also when it fails; no strategy's end takes an answer from
-another; and where the purse cannot pay all, what a strategy's first candidate needs comes before any strategy's second.
+an earlier run has made (the prior) nobody pays. It knows no strategy, only what is asked. Invariants: no score is asked for
+before its worst case is reserved, and every request sent is settled, also when it fails; and where the purse cannot pay all,
+what a strategy's first candidate needs comes before any strategy's second.
 """
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
 
-from actors.engines.base import Aborted, GenerateRequest, ScoreRequest
+from actors.engines.base import GenerateRequest, ScoreRequest
 from actors.ledger import Kind, Rank
 from actors.replicas.bench import Bill, DrawKey, TaskBench
+from actors.replicas.draws import Draw, drawn
+from actors.replicas.meter import Meter, Turn, once
 from actors.replicas.prompt_value import judge_prompt
 from actors.replicas.remote_scorer import SCORE_TRIES, CallLost, ScoreError
+from actors.replicas.revisions import TaskReviser
 from actors.replicas.sound import check_draw, check_ids, check_values
 from actors.replicas.steps import Step, TaskReader
 from actors.seeds import derive
-from actors.store.library import sample_key, sample_row, score_row
+from actors.store.library import score_row
 from actors.strategy import Decision, PurseEmpty, Sample, Sampling, Terms
 from actors.work import Cost, CostModel, prompt_cost
 
-K = TypeVar("K")
-V = TypeVar("V")
 
 _KEPT: Kind = "kept"
 _FAILED: Kind = "failed"
 _LOST: Kind = "lost"
-
-
-@dataclass(slots=True)
-class Meter:
-    """What one strategy took: `spent` for real, `attributed` alone with an ideal cache of its own prefixes.
-
-    `refused` says that the purse could not pay one of its requests: it answers with less than it wanted. `used` are the
-    requests that it had an answer of, `waits` those it waits for. `stepwise` says that it drew steps one by one.
-    """
-
-    spent: Cost = field(default_factory=Cost)
-    attributed: Cost = field(default_factory=Cost)
-    refused: bool = False
-    stepwise: bool = False
-    used: set[asyncio.Future[Any]] = field(default_factory=set)
-    waits: set[asyncio.Future[Any]] = field(default_factory=set)
-    ended: bool = False
-
-    def end(self) -> None:
-        """Let the strategy wait for nothing more, and ask nothing more: what it left running would be drawn for nobody."""
-        self.ended = True
-        for wait in self.waits:
-            wait.cancel()
-
-
-@dataclass(slots=True)
-class Turn:
-    """Which candidate of its strategy a request is for, counted from 0: by that the purse serves who waits, and among equals
-    by the strategies' order (`seat`).
-
-    A draw is for the candidate after all that are whole or under way, so that of a round of a search the first draw is for
-    the first candidate as long as there is none. A score is for the candidate after all that are scored.
-    """
-
-    seat: int = 0
-    judged: bool = False
-    whole: set[tuple[int, ...]] = field(default_factory=set)
-    drawn: int = 0
-    scored: int = 0
-    drawing: int = 0
-    scoring: int = 0
-
-    def draw(self) -> Rank:
-        return self.drawn + self.drawing, self.seat
-
-    def score(self) -> Rank:
-        return self.scored + self.scoring, self.seat
 
 
 def _pass(cost: CostModel, tokens: int, solution: int, computed: int) -> int:
@@ -86,63 +37,6 @@ def _pass(cost: CostModel, tokens: int, solution: int, computed: int) -> int:
     if not 0 <= computed <= tokens:
         raise RuntimeError(f"the verifier says that it computed {computed} of {tokens} tokens")
     return cost.exact(tokens - computed, computed, min(computed, solution))
-
-
-async def once(
-    bench: TaskBench,
-    meter: Meter,
-    book: dict[K, asyncio.Future[V]],
-    key: K,
-    make: Callable[[], Coroutine[None, None, V]],
-) -> tuple[V, bool]:
-    """Await what `make` gives, made by the first who asks for `key`; says too whether this strategy has it for the first
-    time. One that failed may be asked for again; one that nobody waits for any more is stopped, whoever asked first."""
-    bench.check_open()
-    if meter.ended:
-        raise RuntimeError("this strategy has ended")
-    request = book.get(key)
-    joined = request is not None
-    if request is None:
-        request = book[key] = asyncio.ensure_future(make())
-        bench.running[request] = 0
-
-        def forget(done: asyncio.Future[V]) -> None:
-            del bench.running[done]
-            if done.cancelled() or done.exception() is not None:
-                _drop(book, key, done)
-
-        request.add_done_callback(forget)
-    wait = asyncio.shield(request)
-    meter.waits.add(wait)
-    if not request.done():
-        bench.running[request] += 1
-    try:
-        value = await wait
-    except PurseEmpty:
-        if not joined:
-            raise
-        refused = True
-    else:
-        refused = False
-    finally:
-        meter.waits.discard(wait)
-        if not request.done():
-            bench.running[request] -= 1
-            if not bench.running[request]:
-                # At once: whoever asks before it has ended is to have one of its own.
-                _drop(book, key, request)
-                request.cancel()
-    if refused:
-        # It was refused at another's turn: at this one's it may be paid.
-        return await once(bench, meter, book, key, make)
-    first = request not in meter.used
-    meter.used.add(request)
-    return value, first
-
-
-def _drop(book: dict[K, asyncio.Future[V]], key: K, request: asyncio.Future[V]) -> None:
-    if book.get(key) is request:
-        del book[key]
 
 
 class TaskPolicy:
@@ -180,13 +74,7 @@ class TaskPolicy:
         finally:
             turn.drawing -= 1
         if first and sample.finish != "stop":
-            turn.drawn += 1
-            turn.whole.add(prefix + sample.token_ids)
-            if not turn.judged:
-                bench.purse.need(turn.seat, 0)
-            elif turn.drawn == 1 and not turn.scored:
-                # It is none before it is scored.
-                bench.purse.need(turn.seat, bench.judging(len(prefix) + len(sample.token_ids)))
+            turn.came(bench, prefix + sample.token_ids)
         if not first:
             return sample
         context = len(bench.prompt.token_ids) + len(prefix)
@@ -207,25 +95,20 @@ class TaskPolicy:
         sampling: Sampling,
         rank: Rank,
     ) -> Sample:
-        bench, cost = self._bench, self._bench.run.costs["policy"]
+        bench = self._bench
         # A tokenizer may have more tokens than its model: one that was added, and that this prompt holds.
-        check_ids("the prompt", bench.prompt.token_ids, bench.engine.info.vocabulary)
-        check_draw(prefix, place, sampling, bench.engine.info.vocabulary)
+        info = bench.engine_of("policy").info
+        check_ids("the prompt", bench.prompt.token_ids, info.vocabulary)
+        check_draw(prefix, place, sampling, info.vocabulary)
         context = bench.prompt.token_ids + prefix
         most = bench.room - len(prefix)
-        worst = bench.run.price(
-            Cost(
-                paper=cost.paper(most),
-                exact=cost.exact(0, len(context) - 1, 0) + cost.exact(len(context) - 1, most, most),
-            )
-        )
         request = GenerateRequest(
             token_ids=context,
             max_tokens=most,
             seed=derive(
                 bench.seed,
                 bench.prompt.id,
-                bench.engine.info.model_hash,
+                info.model_hash,
                 sampling.temperature,
                 sampling.top_p,
                 "step" if one_step else "end",
@@ -240,45 +123,7 @@ class TaskPolicy:
             priority=-len(prefix),
             likelihoods=bench.run.likelihoods,
         )
-        key = sample_key(bench.run.salt("policy"), request.seed, context, most)
-        if (known := bench.prior.samples.get(key)) is not None:
-            return known
-        pace = None
-        if bench.engine.paced and bench.purse.limited:
-            # The last token reads the most.
-            token = bench.run.price(
-                Cost(paper=cost.paper(1), exact=cost.exact(len(context) + most - 2, 1, 1))
-            )
-            first = bench.run.price(Cost(exact=cost.exact(0, len(context) - 1, 0))) + token
-            pace = await bench.purse.reserve_paced(worst, first, token, rank=rank)
-        else:
-            await bench.purse.reserve(worst, rank=rank)
-        # A request that fails may have used all that was set aside for it.
-        took, kind = worst, _FAILED
-        try:
-            result = await bench.engine.generate(replace(request, pace=pace))
-            count = len(result.token_ids) + result.beyond
-            spent = Cost(
-                tokens={"policy": count},
-                paper=cost.paper(count),
-                exact=cost.exact(len(context) - 1 - result.prefilled, result.prefilled, 0)
-                + cost.exact(len(context) - 1, count, count),
-            )
-            self._meter.spent += spent
-            took, kind = bench.run.price(spent), _KEPT
-        except Aborted as aborted:
-            computed = cost.exact(len(context) - 1 - aborted.prefilled, aborted.prefilled, 0)
-            drawn_exact = cost.exact(len(context) - 1, aborted.drawn, aborted.drawn)
-            took = bench.run.price(Cost(paper=cost.paper(aborted.drawn), exact=computed + drawn_exact))
-            raise
-        finally:
-            if pace is not None:
-                pace.end()
-            bench.purse.settle(worst, took, "policy", kind)
-        sample = Sample(result.token_ids, result.logprobs, result.finish)
-        bench.bill(Bill("policy", took, prefix + sample.token_ids))
-        bench.samples.append(sample_row(key, bench.prompt.id, bench.seed, place, len(prefix), sample))
-        return sample
+        return await drawn(bench, self._meter, Draw("policy", request, place, prefix), rank)
 
 
 class TaskVerifier:
@@ -428,6 +273,7 @@ class TaskModels:
     """The `Models` of one strategy within a task."""
 
     policy: TaskPolicy
+    reviser: TaskReviser
     verifier: TaskVerifier
     reader: TaskReader
     market: TaskMarket
@@ -440,6 +286,7 @@ class TaskModels:
         turn = Turn(seat, judged and bench.scorer is not None)
         return cls(
             TaskPolicy(bench, meter, turn),
+            TaskReviser(bench, meter, turn),
             TaskVerifier(bench, meter, turn),
             TaskReader(bench.steps, bench.reader),
             TaskMarket(bench, meter, turn, bench.prior.decisions.get(key, ())),

@@ -23,7 +23,8 @@ from actors.engines.base import EngineError, Finish
 from actors.errors import ServiceLost
 from actors.messages import Failure, Row
 from actors.replicas.bench import TaskBench
-from actors.replicas.clients import Meter, TaskModels
+from actors.replicas.clients import TaskModels
+from actors.replicas.meter import Meter
 from actors.store.rows import candidate_rows
 from actors.strategy import Candidate, Decision, Prompt, PurseEmpty, Solution, Strategy
 from actors.work import NO_CANDIDATE, NOT_ALL, Cost, Outcome, Task, unpaid_at

@@ -29,7 +29,7 @@ def outcome_row(outcome: Outcome, correct: bool | None) -> dict[str, Any]:
         "truncated": outcome.truncated,
         **{f"{role}_tokens": outcome.spent.of(role) for role in ROLES},
         "kept_tokens": outcome.kept_tokens,
-        "attributed_tokens": outcome.attributed.of("policy"),
+        "attributed_tokens": outcome.attributed.drawn,
         "spent_flops": outcome.spent.paper,
         "attributed_flops": outcome.attributed.paper,
         "spent_flops_exact": outcome.spent.exact,

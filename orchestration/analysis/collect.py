@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from actors.strategy import Grouping, Sampling
+from actors.strategy import Grouping, Sampling, asked_by
 from actors.work import UNPAID, State, Tally
 from orchestration.analysis.cells import Batches, Cells
 from orchestration.analysis.columns import Column, read_columns
@@ -49,7 +49,7 @@ class Named:
     known beforehand), the `series` of all budgets that it belongs to, and itself where it chooses among samples.
 
     `known` is one of the registry; it draws nothing but whole samples with the sampling `whole`, where that is given, and
-    nothing but steps where it `searches`.
+    no whole sample of the policy where it `searches`.
     """
 
     text: str
@@ -78,7 +78,8 @@ class Named:
             chooser=chooser_of(strategy),
             known=strategy is not None,
             whole=whole,
-            searches=bool(getattr(strategy, "by_steps", False)),
+            searches=strategy is not None
+            and (getattr(strategy, "by_steps", False) or "policy" not in asked_by(strategy)),
         )
 
     @property
@@ -90,8 +91,8 @@ class Named:
         """How many of a problem's whole samples with this sampling, from the first on, its answer may depend on; None where
         nobody can say.
 
-        A search draws steps, whose seeds are of their own. One of the user's own is taken to draw what its budget allows;
-        what one with a plan draws, its plan says.
+        A search draws steps, and a reviser revisions, whose seeds are of their own. One of the user's own is taken to draw
+        what its budget allows; what one with a plan draws, its plan says.
         """
         if self.known and self.whole is not None:
             return self.n if self.whole == sampling else 0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from actors.engines.plan import ReplicaShare
 from actors.errors import counted
-from actors.strategy import Role
+from actors.strategy import ROLES, Role
 from orchestration.commands.announce import data_lines
 from orchestration.flops import generation_flops
 from orchestration.report.tables import fitted, no_room, rich_table, scientific
@@ -49,7 +49,9 @@ def show_plan(prepared: Prepared, console: Console) -> None:
     for role, model in prepared.models.items():
         about = f"{model.name}, {model.cost.parameters:,} parameters that count, {model.dtype}, "
         grid.add_row(role, about + _share(model.share))
-    grid.add_row("memory", "\n".join(_memory(session, role) for role in prepared.models))
+    grid.add_row(
+        "memory", "\n".join(_memory(session, role) for role in prepared.models if role in prepared.asked)
+    )
     grid.add_row(
         "tokens",
         f"prompt {prepared.prompt_tokens} on average, solution {settings.policy.typical} "
@@ -83,7 +85,7 @@ def _cells(needs: Needs) -> list[list[str]]:
             [
                 need.strategy,
                 f"{need.generations:,}",
-                f"{need.expected.of('policy'):,}" + (f" ({worst.of('policy'):,})" if worst else ""),
+                f"{need.expected.drawn:,}" + (f" ({worst.drawn:,})" if worst else ""),
                 f"{need.expected.of('verifier'):,}",
                 scientific(need.expected.paper) + (f" ({scientific(worst.paper)})" if worst else ""),
                 _exact(need.expected.exact) + (f" ({_exact(worst.exact)})" if worst else ""),
@@ -155,7 +157,10 @@ def _idle(prepared: Prepared) -> tuple[str, ...]:
         idle += own
     else:
         idle += (*own, "verifier.engine", "verifier.dtype")
-    return idle if "verifier" in prepared.models else (*idle, "cluster.verifier")
+    for role in ROLES:
+        if role not in prepared.asked:
+            idle += (f"cluster.{role}", *(["reviser"] if role == "reviser" else []))
+    return idle
 
 
 _IDS = 20
@@ -232,7 +237,7 @@ def _verdict(prepared: Prepared, needs: Needs, session: Session) -> list[str]:
     seeds = f", each with {needs.seeds:,} seeds" if needs.seeds > 1 else ""
     lines = [
         f"{'All ' if needs.problems > 1 else ''}{counted(needs.problems, 'problem')}{seeds}, samples shared: "
-        f"{counted(expected.of('policy'), 'token')} drawn, "
+        f"{counted(expected.drawn, 'token')} drawn, "
         f"{expected.of('verifier'):,} scored, {scientific(expected.paper)} FLOPs (paper), "
         f"{_exact(expected.exact)} (exact). What several samples share is scored once, so less may be scored.",
         "At worst: "

@@ -185,16 +185,10 @@ class Display:
             grid.add_row("budget", bar, detail)
         else:
             grid.add_row("spent", self._spent(progress), "")
-        drawn, *others = at_work(progress)
-        rates = [
-            f"{reading.of(role).tokens_a_second:,.0f} {'scored' if role == 'verifier' else role}/s"
-            for role in others
-        ]
-        grid.add_row("tokens", f"{reading.of(drawn).tokens_a_second:,.0f} drawn/s", ", ".join(rates))
-        busy = [
-            f"{role} {reading.of(role).share:.0%} of {progress.of(role).replicas}"
-            for role in (drawn, *others)
-        ]
+        working = at_work(progress)
+        scored = f"{reading.of('verifier').tokens_a_second:,.0f} scored/s" if "verifier" in working else ""
+        grid.add_row("tokens", f"{reading.drawn_a_second:,.0f} drawn/s", scored)
+        busy = [f"{role} {reading.of(role).share:.0%} of {progress.of(role).replicas}" for role in working]
         grid.add_row("busy", busy[0], ", ".join(busy[1:]))
         grid.add_row("time", f"{clock(progress.seconds)}, {self._left(reading)}", "")
         return Group(grid, *(Text(text, style="yellow") for text in why_it_waits(reading)))
@@ -228,10 +222,11 @@ class Lines:
             return
         self._next = progress.seconds + LINE
         line = f"{clock(progress.seconds)}  {counted(progress.outcomes, 'outcome')}  "
-        line += counted(progress.of("policy").tokens, "token")
+        line += counted(progress.drawn, "token")
         self._console.print(line, highlight=False, soft_wrap=True)
 
 
 def at_work(progress: Progress) -> list[Role]:
-    """The policy, and the other roles that have replicas up."""
-    return ["policy", *(role for role in ROLES if role != "policy" and progress.of(role).replicas)]
+    """The roles that have replicas up; the policy, where nobody has that draws."""
+    up = [role for role in ROLES if progress.of(role).replicas]
+    return up if set(up) - {"verifier"} else ["policy", *up]

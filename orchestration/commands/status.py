@@ -248,12 +248,12 @@ def facts(look: Look) -> list[tuple[str, str]]:
     asks = progress.of("verifier").replicas > 0 or "verifier" in status.replicas
     if goes_on(look.standing):
         scored = f", {reading.of('verifier').tokens_a_second:,.0f} scored/s" if asks else ""
-        found.append(("tokens", f"{reading.of('policy').tokens_a_second:,.0f} drawn/s{scored}"))
+        found.append(("tokens", f"{reading.drawn_a_second:,.0f} drawn/s{scored}"))
         left = "not known yet" if reading.seconds_left is None else f"about {clock(reading.seconds_left)}"
         found.append(("time", f"{clock(progress.seconds)} so far, left: {left}"))
         found.append(("replicas", replicas(status.replicas, reading)))
     else:
-        found.append(("tokens", f"{progress.of('policy').tokens:,} drawn in {clock(progress.seconds)}"))
+        found.append(("tokens", f"{progress.drawn:,} drawn in {clock(progress.seconds)}"))
     found.append(("spent" if progress.budget is None else "budget", budget(look, progress, status.unit)))
     if look.lost.tasks:
         found.append(("open", owed(look.lost)))

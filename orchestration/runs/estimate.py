@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from actors.errors import UserError
-from actors.strategy import Forecast, Sampling, Strategy
+from actors.strategy import Forecast, Role, Sampling, Strategy, home_of
 from actors.work import Cost, CostModel, prompt_cost
 from orchestration.setup.prepare import Prepared
 
@@ -74,7 +74,7 @@ def estimate(prepared: Prepared, problems: int) -> Needs:
     if all(one is not None for one in worst):
         total_worst = _times(sum((one for one in worst if one is not None), Cost()), times)
     candidates = times * sum(need.candidates for need in each)
-    tokens, problem = times * shared.of("policy"), _of_a_problem(prepared)
+    tokens, problem = times * shared.drawn, _of_a_problem(prepared)
     disk = {
         keep: int(
             problems * problem
@@ -111,26 +111,50 @@ def _forecast(strategy: Strategy, typical: int, most: int) -> Forecast:
 
 
 def _need(prepared: Prepared, strategy: Strategy, forecast: Forecast, most: int) -> Need:
-    policy = prepared.costs["policy"]
+    drawing = home_of(strategy)
+    model, reads = prepared.costs[drawing], forecast.attempts / max(1, forecast.sequences)
     verifier = prepared.costs.get("verifier") if strategy.uses_verifier else None
     prompt, longest = prepared.prompt_tokens, prepared.longest_prompt
     sequences, bound = forecast.sequences, forecast.bound
     mean = max(1, forecast.tokens // max(1, sequences))
-    expected = _drawing(policy, prompt, sequences, mean) + _scoring(verifier, prompt, sequences, mean)
+    expected = _drawing(drawing, model, prompt, sequences, mean) + _scoring(verifier, prompt, sequences, mean)
+    expected += _reading(prepared, model, prompt, sequences, mean, round(reads * mean))
     worst = None
     if bound is not None:
-        worst = _drawing(policy, longest, bound, most) + _scoring(verifier, longest, bound, most)
+        worst = _drawing(drawing, model, longest, bound, most) + _scoring(verifier, longest, bound, most)
+        if forecast.reads:
+            worst += _reading(prepared, model, longest, bound, most, most, forecast.reads)
     if verifier is not None and getattr(strategy, "judges_prompts", False):
         expected += prompt_cost(verifier, prompt)
         worst = None if worst is None else worst + prompt_cost(verifier, longest)
     return Need(strategy.text, forecast.generations, forecast.candidates, expected, worst)
 
 
-def _drawing(policy: CostModel, prompt: int, sequences: int, tokens: int) -> Cost:
+def _drawing(role: Role, model: CostModel, prompt: int, sequences: int, tokens: int) -> Cost:
     """`sequences` continuations of one prompt, which is computed once, each of `tokens` tokens."""
     drawn = sequences * tokens
-    exact = policy.exact(0, prompt - 1, 0) + sequences * policy.exact(prompt - 1, tokens, tokens)
-    return Cost({"policy": drawn}, paper=policy.paper(drawn), exact=exact)
+    exact = model.exact(0, prompt - 1, 0) + sequences * model.exact(prompt - 1, tokens, tokens)
+    return Cost({role: drawn}, paper=model.paper(drawn), exact=exact)
+
+
+def _reading(
+    prepared: Prepared,
+    model: CostModel,
+    prompt: int,
+    sequences: int,
+    tokens: int,
+    attempt: int,
+    attempts: int = 1,
+) -> Cost:
+    """What so many earlier attempts cost that stand before each of `sequences` draws of `tokens` tokens, beyond the prompt.
+    By the paper's accounting they are free."""
+    if prepared.framing is None or not attempt:
+        return Cost()
+    context = prepared.framing.revising.length(prompt, attempt, attempts)
+    read = model.exact(prompt - 1, context - prompt, 0)
+    # What is drawn reads them, too.
+    longer = model.exact(context - 1, tokens, tokens) - model.exact(prompt - 1, tokens, tokens)
+    return Cost(exact=sequences * (read + longer))
 
 
 def _scoring(verifier: CostModel | None, prompt: int, sequences: int, tokens: int) -> Cost:
@@ -155,7 +179,7 @@ def _shared(prepared: Prepared, forecasts: list[Forecast], each: list[Need], typ
         if strategy.uses_verifier:
             scored[sampling] = max(scored.get(sampling, 0), n)
     for sampling, n in drawn.items():
-        total += _drawing(prepared.costs["policy"], prepared.prompt_tokens, n, typical)
+        total += _drawing("policy", prepared.costs["policy"], prepared.prompt_tokens, n, typical)
         total += _scoring(
             prepared.costs.get("verifier"), prepared.prompt_tokens, scored.get(sampling, 0), typical
         )

@@ -121,7 +121,8 @@ def _held(folder: Path) -> Iterator[None]:
 
 
 def _status(prepared: Prepared, session: Session, command: str) -> StatusWriter:
-    replicas = {role: model.share.replicas for role, model in prepared.models.items()}
+    models = prepared.models
+    replicas = {role: model.share.replicas for role, model in models.items() if role in prepared.asked}
     return StatusWriter(Path(prepared.settings.folder), session.totals, prepared.unit, replicas, command)
 
 

@@ -93,6 +93,11 @@ class Reading:
     seconds_left: float | None
     stalled: bool
 
+    @property
+    def drawn_a_second(self) -> float:
+        """Tokens sampled a second, by whichever model."""
+        return sum(speed.tokens_a_second for role, speed in self.speed.items() if role != "verifier")
+
     def of(self, role: Role) -> Speed:
         """The speed of one role, all zero where it has none."""
         return self.speed.get(role, STILL)
@@ -116,7 +121,7 @@ class Gauge:
             self._seen.popleft()
         if progress.outcomes > self._last_finish[0]:
             self._last_finish = (progress.outcomes, progress.seconds)
-        if not progress.of("policy").tokens and not progress.outcomes:
+        if not progress.drawn and not progress.outcomes:
             self._loaded = progress.seconds
         old = self._seen[0]
         seconds = max(progress.seconds - old.seconds, 1e-9)

@@ -29,14 +29,15 @@ every change that gives the same outcome, sample or score another key."""
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
     """All of a model's set-up that can change what it draws or scores: hashes of its files and its tokenizer's, dtype, and
-    engine with the kind of device that it runs on. Hashes are of contents (`actors.engines.identity`): a model that moved is
-    the same, one that was retrained is not.
+    engine with the kind of device that it runs on; of a reviser, how it `reads` its attempts. Hashes are of contents
+    (`actors.engines.identity`): a model that moved is the same, one that was retrained is not.
     """
 
     files: str
     tokenizer: str
     dtype: str
     engine: str
+    reads: str = ""
 
 
 NO_MODEL = ModelIdentity("", "", "", "")
@@ -75,6 +76,7 @@ class Identity:
             named |= {role: one.files, f"{role}_dtype": one.dtype, f"{role}_engine": one.engine}
             # As in `salt`: what draws ends and parts where its tokenizer says.
             named |= {} if role == "verifier" else {f"{role}_tokenizer": one.tokenizer}
+            named |= {f"{role}_reads": one.reads} if one.reads else {}
         # Every field there is: one that is added later is part of the key by itself.
         return named | {one.name: getattr(self, one.name) for one in fields(self) if one.name != "models"}
 
@@ -128,9 +130,11 @@ def identify(prepared: Prepared) -> Identity:
     """Hash the models' files: seconds for large ones."""
     settings = prepared.settings
     models = {role: _model_identity(model) for role, model in prepared.models.items()}
+    if prepared.framing is not None:
+        models["reviser"] = replace(models["reviser"], reads=prepared.framing.words)
     if not settings.policy.reproducible:
-        policy = models["policy"]
-        models["policy"] = replace(policy, engine=f"{policy.engine}, not reproducible")
+        for role in models.keys() - {"verifier"}:
+            models[role] = replace(models[role], engine=f"{models[role].engine}, not reproducible")
     return Identity(
         models=models,
         grader=prepared.grader.version,

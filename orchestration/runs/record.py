@@ -35,8 +35,8 @@ from orchestration.strategies.parse import registered
 def run_record(prepared: Prepared, identity: Identity, known: dict[str, Any] | None) -> dict[str, Any]:
     """The contents of run.json: `known` gone on with, or a new one.
 
-    Raises UserError with the differences where the folder holds results of another set-up. A verifier may
-    join later, for strategies that ask none do not change with it. `budget_flops` is the smallest budget that
+    Raises UserError with the differences where the folder holds results of another set-up. A verifier or a reviser
+    may join later, for strategies that ask none do not change with it. `budget_flops` is the smallest budget that
     any outcome which it cut short was offered; `grouping` what strategies of the user's own say of where a report puts
     them, for a report does not import them.
     """
@@ -119,10 +119,12 @@ def _compared(
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """The identity that a folder has from now on, and what decides results there and in the set-up, each by name."""
     old, mine = known["identity"], identity.flat()
-    if not (old["verifier"] and mine["verifier"]):
-        joined = {
-            name: old.get(name) or mine[name] for name in ("verifier", "verifier_dtype", "verifier_engine")
-        }
+    for role in ("verifier", "reviser"):
+        if old.get(role) and mine.get(role):
+            continue
+        # One of the two has none, and takes the other's.
+        its = {name for name in (*old, *mine) if name == role or name.startswith(f"{role}_")}
+        joined = {name: old.get(name) or mine.get(name) or "" for name in its}
         old, mine = old | joined, mine | joined
     models, names = known.get("models", {}), _names(prepared)
     before, after = {**old, **known["settings"]}, {**mine, **_settings(prepared)}
@@ -169,7 +171,7 @@ def smaller(one: int | None, other: int | None) -> int | None:
 
 def _told(key: str) -> bool:
     """Settings that stand in the identity or the data set's own, as what they lead to."""
-    return key.startswith(("policy.", "verifier.", "dataset."))
+    return key.startswith(("policy.", "reviser.", "verifier.", "dataset."))
 
 
 def _versions() -> dict[str, str]:

@@ -40,11 +40,12 @@ def run_plan(
                 dtype=model.dtype,
                 files=(identity.models[role].files, identity.models[role].tokenizer),
                 engine=model.engine,
-                seeded=role != "policy" or settings.policy.reproducible,
+                seeded=role == "verifier" or settings.policy.reproducible,
                 target=model.target,
                 context=None if longest is None else prepared.contexts.needed(role, longest),
             )
             for role, model in prepared.models.items()
+            if role in prepared.asked
         },
         bench=Bench(
             reader=ReaderPlan(
@@ -59,6 +60,7 @@ def run_plan(
             max_tokens=settings.policy.max_tokens,
             likelihoods=settings.policy.likelihoods,
             salts={role: identity.salt(role) for role in identity.models},
+            framing=prepared.framing.revising if prepared.framing else None,
             strategies=tuple((one.text, cloudpickle.dumps(one)) for one in prepared.strategies),
         ),
         allocator=allocator,

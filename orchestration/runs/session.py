@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from actors.errors import UserError
 from actors.store.digests import DigestMap
 from actors.store.done import Done, Ended, holds_outcomes, read_done
 from actors.store.log import read_books, read_holds
-from actors.strategy import Prompt, Role, Strategy
+from actors.strategy import Prompt, Role, Strategy, home_of
 from actors.work import Task
 from orchestration.analysis.columns import check_columns
 from orchestration.problems import Dataset, Problem, Quarantined, Table
@@ -203,8 +203,9 @@ def survey(prepared: Prepared, start: Opened) -> Session:
     if longest is not None and longest.tokens > prepared.longest_prompt:
         # Of the first problems alone it was told before.
         here = runs_here(prepared.settings.cluster)
-        session.memory = estimated(prepared.models, prepared.contexts, longest.tokens, here=here)
-        check_memory(prepared.models, session.memory, here=here)
+        running = {role: model for role, model in prepared.models.items() if role in prepared.asked}
+        session.memory = estimated(running, prepared.contexts, longest.tokens, here=here)
+        check_memory(running, session.memory, here=here)
     session.notes += [one for one in (_as_begun(prepared)[1], *references.notes()) if one]
     if stored and session.gone == len(stored):
         which = f"none of its {len(stored):,} problems is" if len(stored) > 1 else "its only problem is not"
@@ -288,33 +289,47 @@ def tasks(
             reference = prepared.grader.reference_of(problem)
             # The prompt keeps the problem's own id: draws derive from seed and problem.
             whole = partial(Task, prompt=Prompt(problem.id, ids), seed=seed)
-            for name, refused, part in _parted(prepared.contexts, len(ids), missing(problem, content, seed)):
-                strategies, keys = zip(*part, strict=True)
+            for part in _parted(prepared.contexts, len(ids), missing(problem, content, seed)):
+                strategies, keys = zip(*part.missing, strict=True)
                 answered = frozenset(key for key in keys if done.answered(key))
                 task = whole(
-                    id=f"{problem.id}/{seed}{name}",
+                    id=f"{problem.id}/{seed}{part.name}",
                     strategies=strategies,
                     keys=keys,
-                    refused=refused,
+                    refused=part.refused,
+                    home=part.home,
                     answered=answered,
                 )
                 yield task, reference
 
 
-def _parted(
-    contexts: Contexts, prompt: int, missing: list[tuple[Strategy, str]]
-) -> Iterator[tuple[str, str, list[tuple[Strategy, str]]]]:
-    """Part what is missing of a problem into tasks: (suffix of the task's id, why it is refused, strategies with keys)."""
+class _Part(NamedTuple):
+    """A task of a problem: what its id ends with, why it is refused, where it lives, its strategies with keys."""
+
+    name: str
+    refused: str
+    home: Role
+    missing: list[tuple[Strategy, str]]
+
+
+def _parted(contexts: Contexts, prompt: int, missing: list[tuple[Strategy, str]]) -> Iterator[_Part]:
+    """Part what is missing of a problem into tasks."""
     if refused := contexts.policy_refuses(prompt):
-        yield "", refused, missing
+        yield _Part("", refused, "policy", missing)
         return
-    # Who asks no verifier has an outcome that no verifier may change.
-    refused = contexts.verifier_refuses(prompt)
-    scored = [one for one in missing if refused and one[0].uses_verifier]
-    if rest := [one for one in missing if one not in scored]:
-        yield "", "", rest
-    if scored:
-        yield "/scored", refused, scored
+    homes: tuple[tuple[Role, str, str], ...] = (
+        ("policy", "", ""),
+        ("reviser", "/revised", contexts.reviser_refuses(prompt)),
+    )
+    for home, name, refused in homes:
+        mine = [one for one in missing if home_of(one[0]) == home]
+        # Who asks no verifier has an outcome that no verifier may change.
+        unscored = "" if refused else contexts.verifier_refuses(prompt, home)
+        scored = [one for one in mine if unscored and one[0].uses_verifier]
+        if rest := [one for one in mine if one not in scored]:
+            yield _Part(name, refused, home, rest)
+        if scored:
+            yield _Part(f"{name}/scored", unscored, home, scored)
 
 
 def _problems(

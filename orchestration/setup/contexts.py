@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from actors.errors import UserError, counted
 from actors.strategy import Role
+from orchestration.problems.revising import Revising
 
 STEP = 64
 """What an engine's context is a multiple of, where it is told from prompts."""
@@ -22,11 +23,14 @@ LEAST = 512
 @dataclass(frozen=True, slots=True)
 class Contexts:
     """`tokens` has the context of each role's model, None: unknown; `most` is what a solution may have, `limit` what a prompt
-    may have with a whole solution (policy.context; None: what the models take)."""
+    may have with a whole solution (policy.context; None: what the models take). A reviser reads up to `reads` attempts as its
+    `framing` puts them."""
 
     tokens: Mapping[Role, int | None]
     most: int
     limit: int | None = None
+    framing: Revising | None = None
+    reads: int = 0
 
     def policy_refuses(self, prompt: int) -> str:
         """Why a prompt of this many tokens is not solved at all; empty where it is."""
@@ -38,10 +42,32 @@ class Contexts:
         how = "exceeds" if prompt > context else "fills"
         return f"prompt of {counted(prompt, 'token')} {how} the policy's context of {context:,}"
 
-    def verifier_refuses(self, prompt: int) -> str:
-        """Why no strategy that asks the verifier solves it; empty where they do."""
+    def reviser_refuses(self, prompt: int) -> str:
+        """Why no strategy that asks the reviser solves it; empty where they do."""
+        context, need = self.tokens.get("reviser"), self.least("reviser", prompt)
+        if context is None or need <= context:
+            return ""
+        attempt = f", an attempt and a further one of up to {self.most:,} each" if self.reads else ""
+        attempt = attempt or f" and an attempt of up to {self.most:,}"
+        return f"prompt of {counted(prompt, 'token')}{attempt} exceed the reviser's context of {context:,}"
+
+    def least(self, role: Role, prompt: int) -> int:
+        """Tokens that a role's model must take so that a whole solution after such a prompt has room: a reviser's with one
+        attempt before it, where any is read."""
+        if role != "reviser" or self.framing is None:
+            return prompt + self.most
+        return self.framing.length(prompt, self.most, min(1, self.reads)) + self.most
+
+    def longest(self, role: Role, prompt: int) -> int:
+        """Tokens of the longest sequence after such a prompt."""
+        if role != "reviser" or self.framing is None:
+            return prompt + self.most
+        return self.framing.length(prompt, self.most, self.reads) + self.most
+
+    def verifier_refuses(self, prompt: int, drawing: Role = "policy") -> str:
+        """Why no strategy that asks the verifier solves it, of those for which this role draws; empty where they do."""
         policy, context = self.tokens["policy"], self.tokens.get("verifier")
-        solution = self.most if policy is None else min(self.most, policy - prompt)
+        solution = self.most if policy is None or drawing != "policy" else min(self.most, policy - prompt)
         if context is None or prompt + solution <= context:
             return ""
         return (
@@ -51,7 +77,8 @@ class Contexts:
 
     def needed(self, role: Role, longest: int) -> int:
         """Tokens that an engine has to take where the longest prompt has so many: as many as are not refused."""
-        need = self.limit or -(-(max(longest, LEAST) + self.most) // STEP) * STEP
+        own = self.limit if role != "reviser" else None
+        need = own or -(-self.longest(role, max(longest, LEAST)) // STEP) * STEP
         return min(need, self.tokens.get(role) or need)
 
 
@@ -65,8 +92,15 @@ def check_contexts(
     _check_limit(contexts, shortest, len(prompts))
     asked, tokens = counted(len(prompts), "prompt"), counted(shortest, "token")
     for role, context in contexts.tokens.items():
-        if context is None or shortest + contexts.most <= context:
+        if context is None or contexts.least(role, shortest) <= context:
             continue
+        if role == "reviser" and contexts.reads:
+            mend = (
+                f"its context of {counted(context, 'token')} cannot hold the shortest of {asked} ({shortest:,}), an attempt "
+                f"and a further one of up to policy.max_tokens = {contexts.most:,} each: lower policy.max_tokens, or choose "
+                "another reviser"
+            )
+            raise UserError.of("reviser.path", paths[role], mend)
         if shots:
             mend = (
                 f"with so many examples the shortest of {asked} has {tokens}, which "

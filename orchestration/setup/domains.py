@@ -89,8 +89,8 @@ def check_domain(dataset: str | None, models: Mapping[Role, str | None]) -> None
 
 
 def folder_of(domain: str, kind: str) -> Path:
-    """Where the model of this kind (a policy, or else a verifier) lies that comes with a domain."""
-    return MODELS / domain / ("policy" if kind == "policy" else "prm")
+    """Where the model of this role lies that comes with a domain."""
+    return MODELS / domain / ("prm" if kind == "verifier" else kind)
 
 
 def plan_of(domain: str) -> Path:

@@ -22,6 +22,11 @@ _PLACES = {
         ", with policy=base instead of chat for a model without a chat template",
     ),
     "verifier": ("verifier=folder", "verifier.path", ""),
+    "reviser": (
+        "reviser=folder",
+        "reviser.path",
+        ", with reviser=chat instead for one that was not trained to revise",
+    ),
     "dataset": ("dataset=table", "dataset.path", ""),
 }
 """By group: the option of things of a user's own, the setting that names them, and what else there is to say."""

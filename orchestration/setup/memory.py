@@ -77,7 +77,9 @@ def estimated(
             room = share.room(max(0, free - held), whole)
             # The rest is for prefixes.
             room -= min(PREFIX_BYTES, room // 4)
-        context = contexts.needed(role, longest) if model.engine == "vllm" else longest + contexts.most
+        context = (
+            contexts.needed(role, longest) if model.engine == "vllm" else contexts.longest(role, longest)
+        )
         found[role] = ReplicaMemory(size, token, context, share.max_sequences, room)
     return found
 

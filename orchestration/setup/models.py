@@ -6,7 +6,7 @@ and what only another engine heeds is refused by name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,12 +15,13 @@ from actors.engines.plan import ReplicaShare
 from actors.engines.verifiers.custom import Target
 from actors.engines.weights import check_unquantised
 from actors.errors import UserError
-from actors.strategy import Role, Strategy
+from actors.strategy import Role, Strategy, asked_by
 from orchestration.flops import ModelCost, paper_alone
 from orchestration.setup.custom_verifier import read_own
 from orchestration.setup.engine_choice import choose_engine
 from orchestration.setup.model_folders import ModelFolder, is_bundled, read_model
 from orchestration.setup.settings import EvaluateSettings
+from orchestration.strategies.revision.revision import Revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +50,38 @@ def costs_of(models: Mapping[Role, ModelSetup]) -> dict[Role, ModelCost]:
 
 
 def read_policy(settings: EvaluateSettings, strategies: Sequence[Strategy]) -> ModelFolder:
-    """The policy's folder, checked. Raises UserError where it is no model, and where a strategy asks a verifier and there is
-    none."""
+    """The policy's folder, checked. Raises UserError where it is no model, and where a strategy asks a verifier or a reviser
+    and there is none."""
+    _check_revisers(settings, strategies)
     needing = [strategy.text for strategy in strategies if strategy.uses_verifier]
     if needing and settings.verifier.path is None and settings.verifier._target_ is None:
-        other = [strategy.text for strategy in strategies if not strategy.uses_verifier] or ["greedy"]
+        other = [strategy.text for strategy in strategies if not strategy.uses_verifier]
+        other = other or [_without_verifier(strategies[0])]
         mend = (
             f"{', '.join(needing)} {'needs' if len(needing) == 1 else 'need'} a verifier: choose one (verifier=folder "
             f"verifier.path=...), or go without, as in strategies=[{','.join(other)}]"
         )
         raise UserError.of("verifier.path", None, mend)
     return read_model(settings.policy.path, "policy", chat=settings.policy.prompt.chat)
+
+
+def _without_verifier(strategy: Strategy) -> str:
+    """What asks no verifier, and is near to what a strategy does."""
+    return replace(strategy, select="majority").text if isinstance(strategy, Revision) else "greedy"
+
+
+def _check_revisers(settings: EvaluateSettings, strategies: Sequence[Strategy]) -> None:
+    revising = [strategy.text for strategy in strategies if "reviser" in asked_by(strategy)]
+    if revising and settings.reviser.path is None:
+        mend = (
+            f"{', '.join(revising)} {'needs' if len(revising) == 1 else 'need'} a reviser: choose one (reviser=folder "
+            "reviser.path=..., or reviser=chat for a chat model that was not trained to revise)"
+        )
+        raise UserError.of("reviser.path", None, mend)
+    for strategy in strategies:
+        if asked_by(strategy) >= {"policy", "reviser"}:
+            mend = "it asks both the policy and a reviser, which no task can yet: name those apart that it is made of"
+            raise UserError.of("strategies", strategy.text, mend)
 
 
 def notes_of(
@@ -91,12 +113,17 @@ def notes_of(
     return tuple(notes)
 
 
-def read_models(settings: EvaluateSettings, policy: ModelFolder, *, scored: bool) -> dict[Role, ModelSetup]:
-    """The models by role, given the policy's folder; `scored` says that a strategy asks a verifier."""
+def read_models(
+    settings: EvaluateSettings, policy: ModelFolder, asked: Collection[Role]
+) -> dict[Role, ModelSetup]:
+    """The models by role, given the policy's folder: its own, for whose tokens and prompts all others are, and those that are
+    `asked`."""
     models: dict[Role, ModelSetup] = {"policy": _policy(settings, policy)}
-    if scored and settings.verifier._target_ is not None:
+    if "reviser" in asked:
+        models["reviser"] = _reviser(settings, policy)
+    if "verifier" in asked and settings.verifier._target_ is not None:
         models["verifier"] = _own_verifier(settings, policy)
-    elif scored:
+    elif "verifier" in asked:
         models["verifier"] = _verifier(settings, policy)
     if not paper_alone(model.cost for model in models.values()):
         return models
@@ -111,6 +138,22 @@ def _policy(settings: EvaluateSettings, folder: ModelFolder) -> ModelSetup:
     cost = _cost("policy.path", given.path, folder)
     engine = choose_engine(given.engine, "policy.engine", gpus=share.gpus, device=share.device)
     context = _runs_on(engine, folder, "policy", given.path)
+    return ModelSetup(folder.path, folder.path, cost, context, engine, given.dtype, share)
+
+
+def _reviser(settings: EvaluateSettings, policy: ModelFolder) -> ModelSetup:
+    given, share = settings.reviser, settings.cluster.reviser
+    assert given.path is not None
+    folder = read_model(given.path, "reviser")
+    cost = _cost("reviser.path", given.path, folder)
+    if not policy.reads_as(folder):
+        mend = (
+            "its tokenizer is not the policy's, in whose tokens prompts and attempts are: train one from this policy, or set "
+            "policy.path to the model that it was trained from"
+        )
+        raise UserError.of("reviser.path", given.path, mend)
+    engine = choose_engine(given.engine, "reviser.engine", gpus=share.gpus, device=share.device)
+    context = _runs_on(engine, folder, "reviser", given.path)
     return ModelSetup(folder.path, folder.path, cost, context, engine, given.dtype, share)
 
 
@@ -190,14 +233,14 @@ def check_loading(settings: EvaluateSettings, models: Mapping[Role, ModelSetup])
     from actors.engines.model_config import read_config
     from actors.engines.vllm.tails import MODELS, scored_as
 
-    named = {"policy": settings.policy.path, "verifier": settings.verifier.path}
+    named = {role: getattr(settings, role).path for role in models}
     for role, model in models.items():
         if model.target is not None:
             continue
         try:
             if model.engine == "local":
                 kinds = read_config(model.path).architectures or ()
-                on_vllm = role == "policy" or any(kind in MODELS for kind in kinds)
+                on_vllm = role != "verifier" or any(kind in MODELS for kind in kinds)
                 other = f"set {role}.engine=vllm, or " if on_vllm else ""
                 check_folder(model.path, f"{other}take another model")
             elif role == "verifier":

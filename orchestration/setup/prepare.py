@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.errors import UserError, counted
-from actors.strategy import Role, Strategy
+from actors.strategy import ROLES, Role, Strategy, asked_by
 from actors.work import Unit, prompt_cost
 from orchestration.flops import ModelCost, generation_flops
 from orchestration.problems import (
@@ -39,6 +39,7 @@ from orchestration.setup.memory import ReplicaMemory, check_memory, estimated, r
 from orchestration.setup.models import ModelSetup, check_engines, costs_of, notes_of, read_models, read_policy
 from orchestration.setup.packages import importable
 from orchestration.setup.plans import check_allocation, check_judging, judges_prompts, with_plan
+from orchestration.setup.revising import Framed, read_framing, reads_of
 from orchestration.setup.settings import DatasetSettings, EvaluateSettings, check
 from orchestration.strategies.parse import parse
 
@@ -47,8 +48,9 @@ from orchestration.strategies.parse import parse
 class Prepared:
     """Settings turned into what they name.
 
-    `models` has a policy, and a verifier where a strategy asks one. `packages` are folders and modules that workers are to
-    get. `prompt_tokens` and `longest_prompt` are told from the first problems that fit. `ending` says what ends a step and a
+    `models` has a policy, and the others that a strategy asks; `asked` are the roles whose replicas do anything.
+    `framing` is how a reviser is shown its attempts. `packages` are folders and modules that workers are to get.
+    `prompt_tokens` and `longest_prompt` are told from the first problems that fit. `ending` says what ends a step and a
     solution, in the words that keys have. `budget` is in FLOPs of `unit`, None without one, and `first_grant` what a task
     needs of it to start: one candidate at worst, scored. `memory` is what each replica takes, by role. `notes` are what a
     user should know before anything is spent.
@@ -60,6 +62,8 @@ class Prepared:
     grader: Grader
     prompt: PromptFormat
     models: Mapping[Role, ModelSetup]
+    asked: frozenset[Role]
+    framing: Framed | None
     packages: tuple[Path, ...]
     unit: Unit
     prompt_tokens: int
@@ -95,33 +99,43 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     strategies = _strategies(settings.strategies, settings.plan)
     check_allocation(settings.budget, strategies)
     given = settings.policy
-    paths: dict[Role, str | None] = {"policy": given.path, "verifier": settings.verifier.path}
-    asked = paths if any(one.uses_verifier for one in strategies) else paths | {"verifier": None}
-    check_domain(settings.dataset.name if settings.dataset.path is None else None, asked)
+    asked: frozenset[Role] = frozenset().union(*(asked_by(one) for one in strategies))
+    paths: dict[Role, str | None] = {role: getattr(settings, role).path for role in ROLES}
+    its = {role: path if role in asked or role == "policy" else None for role, path in paths.items()}
+    check_domain(settings.dataset.name if settings.dataset.path is None else None, its)
     dataset, grader = _problems(settings.dataset)
     shown = given.prompt
     examples = worked_examples(settings, grader)
     prompt = PromptFormat(shown.template, shown.chat, shown.system, shown.shots, examples)
     policy = read_policy(settings, strategies)
-    models = read_models(settings, policy, scored=any(one.uses_verifier for one in strategies))
+    models = read_models(settings, policy, asked)
     check_engines(settings, models)
     check_judging(strategies, models)
-    check_machine(settings.cluster, {role: model.share for role, model in models.items()})
+    running = {role: model for role, model in models.items() if role in asked}
+    check_machine(settings.cluster, {role: model.share for role, model in running.items()})
+    framing = read_framing(settings, models)
     contexts = Contexts(
-        {role: model.context for role, model in models.items()}, given.max_tokens, given.context
+        {role: model.context for role, model in models.items()},
+        given.max_tokens,
+        given.context,
+        framing.revising if framing else None,
+        reads_of(strategies),
     )
     lengths = _prompt_lengths(dataset, policy.tokenizer, prompt)
     check_contexts(lengths, contexts, paths, shown.shots)
     fitting = [length for length in lengths if not contexts.policy_refuses(length)]
     mean, longest = round(sum(fitting) / len(fitting)), max(fitting)
     here = runs_here(settings.cluster)
-    memory = estimated(models, contexts, longest, here=here)
-    tight = check_memory(models, memory, here=here)
+    memory = estimated(running, contexts, longest, here=here)
+    tight = check_memory(running, memory, here=here)
     costs = costs_of(models)
     unit: Unit = "paper" if settings.budget.unit == "paper" else "exact"
     budget, first = budget_flops(settings, costs, mean, unit), None
     if budget is not None:
-        first = generation_flops(costs, longest, given.max_tokens, unit)
+        first = max(
+            generation_flops({**costs, "policy": costs[role]}, longest, given.max_tokens, unit)
+            for role in asked - {"verifier"}
+        )
         if judges_prompts(strategies):
             # Before its first candidate a task asks for the prompt's value.
             judged = prompt_cost(costs["verifier"], longest)
@@ -134,6 +148,8 @@ def prepare(settings: EvaluateSettings) -> Prepared:
         grader=grader,
         prompt=prompt,
         models=models,
+        asked=asked,
+        framing=framing,
         packages=packages,
         unit=unit,
         prompt_tokens=mean,
@@ -143,7 +159,11 @@ def prepare(settings: EvaluateSettings) -> Prepared:
         budget=budget,
         first_grant=first,
         memory=memory,
-        notes=(*notes_of(settings, policy, models), *([tight] if tight else [])),
+        notes=(
+            *notes_of(settings, policy, models),
+            *([framing.note] if framing and framing.note else []),
+            *([tight] if tight else []),
+        ),
     )
 
 

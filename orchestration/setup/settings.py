@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from actors.engines.plan import ReplicaShare
 from actors.errors import UserError, nearest
+from actors.strategy import ROLES
 from actors.work import Unit
 from orchestration.setup.engine_choice import ENGINES
 
@@ -55,6 +56,8 @@ EFFECTS: dict[str, Effect] = {
     "policy.likelihoods": "free",
     "verifier": "changes",
     "verifier.path": "free",
+    "reviser": "changes",
+    "reviser.path": "free",
     "budget": "extends",
     # The books of a folder are kept in one accounting.
     "budget.unit": "changes",
@@ -168,6 +171,17 @@ class VerifierSettings:
 
 
 @dataclass
+class ReviserSettings:
+    """`turn` is what a chat's user says to an attempt; None: the model was trained to read attempts, or reads them as such a
+    model would."""
+
+    path: str | None = None
+    engine: str = "auto"
+    dtype: str = "float32"
+    turn: str | None = None
+
+
+@dataclass
 class BudgetSettings:
     """At most one of the three amounts, whole numbers; 1e13 is one, to the last digit. `allocation` says which prompt gets
     how much of it, `floor` how many samples each gets whatever the price."""
@@ -193,6 +207,7 @@ class ClusterSettings:
     grace: float = 30.0
     startup: float = 600.0
     policy: ReplicaShare = field(default_factory=ReplicaShare)
+    reviser: ReplicaShare = field(default_factory=ReplicaShare)
     verifier: ReplicaShare = field(default_factory=ReplicaShare)
 
 
@@ -248,6 +263,7 @@ class EvaluateSettings:
     dataset: DatasetSettings = field(default_factory=DatasetSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
     verifier: VerifierSettings = field(default_factory=VerifierSettings)
+    reviser: ReviserSettings = field(default_factory=ReviserSettings)
     budget: BudgetSettings = field(default_factory=BudgetSettings)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     report: ReportSettings = field(default_factory=ReportSettings)
@@ -261,10 +277,11 @@ def check(settings: EvaluateSettings) -> None:
     _choose("keep", settings.keep, KEEPS)
     _choose("retry", settings.retry, RETRIES)
     policy, budget = settings.policy, settings.budget
-    _choose("policy.engine", policy.engine, ENGINES)
-    _choose("verifier.engine", settings.verifier.engine, ENGINES)
-    _choose("policy.dtype", policy.dtype, DTYPES)
-    _choose("verifier.dtype", settings.verifier.dtype, DTYPES)
+    for role in ROLES:
+        model = getattr(settings, role)
+        _choose(f"{role}.engine", model.engine, ENGINES)
+        _choose(f"{role}.dtype", model.dtype, DTYPES)
+    _check_turn(settings)
     _at_least("policy.max_tokens", policy.max_tokens, 1)
     _at_least("policy.typical_tokens", policy.typical, 1)
     if policy.typical > policy.max_tokens:
@@ -313,13 +330,28 @@ def check(settings: EvaluateSettings) -> None:
         _at_least("verifier.parameters", settings.verifier.parameters, 0)
     _at_least("cluster.grace", settings.cluster.grace, 0)
     _at_least("cluster.startup", settings.cluster.startup, 1)
-    for model in ("policy", "verifier"):
-        replica: ReplicaShare = getattr(settings.cluster, model)
+    for role in ROLES:
+        replica: ReplicaShare = getattr(settings.cluster, role)
         for name, least in (("replicas", 1), ("cpus", 0), ("gpus", 0), ("threads", 1), ("max_sequences", 1)):
-            _at_least(f"cluster.{model}.{name}", getattr(replica, name), least)
-        _choose(f"cluster.{model}.device", replica.device, DEVICES)
-        _check_gpus(f"cluster.{model}", replica)
+            _at_least(f"cluster.{role}.{name}", getattr(replica, name), least)
+        _choose(f"cluster.{role}.device", replica.device, DEVICES)
+        _check_gpus(f"cluster.{role}", replica)
     check_report(settings.report)
+
+
+def _check_turn(settings: EvaluateSettings) -> None:
+    turn = settings.reviser.turn
+    if turn is None:
+        return
+    if not settings.policy.prompt.chat:
+        mend = (
+            "only a chat has a user who says it: set policy=chat, or reviser=folder for a model that was trained to read its "
+            "attempts"
+        )
+        raise UserError.of("reviser.turn", turn, mend)
+    if not turn.strip():
+        mend = "give what a chat's user says to an attempt, or null: as the reviser was trained"
+        raise UserError.of("reviser.turn", turn, mend)
 
 
 def _check_gpus(name: str, replica: ReplicaShare) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from actors.strategy import Described
 from orchestration.strategies.compute_optimal import ComputeOptimal
+from orchestration.strategies.revision.revision import Revision
 from orchestration.strategies.sampling.adaptive_consistency import AdaptiveConsistency
 from orchestration.strategies.sampling.best_of_n import BestOfN
 from orchestration.strategies.sampling.early_stopping import EarlyStopping
@@ -35,5 +36,6 @@ STRATEGIES: dict[str, type[Described]] = {
     "particle_filtering": ParticleFiltering,
     "mcts": Mcts,
     "monte_carlo": MonteCarlo,
+    "revision": Revision,
     "compute_optimal": ComputeOptimal,
 }

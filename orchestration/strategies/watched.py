@@ -13,6 +13,7 @@ from actors.strategy import (
     PolicyClient,
     PurseEmpty,
     Reader,
+    ReviserClient,
     Sample,
     Sampling,
     VerifierClient,
@@ -26,10 +27,12 @@ class Watched:
     models: Models
     refused: bool = False
     policy: PolicyClient = field(init=False)
+    reviser: ReviserClient = field(init=False)
     verifier: VerifierClient = field(init=False)
 
     def __post_init__(self) -> None:
         self.policy = _Policy(self)
+        self.reviser = _Reviser(self)
         self.verifier = _Verifier(self)
 
     @property
@@ -65,6 +68,28 @@ class _Policy:
             return await self.watched.models.policy.sample(
                 prefix, place, one_step=one_step, sampling=sampling
             )
+        except PurseEmpty:
+            self.watched.refused = True
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Reviser:
+    watched: Watched
+
+    @property
+    def max_tokens(self) -> int:
+        return self.watched.models.reviser.max_tokens
+
+    async def revise(
+        self,
+        attempts: tuple[tuple[int, ...], ...],
+        place: tuple[int, ...],
+        *,
+        sampling: Sampling = Sampling(),  # noqa: B008  (frozen)
+    ) -> Sample:
+        try:
+            return await self.watched.models.reviser.revise(attempts, place, sampling=sampling)
         except PurseEmpty:
             self.watched.refused = True
             raise

@@ -30,7 +30,8 @@ from actors.engines.verifiers.value_head import ValueHead
 from actors.ledger import Purse
 from actors.memory import keep_freed_memory
 from actors.replicas.bench import Bench, TaskBench
-from actors.replicas.clients import Meter, TaskModels
+from actors.replicas.clients import TaskModels
+from actors.replicas.meter import Meter
 from actors.replicas.reader import ReaderPlan, TokenReader
 from actors.strategy import Prompt, Role, Strategy
 from actors.work import Task

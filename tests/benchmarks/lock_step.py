@@ -28,7 +28,8 @@ from actors.engines.vllm.start import engine_args, import_vllm, prepare_process
 from actors.ledger import Purse
 from actors.memory import keep_freed_memory
 from actors.replicas.bench import Bench, TaskBench
-from actors.replicas.clients import Meter, TaskModels
+from actors.replicas.clients import TaskModels
+from actors.replicas.meter import Meter
 from actors.replicas.reader import ReaderPlan, TokenReader
 from actors.strategy import Prompt, Role, Solution, Strategy
 from orchestration.allocation.first_come import WITHOUT_BUDGET

@@ -25,7 +25,8 @@ from rich.table import Table
 from actors.engines.base import EngineCounters, EngineInfo, GenerateRequest, Generation, ScoreRequest, Scores
 from actors.ledger import Purse
 from actors.replicas.bench import Bench, TaskBench
-from actors.replicas.clients import Meter, TaskModels
+from actors.replicas.clients import TaskModels
+from actors.replicas.meter import Meter
 from actors.replicas.reader import ReaderPlan, TokenReader
 from actors.replicas.remote_scorer import rendezvous
 from actors.store.library import score_key, score_row

@@ -88,6 +88,34 @@ class FakePolicy:
 
 
 @dataclass
+class FakeReviser:
+    """Draws whole solutions, by what it is shown and the place."""
+
+    policy: FakePolicy
+    purse: Purse = field(default_factory=Purse)
+    table: dict[tuple[int, ...], Sample] = field(default_factory=dict)
+    requests: list[tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]] = field(default_factory=list)
+
+    @property
+    def max_tokens(self) -> int:
+        return self.policy.max_tokens
+
+    async def revise(
+        self,
+        attempts: tuple[tuple[int, ...], ...],
+        place: tuple[int, ...],
+        *,
+        sampling: Sampling = Sampling(),  # noqa: B008
+    ) -> Sample:
+        self.requests.append((attempts, place))
+        self.purse.take()
+        await pause(self.policy.delays, 2, place)
+        if place in self.table:
+            return self.table[place]
+        return self.policy.drawn((), (derive(place, *attempts), *place), one_step=False)
+
+
+@dataclass
 class FakeVerifier:
     """Scores are sixteenths, so that sums are exact and ties happen."""
 
@@ -140,6 +168,10 @@ class FakeModels:
     verifier: FakeVerifier
     reader: FakeReader = field(default_factory=FakeReader)
     seed: int = 0
+    reviser: FakeReviser = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reviser = FakeReviser(self.policy, self.policy.purse)
 
 
 def models(

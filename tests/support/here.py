@@ -16,6 +16,7 @@ from actors.replicas.solver import SolverReplica
 from actors.scheduling.scheduler import Scheduler
 from actors.store.library import SampleLibrary
 from actors.store.writer import RunWriter
+from actors.strategy import Role
 from actors.work import Progress, Task
 from tests.support.inprocess import Library, Replica, Verifier, Writer
 
@@ -60,10 +61,18 @@ class ClusterHere:
         plan = self._plan
         library = Library(SampleLibrary([plan.folder, *plan.reuse], plan.folder))
         links = tuple(Verifier(model) for role, model in plan.models.items() if role == "verifier")
-        replica = Replica(
-            lambda: SolverReplica("policy-0", plan.models["policy"], plan.bench, links, self._writer, library)
+
+        def maker(role: Role) -> Callable[[], SolverReplica]:
+            model = plan.models[role]
+            return lambda: SolverReplica(
+                f"{role}-0", model, plan.bench, links, self._writer, library, role=role
+            )
+
+        roles: dict[str, Role] = {f"{role}-0": role for role in plan.models if role != "verifier"}
+        replicas = {name: Replica(maker(role)) for name, role in roles.items()}
+        one = Scheduler(
+            dict(replicas), self._writer, plan.allocator, budget=plan.budget, prior=True, roles=roles
         )
-        one = Scheduler({"policy-0": replica}, self._writer, plan.allocator, budget=plan.budget, prior=True)
         self._writer.writer.label({task.id: label for task, label in tasks})
         await one.open()
         await one.submit([task for task, _ in tasks])
@@ -73,7 +82,8 @@ class ClusterHere:
             on_progress(one.progress())
         running.result()
         on_progress(one.progress())
-        await replica.die()
+        for replica in replicas.values():
+            await replica.die()
         for link in links:
             await link.replica._engine.close()
         return one.progress()

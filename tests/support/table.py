@@ -16,9 +16,10 @@ from actors.engines.local.policy import LocalEngine
 from actors.engines.local.verifier import ScoringEngine
 from actors.ledger import Purse
 from actors.replicas.bench import TaskBench
-from actors.replicas.clients import Meter, TaskModels
+from actors.replicas.clients import TaskModels
+from actors.replicas.meter import Meter
 from actors.replicas.reader import TokenReader
-from actors.strategy import Prompt, Solution, Strategy
+from actors.strategy import Prompt, Role, Solution, Strategy
 from actors.work import Cost, Unit
 from tests.support.tiny import make_bench, make_task
 
@@ -106,11 +107,12 @@ class Table:
         unit: Unit = "paper",
         prompt: Prompt = PROMPT,
         *,
+        reviser: Path | None = None,
         seed: int = 0,
         slots: int = 8,
         likelihoods: bool = True,
     ) -> None:
-        plan = make_bench(policy, verifier)
+        plan = make_bench(policy, verifier, reviser=reviser)
         self.purse = Purse(granted)
         engine = LocalEngine.load(policy, max_sequences=slots)
         self.engine = Watched(engine, self.purse)
@@ -125,6 +127,11 @@ class Table:
             reader=TokenReader(plan.reader, engine.info.eos_ids),
             purse=self.purse,
         )
+        # Everything that draws, by role.
+        self.drawing: dict[Role, Watched] = {"policy": self.engine}
+        if reviser is not None:
+            self.drawing["reviser"] = Watched(LocalEngine.load(reviser, max_sequences=slots), self.purse)
+            self.bench.others = {"reviser": self.drawing["reviser"]}
         self.meters: list[Meter] = []
 
     def models(self) -> TaskModels:
@@ -141,5 +148,6 @@ class Table:
         return total
 
     async def close(self) -> None:
-        await self.engine.close()
+        for engine in self.drawing.values():
+            await engine.close()
         await self.scorer.engine.close()

@@ -23,6 +23,7 @@ from actors.strategy import Models, Prompt, Role, Solution, Strategy
 from actors.work import Task
 from orchestration.allocation.first_come import FirstCome
 from orchestration.flops import ModelCost
+from orchestration.problems.revising import Revising
 
 MAX_TOKENS = 24
 NEWLINE, TWO_NEWLINES, SPACE, EQUALS_AND_TWO_NEWLINES = 13, 14, 15, 31
@@ -36,6 +37,10 @@ VOCABULARY = (
     + [f" w{number}" for number in range(33, 94)]
     + ["<end-a>", "<end-b>", "<end-c>"]
 )
+
+
+FRAMING = Revising(lead=1, again=1, after=EOS_IDS[:1], ends=frozenset(EOS_IDS))
+"""What `RevisionFormat` gives for this tokenizer: attempts stand behind the first token of a prompt, before the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,7 @@ def make_bench(
         costs={role: ModelCost.from_folder(folder) for role, folder in folders.items()},
         unit="paper",
         max_tokens=max_tokens,
+        framing=FRAMING if reviser is not None else None,
     )
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from actors.replicas.clients import Meter, TaskModels
+from actors.replicas.clients import TaskModels
+from actors.replicas.meter import Meter
 from actors.replicas.solving import run
 from actors.store.library import Prior
 from actors.strategy import PurseEmpty, Sample

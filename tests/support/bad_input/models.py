@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -196,6 +197,34 @@ def other_vocabulary() -> Words:
     vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
     Path("prm/tokenizer.json").write_text(json.dumps(tokenizer))
     return evaluate()
+
+
+REVISED = ("strategies=[revision(sequential=4,parallel=2)]", "reviser=folder", "reviser.path=reviser")
+
+
+@case
+def foreign_reviser() -> Words:
+    """a reviser with another vocabulary"""
+    shutil.copytree("policy", "reviser")
+    tokenizer = json.loads(Path("reviser/tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+    Path("reviser/tokenizer.json").write_text(json.dumps(tokenizer))
+    return evaluate(*REVISED)
+
+
+@case
+def narrow_reviser() -> Words:
+    """a reviser whose context holds no attempt"""
+    shutil.copytree("policy", "reviser")
+    edit("reviser/config.json", max_position_embeddings=90)
+    return evaluate(*REVISED)
+
+
+@case
+def reviser_outside_a_chat() -> Words:
+    """a text for a reviser that is asked in no chat"""
+    return evaluate(*REVISED, "reviser.turn=Again.")
 
 
 @case

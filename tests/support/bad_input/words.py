@@ -162,6 +162,27 @@ def too_many() -> Words:
 
 
 @case
+def reviser_needed() -> Words:
+    """a strategy that needs a reviser, and none set"""
+    return evaluate("strategies=[greedy,revision(sequential=4,parallel=2)]")
+
+
+@case
+def empty_chains() -> Words:
+    """chains without an attempt"""
+    return evaluate("strategies=[revision(sequential=0,parallel=2)]")
+
+
+@case
+def selection_needs_verifier() -> Words:
+    """a hierarchical selection, and no verifier set"""
+    words = evaluate(
+        "strategies=[revision(sequential=4,parallel=2)]", "reviser=folder", "reviser.path=policy"
+    )
+    return [*[word for word in words if not word.startswith("verifier")], "verifier=none"]
+
+
+@case
 def verifier_needed() -> Words:
     """a strategy that needs a verifier, and none set"""
     words = [word for word in evaluate("strategies=[greedy,beam(n=16)]") if not word.startswith("verifier")]

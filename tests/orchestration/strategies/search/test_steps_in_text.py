@@ -13,7 +13,8 @@ from actors.engines.local.verifier import ScoringEngine
 from actors.engines.verifiers.value_head import ValueHead, ValueHeadConfig
 from actors.ledger import Purse
 from actors.replicas.bench import Bench, TaskBench
-from actors.replicas.clients import Meter, TaskModels
+from actors.replicas.clients import TaskModels
+from actors.replicas.meter import Meter
 from actors.replicas.reader import ReaderPlan, TokenReader
 from actors.strategy import Prompt
 from orchestration.flops import ModelCost

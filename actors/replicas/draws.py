@@ -1,0 +1,80 @@
+"""One draw of a task: found among what exists, or paid for, made and noted, by whichever model.
+
+It knows no strategy, and of a client only what it asks. Invariants: nothing is sent before its worst case is reserved, and
+every request sent is settled, also when it fails.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from actors.engines.base import Aborted, GenerateRequest
+from actors.ledger import Kind, Rank
+from actors.replicas.bench import Bill, TaskBench
+from actors.replicas.meter import Meter
+from actors.store.library import sample_key, sample_row
+from actors.strategy import Role, Sample
+from actors.work import Cost
+
+_KEPT: Kind = "kept"
+_FAILED: Kind = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What is asked of the model of a `role`, at a `place`; `prefix` are the tokens of the solution before it."""
+
+    role: Role
+    request: GenerateRequest
+    place: tuple[int, ...]
+    prefix: tuple[int, ...] = ()
+
+
+async def drawn(bench: TaskBench, meter: Meter, draw: Draw, rank: Rank) -> Sample:
+    """Make a draw, or find it. Raises PurseEmpty where the budget does not allow its worst case."""
+    role, request, cost = draw.role, draw.request, bench.run.costs[draw.role]
+    engine = bench.engine_of(role)
+    context, most = len(request.token_ids), request.max_tokens
+    key = sample_key(bench.run.salt(role), request.seed, request.token_ids, most)
+    if (known := bench.prior.samples.get(key)) is not None:
+        return known
+    worst = bench.run.price(
+        Cost(
+            paper=cost.paper(most),
+            exact=cost.exact(0, context - 1, 0) + cost.exact(context - 1, most, most),
+        )
+    )
+    pace = None
+    if engine.paced and bench.purse.limited:
+        # The last token reads the most.
+        token = bench.run.price(Cost(paper=cost.paper(1), exact=cost.exact(context + most - 2, 1, 1)))
+        first = bench.run.price(Cost(exact=cost.exact(0, context - 1, 0))) + token
+        pace = await bench.purse.reserve_paced(worst, first, token, rank=rank)
+    else:
+        await bench.purse.reserve(worst, rank=rank)
+    # A request that fails may have used all that was set aside for it.
+    took, kind = worst, _FAILED
+    try:
+        result = await engine.generate(replace(request, pace=pace))
+        count = len(result.token_ids) + result.beyond
+        spent = Cost(
+            tokens={role: count},
+            paper=cost.paper(count),
+            exact=cost.exact(context - 1 - result.prefilled, result.prefilled, 0)
+            + cost.exact(context - 1, count, count),
+        )
+        meter.spent += spent
+        took, kind = bench.run.price(spent), _KEPT
+    except Aborted as aborted:
+        computed = cost.exact(context - 1 - aborted.prefilled, aborted.prefilled, 0)
+        drawn_exact = cost.exact(context - 1, aborted.drawn, aborted.drawn)
+        took = bench.run.price(Cost(paper=cost.paper(aborted.drawn), exact=computed + drawn_exact))
+        raise
+    finally:
+        if pace is not None:
+            pace.end()
+        bench.purse.settle(worst, took, role, kind)
+    sample = Sample(result.token_ids, result.logprobs, result.finish)
+    bench.bill(Bill(role, took, draw.prefix + sample.token_ids))
+    bench.samples.append(sample_row(key, bench.prompt.id, bench.seed, draw.place, len(draw.prefix), sample))
+    return sample

@@ -1,0 +1,1 @@
+"""Strategies whose attempts read earlier ones, a file each."""

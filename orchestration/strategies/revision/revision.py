@@ -1,0 +1,175 @@
+"""Revisions: chains of attempts, each drawn by a reviser that reads the last ones before it (Snell et al. 2024, section 6).
+
+`parallel` chains of `sequential` attempts each; the first of a chain reads the prompt alone. Sequential revisions search near
+an answer, parallel ones try other ways: which ratio is best hangs on difficulty and budget (section 6.2). Attempts stand at
+(chain, step), so chains of any length and number share what they have in common.
+
+Invariants: it costs sequential x parallel generations; a chain that is cut short by the purse keeps what it has. An attempt
+that was cut off by the token limit, or that cannot be read, is shown to none after it: no reviser has learnt from such.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+from actors.strategy import (
+    Candidate,
+    Forecast,
+    Grouping,
+    Models,
+    Prompt,
+    PurseEmpty,
+    Role,
+    Sampling,
+    Solution,
+)
+from orchestration.strategies.call import grouping_of
+from orchestration.strategies.drawing import (
+    check_count_of_scores,
+    score,
+    solution_of,
+    step_logprobs,
+    together,
+)
+from orchestration.strategies.revision.selection import SELECTS, Select, select
+from orchestration.strategies.selection import AGGREGATIONS, Aggregation
+from orchestration.strategies.settings import (
+    canonical,
+    check_choice,
+    check_count,
+    check_temperature,
+    check_top_p,
+)
+
+ASKS: frozenset[Role] = frozenset({"reviser"})
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """`parallel` chains of `sequential` attempts, of which each reads the last `context` before it.
+
+    `select` chooses the answer: "hierarchical" and "weighted" (flat) ask the verifier, whose step scores `aggregation` makes
+    a value of; "majority" asks none. An attempt whose score the purse refused has no vote as long as another was scored.
+    """
+
+    sequential: int
+    parallel: int
+    select: Select = "hierarchical"
+    context: int = 4
+    aggregation: Aggregation = "last"
+    temperature: float = 1.0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("sequential", "parallel", "context"):
+            check_count(f"revision.{name}", getattr(self, name))
+        check_count("revision.sequential x parallel", self.sequential * self.parallel)
+        check_choice("revision.select", self.select, SELECTS)
+        check_choice("revision.aggregation", self.aggregation, AGGREGATIONS)
+        object.__setattr__(self, "temperature", check_temperature("revision.temperature", self.temperature))
+        object.__setattr__(self, "top_p", check_top_p("revision.top_p", self.top_p))
+
+    @property
+    def text(self) -> str:
+        return canonical("revision", self)
+
+    @property
+    def asks(self) -> frozenset[Role]:
+        return ASKS
+
+    @property
+    def reads(self) -> int:
+        """Attempts that it shows the reviser at once, at most."""
+        return min(self.sequential - 1, self.context)
+
+    @property
+    def uses_verifier(self) -> bool:
+        return self.select != "majority"
+
+    @property
+    def sequences(self) -> int:
+        return self.parallel
+
+    @property
+    def grouping(self) -> Grouping:
+        """A curve has all budgets of samples alone, of one chain alone, or of one ratio of sequential to parallel."""
+        sides = f"sequential={self.sequential}", f"parallel={self.parallel}"
+        if self.sequential == 1:
+            curve = sides[0]
+        elif self.parallel == 1:
+            curve = sides[1]
+        else:
+            ratio = Fraction(self.sequential, self.parallel)
+            curve = f"ratio={ratio.numerator}:{ratio.denominator}"
+        found = grouping_of(self.text, self.sequential * self.parallel)
+        series = found.series.replace(",".join(sides), curve, 1)
+        return Grouping(found.family, series, found.n)
+
+    def forecast(self, typical: int, most: int) -> Forecast:
+        n = self.sequential * self.parallel
+        each = sum(min(step, self.context) for step in range(self.sequential))
+        return Forecast(n, n, n * typical, n, bound=n, attempts=self.parallel * each, reads=self.reads)
+
+    async def solve(self, prompt: Prompt, models: Models) -> Solution:
+        """Raises PurseEmpty where not one attempt could be drawn, UserError for scores outside [0, 1]."""
+        chains = await together(_Chain(self, models, number).attempts() for number in range(self.parallel))
+        candidates = tuple(attempt for chain in chains for attempt in chain)
+        if not candidates:
+            raise PurseEmpty("the purse was empty before the first candidate")
+        return solution_of(candidates, select(chains, self.select, self.aggregation))
+
+
+@dataclass(slots=True)
+class _Chain:
+    """One chain; `shown` are the attempts that a further one may read, oldest first."""
+
+    setting: Revision
+    models: Models
+    number: int
+    shown: list[tuple[int, ...]] = field(default_factory=list)
+
+    async def attempts(self) -> list[Candidate]:
+        """Draw its attempts one after the other; scores come meanwhile."""
+        coming: list[asyncio.Task[Candidate]] = []
+        async with asyncio.TaskGroup() as group:
+            for step in range(self.setting.sequential):
+                drawn = await self._next(step)
+                if drawn is None:
+                    break
+                coming.append(group.create_task(self._scored(drawn)))
+        return [one.result() for one in coming]
+
+    async def _next(self, step: int) -> Candidate | None:
+        """The attempt of a step, not scored yet; None where the purse refused it."""
+        setting, reader = self.setting, self.models.reader
+        try:
+            sample = await self.models.reviser.revise(
+                tuple(self.shown[-setting.context :]),
+                (self.number, step),
+                sampling=Sampling(setting.temperature, setting.top_p),
+            )
+        except PurseEmpty:
+            return None
+        answer = await reader.answer(sample.token_ids)
+        if sample.finish == "eos" and answer is not None:
+            self.shown.append(sample.token_ids)
+        ends, index = reader.step_ends(sample.token_ids), self.number * setting.sequential + step
+        return Candidate(
+            index=index,
+            token_ids=sample.token_ids,
+            step_ends=ends,
+            logprobs=step_logprobs(sample.logprobs, ends, len(sample.token_ids)),
+            scores=(),
+            finish=sample.finish,
+            answer=answer,
+            parent=index - 1 if step else -1,
+        )
+
+    async def _scored(self, attempt: Candidate) -> Candidate:
+        if not self.setting.uses_verifier:
+            return attempt
+        scores = await score(self.models.verifier, attempt.token_ids) or ()
+        check_count_of_scores(scores, attempt.step_ends)
+        return replace(attempt, scores=scores)

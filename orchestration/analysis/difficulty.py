@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from orchestration.analysis.chains import Bin
 from orchestration.analysis.collect import Array, Collected, Named
 from orchestration.analysis.estimates import Estimates
 from orchestration.analysis.rows import Intervals, Row, vote_of
@@ -40,11 +40,12 @@ class DifficultyPoint:
 
 @dataclass(frozen=True, slots=True)
 class Difficulty:
-    """Its points, what `axis` they lie on, and `notes` on what is not among them and why."""
+    """Its points, what `axis` they lie on, `notes` on what is not among them and why, and the `bins` of problems."""
 
     points: list[DifficultyPoint]
     axis: str
     notes: list[str]
+    bins: Sequence[Bin] = ()
 
 
 def by_difficulty(
@@ -64,9 +65,8 @@ def by_difficulty(
         ]
         largest = {row.series: row for row in rows if row.ran and row.problems}
         judged = {row.strategy: row.correct for row in largest.values()}
-        return Difficulty(
-            _points(sorted(bins, key=lambda one: one[:2]), judged, intervals), "length of the problem", []
-        )
+        bins = sorted(bins, key=lambda one: one[:2])
+        return Difficulty(_points(bins, judged, intervals), "length of the problem", [], bins)
     if told is None:
         return Difficulty([], "", [NO_MEASURE])
     if told.size < 2:
@@ -84,7 +84,7 @@ def by_difficulty(
         )
         return Difficulty([], "", [note])
     fifths = quintiles(rate[kept])
-    quintile_bins = [("", fifth, kept[fifths == fifth]) for fifth in range(1, 6)]
+    quintile_bins: list[Bin] = [("", fifth, kept[fifths == fifth]) for fifth in range(1, 6)]
     judged, left = _judged(run, told, rows)
     half = told.size // 2
     notes = [
@@ -95,7 +95,7 @@ def by_difficulty(
     if left:
         notes.append(f"Not by difficulty: {', '.join(left)}, whose answers may depend on the same samples.")
     axis = f"quintile of pass@1 (1: easiest), from {told.size - half} samples that nothing here is judged on"
-    return Difficulty(_points(quintile_bins, judged, intervals), axis, notes)
+    return Difficulty(_points(quintile_bins, judged, intervals), axis, notes, quintile_bins)
 
 
 def _judged(run: Collected, told: Estimates, rows: Sequence[Row]) -> tuple[dict[str, Array], list[str]]:
@@ -125,9 +125,7 @@ def _judged(run: Collected, told: Estimates, rows: Sequence[Row]) -> tuple[dict[
     return judged, left
 
 
-def _points(
-    bins: Sequence[tuple[str, int, NDArray[np.int64]]], judged: dict[str, Array], intervals: Intervals
-) -> list[DifficultyPoint]:
+def _points(bins: Sequence[Bin], judged: dict[str, Array], intervals: Intervals) -> list[DifficultyPoint]:
     return [
         DifficultyPoint(panel, x, strategy, intervals.mean(correct[members]))
         for panel, x, members in bins

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from orchestration.analysis.chains import Chains, chains_of
 from orchestration.analysis.collect import Collected
 from orchestration.analysis.difficulty import DifficultyPoint, by_difficulty
 from orchestration.analysis.estimates import Estimates, VerifierQuality, estimate
@@ -55,6 +56,7 @@ class Measures:
     difficulty_axis: str
     spread: Spread | None
     groups: list[Group]
+    chains: list[Chains]
     notes: list[str]
 
 
@@ -95,6 +97,7 @@ def measure(
         difficulty_axis=difficulty.axis if difficulty is not None else "",
         spread=spread_of(told),
         groups=by_columns(run, rows, intervals) if labelled else [],
+        chains=chains_of(run, intervals.mean, difficulty.bins if difficulty is not None else ()),
         notes=notes_of(run, told, series, rows, untold)
         + (difficulty.notes if difficulty is not None else []),
     )

@@ -18,6 +18,7 @@ from orchestration.analysis.collect import Collected
 from orchestration.analysis.measure import Measures, measure
 from orchestration.analysis.rows import Intervals
 from orchestration.report.beside import collect_runs, others_beside
+from orchestration.report.chain_tables import ABOUT, TITLE, chain_cells, chain_lines, chains_table
 from orchestration.report.figures import draw_figures
 from orchestration.report.tables import (
     LEFT_OUT,
@@ -87,9 +88,12 @@ class Report:
             console.print(rich_table(*difference_cells(measures), "Paired differences"))
         for column in group_columns(measures):
             console.print(rich_table(*group_cells(measures, column), f"By {column}"))
+        if measures.chains:
+            console.print(rich_table(*chain_cells(measures.chains), TITLE))
         if self.left_out:
             console.print(rich_table(LEFT_OUT, left_out_cells(self.left_out), "Left out"))
-        for line in [*verifier_lines(measures), *measures.notes, *self.totals]:
+        chains = chain_lines(measures.chains)
+        for line in [*verifier_lines(measures), *chains, *measures.notes, *self.totals]:
             console.print(line, highlight=False)
 
 
@@ -115,8 +119,10 @@ def make_report(run: Run, settings: ReportSettings, out: Path | None = None) -> 
         figures = draw_figures(measures, folder, settings.figures, settings.level)
         tables = write_table(arrow_table(measures), folder / "table")
         tables += write_table(differences_table(measures), folder / "differences")
-        for old in folder.glob("groups.*"):
+        for old in (*folder.glob("groups.*"), *folder.glob("chains.*")):
             old.unlink()  # Of an earlier report, perhaps by other columns.
+        if measures.chains:
+            tables += write_table(chains_table(measures.chains, measures.difficulty_axis), folder / "chains")
         tables += write_table(groups_table(measures), folder / "groups") if measures.groups else []
         write_atomically(text, _markdown(run, measures, totals, figures, settings.level, gone))
     except OSError as error:
@@ -130,18 +136,15 @@ def make_report(run: Run, settings: ReportSettings, out: Path | None = None) -> 
 def _totals(run: Run, collected: Collected, outcomes: Stored) -> list[str]:
     """How the run's outcomes ended, and what it took: all that was paid, also for outcomes that were made again."""
     ended = ", ".join(f"{count:,} {state}" for state, count in sorted(collected.states.items()))
-    names = ("spent_flops", "spent_flops_exact", "policy_tokens", "verifier_tokens")
+    names = ("spent_flops", "spent_flops_exact", "policy_tokens", "reviser_tokens", "verifier_tokens")
     # Python's integers: a long run has more FLOPs than 64 bits hold.
     total = dict.fromkeys(names, 0)
     for batch in outcomes.batches(names):
         for name in names:
             total[name] += sum(int(value or 0) for value in batch[name].to_pylist())
+    drawn = total["policy_tokens"] + total["reviser_tokens"]
     # Every token costs something: 0 was not known.
-    exact = (
-        float(total["spent_flops_exact"])
-        if total["spent_flops_exact"] or not total["policy_tokens"]
-        else math.nan
-    )
+    exact = float(total["spent_flops_exact"]) if total["spent_flops_exact"] or not drawn else math.nan
     spent, wasted = read_books(run.folder)
     unit = run.info.get("settings", {}).get("budget.unit", "paper")
     again = int((~collected.newest).sum())
@@ -149,7 +152,7 @@ def _totals(run: Run, collected: Collected, outcomes: Stored) -> list[str]:
         f"{counted(sum(collected.states.values()), 'outcome')}: {ended}.",
         _charged(spent, wasted, unit),
         f"On outcomes, with samples shared between strategies: {scientific(float(total['spent_flops']))} FLOPs "
-        f"({scientific(exact)} exact), {counted(total['policy_tokens'], 'token')} drawn, "
+        f"({scientific(exact)} exact), {counted(drawn, 'token')} drawn, "
         f"{total['verifier_tokens']:,} scored"
         + (f", also for outcomes that were made again ({again:,})." if again else "."),
     ]
@@ -238,6 +241,9 @@ def _markdown(
         ]
     for column in group_columns(measures):
         parts += [f"## By {in_a_line(column)}", GROUPED, markdown_table(*group_cells(measures, column))]
+    if measures.chains:
+        parts += [f"## {TITLE}", ABOUT, markdown_table(*chain_cells(measures.chains))]
+        parts += chain_lines(measures.chains)
     if measures.verifier:
         parts += ["## Verifier", *verifier_lines(measures)]
     if measures.spread:

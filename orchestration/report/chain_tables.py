@@ -1,0 +1,84 @@
+"""Chains of revisions as tables: pass@1 by step, and what becomes of right and wrong attempts.
+
+It knows nothing of how a number came about. Invariant: every form shows the same numbers; the file has every step.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestration.analysis.chains import Chains
+from orchestration.report.tables import Cells, interval, percent
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TITLE = "Chains of revisions"
+
+ABOUT = (
+    "Pass@1 of the attempts at each step of a chain, whatever was selected. Spoiled: of the right attempts that have a next "
+    "one, the share whose next one is wrong; mended: the other way round. Stuck: chains that end on a wrong answer which "
+    "they had given before."
+)
+
+_STEPS = 8
+"""Steps that are shown one by one; of further ones every power of two, and the last."""
+
+
+def chain_cells(chains: list[Chains]) -> tuple[list[str], Cells]:
+    """Head and cells: a row for each step that is shown."""
+    return ["strategy", "step", "problems", "pass@1", "interval"], [
+        [one.strategy, str(step), f"{told.problems:,}", percent(told.mean), interval(told)]
+        for one in chains
+        for step, told in enumerate(one.steps, start=1)
+        if _shown(step, len(one.steps))
+    ]
+
+
+def chain_lines(chains: list[Chains]) -> list[str]:
+    """A line a strategy on what becomes of its attempts, and what a reader should know of it."""
+    lines = []
+    for one in chains:
+        if one.chains:
+            lines.append(
+                f"{one.strategy}: {_part(one.spoiled, one.right)} right attempts spoiled, "
+                f"{_part(one.mended, one.wrong)} wrong ones mended, {_part(one.stuck, one.chains)} chains stuck."
+            )
+        lines += [one.note] if one.note else []
+    return lines
+
+
+def chains_table(chains: list[Chains], axis: str) -> pa.Table:
+    """Every step as numbers, over all problems and by difficulty."""
+    import pyarrow as pa
+
+    rows = []
+    for one in chains:
+        for panel, x, steps in [("", None, one.steps), *one.bins]:
+            for step, told in enumerate(steps, start=1):
+                rows.append(
+                    {
+                        "strategy": one.strategy,
+                        "difficulty": "" if x is None else axis,
+                        "panel": panel,
+                        "x": x,
+                        "step": step,
+                        "problems": told.problems,
+                        "pass_at_1": told.mean if told.problems else None,
+                        "low": told.low if told.problems else None,
+                        "high": told.high if told.problems else None,
+                    }
+                )
+    texts, whole = dict.fromkeys(("strategy", "difficulty", "panel"), pa.string()), pa.int64()
+    kinds = texts | dict.fromkeys(("x", "step", "problems"), whole)
+    kinds |= dict.fromkeys(("pass_at_1", "low", "high"), pa.float64())
+    return pa.Table.from_pylist(rows, schema=pa.schema(list(kinds.items())))
+
+
+def _shown(step: int, last: int) -> bool:
+    return step <= _STEPS or step == last or step & (step - 1) == 0
+
+
+def _part(count: int, of: int) -> str:
+    """A share and of how many; "-" of none."""
+    return f"{percent(count / of)} of {of:,}" if of else "- of 0"

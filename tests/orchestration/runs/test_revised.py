@@ -1,0 +1,164 @@
+"""Runs with a reviser: what is asked of whom, what a longer chain or another start costs, and what a report says of chains.
+
+Everything but Ray is the real thing. The policy stands for a reviser, which nothing but its weights sets apart.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.csv
+import pytest
+from transformers import AutoTokenizer
+
+from actors.cluster import placement
+from actors.errors import UserError
+from orchestration.api import Run, settings_of
+from orchestration.report.write import make_report
+from orchestration.runs.estimate import estimate
+from orchestration.runs.evaluation import evaluate
+from orchestration.runs.session import opened
+from orchestration.setup.prepare import Prepared, prepare
+from orchestration.setup.settings import ReportSettings
+from tests.support.here import ClusterHere
+
+BOTH_TEXTS = ("revision(sequential=3,parallel=2)", "revision(sequential=3,parallel=2,select=majority)")
+BOTH = ",".join(BOTH_TEXTS)
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placement, "Cluster", ClusterHere)
+
+
+@pytest.fixture
+def reviser(models: tuple[Path, Path]) -> list[str]:
+    return [
+        "reviser=folder",
+        f"reviser.path={models[0]}",
+        "cluster.reviser.cpus=0.5",
+        "cluster.policy.cpus=0.5",
+    ]
+
+
+def prepared(words: list[str], folder: Path, strategies: str, *more: str) -> Prepared:
+    return prepare(settings_of([*words, f"folder={folder}", f"strategies=[{strategies}]", *more]))
+
+
+def keys(folder: Path) -> set[str]:
+    return {row["key"] for row in Run(folder).outcomes().to_pylist()}
+
+
+def test_a_reviser_joins_a_run_whose_other_outcomes_stay(
+    words: list[str], reviser: list[str], tmp_path: Path
+) -> None:
+    evaluate(prepared(words, tmp_path, "greedy"))
+    before = keys(tmp_path)
+    run = evaluate(prepared(words, tmp_path, f"greedy,{BOTH}", *reviser))
+    rows = run.outcomes().to_pylist()
+    assert before < {row["key"] for row in rows}
+    assert [row["state"] for row in rows] == ["answered"] * 18
+    for row in rows:
+        revised = row["strategy"].startswith("revision")
+        assert (row["policy_tokens"] == 0) == revised
+        assert row["generations"] == (6 if revised else 1)
+    # Nothing is done twice; and without a reviser among its words it is the same folder.
+    for more in ([], reviser):
+        evaluate(prepared(words, tmp_path, "greedy", *more))
+    assert keys(tmp_path) == {row["key"] for row in rows}
+    info = json.loads((tmp_path / "run.json").read_text())
+    assert info["models"].keys() == {"policy", "reviser", "verifier"}
+
+
+def test_a_longer_chain_draws_what_is_new_of_it_alone(
+    words: list[str], reviser: list[str], tmp_path: Path
+) -> None:
+    short, longer = (
+        "revision(sequential=2,parallel=2,select=majority)",
+        "revision(sequential=4,parallel=2,select=majority)",
+    )
+    evaluate(prepared(words, tmp_path, short, *reviser))
+    run = evaluate(prepared(words, tmp_path, longer, *reviser))
+    for result in run.results():
+        if result.outcome["strategy"] == longer:
+            new = sum(len(one["token_ids"]) for one in result.candidates if one["index"] % 4 >= 2)
+            assert result.outcome["reviser_tokens"] == new > 0
+            assert [one["parent"] for one in result.candidates] == [-1, 0, 1, 2, -1, 4, 5, 6]
+    with pytest.raises(UserError, match=r"policy\.max_tokens was 40 and is 39"):
+        opened(prepared(words, tmp_path, longer, *reviser, "policy.max_tokens=39"))
+
+
+def test_nothing_costs_more_than_it_was_estimated_at_worst(
+    words: list[str], reviser: list[str], tmp_path: Path
+) -> None:
+    made = prepared(words, tmp_path, "revision(sequential=5,parallel=2)", *reviser)
+    [need] = estimate(made, 6).each
+    assert need.worst is not None
+    assert (need.generations, need.candidates) == (10, 10)
+    assert need.expected.of("reviser") == 10 * 30 == need.expected.drawn
+    assert need.expected.of("policy") == 0
+    plain = estimate(prepared(words, tmp_path, "revision(sequential=1,parallel=10)", *reviser), 6).each[0]
+    assert need.expected.paper == plain.expected.paper
+    assert need.expected.exact > plain.expected.exact, "attempts are read"
+    for row in evaluate(made).outcomes().to_pylist():
+        assert row["spent_flops"] <= need.worst.paper
+        assert 0 < row["spent_flops_exact"] <= need.worst.exact
+        assert row["attributed_flops_exact"] <= need.worst.exact
+
+
+def test_a_report_tells_chains_step_by_step(words: list[str], reviser: list[str], tmp_path: Path) -> None:
+    run = evaluate(prepared(words, tmp_path, f"majority(n=4),{BOTH}", *reviser))
+    report = make_report(run, ReportSettings(figures=[]))
+    assert [one.strategy for one in report.measures.chains] == list(BOTH_TEXTS)
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "## Chains of revisions" in text
+    assert "right attempts spoiled" in text
+    table = pyarrow.csv.read_csv(tmp_path / "report" / "chains.csv").to_pylist()
+    assert {(row["strategy"], row["step"]) for row in table} == {
+        (one, at) for one in BOTH_TEXTS for at in (1, 2, 3)
+    }
+    # Both strategies have the same attempts: one selects among them otherwise.
+    first, second = ([row for row in table if row["strategy"] == one] for one in BOTH_TEXTS)
+    assert [row["pass_at_1"] for row in first] == [row["pass_at_1"] for row in second]
+
+
+def test_who_asks_no_policy_has_no_replica_of_one(
+    words: list[str], reviser: list[str], tmp_path: Path
+) -> None:
+    made = prepared(words, tmp_path, "revision(sequential=2,parallel=2,select=majority)", *reviser)
+    assert made.asked == {"reviser"}
+    assert made.memory.keys() == {"reviser"}
+    assert made.models.keys() == {"policy", "reviser"}
+    with pytest.raises(UserError, match=r"reviser\.path = None"):
+        prepared(words, tmp_path, "revision(sequential=2,parallel=2)")
+
+
+TEMPLATE = (
+    "{% for one in messages %}[{{ one.role }}]{{ one.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+
+
+def test_a_chat_model_is_asked_again_by_its_template_and_the_text_is_part_of_the_run(
+    words: list[str], models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    chat = tmp_path / "chat"
+    shutil.copytree(models[0], chat)
+    (chat / "chat_template.jinja").write_text(TEMPLATE)
+    sizes = ["policy.max_tokens=20", "policy.typical_tokens=20", "cluster.reviser.cpus=0.5"]
+    mine = ["policy.prompt.chat=true", f"policy.path={chat}", "verifier=none", *sizes]
+    mine += ["reviser=chat", f"reviser.path={chat}", "reviser.dtype=float32"]
+    words = [word for word in words if not word.startswith(("verifier", "policy"))]
+    text, folder = "revision(sequential=3,parallel=1,select=majority)", tmp_path / "run"
+    made = prepared([*words, *mine], folder, text, "reviser.turn=Again.")
+    assert made.framing is not None
+    tokenizer = AutoTokenizer.from_pretrained(chat)
+    between = tokenizer.decode(made.framing.revising.context((), ((5, 6),))[2:])
+    assert between == "\n[user]Again.\n[assistant]"
+    assert not made.notes
+    run = evaluate(made)
+    assert {row["state"] for row in run.outcomes().to_pylist()} == {"answered"}
+    with pytest.raises(UserError, match=r"reviser\.turn was .*Again.* and is .*Better"):
+        opened(prepared([*words, *mine], folder, text, "reviser.turn=Better."))

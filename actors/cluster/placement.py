@@ -62,11 +62,11 @@ HEALTH_CALLS = 1000
 class RunPlan:
     """Everything a run needs besides its tasks.
 
-    `models` has a model for each role of the run, a policy among them: those that draw have the tasks. `budget` is in FLOPs
-    of `bench.unit`; None: unlimited. `address` is that of a Ray cluster to join; `reuse` are folders of other runs whose
+    `models` has a model for each role that is asked; replicas of those that draw have the tasks. `budget` is in FLOPs of
+    `bench.unit`; None: unlimited. `address` is that of a Ray cluster to join; `reuse` are folders of other runs whose
     samples and scores are used where they fit, `grace` the seconds that what is in hand has to end in after Ctrl-C,
-    `startup` those that a replica may take to load, once it has a machine, `packages` folders and modules that every worker
-    is to have.
+    `startup` those that a replica may take to load, once it has a machine, `packages` folders and modules that every
+    worker is to have.
     """
 
     folder: Path

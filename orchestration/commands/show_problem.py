@@ -218,6 +218,9 @@ def _candidate(row: dict[str, Any], counting: Counting, console: Console) -> Non
     notes += [] if value is None else [f"value {value:.2f}"]
     notes += [] if row["kept"] else ["dropped"]
     after = f"from candidate {row['parent']} after {counted(row['depth'], 'step')}"
+    if not row["depth"]:
+        # It shares no step with it: it is the next attempt of a chain.
+        after = f"an attempt after candidate {row['parent']}"
     notes += [after] if row["parent"] >= 0 else []
     title.append(f" ({', '.join(notes)})", style="dim")
     console.print(title)

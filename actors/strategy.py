@@ -125,10 +125,13 @@ class ReviserClient(Protocol):
 class VerifierClient(Protocol):
     """The process reward model as a strategy sees it."""
 
-    async def score(self, solution: tuple[int, ...]) -> tuple[float, ...]:
+    async def score(
+        self, solution: tuple[int, ...], after: tuple[tuple[int, ...], ...] = ()
+    ) -> tuple[float, ...]:
         """Return one value in [0, 1] per non-empty step of `solution` (tokens after the prompt), () if it has none.
 
-        Steps that were scored before cost nothing. Raises PurseEmpty like `sample`.
+        `after` are the earlier attempts that it was drawn after: a verifier that was trained to read them does, others judge
+        the solution alone. Steps that were scored before cost nothing. Raises PurseEmpty like `sample`.
         """
 
     async def prompt_value(self) -> float:

@@ -42,7 +42,8 @@ class Bench:
 
     `costs` has each role that the run has a model for. The `salts` stand for all of a role's set-up, but the tokens, that
     decides a draw or a score: whatever exists under the same salt is used again. `strategies` are those of all tasks,
-    pickled, by their texts. `framing` is the reviser's, where there is one.
+    pickled, by their texts. `framing` is the reviser's, where there is one;
+    `judging` that of a verifier which reads earlier attempts, of a context of `judged` tokens at most (None: not known).
     """
 
     reader: ReaderPlan
@@ -53,6 +54,8 @@ class Bench:
     salts: Mapping[Role, str] = field(default_factory=dict)
     strategies: tuple[tuple[str, bytes], ...] = ()
     framing: Framing | None = None
+    judging: Framing | None = None
+    judged: int | None = None
 
     def salt(self, role: Role) -> str:
         return self.salts.get(role, "")
@@ -109,15 +112,25 @@ class TaskBench:
     terms: Terms | None = None
     home: Role = "policy"
     others: Mapping[Role, PolicyEngine] = field(default_factory=dict)
-    _steps: StepTree | None = None
+    _trees: dict[tuple[int, ...], StepTree] = field(default_factory=dict)
 
     @property
     def steps(self) -> StepTree:
         """All steps of the task's solutions; made when it is first asked for, when the prior is here."""
-        if self._steps is None:
-            salt = self.run.salt("verifier")
-            self._steps = StepTree(self.reader, self.prompt.token_ids, salt, self.prior)
-        return self._steps
+        return self.steps_after(self.prompt.token_ids)
+
+    def steps_after(self, context: tuple[int, ...]) -> StepTree:
+        """The same where a verifier reads something else before them than the prompt."""
+        if context not in self._trees:
+            self._trees[context] = StepTree(self.reader, context, self.run.salt("verifier"), self.prior)
+        return self._trees[context]
+
+    def before(self, after: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
+        """What the verifier reads before a solution that was drawn after these attempts."""
+        if not after or self.run.judging is None:
+            return self.prompt.token_ids
+        room = None if self.run.judged is None else self.run.judged - self.room
+        return self.run.judging.context(self.prompt.token_ids, after, room)
 
     def engine_of(self, role: Role) -> PolicyEngine:
         """The engine of a role's model. Raises ValueError where the task has none at hand."""

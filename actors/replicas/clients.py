@@ -18,14 +18,13 @@ from actors.replicas.draws import Draw, drawn
 from actors.replicas.meter import Meter, Turn, once
 from actors.replicas.prompt_value import judge_prompt
 from actors.replicas.remote_scorer import SCORE_TRIES, CallLost, ScoreError
-from actors.replicas.revisions import TaskReviser
+from actors.replicas.revisions import TaskReviser, alike
 from actors.replicas.sound import check_draw, check_ids, check_values
 from actors.replicas.steps import Step, TaskReader
 from actors.seeds import derive
 from actors.store.library import score_row
 from actors.strategy import Decision, PurseEmpty, Sample, Sampling, Terms
 from actors.work import Cost, CostModel, prompt_cost
-
 
 _KEPT: Kind = "kept"
 _FAILED: Kind = "failed"
@@ -132,8 +131,8 @@ class TaskVerifier:
     def __init__(self, bench: TaskBench, meter: Meter, turn: Turn) -> None:
         self._bench, self._meter, self._turn = bench, meter, turn
         self._scored: set[Step] = set()
-        # Whether the prompt is on the bill already.
-        self._read = False
+        # What stands before a solution, as far as it is on the bill already.
+        self._read: set[tuple[int, ...]] = set()
 
     async def prompt_value(self) -> float:
         bench, cost = self._bench, self._bench.run.costs.get("verifier")
@@ -147,7 +146,7 @@ class TaskVerifier:
             raise
         if first:
             self._meter.attributed += prompt_cost(cost, len(bench.prompt.token_ids))
-            self._read = True
+            self._read.add(bench.prompt.token_ids)
         return value
 
     async def _judge(self, rank: Rank) -> float:
@@ -155,11 +154,14 @@ class TaskVerifier:
         self._meter.spent += spent
         return value
 
-    async def score(self, solution: tuple[int, ...]) -> tuple[float, ...]:
+    async def score(
+        self, solution: tuple[int, ...], after: tuple[tuple[int, ...], ...] = ()
+    ) -> tuple[float, ...]:
         bench, cost = self._bench, self._bench.run.costs.get("verifier")
         if bench.scorer is None or cost is None:
             raise ValueError("this run has no verifier")
-        last = bench.steps.keyed(solution)
+        before = bench.before(after)
+        last = bench.steps_after(before).keyed(solution)
         turn = self._turn
         if not last.ends:
             if solution in turn.whole:
@@ -169,7 +171,11 @@ class TaskVerifier:
         turn.scoring += 1
         try:
             values, first = await once(
-                bench, self._meter, bench.scores, last, lambda: self._ask(solution[: last.end], last, rank)
+                bench,
+                self._meter,
+                bench.scores,
+                last,
+                lambda: self._ask(before, solution[: last.end], last, rank),
             )
         except PurseEmpty:
             self._meter.refused = True
@@ -179,9 +185,14 @@ class TaskVerifier:
         if first and solution in turn.whole:
             turn.scored += 1
             bench.purse.need(turn.seat, 0)
-        context = len(bench.prompt.token_ids) + last.end
-        exact = 0 if self._read else cost.exact(0, len(bench.prompt.token_ids), 0)
-        self._read = True
+        context, exact = len(before) + last.end, 0
+        if before not in self._read:
+            # Cached is what the attempt before it was judged after: that follows from the request alone.
+            cached = (
+                alike(before, bench.before(after[:-1])) if after and before != bench.prompt.token_ids else 0
+            )
+            exact = cost.exact(cached, len(before) - cached, 0)
+            self._read.add(before)
         fresh = list(itertools.takewhile(lambda step: step not in self._scored, last.path()))
         new = last.end - fresh[-1].start if fresh else 0
         exact += cost.exact(context - new, new, new)
@@ -189,13 +200,14 @@ class TaskVerifier:
         self._meter.attributed += Cost(tokens={"verifier": new}, paper=cost.paper(new), exact=exact)
         return values
 
-    async def _ask(self, solution: tuple[int, ...], last: Step, rank: Rank) -> tuple[float, ...]:
+    async def _ask(
+        self, before: tuple[int, ...], solution: tuple[int, ...], last: Step, rank: Rank
+    ) -> tuple[float, ...]:
         bench, cost = self._bench, self._bench.run.costs.get("verifier")
         assert bench.scorer is not None
         assert cost is not None
         check_ids("solution", solution, bench.engine.info.vocabulary)
-        start = len(bench.prompt.token_ids)
-        ids = bench.prompt.token_ids + solution
+        start, ids = len(before), before + solution
         steps = list(last.path())[::-1]
         known = [step.known for step in steps]
         if all(value is not None for value in known):

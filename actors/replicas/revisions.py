@@ -77,13 +77,13 @@ class TaskReviser:
         """What it costs alone. Cached are the prompt, once it was read, and the attempt before with all that it was drawn
         after."""
         bench, cost = self._bench, self._bench.run.costs["reviser"]
-        cached = _alike(context, bench.prompt.token_ids) if bench.prompt.token_ids in self._made else 0
+        cached = alike(context, bench.prompt.token_ids) if bench.prompt.token_ids in self._made else 0
         if context in self._made:
             cached = len(context)
         elif attempts and bench.run.framing is not None:
             before = bench.run.framing.context(bench.prompt.token_ids, attempts[:-1])
             if attempts[-1] in self._made.get(before, ()):
-                cached = max(cached, _alike(context, before + attempts[-1]))
+                cached = max(cached, alike(context, before + attempts[-1]))
         # The last token is read with the first that is drawn.
         cached = min(cached, len(context) - 1)
         exact = cost.exact(cached, len(context) - 1 - cached, 0) + cost.exact(len(context) - 1, count, count)
@@ -117,7 +117,7 @@ class TaskReviser:
         return await drawn(bench, self._meter, Draw("reviser", request, place), rank)
 
 
-def _alike(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+def alike(one: tuple[int, ...], other: tuple[int, ...]) -> int:
     """With how many tokens both begin."""
     most = min(len(one), len(other))
     if one[:most] == other[:most]:

@@ -20,6 +20,7 @@ from orchestration.problems import Problem, PromptFormat
 from orchestration.setup.engine_choice import engine_identity
 from orchestration.setup.models import ModelSetup
 from orchestration.setup.prepare import Prepared
+from orchestration.setup.revising import Framed
 
 KEYS = 2
 """Version of how keys are made, in run.json: keys of another version are never equal to those of this one. Raise it with
@@ -28,9 +29,9 @@ every change that gives the same outcome, sample or score another key."""
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
-    """All of a model's set-up that can change what it draws or scores: hashes of its files and its tokenizer's, dtype, and
-    engine with the kind of device that it runs on; of a reviser, how it `reads` its attempts. Hashes are of contents
-    (`actors.engines.identity`): a model that moved is the same, one that was retrained is not.
+    """All of a model's set-up that can change what it draws or scores: hashes of its files and its tokenizer's, dtype,
+    and engine with the kind of device that it runs on; of one that reads earlier attempts, how it `reads` them.
+    Hashes are of contents (`actors.engines.identity`): a model that moved is the same, one that was retrained is not.
     """
 
     files: str
@@ -130,8 +131,10 @@ def identify(prepared: Prepared) -> Identity:
     """Hash the models' files: seconds for large ones."""
     settings = prepared.settings
     models = {role: _model_identity(model) for role, model in prepared.models.items()}
-    if prepared.framing is not None:
-        models["reviser"] = replace(models["reviser"], reads=prepared.framing.words)
+    framed: dict[Role, Framed | None] = {"reviser": prepared.framing, "verifier": prepared.judging}
+    for role, one in framed.items():
+        if one is not None:
+            models[role] = replace(models[role], reads=one.words)
     if not settings.policy.reproducible:
         for role in models.keys() - {"verifier"}:
             models[role] = replace(models[role], engine=f"{models[role].engine}, not reproducible")

@@ -61,6 +61,8 @@ def run_plan(
             likelihoods=settings.policy.likelihoods,
             salts={role: identity.salt(role) for role in identity.models},
             framing=prepared.framing.revising if prepared.framing else None,
+            judging=prepared.judging.revising if prepared.judging else None,
+            judged=prepared.contexts.tokens.get("verifier"),
             strategies=tuple((one.text, cloudpickle.dumps(one)) for one in prepared.strategies),
         ),
         allocator=allocator,

@@ -39,7 +39,7 @@ from orchestration.setup.memory import ReplicaMemory, check_memory, estimated, r
 from orchestration.setup.models import ModelSetup, check_engines, costs_of, notes_of, read_models, read_policy
 from orchestration.setup.packages import importable
 from orchestration.setup.plans import check_allocation, check_judging, judges_prompts, with_plan
-from orchestration.setup.revising import Framed, read_framing, reads_of
+from orchestration.setup.revising import Framed, read_framing, read_judging, reads_of
 from orchestration.setup.settings import DatasetSettings, EvaluateSettings, check
 from orchestration.strategies.parse import parse
 
@@ -49,11 +49,11 @@ class Prepared:
     """Settings turned into what they name.
 
     `models` has a policy, and the others that a strategy asks; `asked` are the roles whose replicas do anything.
-    `framing` is how a reviser is shown its attempts. `packages` are folders and modules that workers are to get.
-    `prompt_tokens` and `longest_prompt` are told from the first problems that fit. `ending` says what ends a step and a
-    solution, in the words that keys have. `budget` is in FLOPs of `unit`, None without one, and `first_grant` what a task
-    needs of it to start: one candidate at worst, scored. `memory` is what each replica takes, by role. `notes` are what a
-    user should know before anything is spent.
+    `framing` is how a reviser is shown its attempts, and `judging` how a verifier that reads them is. `packages` are
+    folders and modules that workers are to get. `prompt_tokens` and `longest_prompt` are told from the first problems
+    that fit. `ending` says what ends a step and a solution, in the words that keys have. `budget` is in FLOPs of
+    `unit`, None without one, and `first_grant` what a task needs of it to start: one candidate at worst, scored.
+    `memory` is what each replica takes, by role. `notes` are what a user should know before anything is spent.
     """
 
     settings: EvaluateSettings
@@ -64,6 +64,7 @@ class Prepared:
     models: Mapping[Role, ModelSetup]
     asked: frozenset[Role]
     framing: Framed | None
+    judging: Framed | None
     packages: tuple[Path, ...]
     unit: Unit
     prompt_tokens: int
@@ -150,6 +151,7 @@ def prepare(settings: EvaluateSettings) -> Prepared:
         models=models,
         asked=asked,
         framing=framing,
+        judging=read_judging(settings, models),
         packages=packages,
         unit=unit,
         prompt_tokens=mean,

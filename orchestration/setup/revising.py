@@ -35,29 +35,40 @@ def reads_of(strategies: Iterable[Strategy]) -> int:
     return max((getattr(one, "reads", RevisionFormat().attempts) for one in revising), default=0)
 
 
+def read_judging(settings: EvaluateSettings, models: Mapping[Role, ModelSetup]) -> Framed | None:
+    """The format of a verifier that was trained to read earlier attempts; None of another."""
+    verifier = models.get("verifier")
+    if verifier is None or verifier.target is not None:
+        return None
+    known = trained_format(verifier.path)
+    return None if known is None else _bound("verifier", known, verifier, settings)
+
+
 def read_framing(settings: EvaluateSettings, models: Mapping[Role, ModelSetup]) -> Framed | None:
     """The format of the run's reviser; None without one. Raises UserError where its tokenizer cannot tell attempts apart."""
     reviser = models.get("reviser")
     if reviser is None:
         return None
-    from transformers import AutoTokenizer
-
-    chat, turn, known = settings.policy.prompt.chat, settings.reviser.turn, trained_format(reviser.path)
+    turn, known = settings.reviser.turn, trained_format(reviser.path)
     given = RevisionFormat(turn=turn) if turn is not None else known or RevisionFormat()
-    tokenizer = AutoTokenizer.from_pretrained(
-        reviser.tokenizer, local_files_only=True, trust_remote_code=False
-    )
-    try:
-        ends = end_ids(reviser.path, read_config(reviser.path))
-        bound = given.bind(tokenizer, ends, chat=chat)
-    except UserError as error:
-        raise UserError.of("reviser.path", settings.reviser.path, str(error)) from None
-    words = {name: value for name, value in asdict(given).items() if name != "attempts"}
     note = ""
     if known is None and turn is None:
         note = (
             "the reviser was not trained to read earlier attempts: that its later ones are better is not to be expected; "
             "flopwise train reviser makes one that was"
         )
+    return replace(_bound("reviser", given, reviser, settings), note=note)
+
+
+def _bound(role: Role, given: RevisionFormat, model: ModelSetup, settings: EvaluateSettings) -> Framed:
+    from transformers import AutoTokenizer
+
+    chat = settings.policy.prompt.chat
+    tokenizer = AutoTokenizer.from_pretrained(model.tokenizer, local_files_only=True, trust_remote_code=False)
+    try:
+        bound = given.bind(tokenizer, end_ids(model.path, read_config(model.path)), chat=chat)
+    except UserError as error:
+        raise UserError.of(f"{role}.path", getattr(settings, role).path, str(error)) from None
     # How many it reads the strategies say, whose texts are in keys.
-    return Framed(replace(bound, attempts=1 << 20), json.dumps({**words, "chat": chat}, sort_keys=True), note)
+    words = {name: value for name, value in asdict(given).items() if name != "attempts"} | {"chat": chat}
+    return Framed(replace(bound, attempts=1 << 20), json.dumps(words, sort_keys=True))

@@ -59,13 +59,15 @@ async def draw(
         return None
 
 
-async def score(verifier: VerifierClient, solution: tuple[int, ...]) -> tuple[float, ...] | None:
+async def score(
+    verifier: VerifierClient, solution: tuple[int, ...], after: tuple[tuple[int, ...], ...] = ()
+) -> tuple[float, ...] | None:
     """Return the checked step scores (none where there is no step), or None where the purse refused them.
 
     Raises UserError for scores outside [0, 1].
     """
     try:
-        scores = await verifier.score(solution)
+        scores = await (verifier.score(solution, after) if after else verifier.score(solution))
     except PurseEmpty:
         return None
     check_scores(scores)

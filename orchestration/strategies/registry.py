@@ -10,6 +10,7 @@ from __future__ import annotations
 from actors.strategy import Described
 from orchestration.strategies.compute_optimal import ComputeOptimal
 from orchestration.strategies.revision.revision import Revision
+from orchestration.strategies.revision.rsa import Rsa
 from orchestration.strategies.sampling.adaptive_consistency import AdaptiveConsistency
 from orchestration.strategies.sampling.best_of_n import BestOfN
 from orchestration.strategies.sampling.early_stopping import EarlyStopping
@@ -37,5 +38,6 @@ STRATEGIES: dict[str, type[Described]] = {
     "mcts": Mcts,
     "monte_carlo": MonteCarlo,
     "revision": Revision,
+    "rsa": Rsa,
     "compute_optimal": ComputeOptimal,
 }

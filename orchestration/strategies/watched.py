@@ -99,9 +99,11 @@ class _Reviser:
 class _Verifier:
     watched: Watched
 
-    async def score(self, solution: tuple[int, ...]) -> tuple[float, ...]:
+    async def score(
+        self, solution: tuple[int, ...], after: tuple[tuple[int, ...], ...] = ()
+    ) -> tuple[float, ...]:
         try:
-            return await self.watched.models.verifier.score(solution)
+            return await self.watched.models.verifier.score(solution, after)
         except PurseEmpty:
             self.watched.refused = True
             raise

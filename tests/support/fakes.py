@@ -124,13 +124,17 @@ class FakeVerifier:
     table: dict[tuple[int, ...], float] = field(default_factory=dict)
     requests: list[tuple[int, ...]] = field(default_factory=list)
     alone: float = 0.5
+    after: dict[tuple[int, ...], tuple[tuple[int, ...], ...]] = field(default_factory=dict)
 
     def value(self, solution: tuple[int, ...]) -> float:
         """The score of the last step."""
         return self.table.get(solution, derive("score", solution) % 17 / 16)
 
-    async def score(self, solution: tuple[int, ...]) -> tuple[float, ...]:
+    async def score(
+        self, solution: tuple[int, ...], after: tuple[tuple[int, ...], ...] = ()
+    ) -> tuple[float, ...]:
         self.requests.append(solution)
+        self.after[solution] = after
         self.purse.take()
         await pause(self.delays, 1, solution)
         return tuple(self.value(solution[:end]) for end in step_ends(solution))

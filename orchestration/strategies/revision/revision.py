@@ -26,13 +26,8 @@ from actors.strategy import (
     Solution,
 )
 from orchestration.strategies.call import grouping_of
-from orchestration.strategies.drawing import (
-    check_count_of_scores,
-    score,
-    solution_of,
-    step_logprobs,
-    together,
-)
+from orchestration.strategies.drawing import check_count_of_scores, score, solution_of, together
+from orchestration.strategies.revision.drawing import ASKS, Attempts, attempt, fit
 from orchestration.strategies.revision.selection import SELECTS, Select, select
 from orchestration.strategies.selection import AGGREGATIONS, Aggregation
 from orchestration.strategies.settings import (
@@ -42,8 +37,6 @@ from orchestration.strategies.settings import (
     check_temperature,
     check_top_p,
 )
-
-ASKS: frozenset[Role] = frozenset({"reviser"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +108,7 @@ class Revision:
     async def solve(self, prompt: Prompt, models: Models) -> Solution:
         """Raises PurseEmpty where not one attempt could be drawn, UserError for scores outside [0, 1]."""
         chains = await together(_Chain(self, models, number).attempts() for number in range(self.parallel))
-        candidates = tuple(attempt for chain in chains for attempt in chain)
+        candidates = tuple(one for chain in chains for one in chain)
         if not candidates:
             raise PurseEmpty("the purse was empty before the first candidate")
         return solution_of(candidates, select(chains, self.select, self.aggregation))
@@ -132,44 +125,23 @@ class _Chain:
 
     async def attempts(self) -> list[Candidate]:
         """Draw its attempts one after the other; scores come meanwhile."""
-        coming: list[asyncio.Task[Candidate]] = []
+        setting, coming = self.setting, list[asyncio.Task[Candidate]]()
+        sampling = Sampling(setting.temperature, setting.top_p)
         async with asyncio.TaskGroup() as group:
-            for step in range(self.setting.sequential):
-                drawn = await self._next(step)
+            for step in range(setting.sequential):
+                read, index = tuple(self.shown[-setting.context :]), self.number * setting.sequential + step
+                parent = index - 1 if step else -1
+                drawn = await attempt(self.models, read, (self.number, step), index, sampling, parent)
                 if drawn is None:
                     break
-                coming.append(group.create_task(self._scored(drawn)))
+                if fit(drawn):
+                    self.shown.append(drawn.token_ids)
+                coming.append(group.create_task(self._scored(drawn, read)))
         return [one.result() for one in coming]
 
-    async def _next(self, step: int) -> Candidate | None:
-        """The attempt of a step, not scored yet; None where the purse refused it."""
-        setting, reader = self.setting, self.models.reader
-        try:
-            sample = await self.models.reviser.revise(
-                tuple(self.shown[-setting.context :]),
-                (self.number, step),
-                sampling=Sampling(setting.temperature, setting.top_p),
-            )
-        except PurseEmpty:
-            return None
-        answer = await reader.answer(sample.token_ids)
-        if sample.finish == "eos" and answer is not None:
-            self.shown.append(sample.token_ids)
-        ends, index = reader.step_ends(sample.token_ids), self.number * setting.sequential + step
-        return Candidate(
-            index=index,
-            token_ids=sample.token_ids,
-            step_ends=ends,
-            logprobs=step_logprobs(sample.logprobs, ends, len(sample.token_ids)),
-            scores=(),
-            finish=sample.finish,
-            answer=answer,
-            parent=index - 1 if step else -1,
-        )
-
-    async def _scored(self, attempt: Candidate) -> Candidate:
+    async def _scored(self, one: Candidate, read: Attempts) -> Candidate:
         if not self.setting.uses_verifier:
-            return attempt
-        scores = await score(self.models.verifier, attempt.token_ids) or ()
-        check_count_of_scores(scores, attempt.step_ends)
-        return replace(attempt, scores=scores)
+            return one
+        scores = await score(self.models.verifier, one.token_ids, read) or ()
+        check_count_of_scores(scores, one.step_ends)
+        return replace(one, scores=scores)

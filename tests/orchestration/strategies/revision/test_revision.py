@@ -23,6 +23,7 @@ async def test_each_attempt_reads_the_last_ones_before_it_in_its_chain() -> None
         for at, one in enumerate(chain):
             fit = [c.token_ids for c in chain[:at] if c.finish == "eos" and c.answer is not None]
             assert by_place[number, at] == tuple(fit[-2:])
+            assert given.verifier.after[one.token_ids] == by_place[number, at]
             assert one.index == number * 5 + at
             assert (one.parent, one.depth) == (one.index - 1 if at else -1, 0)
             assert one.answer == answer_of(one.token_ids)

@@ -1,0 +1,148 @@
+"""The reviser's client, and a verifier that reads attempts, over real engines: contexts, seeds, what is attributed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from actors.strategy import PurseEmpty, Sampling
+from orchestration.strategies.revision.revision import Revision
+from tests.support.table import PROMPT, Table
+from tests.support.tiny import EOS_IDS, FRAMING, MAX_TOKENS
+
+ATTEMPTS = ((20, 21, EOS_IDS[0]), (22, 23, 24, EOS_IDS[1]))
+
+
+@pytest.fixture
+async def table(policy: Path, verifier: Path) -> AsyncIterator[Table]:
+    one = Table(policy, verifier, reviser=policy)
+    yield one
+    await one.close()
+
+
+async def test_a_revision_reads_its_attempts_without_what_ended_them(table: Table) -> None:
+    reviser = table.models().reviser
+    await reviser.revise(ATTEMPTS, (0, 1))
+    await reviser.revise((), (0, 0))
+    first, second = table.drawing["reviser"].requests
+    start, rest = PROMPT.token_ids[:1], PROMPT.token_ids[1:]
+    assert first.token_ids == (*start, 20, 21, EOS_IDS[0], 22, 23, 24, EOS_IDS[0], *rest)
+    assert second.token_ids == PROMPT.token_ids
+    assert (first.max_tokens, second.max_tokens) == (MAX_TOKENS, MAX_TOKENS)
+    assert first.seed != second.seed
+
+
+async def test_of_too_many_attempts_for_its_context_the_oldest_are_left_out(table: Table) -> None:
+    long = tuple((20 + at,) * 20 for at in range(6))
+    await table.models().reviser.revise(long, (0, 6))
+    [asked] = table.drawing["reviser"].requests
+    # 128 less a solution and the prompt leave room for four of 21 tokens each.
+    assert asked.token_ids == FRAMING.context(PROMPT.token_ids, long[2:])
+    assert len(asked.token_ids) + MAX_TOKENS <= 128
+
+
+async def test_the_place_decides_a_draw_and_what_stands_before_it_whether_it_is_the_same_one(
+    table: Table,
+) -> None:
+    one, other = table.models().reviser, table.models().reviser
+    first = await one.revise(ATTEMPTS, (0, 1))
+    assert await other.revise(ATTEMPTS, (0, 1)) == first
+    assert len(table.drawing["reviser"].requests) == 1
+    seeds = set()
+    for attempts, place, sampling in (
+        (ATTEMPTS[:1], (0, 1), Sampling()),
+        (ATTEMPTS, (0, 2), Sampling()),
+        (ATTEMPTS, (0, 1), Sampling(0.5)),
+    ):
+        await one.revise(attempts, place, sampling=sampling)
+        seeds.add(table.drawing["reviser"].requests[-1].seed)
+    # Attempts are no part of a seed: a chain is seeded by place.
+    assert len(seeds) == 3
+    assert table.drawing["reviser"].requests[0].seed in seeds
+    assert len(table.drawing["reviser"].requests) == 4
+
+
+async def test_an_empty_purse_refuses_a_revision_and_says_so(policy: Path, verifier: Path) -> None:
+    one = Table(policy, verifier, reviser=policy, granted=1)
+    one.purse.refill(None)
+    models = one.models()
+    with pytest.raises(PurseEmpty):
+        await models.reviser.revise((), (0, 0))
+    assert one.meters[0].refused
+    assert one.purse.spent == one.purse.reserved == 0
+    await one.close()
+
+
+async def test_without_a_reviser_it_is_refused(policy: Path, verifier: Path) -> None:
+    one = Table(policy, verifier)
+    with pytest.raises(ValueError, match="this run has no reviser"):
+        await one.models().reviser.revise((), (0, 0))
+    reading = Table(policy, verifier, reviser=policy)
+    with pytest.raises(ValueError, match="the policy's are 0 to"):
+        await reading.models().reviser.revise(((10**6,),), (0, 0))
+    await one.close()
+    await reading.close()
+
+
+async def test_what_a_chain_is_attributed_leaves_out_what_it_had_read_before(table: Table) -> None:
+    """By hand: the first context whole, of the next what is new behind the chain's last one and its attempt."""
+    reviser, cost = table.models().reviser, table.costs["reviser"]
+    first = await reviser.revise((), (0, 0))
+    second = await reviser.revise((first.token_ids,), (0, 1))
+    third = await reviser.revise((first.token_ids, second.token_ids), (0, 2))
+    prompt = PROMPT.token_ids
+    expected = cost.exact(0, len(prompt) - 1, 0)
+    made = [(prompt, first), (FRAMING.context(prompt, [first.token_ids]), second)]
+    made.append((FRAMING.context(prompt, [first.token_ids, second.token_ids]), third))
+    for (before, drawn), (context, _) in itertools.pairwise(made):
+        known = before + drawn.token_ids
+        alike = max(
+            next(
+                (at for at, (a, b) in enumerate(zip(context, text, strict=False)) if a != b),
+                min(len(context), len(text)),
+            )
+            for text in (known, prompt)
+        )
+        expected += cost.exact(alike, len(context) - 1 - alike, 0)
+    for context, drawn in made:
+        expected += cost.exact(len(context) - 1, len(drawn.token_ids), len(drawn.token_ids))
+    assert table.meters[0].attributed.exact == expected
+
+
+async def test_a_verifier_that_reads_attempts_is_shown_those_of_the_chain(
+    policy: Path, verifier: Path
+) -> None:
+    one = Table(policy, verifier, reviser=policy)
+    one.bench.run = replace(one.bench.run, judging=FRAMING, judged=128)
+    strategy = Revision(sequential=4, parallel=2)
+    [solution] = await one.solve(strategy)
+    asked = {request.token_ids: request for request in one.scorer.requests}
+    for chain in range(2):
+        mine = [c for c in solution.candidates if c.index // 4 == chain]
+        shown: list[tuple[int, ...]] = []
+        for attempt in mine:
+            context = FRAMING.context(PROMPT.token_ids, shown, 128 - MAX_TOKENS)
+            if attempt.step_ends:
+                end = attempt.step_ends[-1]
+                request = asked[context + attempt.token_ids[:end]]
+                assert request.prompt_length == len(context)
+                assert request.step_ends == tuple(len(context) + at for at in attempt.step_ends)
+                assert len(attempt.scores) == len(attempt.step_ends)
+            if attempt.finish == "eos" and attempt.answer is not None:
+                shown.append(attempt.token_ids)
+    assert any(request.prompt_length > len(PROMPT.token_ids) for request in asked.values())
+    # Each step's score has a key of its own, by all that was read before it.
+    keys = [row["key"] for row in one.bench.score_rows]
+    assert len(set(keys)) == len(keys)
+    meter = one.meters[0]
+    assert (
+        meter.attributed.of("verifier")
+        == meter.spent.of("verifier")
+        == sum(c.step_ends[-1] for c in solution.candidates if c.step_ends)
+    )
+    assert meter.attributed.exact <= meter.spent.exact
+    await one.close()

@@ -191,7 +191,8 @@ class TaskBench:
         both are kept or none.)"""
         whole = sorted(set(kept))
         for bill in self.bills.values():
-            if bill.purpose != "verifier" and not _stands(bill.ids, whole):
+            # Scores were of use for the choice, and what judged the prompt is in no solution.
+            if bill.purpose in ("policy", "reviser") and not _stands(bill.ids, whole):
                 self.purse.move(bill.purpose, "kept", "pruned", bill.flops)
 
     def cancel(self) -> None:

@@ -124,3 +124,10 @@ async def test_of_a_strategy_that_failed_what_judged_its_prompt_came_to_nothing(
     await one.models().verifier.prompt_value()
     one.bench.book_failed(set())
     assert books(one) == {("difficulty", "failed"): one.purse.spent}
+
+
+async def test_where_nothing_is_kept_what_judged_the_prompt_is_no_draw_that_was_dropped(table: Any) -> None:
+    one = table()
+    await one.models().verifier.prompt_value()
+    one.bench.book_pruned([])
+    assert books(one) == {("difficulty", "kept"): one.purse.spent}

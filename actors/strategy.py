@@ -281,7 +281,8 @@ def asked_by(strategy: Strategy) -> frozenset[Role]:
     """The roles whose models a strategy asks: the policy, unless it says in `asks` who draws for it; and the verifier."""
     said = getattr(strategy, "asks", None)
     # Something else may have this name in a class of the user's own.
-    asked: set[Role] = {"policy"} if not isinstance(said, frozenset) or not said <= set(ROLES) else set(said)
+    draws = isinstance(said, frozenset) and said <= set(ROLES) and said - {"verifier"}
+    asked: set[Role] = set(said) if draws else {"policy"}
     if strategy.uses_verifier:
         asked.add("verifier")
     return frozenset(asked)

@@ -12,7 +12,7 @@ import yaml
 
 from actors.cluster import ray_start
 from actors.errors import UserError
-from actors.strategy import Role
+from actors.strategy import ROLES, Role
 from orchestration.allocation.first_come import FirstCome
 from orchestration.api import settings_of
 from orchestration.runs.identity import identify
@@ -56,6 +56,9 @@ CHANGES = {
     "verifier._target_": f"{own_targets.__name__}.Other",
     "verifier.options": "{weight: 2}",
     "verifier.parameters": "7",
+    "reviser.engine": "vllm",
+    "reviser.dtype": "bfloat16",
+    "reviser.turn": "Again.",
     "budget.unit": "exact",
 }
 # Another value adds rows or money.
@@ -85,6 +88,7 @@ FREE = {
     "policy.context": "200",
     "policy.likelihoods": "false",
     "verifier.path": None,
+    "reviser.path": None,
     "reuse": "[]",
     "plan": "mine.yaml",
     "cluster.address": "auto",
@@ -98,7 +102,7 @@ FREE = {
     "report.beside": "[]",
 } | {
     f"cluster.{model}.{key}": value
-    for model in ("policy", "verifier")
+    for model in ROLES
     for key, value in {
         "replicas": "2",
         "cpus": "0.5",
@@ -159,24 +163,29 @@ def base(key: str, words: list[str], table: Path) -> list[str]:
     if key == "policy.prompt.examples":
         words = [*words, f"{key}={table / 'examples.jsonl'}"]
     # Two replicas of a kind have to fit this machine.
-    small = ["cluster.policy.cpus=0.25", "cluster.verifier.cpus=0.25"]
+    small = [f"cluster.{role}.cpus=0.25" for role in ROLES]
     if key.endswith(".gpus"):
         # What `auto` means hangs on them, and that decides results.
-        small += ["cluster.policy.device=cpu", "cluster.verifier.device=cpu"]
+        small += [f"cluster.{role}.device=cpu" for role in ROLES]
     if key == "policy.reproducible":
         words = [*words, "policy.engine=vllm"]
     if key.startswith("cluster.") and key.endswith(("tensor_parallel", "memory")):
         model = key.split(".")[1]
         words = [*words, f"{model}.engine=vllm", f"cluster.{model}.gpus=2"]
-    if key in ("policy.prompt.chat", "policy.prompt.system"):
-        policy = Path(next(word for word in words if word.startswith("policy.path=")).partition("=")[2])
+    policy = next(word for word in words if word.startswith("policy.path=")).partition("=")[2]
+    if key in ("policy.prompt.chat", "policy.prompt.system", "reviser.turn"):
         talking = table / "talking"
         shutil.copytree(policy, talking, dirs_exist_ok=True)
-        (talking / "chat_template.jinja").write_text("{{ messages[0].content }}")
+        (talking / "chat_template.jinja").write_text("{% for one in messages %}{{ one.content }}{% endfor %}")
         words = [word for word in words if not word.startswith("policy.path=")] + [f"policy.path={talking}"]
-    if key == "policy.prompt.system":
+        policy = str(talking)
+    if key in ("policy.prompt.system", "reviser.turn"):
         # Nothing else reads it.
         words = [*words, "policy.prompt.chat=true"]
+    if key.removeprefix("cluster.").startswith("reviser."):
+        turn = ["reviser.turn=Look again."] if key == "reviser.turn" else []
+        chains = "strategies=[revision(sequential=2,parallel=2,select=majority)]"
+        return [*words, *small, *turn, "reviser=folder", f"reviser.path={policy}", chains]
     if key in ("budget.allocation", "budget.floor"):
         plan_for([*words, *small], table / "plan.yaml")
         priced = ["budget.flops=1e13", "budget.allocation=global"]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from actors.errors import UserError, counted
 from actors.store.log import read_books
+from actors.strategy import ROLES
 from orchestration.analysis.collect import Collected
 from orchestration.analysis.measure import Measures, measure
 from orchestration.analysis.rows import Intervals
@@ -156,11 +157,12 @@ def _totals(run: Run, collected: Collected, outcomes: Stored) -> list[str]:
         f"{total['verifier_tokens']:,} scored"
         + (f", also for outcomes that were made again ({again:,})." if again else "."),
     ]
-    reckoned = sum(one.get("policy_flops_by_engine", 0) for one in run.info.get("sessions", ()))
-    if reckoned:
-        lines.append(
-            f"By the engine's own reckoning the policy computed {scientific(float(reckoned))} FLOPs."
-        )
+    for role in ROLES:
+        reckoned = sum(one.get(f"{role}_flops_by_engine", 0) for one in run.info.get("sessions", ()))
+        if reckoned:
+            lines.append(
+                f"By the engine's own reckoning the {role} computed {scientific(float(reckoned))} FLOPs."
+            )
     if collected.short:
         none = collected.states.get("unaffordable", 0)
         lines.append(

@@ -21,7 +21,7 @@ import yaml
 from actors.errors import UserError
 from actors.store.log import read_books
 from actors.store.schema import RUN_FORMAT
-from actors.strategy import Grouping, Role, Strategy
+from actors.strategy import ROLES, Grouping, Role, Strategy
 from actors.work import Progress
 from orchestration.analysis.pairs import check_pairs
 from orchestration.runs.differences import differences, in_words
@@ -191,13 +191,17 @@ def write_record(folder: Path, prepared: Prepared, record: dict[str, Any]) -> No
 
 def session_record(progress: Progress, started: float) -> dict[str, Any]:
     """What run.json keeps of one start."""
+    drawn: dict[str, int] = {}
+    for role in ROLES:
+        if role != "verifier":
+            load = progress.of(role)
+            drawn |= {f"{role}_tokens": load.tokens, f"{role}_flops_by_engine": load.flops}
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(started)),
         "seconds": round(progress.seconds, 1),
         "host": socket.gethostname(),
         "outcomes": progress.outcomes,
-        "policy_tokens": progress.of("policy").tokens,
-        "policy_flops_by_engine": progress.of("policy").flops,
+        **drawn,
         "spent": progress.spent,
         "wasted": progress.wasted,
     }

@@ -64,6 +64,9 @@ def test_a_reviser_joins_a_run_whose_other_outcomes_stay(
         revised = row["strategy"].startswith("revision")
         assert (row["policy_tokens"] == 0) == revised
         assert row["generations"] == (6 if revised else 1)
+    for role in ("policy", "reviser"):
+        paid = sum(row[f"{role}_tokens"] for row in rows)
+        assert sum(one[f"{role}_tokens"] for one in run.info["sessions"]) == paid > 0
     # Nothing is done twice; and without a reviser among its words it is the same folder.
     for more in ([], reviser):
         evaluate(prepared(words, tmp_path, "greedy", *more))

@@ -16,6 +16,7 @@ from actors.errors import UserError
 from actors.strategy import Forecast, Role, Sampling, Strategy, home_of
 from actors.work import Cost, CostModel, prompt_cost
 from orchestration.setup.prepare import Prepared
+from orchestration.setup.revising import Framed
 
 # Bytes on disk in zstd Parquet: of a candidate's row (with its samples' and scores' rows, whose keys no compression makes
 # smaller, where they are kept), of a token that was drawn (however many rows it stands in, for what repeats costs next to
@@ -118,12 +119,14 @@ def _need(prepared: Prepared, strategy: Strategy, forecast: Forecast, most: int)
     sequences, bound = forecast.sequences, forecast.bound
     mean = max(1, forecast.tokens // max(1, sequences))
     expected = _drawing(drawing, model, prompt, sequences, mean) + _scoring(verifier, prompt, sequences, mean)
-    expected += _reading(prepared, model, prompt, sequences, mean, round(reads * mean))
+    expected += _reading(prepared.framing, model, prompt, sequences, mean, round(reads * mean))
+    expected += _reading(prepared.judging, verifier, prompt, sequences, mean, round(reads * mean))
     worst = None
     if bound is not None:
         worst = _drawing(drawing, model, longest, bound, most) + _scoring(verifier, longest, bound, most)
         if forecast.reads:
-            worst += _reading(prepared, model, longest, bound, most, most, forecast.reads)
+            worst += _reading(prepared.framing, model, longest, bound, most, most, forecast.reads)
+            worst += _reading(prepared.judging, verifier, longest, bound, most, most, forecast.reads)
     if verifier is not None and getattr(strategy, "judges_prompts", False):
         expected += prompt_cost(verifier, prompt)
         worst = None if worst is None else worst + prompt_cost(verifier, longest)
@@ -138,22 +141,23 @@ def _drawing(role: Role, model: CostModel, prompt: int, sequences: int, tokens: 
 
 
 def _reading(
-    prepared: Prepared,
-    model: CostModel,
+    framing: Framed | None,
+    model: CostModel | None,
     prompt: int,
     sequences: int,
     tokens: int,
     attempt: int,
     attempts: int = 1,
 ) -> Cost:
-    """What so many earlier attempts cost that stand before each of `sequences` draws of `tokens` tokens, beyond the prompt.
-    By the paper's accounting they are free."""
-    if prepared.framing is None or not attempt:
+    """What so many earlier attempts cost a model that reads them before each of `sequences` solutions of `tokens` tokens. By
+    the paper's accounting they are free."""
+    if framing is None or model is None or not attempt:
         return Cost()
-    context = prepared.framing.revising.length(prompt, attempt, attempts)
-    read = model.exact(prompt - 1, context - prompt, 0)
-    # What is drawn reads them, too.
-    longer = model.exact(context - 1, tokens, tokens) - model.exact(prompt - 1, tokens, tokens)
+    context = framing.revising.length(prompt, attempt, attempts)
+    # Where the prompt stands behind them it is read again with them.
+    read = model.exact(0, context, 0)
+    # What is drawn, or judged, reads them, too.
+    longer = model.exact(context, tokens, tokens) - model.exact(prompt - 1, tokens, tokens)
     return Cost(exact=sequences * (read + longer))
 
 

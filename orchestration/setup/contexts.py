@@ -7,7 +7,7 @@ and whatever is drawn after it can be scored; a limit that the user sets refuses
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from actors.errors import UserError, counted
 from actors.strategy import Role
@@ -23,13 +23,13 @@ LEAST = 512
 @dataclass(frozen=True, slots=True)
 class Contexts:
     """`tokens` has the context of each role's model, None: unknown; `most` is what a solution may have, `limit` what a prompt
-    may have with a whole solution (policy.context; None: what the models take). A reviser reads up to `reads` attempts as its
-    `framing` puts them."""
+    may have with a whole solution (policy.context; None: what the models take). Up to `reads` attempts stand before a
+    solution for those who read them, as their `framings` put them: a reviser, and a verifier that was trained to."""
 
     tokens: Mapping[Role, int | None]
     most: int
     limit: int | None = None
-    framing: Revising | None = None
+    framings: Mapping[Role, Revising] = field(default_factory=dict)
     reads: int = 0
 
     def policy_refuses(self, prompt: int) -> str:
@@ -53,16 +53,16 @@ class Contexts:
 
     def least(self, role: Role, prompt: int) -> int:
         """Tokens that a role's model must take so that a whole solution after such a prompt has room: a reviser's with one
-        attempt before it, where any is read."""
-        if role != "reviser" or self.framing is None:
+        attempt before it, where any is read. (A verifier judges the solution alone where no attempt has room.)"""
+        if role != "reviser" or role not in self.framings:
             return prompt + self.most
-        return self.framing.length(prompt, self.most, min(1, self.reads)) + self.most
+        return self.framings[role].length(prompt, self.most, min(1, self.reads)) + self.most
 
     def longest(self, role: Role, prompt: int) -> int:
         """Tokens of the longest sequence after such a prompt."""
-        if role != "reviser" or self.framing is None:
+        if role not in self.framings:
             return prompt + self.most
-        return self.framing.length(prompt, self.most, self.reads) + self.most
+        return self.framings[role].length(prompt, self.most, self.reads) + self.most
 
     def verifier_refuses(self, prompt: int, drawing: Role = "policy") -> str:
         """Why no strategy that asks the verifier solves it, of those for which this role draws; empty where they do."""
@@ -77,7 +77,7 @@ class Contexts:
 
     def needed(self, role: Role, longest: int) -> int:
         """Tokens that an engine has to take where the longest prompt has so many: as many as are not refused."""
-        own = self.limit if role != "reviser" else None
+        own = self.limit if role not in self.framings else None
         need = own or -(-self.longest(role, max(longest, LEAST)) // STEP) * STEP
         return min(need, self.tokens.get(role) or need)
 

@@ -114,12 +114,13 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     check_judging(strategies, models)
     running = {role: model for role, model in models.items() if role in asked}
     check_machine(settings.cluster, {role: model.share for role, model in running.items()})
-    framing = read_framing(settings, models)
+    framing, judging = read_framing(settings, models), read_judging(settings, models)
+    framed: dict[Role, Framed | None] = {"reviser": framing, "verifier": judging}
     contexts = Contexts(
         {role: model.context for role, model in models.items()},
         given.max_tokens,
         given.context,
-        framing.revising if framing else None,
+        {role: one.revising for role, one in framed.items() if one is not None},
         reads_of(strategies),
     )
     lengths = _prompt_lengths(dataset, policy.tokenizer, prompt)
@@ -151,7 +152,7 @@ def prepare(settings: EvaluateSettings) -> Prepared:
         models=models,
         asked=asked,
         framing=framing,
-        judging=read_judging(settings, models),
+        judging=judging,
         packages=packages,
         unit=unit,
         prompt_tokens=mean,

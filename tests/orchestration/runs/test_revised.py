@@ -16,9 +16,11 @@ from transformers import AutoTokenizer
 from actors.cluster import placement
 from actors.errors import UserError
 from orchestration.api import Run, settings_of
+from orchestration.problems.revising import RevisionFormat
 from orchestration.report.write import make_report
 from orchestration.runs.estimate import estimate
 from orchestration.runs.evaluation import evaluate
+from orchestration.runs.identity import identify
 from orchestration.runs.session import opened
 from orchestration.setup.prepare import Prepared, prepare
 from orchestration.setup.settings import ReportSettings
@@ -93,16 +95,47 @@ def test_a_longer_chain_draws_what_is_new_of_it_alone(
         opened(prepared(words, tmp_path, longer, *reviser, "policy.max_tokens=39"))
 
 
-def test_nothing_costs_more_than_it_was_estimated_at_worst(
-    words: list[str], reviser: list[str], tmp_path: Path
+@pytest.fixture(params=[False, True], ids=["alone", "with-attempts"])
+def judging(request: pytest.FixtureRequest, models: tuple[Path, Path], tmp_path: Path) -> list[str]:
+    """A verifier that judges an answer alone, and one that reads the attempts before it."""
+    if not request.param:
+        return []
+    shutil.copytree(models[1], tmp_path / "orm")
+    RevisionFormat().write(tmp_path / "orm")
+    return [f"verifier.path={tmp_path / 'orm'}"]
+
+
+def test_at_worst_every_attempt_is_as_long_as_may_be_and_read_with_the_prompt(
+    words: list[str], reviser: list[str], judging: list[str], tmp_path: Path
 ) -> None:
-    made = prepared(words, tmp_path, "revision(sequential=5,parallel=2)", *reviser)
+    made = prepared(
+        words, tmp_path / "run", "revision(sequential=8,parallel=1,context=1)", *reviser, *judging
+    )
+    [need] = estimate(made, 6).each
+    assert need.worst is not None
+    assert made.framing is not None
+    prompt, most = made.longest_prompt, 40
+    context = made.framing.revising.length(prompt, most, 1)
+    draws, judges, reads = made.costs["reviser"], made.costs["verifier"], made.judging is not None
+    worst = draws.exact(0, prompt - 1, 0) + draws.exact(prompt - 1, most, most)
+    worst += 7 * (draws.exact(0, context - 1, 0) + draws.exact(context - 1, most, most))
+    worst += judges.exact(0, prompt, 0) + judges.exact(prompt, most, most)
+    worst += 7 * (judges.exact(0, context, 0) + judges.exact(context, most, most) if reads else 0)
+    assert need.worst.exact >= worst
+
+
+def test_nothing_costs_more_than_it_was_estimated_at_worst(
+    words: list[str], reviser: list[str], judging: list[str], tmp_path: Path
+) -> None:
+    made = prepared(words, tmp_path / "run", "revision(sequential=5,parallel=2)", *reviser, *judging)
+    assert ("verifier_reads" in identify(made).flat()) == bool(judging)
     [need] = estimate(made, 6).each
     assert need.worst is not None
     assert (need.generations, need.candidates) == (10, 10)
     assert need.expected.of("reviser") == 10 * 30 == need.expected.drawn
     assert need.expected.of("policy") == 0
-    plain = estimate(prepared(words, tmp_path, "revision(sequential=1,parallel=10)", *reviser), 6).each[0]
+    alone = prepared(words, tmp_path / "run", "revision(sequential=1,parallel=10)", *reviser, *judging)
+    plain = estimate(alone, 6).each[0]
     assert need.expected.paper == plain.expected.paper
     assert need.expected.exact > plain.expected.exact, "attempts are read"
     for row in evaluate(made).outcomes().to_pylist():

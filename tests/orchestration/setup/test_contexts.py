@@ -1,10 +1,13 @@
 """Prompts against contexts, by lengths alone."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from actors.errors import UserError
+from actors.strategy import ROLES, Role
+from orchestration.problems.revising import Revising
 from orchestration.setup.contexts import LEAST, Contexts, check_contexts
 
 PATHS = {"policy": "models/p", "verifier": "models/v"}
@@ -65,6 +68,19 @@ def test_an_engine_needs_room_for_the_longest_prompt_and_a_solution(
 ) -> None:
     assert Contexts({"policy": policy, "verifier": 800}, 100, limit).needed("policy", longest) == needed
     assert Contexts({"policy": policy, "verifier": 800}, 100, limit).needed("verifier", longest) <= 800
+
+
+def test_who_reads_attempts_needs_room_for_them_whatever_bounds_the_policy() -> None:
+    many: dict[Role, int | None] = dict.fromkeys(ROLES, 131_072)
+    # As the tokenizer has it: attempts stand behind the first token of a prompt, an end token behind each.
+    framing = Revising(lead=1, again=1, after=(2,), ends=frozenset({2}))
+    plain = Contexts(many, 100, 4096, {"reviser": framing}, reads=3)
+    reading = replace(plain, framings={"reviser": framing, "verifier": framing})
+    needs = {role: (plain.needed(role, 600), reading.needed(role, 600)) for role in ROLES}
+    # 600, three attempts of 101 and a solution, in steps of 64.
+    assert needs == {"policy": (4096, 4096), "reviser": (1024, 1024), "verifier": (4096, 1024)}
+    # A verifier judges the solution alone where no attempt has room; a reviser is one that reads attempts.
+    assert (reading.least("verifier", 600), reading.least("reviser", 600)) == (700, 801)
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ OF_MODELS = {
     "model.safetensors",
     "training.json",
     "revision.json",
+    "tokenizer_config.json",
 }
 PLANNING = ("calibrate", "explain", "whatif", "compare_allocators", "difficulty")
 OF_USERS = {"problems.jsonl", ".venv", ".venv-vllm"}

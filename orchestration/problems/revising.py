@@ -130,9 +130,9 @@ class RevisionFormat:
         return after
 
 
-def trained_format(folder: Path) -> RevisionFormat | None:
+def trained_format(folder: Path, field: str = "model", given: str | None = None) -> RevisionFormat | None:
     """The format that the model of a folder was trained with; None where it was not trained to read attempts. Raises
-    UserError where the file is none of ours."""
+    UserError by the setting `field` that names the folder, as it was `given`, where the file is none of ours."""
     file = folder / FILE
     if not file.is_file():
         return None
@@ -141,7 +141,7 @@ def trained_format(folder: Path) -> RevisionFormat | None:
         return RevisionFormat(**told)
     except (ValueError, TypeError) as error:
         mend = f"its {FILE} cannot be read ({error}): train the model again, or remove the file"
-        raise UserError.of("model", str(folder), mend) from None
+        raise UserError.of(field, given or str(folder), mend) from None
 
 
 def _special(tokenizer: Tokenizer) -> int:

@@ -40,7 +40,7 @@ def read_judging(settings: EvaluateSettings, models: Mapping[Role, ModelSetup]) 
     verifier = models.get("verifier")
     if verifier is None or verifier.target is not None:
         return None
-    known = trained_format(verifier.path)
+    known = trained_format(verifier.path, "verifier.path", settings.verifier.path)
     return None if known is None else _bound("verifier", known, verifier, settings)
 
 
@@ -49,7 +49,7 @@ def read_framing(settings: EvaluateSettings, models: Mapping[Role, ModelSetup]) 
     reviser = models.get("reviser")
     if reviser is None:
         return None
-    turn, known = settings.reviser.turn, trained_format(reviser.path)
+    turn, known = settings.reviser.turn, trained_format(reviser.path, "reviser.path", settings.reviser.path)
     given = RevisionFormat(turn=turn) if turn is not None else known or RevisionFormat()
     note = ""
     if known is None and turn is None:
@@ -68,7 +68,10 @@ def _bound(role: Role, given: RevisionFormat, model: ModelSetup, settings: Evalu
     try:
         bound = given.bind(tokenizer, end_ids(model.path, read_config(model.path)), chat=chat)
     except UserError as error:
-        raise UserError.of(f"{role}.path", getattr(settings, role).path, str(error)) from None
+        # Told by the setting that names the model, and by what plain text is called here.
+        why = str(error).removeprefix(str(UserError.of("format.turn", given.turn, "")))
+        why = why.replace("chat=false", "policy=base")
+        raise UserError.of(f"{role}.path", getattr(settings, role).path, why) from None
     # How many it reads the strategies say, whose texts are in keys.
     words = {name: value for name, value in asdict(given).items() if name != "attempts"} | {"chat": chat}
     return Framed(replace(bound, attempts=1 << 20), json.dumps(words, sort_keys=True))

@@ -53,7 +53,7 @@ def make_orm(job: OrmJob, output: Path, say: Callable[[str], None] = lambda _: N
         base = model_folder(job.reviser, "reviser")
     except UserError as error:
         raise as_here(error, {"reviser.path": "reviser"}) from None
-    format = trained_format(base) or job.format
+    format = trained_format(base, "reviser", job.reviser) or job.format
     tables: list[pa.Table] = []
     prompts: dict[str, tuple[int, ...]] = {}
     shown: Shown | None = None

@@ -179,8 +179,12 @@ def test_what_a_run_leaves_out_is_kept_and_counted(here: Path, capsys: pytest.Ca
     middling = {"question": "1 + " * 70 + "1 = ?", "answer": "71"}
     bad = [{"answer": "[/red]"}, "{", GOOD, '{"question": "\\ud83d ?"}', OTHER | {"answer": []}, ["list"]]
     words = table(GOOD, *bad, middling, OTHER, LONG, "{}", more=["folder=run", "report=table"])
+    shutil.copytree("policy", "reviser")
+    edit("reviser/config.json", max_position_embeddings=150)
+    revised = "revision(sequential=2,parallel=1,select=majority)"
     words = [word for word in words if not word.startswith("strategies")]
-    words += ["strategies=[greedy,best_of_n(n=2)]"]
+    words += [f"strategies=[greedy,best_of_n(n=2),{revised}]", "reviser=folder", "reviser.path=reviser"]
+    words += [f"cluster.{role}.cpus=0.5" for role in ("policy", "reviser")]
     with without_ray():
         assert main(words) == 3
     out = capsys.readouterr().out
@@ -195,14 +199,15 @@ def test_what_a_run_leaves_out_is_kept_and_counted(here: Path, capsys: pytest.Ca
         "detail": "the question stands in row 0 already",
     }
     assert "quarantined 7 of the data's rows: see run/quarantined.jsonl" in out
-    told = "quarantined 3 of the outcomes, which have no number: see run/report/report.md; retry=quarantined tries them again"
+    told = "quarantined 5 of the outcomes, which have no number: see run/report/report.md; retry=quarantined tries them again"
     assert told in out
     page = Path("run/report/report.md").read_text()
     assert "| rows | no question | row 1: 'question' is missing | 2 |" in page
     outcomes = [row for row in Run("run").outcomes().to_pylist() if row["state"] == "quarantined"]
     reasons = {(row["strategy"], row["reason"]) for row in outcomes}
-    assert len(reasons) == 3
-    for name, strategies in zip(REASONS, (["best_of_n(n=2)", "greedy"], ["best_of_n(n=2)"]), strict=True):
+    assert len(reasons) == 5
+    refused = (["best_of_n(n=2)", "greedy", revised], ["best_of_n(n=2)"], [revised])
+    for name, strategies in zip(REASONS, refused, strict=True):
         assert sorted(text for text, why in reasons if pattern(name).fullmatch(why)) == strategies
         assert re.search(rf"\| outcomes \| {pattern(name).pattern} \| [^|]+ \| {len(strategies)} \|", page)
     assert sum(row["spent_flops"] for row in outcomes) == 0

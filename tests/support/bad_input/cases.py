@@ -24,6 +24,7 @@ ROW_CASES: dict[str, Case] = {}
 REASONS = (
     "a prompt longer than the policy's context",
     "a prompt and solution longer than the verifier's context",
+    "a prompt and attempts longer than the reviser's context",
 )
 
 # Numbers in these messages follow from model, prompts or machine.
@@ -34,6 +35,7 @@ NUMBERS = {
     "solutions that exceed the context with every prompt",
     "examples that do not fit the context",
     "a context that holds no attempt besides prompt and answer",
+    "a reviser whose context holds no attempt",
     "more replicas than cores",
     "a run of another version",
 }

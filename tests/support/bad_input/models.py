@@ -228,6 +228,36 @@ def reviser_outside_a_chat() -> Words:
 
 
 @case
+def empty_turn() -> Words:
+    """an empty text for a reviser in a chat"""
+    return evaluate(*REVISED, "policy.prompt.chat=true", "reviser.turn=' '")
+
+
+@case
+def no_earlier_attempts() -> Words:
+    """a chat template that shows no earlier attempts"""
+    Path("policy/chat_template.jinja").write_text("{{ messages[-1].content }}")
+    shutil.copytree("policy", "reviser")
+    return evaluate(*REVISED, "policy.prompt.chat=true", "reviser.turn=Again.")
+
+
+@case
+def endless_reviser() -> Words:
+    """a reviser whose tokenizer has no end token"""
+    shutil.copytree("policy", "reviser")
+    edit("reviser/tokenizer_config.json", eos_token=None)
+    return evaluate(*REVISED)
+
+
+@case
+def damaged_format() -> Words:
+    """a damaged format of a reviser"""
+    shutil.copytree("policy", "reviser")
+    Path("reviser/revision.json").write_text("{")
+    return evaluate(*REVISED)
+
+
+@case
 def foreign_value_head() -> Words:
     """another model's value head"""
     edit("prm/value_head.json", hidden_size=64)

@@ -133,18 +133,28 @@ def plan_without_difficulty() -> Words:
     return evaluate("strategies=[compute_optimal(plan='plan.yaml',n=4)]")
 
 
-@case
-def plan_with_an_unknown_option() -> Words:
-    """a plan with an option that is not known"""
+def _offering(text: str) -> Words:
+    """A run by a plan that offers another search than its own."""
     plan = _made()
     table = replace(
         plan.table,
-        stages=tuple(replace(s, name=s.name.replace("beam", "baem")) for s in plan.table.stages),
+        stages=tuple(replace(s, name=s.name.replace(SEARCH, text)) for s in plan.table.stages),
         moves=tuple(
-            replace(m, source=m.source.replace("beam", "baem"), target=m.target.replace("beam", "baem"))
+            replace(m, source=m.source.replace(SEARCH, text), target=m.target.replace(SEARCH, text))
             for m in plan.table.moves
         ),
     )
-    offer = Offer(plan.offer.samples, (SEARCH.replace("beam", "baem"),))
-    replace(plan, table=table, offer=offer).write(Path("plan.yaml"))
+    replace(plan, table=table, offer=Offer(plan.offer.samples, (text,))).write(Path("plan.yaml"))
     return evaluate(_PRICED)
+
+
+@case
+def plan_with_an_unknown_option() -> Words:
+    """a plan with an option that is not known"""
+    return _offering(SEARCH.replace("beam", "baem"))
+
+
+@case
+def plan_with_a_reviser() -> Words:
+    """a plan with an option that asks a reviser"""
+    return _offering("revision(sequential=4,parallel=2,select=majority)")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
+from actors.engines.model_config import model_hash
 from actors.store.rows import outcome_row
 from orchestration.runs.identity import identify
 from orchestration.runs.record import run_record, write_record
@@ -60,6 +62,47 @@ def samples_of_another_policy() -> Words:
 def chains_of_no_reviser() -> Words:
     """chains that this reviser did not draw"""
     return ["train", "orm", "mine", "reviser=policy", f"runs=[{begun()}]"]
+
+
+def _chains(**identity: str) -> str:
+    """A run of test problems, which a reviser is said to have drawn."""
+    folder = begun()
+    told = json.loads((folder / "run.json").read_text())
+    edit(str(folder / "run.json"), identity=told["identity"] | identity)
+    return str(folder)
+
+
+@case
+def chains_of_another_reviser() -> Words:
+    """chains that another reviser drew"""
+    return ["train", "orm", "mine", "reviser=policy", f"runs=[{_chains(reviser='another')}]"]
+
+
+@case
+def chains_to_judge_by() -> Words:
+    """chains of problems that are not to train on"""
+    folder = _chains(reviser=model_hash(Path("policy")))
+    return ["train", "orm", "mine", "reviser=policy", f"runs=[{folder}]"]
+
+
+@case
+def no_attempts_to_read() -> Words:
+    """a reviser that is to read no attempt"""
+    return _reviser("format.attempts=0")
+
+
+@case
+def all_held_out() -> Words:
+    """a training that holds everything out"""
+    return _reviser("training.held_out_share=1")
+
+
+@case
+def parts_of_one_seed() -> Words:
+    """two parts of a training with one seed"""
+    return _reviser(
+        "parts=[{problems: 4, seed: 1, strategy: majority(n=2)}, {problems: 8, seed: 1, strategy: majority(n=4)}]"
+    )
 
 
 @case

@@ -174,6 +174,12 @@ def empty_chains() -> Words:
 
 
 @case
+def small_population() -> Words:
+    """a population with fewer solutions than each slot reads"""
+    return evaluate("strategies=[rsa(population=2,k=4,rounds=1)]")
+
+
+@case
 def selection_needs_verifier() -> Words:
     """a hierarchical selection, and no verifier set"""
     words = evaluate(

@@ -81,6 +81,7 @@ def evaluate(
     seeds: Sequence[int] | None = None,
     policy: str | Path | None = None,
     verifier: str | Path | Mapping[str, Any] | None = None,
+    reviser: str | Path | None = None,
     budget: float | None = None,
     settings: Sequence[str] = (),
     on_progress: Callable[[Progress], None] = lambda _: None,
@@ -90,7 +91,8 @@ def evaluate(
 
     Each problem is solved once for each of `seeds` ([0] by default), which all draws derive from.
     `dataset` is a data set's name in the config (countdown, arithmetic, ...) or a file (.csv, .jsonl, .json,
-    .parquet); `policy` and `verifier` are an option's name (countdown, none) or a model's folder; `budget` is in FLOPs.
+    .parquet); `policy`, `verifier` and `reviser` are an option's name (countdown, none) or a model's folder; `budget` is in
+    FLOPs.
     A policy's folder takes the settings of policy=chat where its tokenizer has a chat template, and of policy=base where not;
     `settings=["policy=base"]` chooses plain text.
     A strategy or verifier of your own may be a mapping, `{"_target_": "my_package.module.Class", "n": 4}`.
@@ -101,6 +103,7 @@ def evaluate(
     """
     _refuse(evaluate, others, flatten(asdict(EvaluateSettings())), "settings=[{word!r}]")
     words = [f"strategies={_strategies(strategies)}", *_words(folder, dataset, count, policy, verifier)]
+    words += _model("reviser", reviser, "folder")
     words += [f"seeds=[{','.join(map(str, _list('seeds', seeds, 'numbers')))}]"] if seeds is not None else []
     words += [f"budget.flops={budget}"] if budget is not None else []
     _check_heard(on_progress)

@@ -46,6 +46,7 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         ({"policy": 3}, "policy = 3: give an option's name, or a model's folder"),
         ({"policy": b"x"}, "policy = b'x': give an option's name"),
         ({"verifier": 3}, "verifier = 3: give an option's name"),
+        ({"reviser": {"_target_": "my.C"}}, "reviser = .*: give an option's name, or a model's folder"),
         ({"verifier": {"_target_": "my.C", "weight": object()}}, "verifier = .*it takes texts, numbers"),
         ({"budget": [1]}, r"budget.flops = \[1\]: it must be a whole number"),
         ({"settings": "seeds=[1]"}, r"settings = 'seeds=\[1\]': give a list of key=value texts"),
@@ -86,11 +87,11 @@ def test_texts_from_python_are_taken_as_they_are(nothing_runs: list[Any], tmp_pa
     odd = """it's, "a" [b] \\n ü"""
     policy = tmp_path / odd
     policy.mkdir()
-    api.evaluate(["majority(n=2)"], folder=odd, dataset=Path(odd), policy=policy)
+    api.evaluate(["majority(n=2)"], folder=odd, dataset=Path(odd), policy=policy, reviser=policy)
     api.evaluate("greedy,majority(n=2)", folder="r", dataset="my/d.CSV", settings=['folder="s"'])
     first, second = nothing_runs
     assert (first.strategies, first.folder, first.dataset.path) == (["majority(n=2)"], odd, odd)
-    assert first.policy.path == str(policy)
+    assert first.policy.path == first.reviser.path == str(policy)
     assert second.strategies == ["greedy", "majority(n=2)"]
     assert (second.folder, second.dataset.path) == ("s", "my/d.CSV")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from tests.faults.job import JOB, SHORT
+from tests.faults.job import CHAINS, JOB, SHORT
 from tests.faults.trials import Figures, Unbroken, run_unbroken
 
 MEASURED = pytest.StashKey[list[Figures]]()
@@ -23,6 +23,11 @@ def measured(request: pytest.FixtureRequest) -> list[Figures]:
 @pytest.fixture(scope="session")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
     return run_unbroken(JOB, tmp_path_factory.mktemp("unbroken"))
+
+
+@pytest.fixture(scope="session")
+def unbroken_chains(tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
+    return run_unbroken(CHAINS, tmp_path_factory.mktemp("unbroken_chains"))
 
 
 @pytest.fixture(scope="session")

@@ -30,16 +30,33 @@ LOOK = 0.1
 """Seconds between two looks at a run."""
 
 
+REVISER = [
+    "reviser=folder",
+    # Whoever was trained to revise or not: what is at stake are its chains.
+    f"reviser.path={ROOT / 'models' / 'arithmetic' / 'policy'}",
+    "cluster.reviser.replicas=2",
+    "cluster.reviser.cpus=0.5",
+    "cluster.policy.cpus=0.5",
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Problems and strategies for two policy replicas and a verifier on two cores."""
+    """Problems and strategies for two replicas that draw and a verifier on two cores: of a `reviser`, where chains are among
+    the strategies, and a policy's beside them."""
 
     problems: int
     strategies: tuple[str, ...]
+    reviser: bool = False
 
     @property
     def outcomes(self) -> int:
         return self.problems * len(self.strategies)
+
+    @property
+    def tasks(self) -> int:
+        """Chains of a problem are a task of their own."""
+        return self.problems * (1 + self.reviser)
 
     def words(self, folder: Path, budget: int) -> list[str]:
         """The command that runs it in a folder under a budget in FLOPs."""
@@ -51,9 +68,8 @@ class Job:
             f"strategies=[{','.join(self.strategies)}]",
             f"budget.flops={budget}",
             "report=table",
-            "cluster.policy.replicas=2",
-            "cluster.policy.cpus=0.75",
             "cluster.verifier.cpus=0.5",
+            *(REVISER if self.reviser else ["cluster.policy.replicas=2", "cluster.policy.cpus=0.75"]),
         ]
 
 
@@ -62,6 +78,19 @@ JOB = Job(30, ("greedy", "majority(n=4)", "best_of_n(n=4)", "beam(n=4)", "best_o
 
 SHORT = Job(10, JOB.strategies)
 """Some five seconds: more than actors live on after their driver."""
+
+
+CHAINS = Job(
+    20,
+    (
+        "greedy",
+        "best_of_n(n=4)",
+        "revision(sequential=4,parallel=2)",
+        "revision(sequential=8,parallel=2,select=majority)",
+    ),
+    reviser=True,
+)
+"""The same of chains: most of the work is the reviser's."""
 
 
 class Command:
@@ -116,7 +145,7 @@ class Command:
         return sum(file.stat().st_size for file in self._ray.rglob("*") if file.is_file())
 
     def done(self, pid: int | None = None) -> int:
-        """FLOPs that its policy replicas have really used so far, or the one of them in process `pid`."""
+        """FLOPs that its replicas that draw have really used so far, or the one of them in process `pid`."""
         told = [self._tally / str(pid)] if pid is not None else self._tally.iterdir()
         return sum(int.from_bytes(one.read_bytes(), "little") for one in told)
 

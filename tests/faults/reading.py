@@ -7,6 +7,7 @@ verdicts, generations, every candidate's tokens and scores.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,11 @@ Row = dict[str, Any]
 
 def rows(folder: Path, table: str) -> list[Row]:
     return [row for part in parts(folder, table) for row in pq.read_table(part).to_pylist()]
+
+
+def drawn(row: Mapping[str, Any]) -> int:
+    """Tokens that were drawn for an outcome, or in a session, by whichever model."""
+    return int(row["policy_tokens"] + row["reviser_tokens"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +52,8 @@ class Tables:
         return cls({row["key"]: row for row in outcomes}, dict(candidates), rows(folder, "ledger"))
 
     @property
-    def policy_tokens(self) -> int:
-        return sum(row["policy_tokens"] for row in self.outcomes.values())
+    def drawn(self) -> int:
+        return sum(map(drawn, self.outcomes.values()))
 
     @property
     def spent(self) -> int:

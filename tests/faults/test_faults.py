@@ -34,6 +34,14 @@ def test_killed_at_a_random_moment(
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize(("kind", "number"), [*(("reviser", n) for n in range(COUNT)), ("driver", 2)])
+def test_killed_in_mid_chain(
+    kind: Kind, number: int, unbroken_chains: Unbroken, measured: list[Figures], tmp_path: Path
+) -> None:
+    measured.append(strike(kind, moment(kind, number, COUNT), unbroken_chains, tmp_path))
+
+
+@pytest.mark.faults
 def test_hardly_a_problem_differs(measured: list[Figures]) -> None:
     differing = [flip for one in measured for flip in one.flips]
     assert len(differing) * DIFFER <= sum(one.problems for one in measured), "\n".join(map(str, differing))

@@ -26,16 +26,20 @@ from orchestration.commands.main import main
 from orchestration.runs.run import Run
 from orchestration.runs.status import lock_of
 from tests.faults.job import LOOK, Command, Job, Living, LogTail, Watch
-from tests.faults.reading import Flip, Tables, flips
+from tests.faults.reading import Flip, Tables, drawn, flips
 from tests.support.folders import done_keys
 
-Kind = Literal["driver", "scheduler", "policy", "verifier"]
+Kind = Literal["driver", "scheduler", "policy", "reviser", "verifier"]
 
 CLASSES: dict[Kind, str] = {
     "scheduler": "SchedulerActor",
     "policy": "_PolicyActor",
+    "reviser": "_ReviserActor",
     "verifier": "_VerifierActor",
 }
+
+SOLVERS: tuple[Kind, ...] = ("policy", "reviser")
+"""Those that hold tasks, which are lost with them."""
 
 GONE = 20.0
 """Seconds in which a killed driver's processes are gone, but for Ray's agents."""
@@ -188,9 +192,9 @@ def wait_for(kind: Kind, when: Moment, watch: Watch, outcomes: int) -> int:
         if kind == "driver":
             return [watch.command.pid]
         there = watch.processes(CLASSES[kind])
-        if kind == "policy":
+        if kind in SOLVERS:
             # One of the two by its name, for processes come in no order.
-            return [pid for pid in there if watch.names.get(pid) == f"policy-{when.choice}"]
+            return [pid for pid in there if watch.names.get(pid) == f"{kind}-{when.choice}"]
         return list(there)
 
     if when.share is None:
@@ -250,9 +254,9 @@ def _go_on(command: Command, folder: Path, before: _Before, figures: Figures) ->
 
 def _check_driver(folder: Path, tables: Tables, before: _Before) -> None:
     """What was committed was not drawn again, and all that was in hand is charged what it was lent."""
-    rest = sum(row["policy_tokens"] for key, row in tables.outcomes.items() if key not in before.done)
+    rest = sum(drawn(row) for key, row in tables.outcomes.items() if key not in before.done)
     # The first session did not live to say what it did.
-    assert sum(one["policy_tokens"] for one in Run(folder).info.get("sessions", ())) == rest
+    assert sum(map(drawn, Run(folder).info.get("sessions", ()))) == rest
     cut_off = [row for row in tables.lost() if "when the run was cut off" in row["reason"]]
     assert {row["lease"]: row["flops"] for row in cut_off} == {k: h.flops for k, h in before.held.items()}
     # A driver's actors die one after another: its scheduler may see a replica go, and lend its tasks once more.
@@ -292,7 +296,7 @@ def _kill_actor(kind: Kind, victim: int, watch: Watch, figures: Figures) -> _Bef
     tasks = {charge.task_id for charge in charges}
     again = [seen for seen, hold in log.leased[leased:] if hold.task_id in tasks]
     after = [seen for seen in log.lines if fresh is not None and seen > fresh]
-    if kind == "policy" and charges:
+    if kind in SOLVERS and charges:
         figures.used = command.done(victim) - paid
         figures.charged = sum(charge.flops for charge in charges)
         figures.noticed = charges[0].seen - killed
@@ -312,16 +316,16 @@ def _say_done(command: Command, problems: int) -> None:
 def _check_actor(kind: Kind, folder: Path, tables: Tables, before: _Before, figures: Figures) -> None:
     """What was lost is charged, what was not goes on, and nothing else is drawn again."""
     [session] = Run(folder).info["sessions"]
-    figures.again = session["policy_tokens"] - tables.policy_tokens
+    figures.again = drawn(session) - tables.drawn
     lost = {row["lease"]: row for row in tables.lost()}
-    if kind != "policy":
+    if kind not in SOLVERS:
         assert not lost, "its trees go on"
         assert figures.again == 0
         assert tables.wasted == 0 or kind == "verifier"
         assert all(row["purpose"] == "verifier" for row in tables.ledger if row["kind"] == "lost")
         return
     problems = {row["task_id"].partition("/")[0] for row in lost.values()}
-    most = sum(r["policy_tokens"] for r in tables.outcomes.values() if r["problem_id"] in problems)
+    most = sum(drawn(row) for row in tables.outcomes.values() if row["problem_id"] in problems)
     assert 0 <= figures.again <= most
     assert tables.wasted == sum(row["flops"] for row in lost.values())
     settled = {row["lease"] for row in tables.ledger if row["kind"] in ("kept", "pruned")}
@@ -338,11 +342,11 @@ def _check_books(folder: Path, tables: Tables, unbroken: Unbroken, figures: Figu
     assert tables.spent == sum(row["spent_flops"] for row in tables.outcomes.values())
     if not figures.flips:
         # Not so the verifier's: who asks while another's same steps are on their way pays for them too.
-        assert tables.policy_tokens == unbroken.tables.policy_tokens
+        assert tables.drawn == unbroken.tables.drawn
     assert tables.spent + tables.wasted <= unbroken.budget
     assert not [row for row in tables.ledger if row["kind"] == "failed"]
     paid = {(row["task_id"], row["attempt"], row["lease"]) for row in tables.ledger if row["kind"] == "kept"}
-    assert len(paid) == len({task for task, *_ in paid}) == unbroken.job.problems, "each is paid once"
+    assert len(paid) == len({task for task, *_ in paid}) == unbroken.job.tasks, "each is paid once"
     info = Run(folder).info
     assert (info["spent_flops"], info["wasted_flops"]) == (tables.spent, tables.wasted)
     figures.waste = tables.wasted / tables.spent

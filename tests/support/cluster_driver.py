@@ -23,9 +23,12 @@ STRATEGIES: tuple[Strategy, ...] = (Greedy(), Majority(3), Beam(4, 2))
 GATED = frozenset(f"p{number}" for number in range(COUNT // 2, COUNT))
 
 
-def run_plan(folder: Path, policy: Path, verifier: Path | None, *, replicas: int = 2) -> RunPlan:
-    bench = make_bench(policy, verifier)
-    models: dict[Role, ModelPlan] = {"policy": make_plan(policy, replicas=replicas)}
+def run_plan(
+    folder: Path, policy: Path, verifier: Path | None, *, replicas: int = 2, drawing: Role = "policy"
+) -> RunPlan:
+    """A run in which this model draws, the policy's or the same one's as a reviser."""
+    bench = make_bench(policy, verifier, reviser=policy if drawing == "reviser" else None)
+    models: dict[Role, ModelPlan] = {drawing: make_plan(policy, replicas=replicas)}
     if verifier is not None:
         models["verifier"] = make_plan(verifier)
     return RunPlan(

@@ -39,6 +39,7 @@ from actors.messages import Commit, ReplicaInfo
 from actors.store.log import read_books
 from actors.store.writer import RunWriter
 from actors.work import Progress
+from orchestration.strategies.revision.revision import Revision
 from tests.support import cluster_driver, troubled
 from tests.support.cells import outcomes_by_key, rows_of
 from tests.support.cluster_driver import COUNT, GATED, run_plan, tasks
@@ -46,6 +47,7 @@ from tests.support.folders import done_keys, record, settled
 from tests.support.inprocess import Cell
 from tests.support.places import ROOT
 from tests.support.processes import actors, descendants
+from tests.support.tiny import make_task
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -209,16 +211,22 @@ def test_a_killed_verifier_costs_no_tree(disturbed: Disturbed) -> None:
     assert not [row for row in ledger if row["kind"] == "failed"]
 
 
-def test_a_replica_that_dies_as_the_run_starts_is_waited_for(
+def test_replicas_that_die_as_the_run_starts_are_waited_for_and_those_of_a_reviser_draw_its_chains(
     tmp_path: Path, policy: Path, verifier: Path
 ) -> None:
-    with Cluster(run_plan(tmp_path / "run", policy, verifier, replicas=1)) as cluster:
+    chains = tuple(
+        replace(make_task(number, (Revision(3, 2), Revision(4, 1))), home="reviser") for number in range(4)
+    )
+    with Cluster(run_plan(tmp_path / "run", policy, verifier, replicas=1, drawing="reviser")) as cluster:
         before = {info.name: info.pid for info in cluster.infos()}
         for pid in before.values():
             os.kill(pid, signal.SIGKILL)
         after = {info.name: info.pid for info in cluster.infos(first=True)}
-    assert after.keys() == before.keys()
+        progress = cluster.run((task, "4") for task in chains)
+    assert after.keys() == before.keys() == {"reviser-0", "verifier"}
     assert not set(after.values()) & set(before.values())
+    assert (progress.answered, progress.tasks_open, progress.wasted) == (8, 0, 0)
+    assert {row["purpose"] for row in rows_of(tmp_path / "run", "ledger")} == {"reviser", "verifier"}
 
 
 def test_a_signal_to_the_drivers_group_reaches_no_process_of_ray() -> None:

@@ -1,4 +1,4 @@
-"""Counts, in each policy replica of a command, what has really been done there, where it can be read when it was killed.
+"""Counts, in each replica of a command that draws, what has really been done there, where it can be read when it was killed.
 
 Python imports a module of this name at its start wherever it is on the path. A mapped file outlives a killed process: its
 number is FLOPs (paper) of all tokens that the engine has drawn and of all scores that came. A call that was on its way to the
@@ -36,7 +36,7 @@ def watch(solver: ModuleType) -> None:
         number = mmap.mmap(file.fileno(), 8)
 
     def made(replica: Any, name: str, plan: Any, bench: Any, *rest: Any, **named: Any) -> None:
-        seen["price"] = bench.costs["policy"].paper(1)
+        seen["price"] = bench.costs[named.get("role", "policy")].paper(1)
         make(replica, name, plan, bench, *rest, **named)
 
     def stepped(engine: Any) -> Any:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
-from actors.engines.base import ScoreRequest, Scores
+from actors.engines.base import EngineName, ScoreRequest, Scores
 from actors.engines.plan import ModelPlan
 from actors.messages import Books, Commit, Loss, Orders, Pulse, Record, Report, Settlement
 from actors.replicas.bench import Bench
@@ -164,11 +164,12 @@ class Cell:
         deadline: float = EXCHANGE_TIMEOUT_S,
         max_sequences: int = 8,
         reuse: bool = False,
+        engine: EngineName = "local",
     ) -> None:
         self.bench: Bench = make_bench(policy, verifier, reviser=policy if revisers else None)
         self.writer = Writer(folder)
         self.verifier = Verifier(make_plan(verifier))
-        plan = make_plan(policy, max_sequences=max_sequences)
+        plan = replace(make_plan(policy, max_sequences=max_sequences), engine=engine)
 
         library = Library(SampleLibrary([folder])) if reuse else None
 

@@ -114,6 +114,10 @@ SMALLER = {
     "flopwise evaluate domain=countdown policy.path=runs/countdown/policy verifier.path=runs/countdown/prm ": Smaller(
         f"policy.path=bundled/countdown {FEW}", MINUTES
     ),
+    "flopwise evaluate domain=countdown policy.path=runs/countdown/policy verifier=none reviser=folder ": Smaller(
+        f"policy.path=bundled/countdown {FEW} 'strategies=[revision(sequential=2,parallel=2,select=majority)]'",
+        MINUTES,
+    ),
     "flopwise train policy runs/tiny problems=5000 shape.width=64": Smaller(POLICY, MINUTES),
     "flopwise train prm runs/prm/model": Smaller(f"{PARTS} {EPOCHS}", HOURS),
     PLAIN: Smaller(f"{PARTS} {EPOCHS}", HOURS),

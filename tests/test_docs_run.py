@@ -56,8 +56,15 @@ BUILD_ON_A_PLAN = (
 )
 """Pages that read runs which another page makes: a sweep with its plan, and one to judge on."""
 
-BUILD_ON_CHAINS = ("conf/train/orm.yaml",)
-"""Pages that read chains which a reviser drew."""
+BUILD_ON_CHAINS = {
+    "conf/train/orm.yaml": ("runs/chains", "runs/reviser/model", Path("models/mine")),
+    "conf/train/reviser.yaml": (
+        "runs/revised",
+        "runs/first/reviser",
+        ROOT / "models" / "countdown" / "policy",
+    ),
+}
+"""Pages that read chains which a reviser drew: the run, the reviser, and the model that stands for it."""
 
 DRAWING = "text"
 """The language of blocks that are only looked at; tests/test_docs.py reads what they name."""
@@ -128,7 +135,7 @@ def test_a_page_does_what_it_says(
     if where in BUILD_ON_A_PLAN:
         plan_here()
     if where in BUILD_ON_CHAINS:
-        chains_here()
+        chains_here(*BUILD_ON_CHAINS[where])
     capsys.readouterr()
     for part in parts:
         if isinstance(part, str):
@@ -142,13 +149,12 @@ def test_a_page_does_what_it_says(
         CHECKS[where](capsys.readouterr().out)
 
 
-def chains_here() -> None:
+def chains_here(run: str, reviser: str, model: Path) -> None:
     """What the reader has who trained a reviser and drew chains with it: made by hand."""
-    reviser = Path("runs/reviser/model")
-    if not reviser.exists():
-        shutil.copytree("models/mine", reviser)
-    if not Path("runs/chains").exists():
-        write_chains(Path("runs/chains"), reviser)
+    if not Path(reviser).exists():
+        shutil.copytree(model, reviser)
+    if not Path(run).exists():
+        write_chains(Path(run), Path(reviser))
 
 
 def plan_here() -> None:

@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestration.training.revision_data import Pair, Pool
+from orchestration.training.revision_data import Pair
+
+T = TypeVar("T")
 
 PAIRS = pa.schema(
     [
@@ -32,11 +34,11 @@ PAIRS = pa.schema(
     ]
 )
 """A row is a right answer (`index`: the sample's number) with the wrong attempts before it, oldest first: token ids as
-drawn, and texts. `wrong`: distinct wrong answers of the problem; `distance`: of the last attempt to the answer, in
-characters."""
+drawn, and texts. `wrong`: distinct wrong answers that there were to choose among, of a chain those that stand there;
+`distance`: of the last attempt to the answer, in characters."""
 
 POOLS = 1000
-"""Problems whose pairs make a part."""
+"""Problems (of chains, outcomes) whose pairs make a part."""
 
 _NOTE = "made_from.json"
 
@@ -51,7 +53,7 @@ class Learnt:
 
 
 def write_pairs(
-    folder: Path, pools: Iterable[Pool], choose: Callable[[Pool], list[Pair]], made_from: Mapping[str, Any]
+    folder: Path, pools: Iterable[T], choose: Callable[[T], list[Pair]], made_from: Mapping[str, Any]
 ) -> None:
     """Write what is chosen of the pools, a part for each thousand of them; parts that an earlier start wrote stand.
 

@@ -78,6 +78,19 @@ class RevisionTraining:
             raise UserError.of("training.optimizer", self.optimizer, mend)
 
 
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Where pairs come from, in words for who has too few: the setting, what none is, and what there is to do."""
+
+    field: str
+    none: str
+    mend: str
+
+    def nothing(self, of: str, side: str = "") -> UserError:
+        """That there is nothing to learn, of one side or both."""
+        return UserError(f"{self.field}: {self.none.format(side=side)} ({of}): {self.mend}")
+
+
 @dataclass
 class Rows:
     """Training rows of both sides, and how many pairs were longer than the model's context."""
@@ -136,18 +149,14 @@ def rows_of(
     return rows
 
 
-def check_rows(rows: Rows, of: str) -> None:
+def check_rows(rows: Rows, of: str, recipe: Recipe) -> None:
     """Raise UserError where no right answer has a wrong one before it, on the side that is trained on or that is held out:
     there is nothing to learn, or to stop by. `of` says what the pairs were made of."""
     if all(rows.shown):
         return
     side = "" if not any(rows.shown) else " to train on" if not rows.shown[0] else " held out"
     long = f", {counted(rows.too_long, 'pair')} longer than the model's context" if rows.too_long else ""
-    mend = (
-        f"no problem{side} has both right and wrong answers ({of}{long}): draw more problems, more samples of each, or "
-        "problems of which the policy solves some"
-    )
-    raise UserError(f"parts: {mend}")
+    raise recipe.nothing(f"{of}{long}", side)
 
 
 def train_reviser(

@@ -20,11 +20,28 @@ import pyarrow.dataset as ds
 
 from actors.seeds import derive
 from orchestration.runs.run import Run
-from orchestration.training.step_data import CUT_OFF, TWICE, UNREADABLE, Drawn
+from orchestration.training.step_data import TWICE, Drawn, unusable
 
-_COLUMNS = ("key", "problem_id", "index", "steps", "token_ids", "finish_reason", "answer", "correct")
+_COLUMNS = (
+    "key",
+    "problem_id",
+    "index",
+    "parent",
+    "depth",
+    "steps",
+    "token_ids",
+    "finish_reason",
+    "answer",
+    "correct",
+)
 _ROWS = 4096
 """Rows that are Python objects at once."""
+
+KEPT = ds.field("kept")
+"""The condition that a strategy chose among a row, whatever stood before it."""
+
+_SAMPLES = KEPT & (ds.field("parent") < 0)
+"""The condition that a row is a whole sample of the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +81,7 @@ def pools(run: Run, strategy: str, problems: Collection[str], drawn: Drawn) -> I
 
     What a search dropped, rolled out or branched from another candidate is no sample of the prompt.
     """
-    for rows in _outcomes(run, strategy):
+    for rows in outcomes_of(run, strategy, _SAMPLES):
         if rows[0]["problem_id"] in problems:
             yield pool_of(rows, drawn)
 
@@ -76,13 +93,18 @@ def pool_of(rows: list[dict[str, Any]], drawn: Drawn) -> Pool:
     for row in rows:
         drawn.samples += 1
         ids = tuple(row["token_ids"])
-        why = CUT_OFF if row["finish_reason"] != "eos" else UNREADABLE if row["answer"] is None else ""
+        why = unusable(row)
         if why or ids in seen:
             drawn.dropped[why or TWICE] += 1
             continue
         seen.add(ids)
-        sides[not row["correct"]].append(Attempt(row["index"], ids, "".join(row["steps"]).strip()))
+        sides[not row["correct"]].append(attempt_of(row))
     return Pool(rows[0]["problem_id"], tuple(sides[0]), tuple(sides[1]))
+
+
+def attempt_of(row: dict[str, Any]) -> Attempt:
+    """A row of candidates as an attempt."""
+    return Attempt(row["index"], tuple(row["token_ids"]), "".join(row["steps"]).strip())
 
 
 def pairs_of(pool: Pool, most: int, seed: int) -> list[Pair]:
@@ -119,9 +141,11 @@ def _distances(pool: Pool) -> np.ndarray[Any, np.dtype[np.int32]]:
     return found
 
 
-def _outcomes(run: Run, strategy: str) -> Iterator[list[dict[str, Any]]]:
-    """Candidates' rows of each outcome; of one that was made again the newest."""
-    earlier, samples = _made_again(run, strategy), _samples(strategy)
+def outcomes_of(run: Run, strategy: str, only: ds.Expression) -> Iterator[list[dict[str, Any]]]:
+    """Candidates' rows of each outcome of a strategy, those that meet a condition; of an outcome that was made again the
+    newest."""
+    wanted = (ds.field("strategy") == strategy) & only
+    earlier = _made_again(run, strategy, wanted)
     block: list[dict[str, Any]] = []
 
     def ended() -> Iterator[list[dict[str, Any]]]:
@@ -131,7 +155,7 @@ def _outcomes(run: Run, strategy: str) -> Iterator[list[dict[str, Any]]]:
         if earlier[block[0]["key"]] < 0:
             yield block
 
-    for batch in run.stored("candidates").batches(_COLUMNS, samples):
+    for batch in run.stored("candidates").batches(_COLUMNS, wanted):
         for start in range(0, len(batch), _ROWS):
             for row in batch.slice(start, _ROWS).to_pylist():
                 if block and (row["key"] != block[0]["key"] or row["index"] <= block[-1]["index"]):
@@ -141,12 +165,7 @@ def _outcomes(run: Run, strategy: str) -> Iterator[list[dict[str, Any]]]:
     yield from ended()
 
 
-def _samples(strategy: str) -> Any:
-    """The condition that a row is a whole sample of the prompt."""
-    return (ds.field("strategy") == strategy) & ds.field("kept") & (ds.field("parent") < 0)
-
-
-def _made_again(run: Run, strategy: str) -> Counter[str]:
+def _made_again(run: Run, strategy: str, wanted: ds.Expression) -> Counter[str]:
     """How many blocks of candidates of an outcome are older than its newest, by key."""
     times: Counter[str] = Counter()
     for batch in run.stored("outcomes").batches(["key"], ds.field("strategy") == strategy):
@@ -156,7 +175,7 @@ def _made_again(run: Run, strategy: str) -> Counter[str]:
     if not again:
         return earlier
     before: tuple[str, int] = ("", -1)
-    for batch in run.stored("candidates").batches(["key", "index"], _samples(strategy)):
+    for batch in run.stored("candidates").batches(["key", "index"], wanted):
         for key, index in zip(batch["key"].to_pylist(), batch["index"].to_pylist(), strict=True):
             if key in again and (key != before[0] or index <= before[1]):
                 earlier[key] += 1

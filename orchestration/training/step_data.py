@@ -103,8 +103,8 @@ def _answers(rows: list[dict[str, Any]], drawn: Drawn) -> Iterator[Solved]:
     seen: set[tuple[Any, ...]] = set()
     for row in rows:
         drawn.samples += 1
-        ids, why = tuple(row["token_ids"]), _unusable(row)
-        earlier = () if why else _before(row, named)
+        ids, why = tuple(row["token_ids"]), unusable(row)
+        earlier = () if why else tuple(tuple(one["token_ids"]) for one in before(row, named))
         if why or not row["step_tokens"] or (earlier, ids) in seen:
             drawn.dropped[why or (TWICE if row["step_tokens"] else STEPLESS)] += 1
             continue
@@ -114,18 +114,19 @@ def _answers(rows: list[dict[str, Any]], drawn: Drawn) -> Iterator[Solved]:
         yield Solved(row["problem_id"], ids, ends, (float(right),) * len(ends), right, float(right), earlier)
 
 
-def _before(row: dict[str, Any], named: dict[int, dict[str, Any]]) -> tuple[tuple[int, ...], ...]:
-    """The attempts that stood before one in its chain, oldest first."""
-    found: list[tuple[int, ...]] = []
+def before(row: dict[str, Any], named: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The attempts that stood before one in its chain, oldest first, of the candidates of its outcome, by index. What was cut
+    off or cannot be read was shown to none after it."""
+    found: list[dict[str, Any]] = []
     # An attempt is numbered after what it read: damaged rows make no circle.
     while row["parent"] in named and row["parent"] < row["index"] and not row["depth"]:
         row = named[row["parent"]]
-        if not _unusable(row):
-            found.append(tuple(row["token_ids"]))
-    return tuple(reversed(found))
+        if not unusable(row):
+            found.append(row)
+    return found[::-1]
 
 
-def _unusable(row: dict[str, Any]) -> str:
+def unusable(row: dict[str, Any]) -> str:
     """Why a sample labels nothing; empty where it does."""
     if row["finish_reason"] != "eos":
         return CUT_OFF
@@ -138,7 +139,7 @@ def _labelled(rows: list[dict[str, Any]], drawn: Drawn) -> Iterator[Solved]:
         if not row["kept"]:
             continue
         drawn.samples += 1
-        if why := _unusable(row):
+        if why := unusable(row):
             drawn.dropped[why] += 1
         else:
             samples.append(row)

@@ -43,10 +43,8 @@ PARTS = (
     "'parts=[{problems: 16, seed: 1, strategy: majority(n=2), use: language}, "
     """{problems: 12, seed: 2, strategy: "monte_carlo(samples=3,rollouts=2)", use: value}]'"""
 )
-REVISER = (
-    "'parts=[{problems: 16, seed: 1, strategy: majority(n=4)}]' replicas=1 training.epochs=1 "
-    "training.evaluations=1 training.held_out_share=0.3"
-)
+REVISED = "training.epochs=1 training.evaluations=1 training.held_out_share=0.3"
+REVISER = f"'parts=[{{problems: 16, seed: 1, strategy: majority(n=4)}}]' replicas=1 {REVISED}"
 PART = """'parts=[{problems: 12, seed: 1, strategy: "monte_carlo(samples=3,rollouts=2)"}]'"""
 
 SMALLER = {
@@ -133,6 +131,7 @@ SMALLER = {
         f"policy=models/mine chat=false 'prompt=\"{{question}}\\n\"' dataset=arithmetic {REVISER}",
         f"{MINUTES}; {OWN}",
     ),
+    "flopwise train reviser runs/rest/model ": Smaller(REVISED, MINUTES),
     "flopwise train orm runs/orm/model ": Smaller(EPOCHS_ALONE, MINUTES),
     "flopwise train orm runs/orm/plain ": Smaller(EPOCHS_ALONE, MINUTES),
     "flopwise train prm runs/mine/model policy=/models/mine dataset=gsm_symbolic ": Smaller(

@@ -39,6 +39,8 @@ def test_one_word_chooses_data_set_grader_policy_and_verifier(domain: str) -> No
     assert job.policy == settings.policy.path
     reviser = compose("train/reviser", (f"domain={domain}",), ReviserJob)
     assert (reviser.policy, reviser.dataset, reviser.grader) == (job.policy, job.dataset, job.grader)
+    # Its samples are those that none asked for, and stand in no way of chains.
+    assert compose("train/reviser", (f"domain={domain}", "chains=[runs/chains]"), ReviserJob).chains
     make_grader(job.grader)
     source_of(training.dataset, training.options)
 

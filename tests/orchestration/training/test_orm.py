@@ -155,4 +155,13 @@ def test_runs_of_another_reviser_or_of_test_problems_are_refused(
     config.write_text(config.read_text().replace("split: train", "split: test"))
     with pytest.raises(UserError, match=rf"^runs = '{copy}': it solves problems of the split test"):
         make_orm(OrmJob(str(policy), [str(copy)]), tmp_path / "orm")
+    with pytest.raises(UserError, match=r"^runs = '.*gone': no run there"):
+        make_orm(OrmJob(str(policy), [str(tmp_path / "gone")]), tmp_path / "orm")
+    config.write_text(
+        config.read_text().replace("split: test", "split: train").replace("count: 16", "count: 0")
+    )
+    with pytest.raises(
+        UserError, match=rf"^runs = '{copy}': its set-up cannot be read again \(dataset\.count"
+    ):
+        make_orm(OrmJob(str(policy), [str(copy)]), tmp_path / "orm")
     assert not (tmp_path / "orm").exists()

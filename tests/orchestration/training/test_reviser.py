@@ -25,6 +25,7 @@ from orchestration.training.reviser import (
     rows_of,
     train_reviser,
 )
+from orchestration.training.reviser_job import CHAINS, SAMPLES
 from orchestration.training.step_data import held_out
 from tests.support.model_folders import EOS, Folder, tokenizer_of
 
@@ -199,8 +200,12 @@ def test_pairs_without_a_wrong_answer_on_a_side_are_refused() -> None:
         with pytest.raises(
             UserError, match=f"^parts: no problem{where} has both right and wrong.*12 samples"
         ):
-            check_rows(Rows(shown=shown), "12 samples, 12 of them used")
-    check_rows(Rows(shown=[1, 1]), "")
+            check_rows(Rows(shown=shown), "12 samples, 12 of them used", SAMPLES)
+    with pytest.raises(
+        UserError, match=r"^chains: no chain held out goes from a wrong answer to a right one"
+    ):
+        check_rows(Rows(shown=[3, 0]), "12 attempts in 6 chains", CHAINS)
+    check_rows(Rows(shown=[1, 1]), "", SAMPLES)
 
 
 @pytest.mark.parametrize(

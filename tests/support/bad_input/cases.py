@@ -36,6 +36,7 @@ NUMBERS = {
     "examples that do not fit the context",
     "a context that holds no attempt besides prompt and answer",
     "a reviser whose context holds no attempt",
+    "chains longer than the policy's context",
     "more replicas than cores",
     "a run of another version",
 }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from actors.engines.model_config import model_hash
 from actors.store.rows import outcome_row
@@ -15,6 +17,7 @@ from orchestration.training.reviser_job import ReviserJob
 from orchestration.training.sampling import prepared_sampling
 from tests.support.bad_input.cases import Words, case, edit
 from tests.support.bad_input.machine import begun
+from tests.support.chains import write_chains
 from tests.support.folders import outcome
 from tests.support.log_files import logged
 
@@ -109,3 +112,76 @@ def parts_of_one_seed() -> Words:
 def no_chains() -> Words:
     """a verifier of revisions without chains"""
     return ["train", "orm", "mine", "reviser=policy"]
+
+
+def _chains(*more: str, name: str = "a", reviser: str = "policy", **kinds: Any) -> Words:
+    """A training from chains that a model is said to have drawn in runs/a."""
+    write_chains(Path("runs") / name, Path(reviser), **kinds)
+    return _reviser("chains=[runs/a]", *more)
+
+
+@case
+def samples_beside_chains() -> Words:
+    """samples beside chains"""
+    return _chains("parts=[{problems: 4, seed: 1, strategy: majority(n=2)}]")
+
+
+@case
+def lenders_beside_chains() -> Words:
+    """runs that lend samples, beside chains"""
+    return _chains("reuse=[runs/old]")
+
+
+@case
+def samples_for_chains() -> Words:
+    """chains that no reviser drew"""
+    return _reviser(f"chains=[{begun()}]")
+
+
+@case
+def chains_of_two() -> Words:
+    """chains of two revisers"""
+    shutil.copytree("policy", "other")
+    edit("other/config.json", rope_theta=20_000.0)
+    _chains(name="b", reviser="other")
+    return _chains("chains=[runs/a,runs/b]")
+
+
+@case
+def chains_to_judge_by() -> Words:
+    """chains on problems to judge by"""
+    words = _chains()
+    config = Path("runs/a/config.yaml")
+    config.write_text(config.read_text().replace("split: train", "split: test"))
+    return words
+
+
+@case
+def reviser_without_chains() -> Words:
+    """a run of a reviser without chains"""
+    return _chains(strategy="rsa(population=2,k=2,rounds=1)")
+
+
+@case
+def chains_without_right_answers() -> Words:
+    """chains of which none ends well"""
+    return _chains(right=False)
+
+
+@case
+def chains_in_other_tokens() -> Words:
+    """chains in other tokens than the policy's"""
+    shutil.copytree("policy", "other")
+    tokenizer = json.loads(Path("other/tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["0"], vocabulary["1"] = vocabulary["1"], vocabulary["0"]
+    Path("other/tokenizer.json").write_text(json.dumps(tokenizer))
+    return _chains("policy=other")
+
+
+@case
+def chains_beyond_the_context() -> Words:
+    """chains longer than the policy's context"""
+    shutil.copytree("policy", "other")
+    edit("other/config.json", max_position_embeddings=200)
+    return _chains("policy=other")

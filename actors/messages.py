@@ -116,14 +116,14 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Replica to scheduler: what ended (repeated until acknowledged), purses, load and counters. `scoring` are requests that
-    wait for a verifier, `staging` tasks whose record is being graded, `starved` is as in `Pulse`."""
+    """Replica to scheduler: what ended (repeated until acknowledged), purses, load and counters. `elsewhere` are requests
+    that wait for another replica, `staging` tasks whose record is being graded, `starved` is as in `Pulse`."""
 
     finished: tuple[Finished, ...]
     accounts: tuple[Account, ...]
     sequences_wanted: int
     counters: EngineCounters
-    scoring: int = 0
+    elsewhere: int = 0
     staging: int = 0
     starved: float = 0.0
 

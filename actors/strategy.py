@@ -289,8 +289,14 @@ def asked_by(strategy: Strategy) -> frozenset[Role]:
 
 
 def home_of(strategy: Strategy) -> Role:
-    """The role on whose replicas a strategy runs: where the model is that draws most for it."""
-    return "reviser" if "reviser" in asked_by(strategy) else "policy"
+    """The role on whose replicas a strategy runs: beside the reviser where nobody else draws for it, else beside the policy,
+    from where a reviser is asked too."""
+    return "reviser" if drawn_by(strategy) == {"reviser"} else "policy"
+
+
+def drawn_by(strategy: Strategy) -> frozenset[Role]:
+    """The roles whose models draw for a strategy."""
+    return asked_by(strategy) - {"verifier"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,8 +306,9 @@ class Forecast:
     It costs `generations` of the paper's budget, draws `tokens` tokens, which are `sequences` continuations of the prompt
     (the steps of a search put together), and leaves `candidates`, those that it dropped included. No run draws more than
     `bound` continuations of the token limit each (None: nothing is known). Where `shared` is given, it draws nothing but the
-    whole samples 0 to `sequences` - 1 with that sampling, which strategies of one problem have in common. `attempts` earlier
-    solutions are read in all, at most `reads` of them before one draw.
+    whole samples 0 to `sequences` - 1 with that sampling, which strategies of one problem have in common; where `begins` is,
+    so many of the first ones are among what it draws. Of the continuations, at worst too, a reviser draws `revised`;
+    `attempts` earlier solutions are read in all, at most `reads` of them before one draw.
     """
 
     generations: int
@@ -310,6 +317,8 @@ class Forecast:
     candidates: int
     bound: int | None = None
     shared: Sampling | None = None
+    begins: tuple[Sampling, int] | None = None
+    revised: int = 0
     attempts: int = 0
     reads: int = 0
 

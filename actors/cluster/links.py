@@ -16,10 +16,10 @@ from typing import Any
 import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
 
-from actors.engines.base import ScoreRequest, Scores
+from actors.engines.base import EngineInfo, GenerateRequest, Generation, ScoreRequest, Scores
 from actors.errors import ServiceLost, UserError
 from actors.messages import Books, Commit, Orders, Pulse, Record, ReplicaInfo, Report
-from actors.replicas.remote_scorer import VerifierGone
+from actors.replicas.peers import PeerGone
 from actors.scheduling.journal import COMMIT_TIMEOUT_S
 from actors.scheduling.starts import Attempt
 from actors.store.library import Prior
@@ -98,8 +98,8 @@ class LibraryLink:
         return prior
 
 
-class VerifierLink:
-    """A verifier replica."""
+class PeerLink:
+    """A replica that other replicas ask."""
 
     def __init__(self, handle: Any) -> None:
         self._handle = handle
@@ -110,7 +110,18 @@ class VerifierLink:
             return f"{info.host}/{info.pid}"
         except ActorDiedError as error:
             why = mistake_in(error) or str(error).strip().splitlines()[0]
-            raise VerifierGone(why[:300]) from None
+            raise PeerGone(why[:300]) from None
+
+    async def pulse(self) -> Pulse:
+        pulse: Pulse = await self._handle.pulse.remote()
+        return pulse
+
+    async def restart(self) -> None:
+        ray.kill(self._handle, no_restart=False)
+
+
+class VerifierLink(PeerLink):
+    """A verifier replica."""
 
     async def score(self, requests: list[ScoreRequest]) -> list[Scores | str]:
         reference = self._handle.score.remote(requests)
@@ -121,12 +132,23 @@ class VerifierLink:
             raise
         return answers
 
-    async def pulse(self) -> Pulse:
-        pulse: Pulse = await self._handle.pulse.remote()
-        return pulse
 
-    async def restart(self) -> None:
-        ray.kill(self._handle, no_restart=False)
+class DrawLink(PeerLink):
+    """A replica that draws for tasks of others."""
+
+    async def engine(self) -> EngineInfo:
+        info: ReplicaInfo = await self._handle.info.remote()
+        return info.engine
+
+    async def draw(self, request: GenerateRequest) -> Generation | str:
+        reference = self._handle.draw.remote(request)
+        try:
+            answer: Generation | str = await reference
+        except asyncio.CancelledError:
+            # Nobody waits for it any more, and it would go on spending.
+            ray.cancel(reference)
+            raise
+        return answer
 
 
 class SolverLink:

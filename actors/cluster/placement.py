@@ -20,7 +20,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.cluster.driver import Driver, get
-from actors.cluster.links import LibraryLink, StartLink, VerifierLink, WriterLink
+from actors.cluster.links import DrawLink, LibraryLink, StartLink, VerifierLink, WriterLink
 from actors.cluster.ray_start import start_ray
 from actors.cluster.shells import SchedulerActor, WriterActor, staging
 from actors.engines.plan import ModelPlan, ReplicaShare
@@ -93,6 +93,7 @@ class _PolicyActor(SolverReplica):
         plan: ModelPlan,
         bench: Bench,
         verifiers: tuple[str, ...],
+        revisers: tuple[str, ...],
         writer: str,
         library: str | None,
         start: StartLink,
@@ -101,8 +102,10 @@ class _PolicyActor(SolverReplica):
         take_along()
         with starting(name, start.begin(), startup, start.failed):
             links = tuple(VerifierLink(ray.get_actor(verifier)) for verifier in verifiers)
+            others = tuple(DrawLink(ray.get_actor(reviser)) for reviser in revisers)
             shelf = None if library is None else LibraryLink(ray.get_actor(library))
-            super().__init__(name, plan, bench, links, WriterLink(ray.get_actor(writer)), shelf, role=role)
+            stage = WriterLink(ray.get_actor(writer))
+            super().__init__(name, plan, bench, links, stage, shelf, role=role, revisers=others)
         spare_what_is_loaded()
         start.up()
 
@@ -137,8 +140,8 @@ class _LibraryActor(SampleLibrary):
         return insist(lambda: SampleLibrary.prior(self, problem_id))
 
 
-_SOLVERS: dict[Role, type[_PolicyActor]] = {"policy": _PolicyActor, "reviser": _ReviserActor}
-"""Whose replicas solve tasks."""
+_SOLVERS: dict[Role, type[_PolicyActor]] = {"reviser": _ReviserActor, "policy": _PolicyActor}
+"""Whose replicas solve tasks; those that others ask come first."""
 
 
 class Cluster:
@@ -170,7 +173,7 @@ class Cluster:
             self._library is not None,
             {name: role for role in _SOLVERS for name in names.get(role, ())},
         )
-        # Verifiers first: whoever asks them looks them up by name as it starts.
+        # Who is asked before who asks, and looks it up by name as it starts.
         self.replicas: dict[Role, dict[str, Any]] = {
             "verifier": {name: self._verifier(name) for name in names.get("verifier", ())}
         }
@@ -258,8 +261,8 @@ class Cluster:
         finally:
             helpers = [self._scheduler, self._writer, *([] if self._library is None else [self._library])]
             # Who asks goes before who is asked: nobody sees its verifiers die.
-            asking_first = sorted(self.replicas, key=lambda role: role not in _SOLVERS)
-            replicas = [one for role in asking_first for one in self.replicas[role].values()]
+            asking_first = reversed(self.replicas.values())
+            replicas = [one for handles in asking_first for one in handles.values()]
             for handle in [*helpers, *replicas]:
                 ray.kill(handle)
 
@@ -294,6 +297,8 @@ class Cluster:
             plan,
             self._plan.bench,
             tuple(self._named(verifier) for verifier in self.replicas["verifier"]),
+            # Those that are there already: a reviser asks none.
+            tuple(self._named(reviser) for reviser in self.replicas.get("reviser", ())),
             self._named("writer"),
             None if self._library is None else self._named("library"),
             self._start(name),

@@ -129,7 +129,7 @@ class TaskBench:
         """What the verifier reads before a solution that was drawn after these attempts."""
         if not after or self.run.judging is None:
             return self.prompt.token_ids
-        room = None if self.run.judged is None else self.run.judged - self.room
+        room = None if self.run.judged is None else self.run.judged - self.room("reviser")
         return self.run.judging.context(self.prompt.token_ids, after, room)
 
     def engine_of(self, role: Role) -> PolicyEngine:
@@ -140,15 +140,16 @@ class TaskBench:
             raise ValueError(f"a task of a {self.home} replica cannot ask the {role}")
         return self.others[role]
 
-    @property
-    def room(self) -> int:
-        """Tokens that a solution may have: the run's limit, or what the context leaves."""
-        return min(self.run.max_tokens, self.engine.info.context - len(self.prompt.token_ids))
+    def room(self, role: Role) -> int:
+        """Tokens that a solution of a role's model may have: the run's limit, or what the context leaves."""
+        return min(self.run.max_tokens, self.engine_of(role).info.context - len(self.prompt.token_ids))
 
-    def candidate(self, *, scored: bool) -> int:
-        """FLOPs that one whole candidate takes at worst."""
-        prompt, room = len(self.prompt.token_ids), self.room
-        cost = self.run.costs[self.home]
+    def candidate(self, roles: Iterable[Role], *, scored: bool) -> int:
+        """FLOPs that one whole candidate of one of these roles takes at worst."""
+        return max(self._candidate(role, scored=scored) for role in roles)
+
+    def _candidate(self, role: Role, *, scored: bool) -> int:
+        prompt, room, cost = len(self.prompt.token_ids), self.room(role), self.run.costs[role]
         drawn = Cost(
             paper=cost.paper(room), exact=cost.exact(0, prompt - 1, 0) + cost.exact(prompt - 1, room, room)
         )

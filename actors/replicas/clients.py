@@ -16,8 +16,9 @@ from actors.ledger import Kind, Rank
 from actors.replicas.bench import Bill, DrawKey, TaskBench
 from actors.replicas.draws import Draw, drawn
 from actors.replicas.meter import Meter, Turn, once
+from actors.replicas.peers import CallLost
 from actors.replicas.prompt_value import judge_prompt
-from actors.replicas.remote_scorer import SCORE_TRIES, CallLost, ScoreError
+from actors.replicas.remote_scorer import SCORE_TRIES, ScoreError
 from actors.replicas.revisions import TaskReviser, alike
 from actors.replicas.sound import check_draw, check_ids, check_values
 from actors.replicas.steps import Step, TaskReader
@@ -47,7 +48,7 @@ class TaskPolicy:
 
     @property
     def max_tokens(self) -> int:
-        return self._bench.room
+        return self._bench.room("policy")
 
     async def sample(
         self,
@@ -58,7 +59,7 @@ class TaskPolicy:
         sampling: Sampling = Sampling(),  # noqa: B008  (frozen)
     ) -> Sample:
         bench = self._bench
-        if len(prefix) >= bench.room:
+        if len(prefix) >= bench.room("policy"):
             return Sample((), (), "length")
         self._meter.stepwise |= one_step
         key: DrawKey = (prefix, place, one_step, sampling)
@@ -100,7 +101,7 @@ class TaskPolicy:
         check_ids("the prompt", bench.prompt.token_ids, info.vocabulary)
         check_draw(prefix, place, sampling, info.vocabulary)
         context = bench.prompt.token_ids + prefix
-        most = bench.room - len(prefix)
+        most = bench.room("policy") - len(prefix)
         request = GenerateRequest(
             token_ids=context,
             max_tokens=most,

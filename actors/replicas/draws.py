@@ -1,7 +1,7 @@
 """One draw of a task: found among what exists, or paid for, made and noted, by whichever model.
 
 It knows no strategy, and of a client only what it asks. Invariants: nothing is sent before its worst case is reserved, and
-every request sent is settled, also when it fails.
+every request sent is settled, also when it fails; one that was lost with its replica is paid in full, and made again.
 """
 
 from __future__ import annotations
@@ -12,12 +12,17 @@ from actors.engines.base import Aborted, GenerateRequest
 from actors.ledger import Kind, Rank
 from actors.replicas.bench import Bill, TaskBench
 from actors.replicas.meter import Meter
+from actors.replicas.peers import CallLost
 from actors.store.library import sample_key, sample_row
 from actors.strategy import Role, Sample
 from actors.work import Cost
 
 _KEPT: Kind = "kept"
 _FAILED: Kind = "failed"
+_LOST: Kind = "lost"
+
+MOST_LOST = 4
+"""Times that a request is lost with a replica before its strategies fail: it may be what kills them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +37,29 @@ class Draw:
 
 async def drawn(bench: TaskBench, meter: Meter, draw: Draw, rank: Rank) -> Sample:
     """Make a draw, or find it. Raises PurseEmpty where the budget does not allow its worst case."""
+    request = draw.request
+    key = sample_key(bench.run.salt(draw.role), request.seed, request.token_ids, request.max_tokens)
+    if (known := bench.prior.samples.get(key)) is not None:
+        return known
+    lost = 0
+    while True:
+        try:
+            sample, took = await _made(bench, meter, draw, rank)
+            break
+        except CallLost as error:
+            lost += 1
+            if lost == MOST_LOST:
+                raise RuntimeError(f"{lost} replicas were lost with this request, last: {error}") from None
+    bench.bill(Bill(draw.role, took, draw.prefix + sample.token_ids))
+    bench.samples.append(sample_row(key, bench.prompt.id, bench.seed, draw.place, len(draw.prefix), sample))
+    return sample
+
+
+async def _made(bench: TaskBench, meter: Meter, draw: Draw, rank: Rank) -> tuple[Sample, int]:
+    """What was drawn, and what it took."""
     role, request, cost = draw.role, draw.request, bench.run.costs[draw.role]
     engine = bench.engine_of(role)
     context, most = len(request.token_ids), request.max_tokens
-    key = sample_key(bench.run.salt(role), request.seed, request.token_ids, most)
-    if (known := bench.prior.samples.get(key)) is not None:
-        return known
     worst = bench.run.price(
         Cost(
             paper=cost.paper(most),
@@ -70,11 +92,12 @@ async def drawn(bench: TaskBench, meter: Meter, draw: Draw, rank: Rank) -> Sampl
         drawn_exact = cost.exact(context - 1, aborted.drawn, aborted.drawn)
         took = bench.run.price(Cost(paper=cost.paper(aborted.drawn), exact=computed + drawn_exact))
         raise
+    except CallLost:
+        # It may have been computed to the end before it was lost.
+        kind = _LOST
+        raise
     finally:
         if pace is not None:
             pace.end()
         bench.purse.settle(worst, took, role, kind)
-    sample = Sample(result.token_ids, result.logprobs, result.finish)
-    bench.bill(Bill(role, took, draw.prefix + sample.token_ids))
-    bench.samples.append(sample_row(key, bench.prompt.id, bench.seed, draw.place, len(draw.prefix), sample))
-    return sample
+    return Sample(result.token_ids, result.logprobs, result.finish), took

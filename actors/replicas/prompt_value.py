@@ -11,7 +11,8 @@ from dataclasses import replace
 from actors.engines.base import ScoreRequest
 from actors.ledger import Kind, Rank
 from actors.replicas.bench import Bill, TaskBench
-from actors.replicas.remote_scorer import SCORE_TRIES, CallLost, ScoreError
+from actors.replicas.peers import CallLost
+from actors.replicas.remote_scorer import SCORE_TRIES, ScoreError
 from actors.replicas.sound import check_ids, check_prompt_value
 from actors.store.library import prompt_key, score_row
 from actors.work import Cost, prompt_cost

@@ -27,10 +27,12 @@ class TaskReviser:
         self._bench, self._meter, self._turn = bench, meter, turn
         # context -> what was drawn after it
         self._made: defaultdict[tuple[int, ...], set[tuple[int, ...]]] = defaultdict(set)
+        # How much of the prompt stood at the beginning of a context.
+        self._read = 0
 
     @property
     def max_tokens(self) -> int:
-        return self._bench.room
+        return self._bench.room("reviser")
 
     async def revise(
         self,
@@ -71,13 +73,14 @@ class TaskReviser:
         for one in attempts:
             check_draw(one, place, sampling, info.vocabulary)
         check_draw((), place, sampling, info.vocabulary)
-        return framing.context(bench.prompt.token_ids, attempts, info.context - bench.room)
+        return framing.context(bench.prompt.token_ids, attempts, info.context - bench.room("reviser"))
 
     def _attribute(self, context: tuple[int, ...], attempts: tuple[tuple[int, ...], ...], count: int) -> None:
-        """What it costs alone. Cached are the prompt, once it was read, and the attempt before with all that it was drawn
+        """What it costs alone. Cached are the prompt as far as it was read, and the attempt before with all that it was drawn
         after."""
         bench, cost = self._bench, self._bench.run.costs["reviser"]
-        cached = alike(context, bench.prompt.token_ids) if bench.prompt.token_ids in self._made else 0
+        begins = alike(context, bench.prompt.token_ids)
+        cached, self._read = min(begins, self._read), max(begins, self._read)
         if context in self._made:
             cached = len(context)
         elif attempts and bench.run.framing is not None:
@@ -95,7 +98,7 @@ class TaskReviser:
         bench = self._bench
         request = GenerateRequest(
             token_ids=context,
-            max_tokens=bench.room,
+            max_tokens=bench.room("reviser"),
             seed=derive(
                 bench.seed,
                 bench.prompt.id,

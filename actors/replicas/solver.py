@@ -1,8 +1,9 @@
 """A policy engine in a process of its own, and the strategies of the tasks it holds, run next to it.
 
-It knows nothing of Ray; `actors.cluster.placement` makes an actor of it. Invariants: a finished task is staged with the run
-writer before it is reported, and reported until acknowledged; each strategy of a task ends on its own
-(`actors.replicas.solving`), and a task is tried again only for what concerns all of them.
+What asks a second model that draws reaches it on its own replicas, as it does the verifier; and this engine draws for tasks
+that are solved elsewhere, among its own. It knows nothing of Ray; `actors.cluster.placement` makes an actor of it.
+Invariants: a finished task is staged with the run writer before it is reported, and reported until acknowledged; each
+strategy of a task ends on its own (`actors.replicas.solving`), and a task is tried again only for what concerns all of them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import socket
 import time
 from typing import Protocol
 
-from actors.engines.base import EngineError
+from actors.engines.base import EngineError, EngineInfo, GenerateRequest, Generation
 from actors.engines.plan import ModelPlan
 from actors.errors import ServiceLost
 from actors.ledger import Purse
@@ -22,12 +23,13 @@ from actors.messages import STOPPED, Account, Finished, Lease, Orders, Pulse, Re
 from actors.replicas.bench import Bench, TaskBench
 from actors.replicas.leaving import leave
 from actors.replicas.reader import TokenReader
+from actors.replicas.remote_drawer import DrawLink, RemoteDrawer
 from actors.replicas.remote_scorer import RemoteScorer, VerifierLink
 from actors.replicas.solving import Ended, failed, failure_of, run
 from actors.replicas.starvation import Starvation
 from actors.store.library import Prior
 from actors.store.rows import decision_rows
-from actors.strategy import Role
+from actors.strategy import Role, drawn_by
 from actors.targets import check_here
 from actors.work import Outcome
 
@@ -75,6 +77,7 @@ class SolverReplica:
         library: PriorClient | None = None,
         *,
         role: Role = "policy",
+        revisers: tuple[DrawLink, ...] = (),
     ) -> None:
         keep_freed_memory()
         # Before anything is loaded or spent: a task whose strategy is not here could not even be read.
@@ -89,6 +92,7 @@ class SolverReplica:
         info = self._engine.info
         self._reader = TokenReader(bench.reader, info.eos_ids, info.vocabulary)
         self._scorer = RemoteScorer(verifiers) if verifiers else None
+        self._drawer = RemoteDrawer("reviser", revisers) if revisers else None
         self._work: dict[int, asyncio.Task[None]] = {}
         self._purses: dict[int, Purse] = {}
         self._leases: dict[int, Lease] = {}
@@ -108,6 +112,18 @@ class SolverReplica:
     async def pulse(self) -> Pulse:
         """Asked beside the work, on another thread."""
         return Pulse(self._engine.counters(), self._starvation.look())
+
+    async def engine(self) -> EngineInfo:
+        return self._engine.info
+
+    async def draw(self, request: GenerateRequest) -> Generation | str:
+        """Draw for a task that is solved elsewhere, and paid there; or say what is wrong with the request."""
+        try:
+            return await self._engine.generate(request)
+        except Exception as error:
+            if isinstance(error, EngineError):
+                leave(str(error))
+            return f"{type(error).__name__}: {error}"
 
     async def exchange(self, orders: Orders) -> Report:
         """Take orders, and answer when there is something to say, after two seconds at the latest. Raises RuntimeError for
@@ -170,7 +186,7 @@ class SolverReplica:
             ),
             sequences_wanted=self._told,
             counters=self._engine.counters(),
-            scoring=self._scorer.outstanding if self._scorer is not None else 0,
+            elsewhere=sum(one.outstanding for one in (self._scorer, self._drawer) if one is not None),
             staging=self._staging,
             starved=self._starvation.look(),
         )
@@ -245,8 +261,11 @@ class SolverReplica:
         try:
             if self._library is not None:
                 bench.prior = await self._library.prior(task.prompt.id)
-            for seat, strategy in enumerate(task.strategies):
-                purse.need(seat, bench.candidate(scored=strategy.uses_verifier))
+            drawn = [drawn_by(strategy) or {self._role} for strategy in task.strategies]
+            if self._drawer is not None and any("reviser" in roles for roles in drawn):
+                bench.others = {"reviser": await self._drawer.of(f"{task.seed}/{task.prompt.id}")}
+            for seat, (strategy, roles) in enumerate(zip(task.strategies, drawn, strict=True)):
+                purse.need(seat, bench.candidate(roles, scored=strategy.uses_verifier))
             runs += [
                 asyncio.create_task(run(key, strategy, task, bench))
                 for key, strategy in zip(task.keys, task.strategies, strict=True)

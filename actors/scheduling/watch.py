@@ -28,8 +28,8 @@ class Watch:
         """Take a report; TimeoutError where nothing has moved for too long."""
         running, accounts = report.counters.running, report.accounts
         mark = (report.counters.tokens_computed, sum(one.spent for one in accounts), len(accounts))
-        # A verifier or a writer that hangs is found by whoever waits for it.
-        elsewhere = report.scoring > 0 or report.staging > 0 or any(one.lacking for one in accounts)
+        # Another replica or a writer that hangs is found by whoever waits for it.
+        elsewhere = report.elsewhere > 0 or report.staging > 0 or any(one.lacking for one in accounts)
         waits = not running and (not accounts or elsewhere)
         if mark != self._mark or report.finished or waits:
             self._mark, self._own = mark, OwnTime(now, report.starved)

@@ -49,7 +49,7 @@ class Named:
     known beforehand), the `series` of all budgets that it belongs to, and itself where it chooses among samples.
 
     `known` is one of the registry; it draws nothing but whole samples with the sampling `whole`, where that is given, and
-    no whole sample of the policy where it `searches`.
+    no whole sample of the policy where it `searches`, and so many of the first ones, beside others, where it `begins` so.
     """
 
     text: str
@@ -60,6 +60,7 @@ class Named:
     chooser: Chooser | None = None
     known: bool = False
     whole: Sampling | None = None
+    begins: tuple[Sampling, int] | None = None
     searches: bool = False
 
     @classmethod
@@ -68,7 +69,7 @@ class Named:
         else what its text says."""
         strategy = registered(text)
         found = strategy.grouping if strategy is not None else declared or grouping_in(text)
-        whole = strategy.forecast(1, 1).shared if strategy is not None else None
+        forecast = strategy.forecast(1, 1) if strategy is not None else None
         return cls(
             text=text,
             family=found.family,
@@ -77,7 +78,8 @@ class Named:
             told=found.n is not None,
             chooser=chooser_of(strategy),
             known=strategy is not None,
-            whole=whole,
+            whole=None if forecast is None else forecast.shared,
+            begins=None if forecast is None else forecast.begins,
             searches=strategy is not None
             and (getattr(strategy, "by_steps", False) or "policy" not in asked_by(strategy)),
         )
@@ -96,6 +98,8 @@ class Named:
         """
         if self.known and self.whole is not None:
             return self.n if self.whole == sampling else 0
+        if self.known and self.begins is not None:
+            return self.begins[1] if self.begins[0] == sampling else 0
         if not self.told or (self.known and not self.searches):
             return None
         return 0 if self.known else self.n

@@ -112,25 +112,41 @@ def _forecast(strategy: Strategy, typical: int, most: int) -> Forecast:
 
 
 def _need(prepared: Prepared, strategy: Strategy, forecast: Forecast, most: int) -> Need:
-    drawing = home_of(strategy)
-    model, reads = prepared.costs[drawing], forecast.attempts / max(1, forecast.sequences)
     verifier = prepared.costs.get("verifier") if strategy.uses_verifier else None
     prompt, longest = prepared.prompt_tokens, prepared.longest_prompt
     sequences, bound = forecast.sequences, forecast.bound
     mean = max(1, forecast.tokens // max(1, sequences))
-    expected = _drawing(drawing, model, prompt, sequences, mean) + _scoring(verifier, prompt, sequences, mean)
-    expected += _reading(prepared.framing, model, prompt, sequences, mean, round(reads * mean))
-    expected += _reading(prepared.judging, verifier, prompt, sequences, mean, round(reads * mean))
+    # What one of the user's own says nothing of is drawn where it lives.
+    revised = forecast.revised or (sequences if home_of(strategy) == "reviser" else 0)
+    reads = round(mean * forecast.attempts / max(1, revised))
+    reviser = prepared.costs.get("reviser")
+    expected = _drawn(prepared, prompt, sequences, revised, mean) + _scoring(
+        verifier, prompt, sequences, mean
+    )
+    expected += _reading(prepared.framing, reviser, prompt, revised, mean, reads)
+    expected += _reading(prepared.judging, verifier, prompt, revised, mean, reads)
     worst = None
     if bound is not None:
-        worst = _drawing(drawing, model, longest, bound, most) + _scoring(verifier, longest, bound, most)
+        revised = min(bound, forecast.revised or (bound if revised else 0))
+        worst = _drawn(prepared, longest, bound, revised, most) + _scoring(verifier, longest, bound, most)
         if forecast.reads:
-            worst += _reading(prepared.framing, model, longest, bound, most, most, forecast.reads)
-            worst += _reading(prepared.judging, verifier, longest, bound, most, most, forecast.reads)
+            worst += _reading(prepared.framing, reviser, longest, revised, most, most, forecast.reads)
+            worst += _reading(prepared.judging, verifier, longest, revised, most, most, forecast.reads)
     if verifier is not None and getattr(strategy, "judges_prompts", False):
         expected += prompt_cost(verifier, prompt)
         worst = None if worst is None else worst + prompt_cost(verifier, longest)
     return Need(strategy.text, forecast.generations, forecast.candidates, expected, worst)
+
+
+def _drawn(prepared: Prepared, prompt: int, sequences: int, revised: int, tokens: int) -> Cost:
+    """`sequences` continuations of one prompt, `revised` of them by the reviser."""
+    by_role: dict[Role, int] = {"policy": sequences - revised, "reviser": revised}
+    costs = (
+        _drawing(role, prepared.costs[role], prompt, count, tokens)
+        for role, count in by_role.items()
+        if count
+    )
+    return sum(costs, Cost())
 
 
 def _drawing(role: Role, model: CostModel, prompt: int, sequences: int, tokens: int) -> Cost:

@@ -78,10 +78,6 @@ def _check_revisers(settings: EvaluateSettings, strategies: Sequence[Strategy]) 
             "reviser.path=..., or reviser=chat for a chat model that was not trained to revise)"
         )
         raise UserError.of("reviser.path", None, mend)
-    for strategy in strategies:
-        if asked_by(strategy) >= {"policy", "reviser"}:
-            mend = "it asks both the policy and a reviser, which no task can yet: name those apart that it is made of"
-            raise UserError.of("strategies", strategy.text, mend)
 
 
 def notes_of(

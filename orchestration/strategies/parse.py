@@ -83,7 +83,12 @@ def registered(text: str) -> Described | None:
 
 
 def _made(given: object, name: str, factory: Callable[..., T], values: dict[str, object]) -> T:
-    """Call what a name stands for with the values given, which it has to take."""
+    """Call what a name stands for with the values given, which it has to take. Values that are strategies themselves, which
+    it says are `nested`, are read first."""
+    for one in set(getattr(factory, "nested", ())) & values.keys():
+        if isinstance(text := values[one], str):
+            # What is none is for the strategy to refuse.
+            values = values | {one: registered(text) or text}
     check_arguments("strategies", given, name, factory, values, f"{name}({{}}=16)")
     return factory(**values)
 

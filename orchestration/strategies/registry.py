@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from actors.strategy import Described
 from orchestration.strategies.compute_optimal import ComputeOptimal
+from orchestration.strategies.revision.refine import Refine
 from orchestration.strategies.revision.revision import Revision
 from orchestration.strategies.revision.rsa import Rsa
 from orchestration.strategies.sampling.adaptive_consistency import AdaptiveConsistency
@@ -39,5 +40,6 @@ STRATEGIES: dict[str, type[Described]] = {
     "monte_carlo": MonteCarlo,
     "revision": Revision,
     "rsa": Rsa,
+    "refine": Refine,
     "compute_optimal": ComputeOptimal,
 }

@@ -36,7 +36,8 @@ def canonical(name: str, strategy: DataclassInstance, always: Sequence[str] = ()
 def _literal(value: object) -> str:
     if isinstance(value, str) and value.isidentifier() and not keyword.iskeyword(value):
         return value
-    return repr(value)
+    # A strategy in a strategy stands as its text.
+    return repr(getattr(value, "text", value))
 
 
 MOST = 1_000_000

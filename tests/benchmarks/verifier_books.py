@@ -27,8 +27,8 @@ from actors.ledger import Purse
 from actors.replicas.bench import Bench, TaskBench
 from actors.replicas.clients import TaskModels
 from actors.replicas.meter import Meter
+from actors.replicas.peers import rendezvous
 from actors.replicas.reader import ReaderPlan, TokenReader
-from actors.replicas.remote_scorer import rendezvous
 from actors.store.library import score_key, score_row
 from actors.strategy import Prompt
 from actors.work import Cost

@@ -18,7 +18,7 @@ from actors.store.library import SampleLibrary
 from actors.store.writer import RunWriter
 from actors.strategy import Role
 from actors.work import Progress, Task
-from tests.support.inprocess import Library, Replica, Verifier, Writer
+from tests.support.inprocess import Drawer, Library, Replica, Verifier, Writer
 
 if TYPE_CHECKING:
     from actors.cluster.placement import RunPlan
@@ -64,12 +64,19 @@ class ClusterHere:
 
         def maker(role: Role) -> Callable[[], SolverReplica]:
             model = plan.models[role]
+            others = tuple(drawers) if role == "policy" else ()
             return lambda: SolverReplica(
-                f"{role}-0", model, plan.bench, links, self._writer, library, role=role
+                f"{role}-0", model, plan.bench, links, self._writer, library, role=role, revisers=others
             )
 
-        roles: dict[str, Role] = {f"{role}-0": role for role in plan.models if role != "verifier"}
-        replicas = {name: Replica(maker(role)) for name, role in roles.items()}
+        # Who is asked is there before who asks.
+        drawing: tuple[Role, ...] = ("reviser", "policy")
+        roles: dict[str, Role] = {f"{role}-0": role for role in drawing if role in plan.models}
+        drawers: list[Drawer] = []
+        replicas: dict[str, Replica] = {}
+        for name, role in roles.items():
+            replicas[name] = Replica(maker(role))
+            drawers += [Drawer(replicas[name])] if role == "reviser" else []
         one = Scheduler(
             dict(replicas), self._writer, plan.allocator, budget=plan.budget, prior=True, roles=roles
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
-from actors.engines.base import EngineName, ScoreRequest, Scores
+from actors.engines.base import EngineInfo, EngineName, GenerateRequest, Generation, ScoreRequest, Scores
 from actors.engines.plan import ModelPlan
 from actors.messages import Books, Commit, Loss, Orders, Pulse, Record, Report, Settlement
 from actors.replicas.bench import Bench
@@ -100,6 +100,7 @@ class Replica:
     unready: asyncio.Event | None = None
     fails_to_start: Exception | None = None
     calls: set[asyncio.Task[Report]] = field(default_factory=set)
+    drawing: set[asyncio.Task[Generation | str]] = field(default_factory=set)
 
     async def ready(self) -> None:
         if self.unready is not None:
@@ -141,11 +142,58 @@ class Replica:
         if self.inner is None:
             return
         inner, self.inner = self.inner, None
-        work = list(inner._work.values())
+        work = [*inner._work.values(), *self.drawing]
+        self.drawing.clear()
         for one in work:
             one.cancel()
         await asyncio.gather(*work, return_exceptions=True)
         await inner._engine.close()
+
+
+@dataclass
+class Drawer:
+    """A replica as those see it who ask it to draw."""
+
+    replica: Replica
+    draws: int = 0
+    kill_at: int = 0
+
+    async def ready(self) -> str:
+        # It starts again by itself.
+        await self.replica.ready()
+        return str(self.replica.starts)
+
+    async def engine(self) -> EngineInfo:
+        return await self._inner.engine()
+
+    async def draw(self, request: GenerateRequest) -> Generation | str:
+        inner = self._inner
+        self.draws += 1
+        if self.draws == self.kill_at:
+            await self.replica.die()
+        if self.replica.inner is not inner:
+            raise Dead("killed")
+        drawing = asyncio.create_task(inner.draw(request))
+        self.replica.drawing.add(drawing)
+        try:
+            return await drawing
+        except asyncio.CancelledError:
+            drawing.cancel()
+            if self.replica.inner is not inner:
+                raise Dead("killed during the call") from None
+            raise
+
+    async def pulse(self) -> Pulse:
+        return await self._inner.pulse()
+
+    async def restart(self) -> None:
+        raise AssertionError("nothing hangs here")
+
+    @property
+    def _inner(self) -> SolverReplica:
+        if self.replica.inner is None:
+            raise Dead("the actor is restarting")
+        return self.replica.inner
 
 
 class Cell:
@@ -175,11 +223,21 @@ class Cell:
 
         def maker(name: str, role: Role) -> Callable[[], SolverReplica]:
             links = (self.verifier,)
-            return lambda: SolverReplica(name, plan, self.bench, links, self.writer, library, role=role)
+            return lambda: SolverReplica(
+                name,
+                plan,
+                self.bench,
+                links,
+                self.writer,
+                library,
+                role=role,
+                revisers=tuple(self.drawers) if role == "policy" else (),
+            )
 
         counts: dict[Role, int] = {"policy": replicas, "reviser": revisers}
         roles = {f"{role}-{i}": role for role, count in counts.items() for i in range(count)}
         self.replicas = {name: Replica(maker(name, role)) for name, role in roles.items()}
+        self.drawers = [Drawer(self.replicas[name]) for name, role in roles.items() if role == "reviser"]
         if allocator is None:
             allocator = first_come(self.bench, budget)
         self.scheduler = Scheduler(

@@ -1,8 +1,9 @@
 """Revisions: chains of attempts, each drawn by a reviser that reads the last ones before it (Snell et al. 2024, section 6).
 
-`parallel` chains of `sequential` attempts each; the first of a chain reads the prompt alone. Sequential revisions search near
-an answer, parallel ones try other ways: which ratio is best hangs on difficulty and budget (section 6.2). Attempts stand at
-(chain, step), so chains of any length and number share what they have in common.
+`parallel` chains of `sequential` attempts each; the first of a chain reads the prompt alone, or is the policy's own sample.
+Sequential revisions search near an answer, parallel ones try other ways: which ratio is best hangs on difficulty and budget
+(section 6.2). Attempts stand at (chain, step), so chains of any length and number share what they have in common; samples of
+the policy are those of every strategy that draws them.
 
 Invariants: it costs sequential x parallel generations; a chain that is cut short by the purse keeps what it has. An attempt
 that was cut off by the token limit, or that cannot be read, is shown to none after it: no reviser has learnt from such.
@@ -10,12 +11,11 @@ that was cut off by the token limit, or that cannot be read, is shown to none af
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal, get_args
 
 from actors.strategy import (
-    Candidate,
     Forecast,
     Grouping,
     Models,
@@ -26,8 +26,8 @@ from actors.strategy import (
     Solution,
 )
 from orchestration.strategies.call import grouping_of
-from orchestration.strategies.drawing import check_count_of_scores, score, solution_of, together
-from orchestration.strategies.revision.drawing import ASKS, Attempts, attempt, fit
+from orchestration.strategies.drawing import solution_of, together
+from orchestration.strategies.revision.drawing import ASKS, ASKS_BOTH, Chain
 from orchestration.strategies.revision.selection import SELECTS, Select, select
 from orchestration.strategies.selection import AGGREGATIONS, Aggregation
 from orchestration.strategies.settings import (
@@ -38,6 +38,8 @@ from orchestration.strategies.settings import (
     check_top_p,
 )
 
+First = Literal["reviser", "policy"]
+
 
 @dataclass(frozen=True, slots=True)
 class Revision:
@@ -45,6 +47,7 @@ class Revision:
 
     `select` chooses the answer: "hierarchical" and "weighted" (flat) ask the verifier, whose step scores `aggregation` makes
     a value of; "majority" asks none. An attempt whose score the purse refused has no vote as long as another was scored.
+    `first` says whose the first attempt of a chain is.
     """
 
     sequential: int
@@ -54,6 +57,7 @@ class Revision:
     aggregation: Aggregation = "last"
     temperature: float = 1.0
     top_p: float = 1.0
+    first: First = "reviser"
 
     def __post_init__(self) -> None:
         for name in ("sequential", "parallel", "context"):
@@ -61,6 +65,7 @@ class Revision:
         check_count("revision.sequential x parallel", self.sequential * self.parallel)
         check_choice("revision.select", self.select, SELECTS)
         check_choice("revision.aggregation", self.aggregation, AGGREGATIONS)
+        check_choice("revision.first", self.first, get_args(First))
         object.__setattr__(self, "temperature", check_temperature("revision.temperature", self.temperature))
         object.__setattr__(self, "top_p", check_top_p("revision.top_p", self.top_p))
 
@@ -70,7 +75,7 @@ class Revision:
 
     @property
     def asks(self) -> frozenset[Role]:
-        return ASKS
+        return ASKS if self.first == "reviser" else ASKS_BOTH
 
     @property
     def reads(self) -> int:
@@ -80,6 +85,11 @@ class Revision:
     @property
     def uses_verifier(self) -> bool:
         return self.select != "majority"
+
+    @property
+    def chained(self) -> bool:
+        """Whether one attempt of each chain votes."""
+        return self.select == "hierarchical"
 
     @property
     def sequences(self) -> int:
@@ -103,45 +113,29 @@ class Revision:
     def forecast(self, typical: int, most: int) -> Forecast:
         n = self.sequential * self.parallel
         each = sum(min(step, self.context) for step in range(self.sequential))
-        return Forecast(n, n, n * typical, n, bound=n, attempts=self.parallel * each, reads=self.reads)
+        sampled = self.parallel if self.first == "policy" else 0
+        return Forecast(
+            n,
+            n,
+            n * typical,
+            n,
+            bound=n,
+            begins=(Sampling(self.temperature, self.top_p), sampled) if sampled else None,
+            revised=n - sampled,
+            attempts=self.parallel * each,
+            reads=self.reads,
+        )
 
     async def solve(self, prompt: Prompt, models: Models) -> Solution:
         """Raises PurseEmpty where not one attempt could be drawn, UserError for scores outside [0, 1]."""
-        chains = await together(_Chain(self, models, number).attempts() for number in range(self.parallel))
+        length, sampling = self.sequential, Sampling(self.temperature, self.top_p)
+        chains = await together(
+            Chain(models, number, self.context, sampling, self.uses_verifier).attempts(
+                range(length), number * length, sample=self.first == "policy"
+            )
+            for number in range(self.parallel)
+        )
         candidates = tuple(one for chain in chains for one in chain)
         if not candidates:
             raise PurseEmpty("the purse was empty before the first candidate")
         return solution_of(candidates, select(chains, self.select, self.aggregation))
-
-
-@dataclass(slots=True)
-class _Chain:
-    """One chain; `shown` are the attempts that a further one may read, oldest first."""
-
-    setting: Revision
-    models: Models
-    number: int
-    shown: list[tuple[int, ...]] = field(default_factory=list)
-
-    async def attempts(self) -> list[Candidate]:
-        """Draw its attempts one after the other; scores come meanwhile."""
-        setting, coming = self.setting, list[asyncio.Task[Candidate]]()
-        sampling = Sampling(setting.temperature, setting.top_p)
-        async with asyncio.TaskGroup() as group:
-            for step in range(setting.sequential):
-                read, index = tuple(self.shown[-setting.context :]), self.number * setting.sequential + step
-                parent = index - 1 if step else -1
-                drawn = await attempt(self.models, read, (self.number, step), index, sampling, parent)
-                if drawn is None:
-                    break
-                if fit(drawn):
-                    self.shown.append(drawn.token_ids)
-                coming.append(group.create_task(self._scored(drawn, read)))
-        return [one.result() for one in coming]
-
-    async def _scored(self, one: Candidate, read: Attempts) -> Candidate:
-        if not self.setting.uses_verifier:
-            return one
-        scores = await score(self.models.verifier, one.token_ids, read) or ()
-        check_count_of_scores(scores, one.step_ends)
-        return replace(one, scores=scores)

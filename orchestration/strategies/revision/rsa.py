@@ -29,8 +29,8 @@ from actors.strategy import (
     Solution,
 )
 from orchestration.strategies.call import grouping_of
-from orchestration.strategies.drawing import check_count_of_scores, score, together
-from orchestration.strategies.revision.drawing import ASKS, Attempts, attempt, fit
+from orchestration.strategies.drawing import together
+from orchestration.strategies.revision.drawing import ASKS, Attempts, attempt, fit, scored
 from orchestration.strategies.selection import AGGREGATIONS, Aggregation, majority, weighted
 from orchestration.strategies.settings import (
     canonical,
@@ -98,7 +98,7 @@ class Rsa:
     def forecast(self, typical: int, most: int) -> Forecast:
         n = self.population * (self.rounds + 1)
         read = self.population * self.rounds * self.k
-        return Forecast(n, n, n * typical, n, bound=n, attempts=read, reads=self.k)
+        return Forecast(n, n, n * typical, n, bound=n, revised=n, attempts=read, reads=self.k)
 
     async def solve(self, prompt: Prompt, models: Models) -> Solution:
         """Raises PurseEmpty where not one solution could be drawn, UserError for scores outside [0, 1]."""
@@ -144,8 +144,4 @@ class Rsa:
         return tuple(standing[at][0].token_ids for at in usable)
 
     async def _judged(self, models: Models, one: Candidate, read: Attempts) -> Candidate:
-        if not self.uses_verifier:
-            return one
-        scores = await score(models.verifier, one.token_ids, read) or ()
-        check_count_of_scores(scores, one.step_ends)
-        return replace(one, scores=scores)
+        return await scored(models, one, read) if self.uses_verifier else one

@@ -34,6 +34,18 @@ def select(chains: Sequence[Sequence[Candidate]], how: Select, aggregation: Aggr
     return weighted(flat, aggregation) if how == "weighted" else majority(flat)
 
 
+def chains_in(candidates: Iterable[Candidate]) -> list[list[Candidate]]:
+    """Candidates as the chains that they are: the next attempt after another one shares no step with it. What began none is
+    a chain of one."""
+    found: dict[int, list[Candidate]] = {}
+    for one in sorted(candidates, key=lambda one: one.index):
+        follows = one.parent >= 0 and one.depth == 0 and one.parent in found
+        chain = found[one.parent] if follows else []
+        chain.append(one)
+        found[one.index] = chain
+    return list({id(chain): chain for chain in found.values()}.values())
+
+
 def winners(chains: Iterable[Sequence[Candidate]], aggregation: Aggregation) -> list[Candidate]:
     """Of each chain the attempt that stands for it: the one of the largest value among those that agree with the chain's
     answer, the first of equals."""

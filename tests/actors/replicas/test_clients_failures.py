@@ -13,7 +13,7 @@ import pytest
 from actors.engines.base import ScoreRequest, Scores
 from actors.replicas.clients import TaskModels
 from actors.replicas.meter import Meter
-from actors.replicas.remote_scorer import CallLost
+from actors.replicas.peers import CallLost
 from actors.store.library import Prior
 from actors.strategy import PurseEmpty, Role, Sample, Strategy
 from actors.work import Cost, Unit

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from actors.engines.base import ScoreRequest, Scores
-from actors.replicas.remote_scorer import SCORE_TRIES, CallLost, ScoreError
+from actors.replicas.peers import CallLost
+from actors.replicas.remote_scorer import SCORE_TRIES, ScoreError
 from actors.store.library import Prior, prompt_key, score_key
 from actors.strategy import PurseEmpty
 from actors.work import Unit, prompt_cost

@@ -11,14 +11,8 @@ import pytest
 from actors.engines.base import EngineCounters, ScoreRequest, Scores
 from actors.errors import ServiceLost
 from actors.messages import Pulse
-from actors.replicas.remote_scorer import (
-    TOGETHER,
-    CallLost,
-    RemoteScorer,
-    TaskScorer,
-    VerifierGone,
-    rendezvous,
-)
+from actors.replicas.peers import CallLost, PeerGone, rendezvous
+from actors.replicas.remote_scorer import TOGETHER, RemoteScorer, TaskScorer
 from tests.support.inprocess import Dead
 from tests.support.puppets import Clockwork
 
@@ -44,7 +38,7 @@ class Link:
 
     async def ready(self) -> str:
         if self.gone:
-            raise VerifierGone("dead for good")
+            raise PeerGone("dead for good")
         if self.back is not None and self.calls:
             await self.back.wait()
         return f"process {self.restarts}"
@@ -156,7 +150,7 @@ async def test_a_verifier_that_is_back_is_asked_again() -> None:
     assert (first.calls, second.calls) == ([[8]], [[8], [9]])
     assert first.back is not None
     first.back.set()
-    while scorer.remote._down:  # noqa: ASYNC110
+    while scorer.remote._peers._down:  # noqa: ASYNC110
         await asyncio.sleep(0.001)
     await insist(scorer, 10)
     assert (first.calls, second.calls) == ([[8], [10]], [[8], [9]])
@@ -168,7 +162,7 @@ async def test_the_only_verifier_is_waited_for() -> None:
     link = Link([Dead("killed")], back=back)
     scorer = scorer_of((link,))
     waiting = asyncio.create_task(insist(scorer, 8))
-    while not scorer.remote._down:  # noqa: ASYNC110
+    while not scorer.remote._peers._down:  # noqa: ASYNC110
         await asyncio.sleep(0.001)
     await asyncio.sleep(0.02)
     assert link.calls == [[8]], "nothing is sent to a verifier that is not up: it would be charged"
@@ -334,7 +328,7 @@ async def test_tasks_of_a_dead_verifier_go_each_its_own_way_and_come_home() -> N
     await asyncio.gather(insist(one, 7), insist(two, 8))
     assert [link.calls for link in links] == [[[7, 8]], [[7]], [[8]]]
     back.set()
-    while remote._down:  # noqa: ASYNC110
+    while remote._peers._down:  # noqa: ASYNC110
         await asyncio.sleep(0.001)
     await asyncio.gather(insist(one, 9), insist(two, 10))
     assert links[0].calls[1:] == [[9, 10]]
@@ -347,6 +341,6 @@ async def test_what_waits_to_travel_to_a_verifier_that_goes_down_is_asked_of_ano
     asking = asyncio.create_task(scorer.score(request(7)))
     while not scorer.remote._waiting:  # noqa: ASYNC110
         await asyncio.sleep(0)
-    scorer.remote._watch(0)
+    scorer.remote._peers._watch(0)
     assert (await asking).computed == 7
     assert (first.calls, second.calls) == ([[6]], [[7]])

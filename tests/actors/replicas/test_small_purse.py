@@ -40,7 +40,7 @@ async def test_the_score_of_a_first_candidate_is_paid_before_a_second_draw(table
     one.purse.granted = sum(prices(one))
     one.bench.seed = seed
     task = make_task(123, (BestOfN(6),), seed)
-    one.purse.need(0, one.bench.candidate(scored=True))
+    one.purse.need(0, one.bench.candidate(["policy"], scored=True))
     [ended] = await refused_at_a_stand(one, run(task.keys[0], task.strategies[0], task, one.bench))
     assert ended.outcome.state == "answered"
     first = ended.solution.candidates[0]

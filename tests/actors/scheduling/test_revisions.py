@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from actors.messages import Orders, Report
+from actors.strategy import home_of
 from actors.work import Task
+from orchestration.strategies.parse import parse
 from orchestration.strategies.revision.revision import Revision
+from orchestration.strategies.sampling.best_of_n import BestOfN
 from tests.support.cells import MakeCell, books, keys, outcomes_by_key, rows_of, tasks
 from tests.support.inprocess import Cell, Dead, Replica
 
@@ -128,3 +131,76 @@ async def test_longer_chains_go_on_from_those_that_are_stored(
     assert first == old > 0, "the beginnings are those that were drawn before"
     assert then == sum(len(row["token_ids"]) for row in drawn) - old
     assert short > 0 < longer
+
+
+BOTH = (
+    BestOfN(3),
+    Revision(3, 2, first="policy"),
+    parse("refine(of='beam(n=4,width=2)',best=2,attempts=2)"),
+)
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory, policy: Path, verifier: Path) -> Path:
+    """The folder of six tasks that ask both the policy, on whose replica they live, and a reviser."""
+    folder = tmp_path_factory.mktemp("both")
+
+    async def run() -> None:
+        async with Cell(folder, policy, verifier, replicas=1, revisers=1) as one:
+            progress = await one.run(tasks(6, *BOTH))
+        assert progress.answered == 18
+
+    asyncio.run(run())
+    return folder
+
+
+def test_who_asks_both_lives_beside_the_policy_and_shares_its_samples(together: Path) -> None:
+    assert {home_of(one) for one in BOTH} == {"policy"}
+    ledger = rows_of(together, "ledger")
+    assert {row["purpose"] for row in ledger} == {"policy", "reviser", "verifier"}
+    assert {row["kind"] for row in ledger} <= {"kept", "pruned"}
+    outcomes = {(row["problem_id"], row["strategy"]): row for row in rows_of(together, "outcomes")}
+    assert sum(row["spent_flops"] for row in outcomes.values()) == books(together)["spent"]
+    candidates = rows_of(together, "candidates")
+    drawn = {(row["problem_id"], row["strategy"], row["index"]): row["token_ids"] for row in candidates}
+    for problem in {row["problem_id"] for row in candidates}:
+        samples, chains, refined = (outcomes[problem, one.text] for one in BOTH)
+        # The first attempts are the samples that stand beside them: they were drawn once.
+        for chain in range(2):
+            first = drawn[problem, BOTH[1].text, chain * 3]
+            assert first == drawn[problem, BOTH[0].text, chain]
+        firsts = sum(len(drawn[problem, BOTH[1].text, at]) for at in (0, 3))
+        assert chains["attributed_tokens"] - chains["reviser_tokens"] == firsts
+        assert samples["policy_tokens"] + chains["policy_tokens"] == samples["attributed_tokens"]
+        assert samples["reviser_tokens"] == 0 < min(chains["reviser_tokens"], refined["reviser_tokens"])
+
+
+async def test_a_reviser_that_dies_while_it_draws_for_others_costs_its_calls_and_no_outcome(
+    cell: MakeCell, tmp_path: Path, together: Path
+) -> None:
+    budget = 50 * books(together)["spent"]
+    async with cell(replicas=1, revisers=2, budget=budget) as one:
+        for drawer in one.drawers:
+            drawer.kill_at = 3
+        progress = await one.run(tasks(6, *BOTH))
+        assert [replica.starts for replica in one.replicas.values()] == [1, 2, 2]
+    assert progress.answered == 18
+    lost = [row for row in rows_of(tmp_path / "run", "ledger") if row["kind"] == "lost"]
+    assert lost
+    assert {row["purpose"] for row in lost} == {"reviser"}
+    assert progress.wasted == sum(row["flops"] for row in lost)
+    assert outcomes_by_key(tmp_path / "run") == outcomes_by_key(together)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.9])
+async def test_who_asks_both_keeps_to_a_budget(
+    cell: MakeCell, tmp_path: Path, together: Path, share: float
+) -> None:
+    budget = int(books(together)["spent"] * share)
+    async with cell(replicas=1, revisers=1, budget=budget) as one:
+        progress = await one.run(tasks(6, *BOTH))
+    assert progress.spent + progress.wasted <= budget
+    assert progress.quarantined == 0
+    for state, answer, _, candidates in outcomes_by_key(tmp_path / "run").values():
+        assert (state == "answered") == bool(candidates)
+        assert answer is None or candidates

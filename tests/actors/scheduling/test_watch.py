@@ -48,7 +48,7 @@ def test_who_waits_for_its_purse_may_wait() -> None:
 def test_who_waits_for_a_verifier_may_wait() -> None:
     watch = Watch(10.0, 0.0)
     for hour in range(5):
-        busy = Report((), (HELD,), 1, EngineCounters(0, 7, 0.0, 0), scoring=3)
+        busy = Report((), (HELD,), 1, EngineCounters(0, 7, 0.0, 0), elsewhere=3)
         watch.see(busy, 3600.0 * hour)
 
 

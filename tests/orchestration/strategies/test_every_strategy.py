@@ -18,7 +18,7 @@ import pytest
 
 from actors.engines.base import ScoreRequest, Scores
 from actors.seeds import derive
-from actors.strategy import ROLES, Described, PurseEmpty, Role, Solution, asked_by
+from actors.strategy import ROLES, Described, PurseEmpty, Role, Solution, asked_by, drawn_by
 from actors.work import Cost, Unit
 from orchestration.allocation.plan import read_plan
 from orchestration.analysis.collect import Named
@@ -29,7 +29,7 @@ from orchestration.strategies.choice import Chooser, chooser_of
 from orchestration.strategies.compute_optimal import ComputeOptimal
 from orchestration.strategies.parse import parse
 from orchestration.strategies.registry import STRATEGIES
-from orchestration.strategies.revision.selection import select
+from orchestration.strategies.revision.selection import chains_in, select
 from orchestration.strategies.selection import AGGREGATIONS, best, majority, weighted
 from tests.support.here import without_ray
 from tests.support.plans import bound, made_plan, plan_for
@@ -65,6 +65,11 @@ SETTINGS: dict[str, tuple[str, ...]] = {
         "revision(sequential=6,parallel=1,context=2,aggregation=min)",
         "revision(sequential=2,parallel=3,select=weighted)",
         "revision(sequential=1,parallel=4,select=majority)",
+        "revision(sequential=3,parallel=2,first=policy)",
+    ),
+    "refine": (
+        "refine(of='best_of_n(n=4)',best=2,attempts=2)",
+        "refine(of='beam(n=4,width=2)',best=3,attempts=2,context=1)",
     ),
     "rsa": ("rsa(population=3,k=2,rounds=2)", "rsa(population=2,k=1,rounds=2,select=weighted)"),
     "compute_optimal": (f"compute_optimal(plan={PLAN.name},n=4)", f"compute_optimal(plan={PLAN.name})"),
@@ -80,7 +85,7 @@ ALL = [made(text) for texts in SETTINGS.values() for text in texts]
 every_strategy = pytest.mark.parametrize("strategy", ALL, ids=lambda strategy: strategy.text)
 
 # Searches that leave out what scored worse: what they keep is not all that finished.
-PRUNING = ("beam", "lookahead", "dvts", "particle_filtering", "rsa")
+PRUNING = ("beam", "lookahead", "dvts", "particle_filtering", "rsa", "refine")
 
 MakeTable = Callable[..., Table]
 
@@ -122,10 +127,9 @@ def drawn_of(one: Table) -> list[tuple[tuple[int, ...], tuple[int, ...], tuple[i
     return found
 
 
-def drawer_of(strategy: Described) -> Role:
-    """Who draws for a strategy; each has one."""
-    [role] = asked_by(strategy) - {"verifier"}
-    return role
+def drawn_for(strategy: Described, cost: Cost) -> int:
+    """Tokens of those who draw for a strategy."""
+    return sum(cost.of(role) for role in drawn_by(strategy))
 
 
 def test_every_registered_strategy_is_here_and_no_parameter_is_left_out() -> None:
@@ -151,6 +155,13 @@ def generations_of(strategy: Any, solution: Solution) -> int:
         return int(strategy.n * (1 + strategy.k))
     if name == "revision":
         return int(strategy.sequential * strategy.parallel)
+    if name == "refine":
+        # Of a search that found fewer to revise, fewer are.
+        attempts = strategy.attempts
+        chains = [chain for chain in chains_in(solution.candidates) if len(chain) > 1]
+        assert {len(chain) for chain in chains} == {1 + attempts}
+        assert 0 < len(chains) <= strategy.best
+        return int(strategy.of.n + len(chains) * attempts)
     if name == "rsa":
         return int(strategy.population * (strategy.rounds + 1))
     if name == "mcts":
@@ -170,29 +181,32 @@ async def test_it_costs_what_its_docstring_says_and_never_takes_more_than_it_res
     assert solution.generations == generations_of(strategy, solution)
     assert solution.generations <= (strategy.grouping.n or 1 << 30)
     # Before each request its worst case was set aside, in the budget's accounting.
-    role = drawer_of(strategy)
-    engine, cost = one.drawing[role], one.costs[role]
-    for asked, reserved in zip(engine.requests, engine.reserved, strict=True):
-        context, most = len(asked.token_ids), asked.max_tokens
-        paper, exact = cost.paper(most), cost.exact(0, context - 1 + most, most)
-        assert reserved >= (paper if unit == "paper" else exact)
+    for role in drawn_by(strategy):
+        engine, cost = one.drawing[role], one.costs[role]
+        for asked, reserved in zip(engine.requests, engine.reserved, strict=True):
+            context, most = len(asked.token_ids), asked.max_tokens
+            paper, exact = cost.paper(most), cost.exact(0, context - 1 + most, most)
+            assert reserved >= (paper if unit == "paper" else exact)
     assert all(one.scorer.reserved)
     assert bool(one.scorer.requests) == strategy.uses_verifier
     # What it took is on the books, is what it costs alone, and is less than it was estimated at.
     meter, total = one.meters[0], one.spent()
     assert one.purse.spent == (total.paper if unit == "paper" else total.exact)
     assert one.purse.reserved == 0
-    assert meter.spent.of(role) == sum(len(text) - len(prefix) for _, prefix, text, _ in drawn_of(one))
-    assert meter.attributed.of(role) == meter.spent.of(role)
+    drawn = drawn_for(strategy, meter.spent)
+    assert drawn == sum(len(text) - len(prefix) for _, prefix, text, _ in drawn_of(one))
+    assert all(meter.attributed.of(role) == meter.spent.of(role) for role in drawn_by(strategy))
     assert set(meter.spent.tokens) == asked_by(strategy)
     # Of siblings that are scored at once each computes the steps that they share, if nobody had before.
     assert meter.attributed.of("verifier") <= meter.spent.of("verifier")
     assert meter.attributed.exact <= meter.spent.exact
-    bound = strategy.forecast(MAX_TOKENS, MAX_TOKENS).bound
-    assert bound is not None
-    assert len(engine.requests) <= bound
-    assert meter.spent.of(role) <= bound * MAX_TOKENS
-    assert 0 < solution.kept_tokens <= meter.spent.of(role)
+    told = strategy.forecast(MAX_TOKENS, MAX_TOKENS)
+    assert told.bound is not None
+    bounds: dict[Role, int] = {"policy": told.bound - told.revised, "reviser": told.revised}
+    for role, most in bounds.items():
+        assert len(one.drawing[role].requests) <= most
+        assert meter.spent.of(role) <= most * MAX_TOKENS
+    assert 0 < solution.kept_tokens <= drawn
 
 
 @every_strategy
@@ -239,8 +253,9 @@ async def test_what_it_says_to_share_with_others_is_all_that_it_draws(
         assert (
             name_of(strategy) == "compute_optimal"
             or any(prefix or one_step for prefix, _, one_step, _ in one.bench.draws)
-            or (one.bench.revisions and not one.bench.draws)
+            or one.bench.revisions
         )
+        assert (told.revised > 0) == bool(one.bench.revisions)
     else:
         assert set(one.bench.draws) <= {((), (place,), False, told.shared) for place in range(told.sequences)}
         assert told.tokens == told.sequences * MAX_TOKENS
@@ -268,8 +283,8 @@ def test_a_forecast_grows_with_the_solution_and_stays_below_its_bound(strategy: 
 @every_strategy
 def test_a_report_groups_it_by_its_name_and_by_its_text_without_n(strategy: Any) -> None:
     assert strategy.grouping.family == name_of(strategy)
-    if name_of(strategy) in ("revision", "rsa"):
-        return  # its budget is a product: tests of its own know its curves
+    if name_of(strategy) in ("revision", "rsa", "refine"):
+        return  # its budget is a product, or a sum: tests of its own know its curves
     n = getattr(strategy, "n", None)
     without = strategy.text.replace(f"(n={n})", "").replace(f"n={n},", "").replace(f",n={n}", "")
     if name_of(strategy) == "compute_optimal" and n is None:
@@ -363,6 +378,8 @@ async def test_the_answer_follows_from_the_candidates_alone(table: MakeTable, st
                 for chain in range(strategy.parallel)
             ]
             expected = select(chains, strategy.select, how)
+        elif name_of(strategy) == "refine":
+            expected = select(chains_in(solution.candidates), "hierarchical", how)
         else:
             choose = weighted if getattr(strategy, "weighted", True) else best
             expected = choose(solution.candidates, how)
@@ -396,8 +413,7 @@ async def test_a_seed_gives_the_same_tree_and_the_same_price_in_whatever_order_a
         [solution] = await one.solve(strategy)
         assert said(solution) == said(expected)
         assert one.meters[0].attributed == first.meters[0].attributed
-        role = drawer_of(strategy)
-        assert one.spent().of(role) == first.spent().of(role)
+        assert all(one.spent().of(role) == first.spent().of(role) for role in drawn_by(strategy))
     others = [(await table(seed=seed).solve(strategy))[0] for seed in (1, 2)]
     assert name_of(strategy) == "greedy" or any(said(other) != said(expected) for other in others)
 

@@ -102,10 +102,11 @@ class Plan:
 
     def check(self, models: Mapping[str, str], grader: str, setup: str | None, unit: str, path: Path) -> None:
         """Raise UserError unless it is of these models, this grader, this set-up of samples (None: not looked at) and this
-        accounting."""
+        accounting. A reviser that no option of it asks is not looked at."""
         mine = {**self.made.models, "grader": self.made.grader, "unit": self.made.unit}
         asked = {**models, "grader": grader, "unit": unit}
-        for name in (*sorted(self.made.models.keys() | models.keys()), "grader", "unit"):
+        roles = self.made.models.keys() | (models.keys() - {"reviser"})
+        for name in (*sorted(roles), "grader", "unit"):
             if mine.get(name) != asked.get(name):
                 mend = "calibrate again" if name != "unit" else f"set budget.unit={self.made.unit}"
                 was = f"it was made with another {name} ({mine.get(name)}, now {asked.get(name)})"

@@ -253,6 +253,8 @@ def _candidate_of(row: dict[str, Any]) -> Candidate:
         finish=row["finish_reason"],
         answer=answer if answer is None or ballot is None else Answer(answer, ballot),
         kept=row["kept"],
+        parent=row["parent"],
+        depth=row["depth"],
     )
 
 

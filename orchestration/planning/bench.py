@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +20,22 @@ from actors.seeds import derive
 from actors.strategy import Candidate
 from orchestration.allocation.value_table import PROMPT, work_of
 from orchestration.planning.pools import Judgement, Pool
+from orchestration.strategies.parse import registered
 from orchestration.strategies.selection import aggregate, likelihood_weight, same_answers, voters
 from orchestration.strategies.standing import Standing, judged, standing
-from orchestration.strategies.tally import Counting
+from orchestration.strategies.tally import Counting, counting_as
 
 Stood = tuple[Standing, str | None]
 """Where a prompt stands, and by which search (None: by its samples)."""
 
 WEIGHTED = Counting("weighted")
 MAJORITY = Counting("majority")
+
+
+@cache
+def counting_in(counting: Counting, search: str) -> Counting:
+    """How the votes of what a search found are counted, where those of samples are counted so."""
+    return counting_as(counting, registered(search))
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +212,8 @@ class Bench:
         if self._worst_search[name] > self.left:
             return False
         found, before = one.pool.searches[name], self.standing(prompt)
-        one.now = standing(found.candidates, self.counting, before=before, prompt=one.value)
+        counting = counting_in(self.counting, name)
+        one.now = standing(found.candidates, counting, before=before, prompt=one.value)
         one.last = name
         self._charge(one, found.flops)
         return True

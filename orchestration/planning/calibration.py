@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.errors import UserError, nearest
+from actors.strategy import Role, asked_by
 from orchestration.allocation.fitting import CELLS, calibrate, fit_table
 from orchestration.allocation.plan import Difficulty, Made, Pick, Plan
 from orchestration.planning.bench import MAJORITY
@@ -29,7 +30,7 @@ from orchestration.planning.prompt_values import NotJudged, prompt_values
 from orchestration.planning.sources import LEAST, Source, choose, fingerprint, read_source
 from orchestration.planning.tracing import traces_of
 from orchestration.runs.folder import write_atomically
-from orchestration.runs.identity import setup_hash
+from orchestration.runs.identity import model_hashes, setup_hash
 from orchestration.runs.run import Run
 from orchestration.setup.prepare import Prepared
 from orchestration.setup.settings import (
@@ -38,10 +39,11 @@ from orchestration.setup.settings import (
     DatasetSettings,
     EvaluateSettings,
     PolicySettings,
+    ReviserSettings,
     VerifierSettings,
 )
 from orchestration.strategies.choice import Chooser
-from orchestration.strategies.parse import parse
+from orchestration.strategies.parse import parse, registered
 from orchestration.strategies.sampling.best_of_n import BestOfN
 from orchestration.strategies.sampling.majority import Majority
 from orchestration.strategies.tally import Counting
@@ -92,6 +94,7 @@ class CalibrateSettings:
     dataset: DatasetSettings = field(default_factory=DatasetSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
     verifier: VerifierSettings = field(default_factory=VerifierSettings)
+    reviser: ReviserSettings = field(default_factory=ReviserSettings)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
 
     @property
@@ -177,7 +180,9 @@ def make_plan(
     tell("choosing by difficulty", 0, 1)
     difficulty, picks = by_difficulty(source, settings)
     identity = run.info["identity"]
-    models = {role: identity[role] for role in ("policy", "verifier") if identity.get(role)}
+    options = (*offer.searches, *(pick.strategy for pick in picks))
+    asked = frozenset[Role]({"policy", "verifier"}).union(*(asked_by(parse(text)) for text in options))
+    models: dict[str, str] = {role: known for role, known in model_hashes(identity).items() if role in asked}
     made = Made(
         models=models,
         grader=identity["grader"],
@@ -266,7 +271,8 @@ def strategies_at(source: Source, budgets: Sequence[int], *, seed: int) -> dict[
 
 
 def _budget(text: str) -> int | None:
-    return getattr(parse(text), "n", None)
+    strategy = registered(text)
+    return None if strategy is None else strategy.grouping.n
 
 
 def write_plan(plan: Plan, path: Path) -> None:

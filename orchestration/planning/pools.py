@@ -32,6 +32,8 @@ _COLUMNS = [
     "ballot",
     "correct",
     "kept",
+    "parent",
+    "depth",
 ]
 
 
@@ -188,6 +190,8 @@ def _candidate(row: Mapping[str, Any]) -> Candidate:
         finish=row["finish_reason"],
         answer=None if answer is None else Answer(answer, row["ballot"] or answer),
         kept=row["kept"] is not False,
+        parent=row["parent"],
+        depth=row["depth"],
     )
 
 

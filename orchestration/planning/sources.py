@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from actors.errors import UserError, counted
-from actors.strategy import Role
+from actors.strategy import Role, asked_by
 from orchestration.allocation.value_table import Offer
 from orchestration.analysis.collect import Named
 from orchestration.flops import ModelCost
@@ -146,7 +146,8 @@ def read_known(
     Raises UserError where it has other models, another grader or other sampling, or too few problems beside the judged.
     """
     identity, other = judged.info["identity"], run.info["identity"]
-    for name in ("policy", "verifier", "grader"):
+    revised = any("reviser" in asked_by(parse(text)) for text in source.searches)
+    for name in ("policy", "verifier", *(["reviser"] if revised else []), "grader"):
         if identity.get(name) != other.get(name):
             mend = f"it was made with another {name} than {judged.folder}: give a run of the same"
             raise UserError.of("known", str(run.folder), mend)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from actors.seeds import derive
 from orchestration.allocation.fitting import Seen, Trace
 from orchestration.allocation.value_table import PROMPT, START, Offer
-from orchestration.planning.bench import WEIGHTED, Bench
+from orchestration.planning.bench import WEIGHTED, Bench, counting_in
 from orchestration.planning.pools import Pool
 from orchestration.strategies.standing import Standing, after, judged, standing
 from orchestration.strategies.tally import Counting
@@ -23,7 +23,10 @@ def traces_of(
     """Every problem in so many orders. Raises ValueError for a pool with fewer samples than are offered."""
     found = []
     for pool in pools:
-        searches = {text: standing(pool.searches[text].candidates, counting) for text in offer.searches}
+        searches = {
+            text: standing(pool.searches[text].candidates, counting_in(counting, text))
+            for text in offer.searches
+        }
         found += [
             _trace(pool, offer, searches, derive(seed, "order", order), counting) for order in range(orders)
         ]

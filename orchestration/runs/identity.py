@@ -82,6 +82,15 @@ class Identity:
         return named | {one.name: getattr(self, one.name) for one in fields(self) if one.name != "models"}
 
 
+def model_hashes(flat: Mapping[str, Any]) -> dict[str, str]:
+    """What a plan knows models by, of an identity that is `flat`: hashes of files by role, a reviser's with how it is shown
+    attempts."""
+    found: dict[str, str] = {role: str(flat[role]) for role in ROLES if flat.get(role)}
+    if "reviser" in found:
+        found["reviser"] = _digest(found["reviser"], flat.get("reviser_reads", ""))
+    return found
+
+
 def setup_hash(flat: Mapping[str, Any]) -> str:
     """A hash of what decides a sample besides the models, of an identity that is `flat`."""
     return _digest(*(flat[name] for name in ("prompt", "delimiter", "max_tokens")))[:16]

@@ -17,7 +17,7 @@ from actors.errors import UserError
 from actors.store.digests import DigestMap
 from actors.store.done import Done, Ended, holds_outcomes, read_done
 from actors.store.log import read_books, read_holds
-from actors.strategy import Prompt, Role, Strategy, home_of
+from actors.strategy import Prompt, Role, Strategy, drawn_by, home_of
 from actors.work import Task
 from orchestration.analysis.columns import check_columns
 from orchestration.problems import Dataset, Problem, Quarantined, Table
@@ -25,7 +25,14 @@ from orchestration.problems.datasets.tables import AUTO
 from orchestration.problems.references import References
 from orchestration.runs.folder import known_record, read_record
 from orchestration.runs.gauge import Pass, Totals
-from orchestration.runs.identity import Identity, KeyMaker, content_hash, identify, setup_hash
+from orchestration.runs.identity import (
+    Identity,
+    KeyMaker,
+    content_hash,
+    identify,
+    model_hashes,
+    setup_hash,
+)
 from orchestration.runs.pricing import price_of, unaffordable
 from orchestration.runs.problem_store import (
     ProblemStore,
@@ -74,9 +81,9 @@ def opened(prepared: Prepared) -> Opened:
     known = known_record(folder)
     begun = known is not None and holds_outcomes(folder)
     identity = identify(prepared)
+    flat = identity.flat()
     for plan, path in plans_of(prepared.strategies):
-        models: dict[str, str] = {role: model.files for role, model in identity.models.items()}
-        plan.check(models, identity.grader, setup_hash(identity.flat()), prepared.unit, path)
+        plan.check(model_hashes(flat), identity.grader, setup_hash(flat), prepared.unit, path)
     anew = known is not None and not begun and begins_anew(prepared, identity, known)
     known = None if anew else known
     return Opened(known, identity, run_record(prepared, identity, known), begun, anew)
@@ -317,19 +324,22 @@ def _parted(contexts: Contexts, prompt: int, missing: list[tuple[Strategy, str]]
     if refused := contexts.policy_refuses(prompt):
         yield _Part("", refused, "policy", missing)
         return
-    homes: tuple[tuple[Role, str, str], ...] = (
-        ("policy", "", ""),
-        ("reviser", "/revised", contexts.reviser_refuses(prompt)),
-    )
-    for home, name, refused in homes:
-        mine = [one for one in missing if home_of(one[0]) == home]
+    unrevised = contexts.reviser_refuses(prompt)
+    parts: dict[tuple[str, Role, str], list[tuple[Strategy, str]]] = {}
+    for one in missing:
+        home, drawing = home_of(one[0]), drawn_by(one[0])
+        name, refused = ("/revised", unrevised) if home == "reviser" else ("", "")
+        if home == "policy" and "reviser" in drawing and unrevised:
+            # Apart from what the policy solves alone, which is not refused for it.
+            name, refused = "/both", unrevised
+        # A solution of the reviser has all the room that there may be.
+        unscored = contexts.verifier_refuses(prompt, "reviser" if "reviser" in drawing else "policy")
         # Who asks no verifier has an outcome that no verifier may change.
-        unscored = "" if refused else contexts.verifier_refuses(prompt, home)
-        scored = [one for one in mine if unscored and one[0].uses_verifier]
-        if rest := [one for one in mine if one not in scored]:
-            yield _Part(name, refused, home, rest)
-        if scored:
-            yield _Part(f"{name}/scored", unscored, home, scored)
+        if unscored and not refused and one[0].uses_verifier:
+            name, refused = f"{name}/scored", unscored
+        parts.setdefault((name, home, refused), []).append(one)
+    for (name, home, refused), mine in parts.items():
+        yield _Part(name, refused, home, mine)
 
 
 def _problems(

@@ -72,6 +72,9 @@ def _unfit(settings: EvaluateSettings) -> str:
     }
     try:
         plan = read_plan(path)
+        if settings.reviser.path is not None:
+            # Whether it is the plan's own is told once it is known how it is asked.
+            models |= {role: known for role, known in plan.made.models.items() if role == "reviser"}
         plan.check(models, make_grader(settings.dataset.grader).version, None, settings.budget.unit, path)
     except UserError as error:
         return str(error)

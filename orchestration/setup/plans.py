@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from actors.errors import UserError, nearest
-from actors.strategy import Role, Strategy, asked_by
+from actors.strategy import Role, Strategy
 from orchestration.allocation.plan import Plan, read_plan
 from orchestration.setup.domains import BUNDLED, domains, plan_of
 from orchestration.setup.model_folders import is_bundled, resolved
@@ -53,9 +53,6 @@ def with_plan(strategy: Strategy, usual: str | None) -> Strategy:
             made = parse(text)
         except UserError as error:
             raise UserError.of("plan", str(path), f"an option of it is not known here: {error}") from None
-        if "reviser" in asked_by(made):
-            mend = f"its option {text} asks a reviser, which no plan can offer yet: calibrate without"
-            raise UserError.of("plan", str(path), mend)
         if isinstance(made, ComputeOptimal):
             raise UserError.of("plan", str(path), f"its option {text} is no strategy that a plan can offer")
         return made

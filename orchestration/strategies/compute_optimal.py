@@ -28,16 +28,18 @@ from actors.strategy import (
     Models,
     Prompt,
     PurseEmpty,
+    Role,
     Sampling,
     Solution,
     Terms,
+    asked_by,
 )
 from orchestration.strategies.call import grouping_of
 from orchestration.strategies.drawing import solution_of, together, whole_sample
 from orchestration.strategies.selection import weighted
 from orchestration.strategies.settings import canonical, check_count
 from orchestration.strategies.standing import Standing, standing
-from orchestration.strategies.tally import Counting
+from orchestration.strategies.tally import Counting, counting_as
 from orchestration.strategies.watched import Watched
 
 if TYPE_CHECKING:
@@ -80,6 +82,16 @@ class ComputeOptimal:
         return canonical("compute_optimal", self)
 
     @property
+    def asks(self) -> frozenset[Role]:
+        """The policy, and whoever an option of its plan asks besides."""
+        return frozenset[Role]({"policy"}).union(*map(asked_by, self._options)) - {"verifier"}
+
+    @property
+    def reads(self) -> int:
+        """Attempts that it shows a reviser at once, at most."""
+        return max((getattr(option, "reads", 0) for option in self._options), default=0)
+
+    @property
     def uses_verifier(self) -> bool:
         return True
 
@@ -115,14 +127,19 @@ class ComputeOptimal:
             return Forecast(n, n, n * typical, n)
         each = [option.forecast(typical, most) for option in self._options]
         first = self._probes if self.n is not None else self.bound.samples[-1]
-        bounds = [one.bound for one in each if one.bound is not None]
         join = max if self.n is not None else sum
+        revised = join([0, *(one.revised for one in each)])
+        # Of options that different models draw for, each model's largest.
+        bounds = [one.bound - one.revised for one in each if one.bound is not None]
         return Forecast(
             generations=self.n or first + sum(one.generations for one in each),
             sequences=first + join([0, *(one.sequences for one in each)]),
             tokens=first * typical + join([0, *(one.tokens for one in each)]),
             candidates=first + join([0, *(one.candidates for one in each)]),
-            bound=first + join([0, *bounds]) if len(bounds) == len(each) else None,
+            bound=first + join([0, *bounds]) + revised if len(bounds) == len(each) else None,
+            revised=revised,
+            attempts=join([0, *(one.attempts for one in each)]),
+            reads=self.reads,
         )
 
     async def solve(self, prompt: Prompt, models: Models) -> Solution:
@@ -282,7 +299,8 @@ class _Priced:
         if watched.refused:
             return None
         self._found = found
-        return standing(found.candidates, COUNTING, before=self._now, prompt=self._value)
+        counting = counting_as(COUNTING, self._bound.searches[text])
+        return standing(found.candidates, counting, before=self._now, prompt=self._value)
 
     def _solution(self) -> Solution:
         """All that was drawn, of which those vote that the answer is made of."""

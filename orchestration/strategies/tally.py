@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from actors.strategy import Candidate, Described
 from orchestration.strategies.choice import Rule, chooser_of
+from orchestration.strategies.revision.selection import chains_in, winners
 from orchestration.strategies.selection import (
     AGGREGATIONS,
     Aggregation,
@@ -24,10 +25,12 @@ from orchestration.strategies.selection import (
 
 @dataclass(frozen=True, slots=True)
 class Counting:
-    """By which `rule` a strategy's candidates vote, and how a candidate's step scores become its value."""
+    """By which `rule` a strategy's candidates vote, and how a candidate's step scores become its value. In `chains` of
+    revisions one of each votes, that which stands for it."""
 
     rule: Rule
     aggregation: Aggregation = "last"
+    chains: bool = False
 
     def value(self, candidate: Candidate) -> float | None:
         """What a candidate is worth to the verifier; None where it has no scores."""
@@ -57,12 +60,21 @@ def counting_of(strategy: Described | None) -> Counting:
         return Counting("majority")
     aggregation = getattr(strategy, "aggregation", "last")
     rule: Rule = "weighted" if getattr(strategy, "weighted", True) else "best"
-    return Counting(rule, aggregation if aggregation in AGGREGATIONS else "last")
+    return Counting(
+        rule,
+        aggregation if aggregation in AGGREGATIONS else "last",
+        bool(getattr(strategy, "chained", False)),
+    )
+
+
+def counting_as(counting: Counting, strategy: Described | None) -> Counting:
+    """The same counting for what a strategy found: of one that lets one attempt of each chain vote, these."""
+    return replace(counting, chains=counting_of(strategy).chains)
 
 
 def tally(candidates: Sequence[Candidate], counting: Counting) -> list[Ballot]:
     """The ballots, the strongest first; ties go as in `selection`, to the smaller index."""
-    voting = voters(candidates)
+    voting = voters(winners(chains_in(candidates), counting.aggregation) if counting.chains else candidates)
     scored = [one for one in voting if one.scores] if counting.rule != "majority" else []
     # As in `selection`: where some voters have scores those vote, and where none has, all count one.
     voting = scored or voting

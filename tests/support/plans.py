@@ -13,7 +13,7 @@ from orchestration.api import settings_of
 from orchestration.flops import generation_flops
 from orchestration.planning.pools import Found, Pool
 from orchestration.planning.tracing import traces_of
-from orchestration.runs.identity import identify, setup_hash
+from orchestration.runs.identity import identify, model_hashes, setup_hash
 from orchestration.setup.prepare import prepare
 from orchestration.strategies.bound import bound_to
 from orchestration.strategies.compute_optimal import ComputeOptimal
@@ -36,11 +36,14 @@ def made_plan(
     sample: float | None = None,
     offer: Offer = OFFER,
 ) -> Plan:
-    """A plan of problems whose verifier tells right from wrong, with noise, and so it does of prompts alone; a search is
-    right where one of six samples is. A first `sample` takes so many FLOPs, and all else in proportion."""
-    pools = judged([_with_search(pool) for pool in made_pools(problems, seed=3)])
+    """A plan of problems whose verifier tells right from wrong, with noise, and so it does of prompts alone; a search, the
+    one of the offer, is right where one of six samples is. A first `sample` takes so many FLOPs, and all else in
+    proportion."""
+    [search] = offer.searches
+    pools = judged([_with_search(pool, search) for pool in made_pools(problems, seed=3)])
     made = Made(models or {}, grader, setup, "paper", "made", "d" * 8, problems, 2, "2026-11-29")
-    picks = [Pick(one, 4, text, 0.5, 0.4, 0.6, 20, "", 0.0, 0.0, 0.0) for one, text in PICKS.items()]
+    chosen = PICKS if search == SEARCH else PICKS | {2: search, 3: search}
+    picks = [Pick(one, 4, text, 0.5, 0.4, 0.6, 20, "", 0.0, 0.0, 0.0) for one, text in chosen.items()]
     table = fit_table(offer, traces_of(pools, offer, orders=2, seed=0))
     if sample is not None:
         scale = sample / table.moves[0].flops[0]
@@ -51,19 +54,19 @@ def made_plan(
 
 def plan_for(words: Sequence[str], file: Path, typical: int | None = None, *, offer: Offer = OFFER) -> int:
     """Write a plan for the models, grader and accounting of these settings; returns the FLOPs of a sample."""
-    prepared = prepare(settings_of([*words, "strategies=[best_of_n(n=1)]"]))
+    options = ",".join(("best_of_n(n=1)", *offer.searches))
+    prepared = prepare(settings_of([*words, f"strategies=[{options}]"]))
     identity = identify(prepared)
     tokens = typical or prepared.settings.policy.typical
     sample = generation_flops(prepared.costs, prepared.prompt_tokens, tokens, prepared.unit)
-    models = {role: model.files for role, model in identity.models.items()}
-    setup = setup_hash(identity.flat())
+    models, setup = model_hashes(identity.flat()), setup_hash(identity.flat())
     made_plan(models, grader=identity.grader, setup=setup, sample=sample, offer=offer).write(file)
     return sample
 
 
-def _with_search(pool: Pool) -> Pool:
+def _with_search(pool: Pool, search: str) -> Pool:
     first = next((one for one in pool.samples[:6] if one.correct), pool.samples[0])
-    return Pool(pool.problem, pool.samples, {SEARCH: Found((first.candidate,), first.correct, 460)})
+    return Pool(pool.problem, pool.samples, {search: Found((first.candidate,), first.correct, 460)})
 
 
 def bound(n: int | None, plan: Plan) -> ComputeOptimal:

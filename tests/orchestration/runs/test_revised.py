@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pyarrow.csv
 import pytest
@@ -15,16 +16,19 @@ from transformers import AutoTokenizer
 
 from actors.cluster import placement
 from actors.errors import UserError
+from orchestration.allocation.plan import read_plan
+from orchestration.allocation.value_table import Offer
 from orchestration.api import Run, settings_of
 from orchestration.problems.revising import RevisionFormat
 from orchestration.report.write import make_report
 from orchestration.runs.estimate import estimate
 from orchestration.runs.evaluation import evaluate
 from orchestration.runs.identity import identify
-from orchestration.runs.session import opened
+from orchestration.runs.session import _parted, opened
 from orchestration.setup.prepare import Prepared, prepare
 from orchestration.setup.settings import ReportSettings
 from tests.support.here import ClusterHere
+from tests.support.plans import plan_for
 
 BOTH_TEXTS = ("revision(sequential=3,parallel=2)", "revision(sequential=3,parallel=2,select=majority)")
 BOTH = ",".join(BOTH_TEXTS)
@@ -169,6 +173,87 @@ def test_who_asks_no_policy_has_no_replica_of_one(
     assert made.models.keys() == {"policy", "reviser"}
     with pytest.raises(UserError, match=r"reviser\.path = None"):
         prepared(words, tmp_path, "revision(sequential=2,parallel=2)")
+
+
+REVISED = "revision(sequential=2,parallel=2)"
+
+
+def test_a_plan_may_choose_revisions_beside_samples_and_is_for_its_own_reviser(
+    words: list[str], reviser: list[str], models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """By the bin, and by the price of a FLOP: each prompt goes on from the policy's samples with the reviser's attempts."""
+    file = tmp_path / "plan.yaml"
+    sample = plan_for([*words, *reviser], file, offer=Offer((1, 2, 4), (REVISED,)))
+    assert read_plan(file).made.models.keys() == {"policy", "reviser", "verifier"}
+    plan = f"compute_optimal(plan='{file}'"
+    run = evaluate(prepared(words, tmp_path / "bins", f'"{plan},n=4)",best_of_n(n=2)', *reviser))
+    rows = run.outcomes().to_pylist()
+    assert {row["state"] for row in rows} == {"answered"}
+    options = {row["problem_id"]: row["option"] for row in decisions(run)}
+    assert REVISED in options.values()
+    for row in rows:
+        if row["strategy"].startswith("compute_optimal"):
+            assert (row["reviser_tokens"] > 0) == (options[row["problem_id"]] == REVISED)
+    # A budget that pays some samples and chains of each, at one price.
+    budget = [f"budget.flops={40 * sample}", "budget.allocation=global", *reviser]
+    made = prepared(words, tmp_path / "price", f'"{plan})"', *budget)
+    assert made.asked == {"policy", "reviser", "verifier"}
+    priced = evaluate(made)
+    assert REVISED in {row["option"] for row in decisions(priced)}
+    [need] = estimate(made, 6).each
+    for row in priced.outcomes().to_pylist():
+        assert row["state"] == "answered"
+        assert need.worst is not None
+        assert row["spent_flops"] <= need.worst.paper
+    other = tmp_path / "other"
+    shutil.copytree(models[0], other)
+    (other / "config.json").write_text((other / "config.json").read_text() + "\n\n")
+    with pytest.raises(UserError, match=r"plan = .*it was made with another reviser"):
+        opened(prepared(words, tmp_path / "new", f'"{plan})"', *reviser, f"reviser.path={other}"))
+
+
+def decisions(run: Run) -> list[dict[str, Any]]:
+    return [
+        {"problem_id": problem, "option": one.option}
+        for problem in run.problems(["problem_id"])["problem_id"].to_pylist()
+        for some in run.decisions(problem=problem).values()
+        for one in some
+    ]
+
+
+def test_a_plan_without_revisions_is_for_whatever_reviser_there_is(
+    words: list[str], reviser: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "plan.yaml"
+    plan_for(words, file)
+    made = prepared(words, tmp_path / "new", f"\"compute_optimal(plan='{file}')\",{REVISED}", *reviser)
+    assert opened(made).identity.models.keys() == {"policy", "reviser", "verifier"}
+
+
+def test_what_cannot_be_revised_is_refused_apart_from_what_the_policy_solves(
+    words: list[str], reviser: list[str], tmp_path: Path
+) -> None:
+    made = prepared(
+        words,
+        tmp_path,
+        f"greedy,best_of_n(n=2),{REVISED},revision(sequential=2,parallel=1,first=policy)",
+        *reviser,
+    )
+    given = [(strategy, strategy.text) for strategy in made.strategies]
+    fits = list(_parted(made.contexts, 20, given))
+    assert [(one.name, one.home, one.refused, len(one.missing)) for one in fits] == [
+        ("", "policy", "", 3),
+        ("/revised", "reviser", "", 1),
+    ]
+    room = made.contexts.tokens["reviser"]
+    assert room is not None
+    long = list(_parted(made.contexts, room - 60, given))
+    assert [(one.name, one.home, bool(one.refused)) for one in long] == [
+        ("", "policy", False),
+        ("/revised", "reviser", True),
+        ("/both", "policy", True),
+    ]
+    assert all("reviser's context" in one.refused for one in long[1:])
 
 
 TEMPLATE = (

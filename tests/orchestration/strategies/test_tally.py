@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from actors.strategy import Answer, Candidate
+from orchestration.planning.bench import counting_in
 from orchestration.strategies.parse import parse, registered
+from orchestration.strategies.revision.selection import chains_in, select
 from orchestration.strategies.selection import best, majority, weighted
+from orchestration.strategies.standing import standing
 from orchestration.strategies.tally import Counting, counting_of, tally
+from tests.orchestration.strategies.revision.test_selection import CHAINS, attempt
 
 
 def candidates(seed: int) -> list[Candidate]:
@@ -65,3 +70,23 @@ def test_a_strategy_says_how_it_counts(text: str, counting: Counting) -> None:
 
 def test_one_of_the_users_own_is_counted_by_its_last_scores() -> None:
     assert counting_of(registered("mine.Search(n=4)")) == Counting("weighted", "last")
+
+
+def test_of_chains_one_attempt_each_votes_and_a_prompt_stands_by_the_answer_that_was_chosen() -> None:
+    """The example by hand in which the choice among chains is another than the flat one."""
+    chains = [*CHAINS, [attempt(9, "A", 0.2), attempt(10, "C", 0.1), attempt(11, "B", 0.15)]]
+    drawn = [
+        replace(one, parent=one.index - 1 if at else -1) for chain in chains for at, one in enumerate(chain)
+    ]
+    assert chains_in(reversed(drawn)) == [drawn[at : at + 3] for at in (0, 3, 6, 9)]
+    counting = counting_of(registered("revision(sequential=3,parallel=4)"))
+    assert counting == Counting("weighted", "last", chains=True)
+    assert [one.voters for one in tally(drawn, counting)] == [(1, 9), (3, 6)]
+    assert select(chains, "hierarchical", "last") == tally(drawn, counting)[0].answer == "A"
+    for text in ("revision(sequential=3,parallel=4)", "refine(of='best_of_n(n=4)',best=4,attempts=2)"):
+        there = standing(drawn, counting_in(Counting("weighted"), text))
+        assert (there.answer, there.chosen) == ("A", 1)
+    flat = standing(
+        drawn, counting_in(Counting("weighted"), "revision(sequential=3,parallel=4,select=weighted)")
+    )
+    assert flat.answer == "B"

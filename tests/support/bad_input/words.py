@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from orchestration.allocation.value_table import Offer
 from tests.support.bad_input.cases import Words, case, evaluate
+from tests.support.plans import made_plan
 
 
 @case
@@ -177,6 +181,19 @@ def empty_chains() -> Words:
 def small_population() -> Words:
     """a population with fewer solutions than each slot reads"""
     return evaluate("strategies=[rsa(population=2,k=4,rounds=1)]")
+
+
+@case
+def refined_votes() -> Words:
+    """what is to be refined is no search by the verifier"""
+    return evaluate("strategies=[\"refine(of='majority(n=4)',best=1,attempts=2)\"]")
+
+
+@case
+def plan_with_revisions() -> Words:
+    """a plan with revisions, and no reviser set"""
+    made_plan(offer=Offer((1, 2, 4), ("revision(sequential=2,parallel=2)",))).write(Path("revised.yaml"))
+    return evaluate("strategies=[\"compute_optimal(plan='revised.yaml')\"]")
 
 
 @case

@@ -51,15 +51,15 @@ class Binned:
     def ladder(self, value: float) -> Ladder:
         return self.ladders[int(np.searchsorted(self.edges, value, side="right"))]
 
-    def expected(self, known: Curves, values: Array, each: float) -> float:
-        """The accuracy with `each` FLOPs for everyone, on problems apart from those that it was made of."""
+    def expected(self, known: Curves, values: Array, each: float) -> list[float]:
+        """The accuracy with `each` FLOPs for everyone, by problem, on others than those that it was made of."""
         curves = after_probe(known, self.probe)
         right = dict(zip(curves.options, curves.right.T, strict=True)) | {"": np.zeros(len(values))}
         found = []
         for row, value in enumerate(values.tolist()):
             lower, upper, share = self.ladder(value).mix(each)
             found.append((1 - share) * right[lower][row] + share * right[upper][row])
-        return float(np.mean(found))
+        return found
 
 
 def after_probe(known: Curves, probe: int) -> Curves:
@@ -74,8 +74,9 @@ def after_probe(known: Curves, probe: int) -> Curves:
 
 @dataclass(frozen=True, slots=True)
 class PerBin:
-    """Bins that a few samples tell, which are charged. How many, none at all among it, is chosen at each budget by what it
-    brings: each half of the calibration problems judges what was made of the other."""
+    """Bins that a few samples tell, which are charged. How many is chosen at each budget by what it brings: each half of the
+    calibration problems judges what was made of the other. None at all, the best for all alike, unless another brings more by
+    above a standard error: a bin has a fifth of the problems to choose by, and the best of many looks better than it is."""
 
     ways: tuple[Binned, ...]
     halves: tuple[tuple[Curves, Array, Binned], ...]
@@ -96,11 +97,19 @@ class PerBin:
         return cls(tuple(ways), tuple(halves))
 
     def way(self, each: float) -> Binned:
-        """The one that was expected to bring most; of equals the one with fewer samples."""
-        brings = {way.probe: 0.0 for way in self.ways}
+        """The one that was expected to bring most, with above a standard error more than the first; else the first."""
+        brings: dict[int, list[float]] = {way.probe: [] for way in self.ways}
         for known, values, made in self.halves if len(self.ways) > 1 else ():
-            brings[made.probe] += len(values) * made.expected(known, values, each)
-        return max(self.ways, key=lambda way: brings[way.probe])
+            brings[made.probe] += made.expected(known, values, each)
+        first = self.ways[0]
+        gains = {probe: np.subtract(brought, brings[first.probe]) for probe, brought in brings.items()}
+
+        def gain(way: Binned) -> float:
+            more = gains[way.probe]
+            return float(more.mean() - more.std() / len(more) ** 0.5) if len(more) else 0.0
+
+        best = max(self.ways, key=lambda way: float(np.sum(gains[way.probe])))
+        return best if gain(best) > 0 else first
 
     def allocate(self, bench: Bench) -> None:
         way = self.way(bench.budget / len(bench))

@@ -153,8 +153,26 @@ def test_strategies_differ_by_bin_where_that_is_better() -> None:
     binned = Binned.of(curves, values)
     assert binned.ladder(0.1).options[-1] == "s"
     assert binned.ladder(0.9).options[-1] == "1"
-    assert binned.expected(curves, values, 1.0) == 1.0
-    assert binned.expected(curves, values, 0.5) == 0.5
+    assert np.mean(binned.expected(curves, values, 1.0)) == 1.0
+    assert np.mean(binned.expected(curves, values, 0.5)) == 0.5
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_bins_are_told_where_that_brings_more_than_noise(told: bool) -> None:
+    """Two options, of which each kind of problem needs one; or either is right by chance, and bins are ahead by it."""
+    rng = np.random.default_rng(4)
+    kind = np.arange(200) % 2
+    values, alike = 0.1 + 0.8 * kind, np.zeros(200)
+    needed = np.stack([kind, 1.0 - kind], axis=1)
+    known, judged = (
+        Curves(("1", "s"), needed if told else (rng.random((200, 2)) < 0.5) * 1.0, np.ones((200, 2)))
+        for _ in range(2)
+    )
+    ways = Binned.of(known, alike), replace(Binned.of(known, values), probe=1)
+    bins = replace(ways[1], probe=0).expected(judged, values, 1.0)
+    assert np.mean(bins) > np.mean(ways[0].expected(judged, alike, 1.0))
+    one = PerBin(ways, ((judged, alike, ways[0]), (judged, values, ways[1])))
+    assert one.way(1.0) is ways[told]
 
 
 HALVES = [[halved(pool, half) for pool in JUDGED] for half in (0, 1)]

@@ -281,8 +281,9 @@ def asked_by(strategy: Strategy) -> frozenset[Role]:
     """The roles whose models a strategy asks: the policy, unless it says in `asks` who draws for it; and the verifier."""
     said = getattr(strategy, "asks", None)
     # Something else may have this name in a class of the user's own.
-    draws = isinstance(said, frozenset) and said <= set(ROLES) and said - {"verifier"}
-    asked: set[Role] = set(said) if draws else {"policy"}
+    asked: set[Role] = {"policy"}
+    if isinstance(said, frozenset) and said <= set(ROLES) and said - {"verifier"}:
+        asked = set(said)
     if strategy.uses_verifier:
         asked.add("verifier")
     return frozenset(asked)

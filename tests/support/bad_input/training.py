@@ -67,7 +67,7 @@ def chains_of_no_reviser() -> Words:
     return ["train", "orm", "mine", "reviser=policy", f"runs=[{begun()}]"]
 
 
-def _chains(**identity: str) -> str:
+def _said_to_be_drawn(**identity: str) -> str:
     """A run of test problems, which a reviser is said to have drawn."""
     folder = begun()
     told = json.loads((folder / "run.json").read_text())
@@ -78,13 +78,13 @@ def _chains(**identity: str) -> str:
 @case
 def chains_of_another_reviser() -> Words:
     """chains that another reviser drew"""
-    return ["train", "orm", "mine", "reviser=policy", f"runs=[{_chains(reviser='another')}]"]
+    return ["train", "orm", "mine", "reviser=policy", f"runs=[{_said_to_be_drawn(reviser='another')}]"]
 
 
 @case
-def chains_to_judge_by() -> Words:
+def chains_of_an_orm_to_judge_by() -> Words:
     """chains of problems that are not to train on"""
-    folder = _chains(reviser=model_hash(Path("policy")))
+    folder = _said_to_be_drawn(reviser=model_hash(Path("policy")))
     return ["train", "orm", "mine", "reviser=policy", f"runs=[{folder}]"]
 
 

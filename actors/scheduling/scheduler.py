@@ -303,7 +303,8 @@ class Scheduler:
                 await self._give_up_starved()
                 await self._park()
                 watch.rest(time.monotonic())
-                continue
+                if not self._crew.asked(name):
+                    continue
             report = await answer_of(
                 replica.exchange(orders), replica.pulse, self._deadline, starved=seen.starved
             )

@@ -57,6 +57,10 @@ class Crew:
         """How many there are of a replica's role."""
         return sum(role == self.roles[name] for role in self.roles.values())
 
+    def asked(self, name: str) -> bool:
+        """Whether a replica may be at work for tasks that others hold, so that it is looked at without one of its own."""
+        return self.roles[name] == "reviser" and "policy" in self.roles.values()
+
     def forsaken(self, queued: Callable[[Role], int]) -> Exception | None:
         """What the replicas of a role died of that has tasks `queued`; None: some replica may take each of them."""
         for name, death in self.dead.items():

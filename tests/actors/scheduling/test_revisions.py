@@ -149,6 +149,8 @@ def together(tmp_path_factory: pytest.TempPathFactory, policy: Path, verifier: P
         async with Cell(folder, policy, verifier, replicas=1, revisers=1) as one:
             progress = await one.run(tasks(6, *BOTH))
         assert progress.answered == 18
+        # It holds no task, and is seen to work.
+        assert progress.of("reviser").tokens > 0
 
     asyncio.run(run())
     return folder

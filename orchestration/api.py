@@ -27,6 +27,7 @@ from orchestration.planning.calibration import (
     write_plan,
 )
 from orchestration.problems.datasets.files import readable
+from orchestration.problems.revising import trained_format
 from orchestration.report.write import Report, make_report
 from orchestration.runs.evaluation import evaluate as evaluate_prepared
 from orchestration.runs.run import Result, Run
@@ -94,7 +95,8 @@ def evaluate(
     .parquet); `policy`, `verifier` and `reviser` are an option's name (countdown, none) or a model's folder; `budget` is in
     FLOPs.
     A policy's folder takes the settings of policy=chat where its tokenizer has a chat template, and of policy=base where not;
-    `settings=["policy=base"]` chooses plain text.
+    `settings=["policy=base"]` chooses plain text. So does `reviser`, a model's folder, take those of reviser=folder where it
+    was trained to revise, or has no chat template, and of reviser=chat where not.
     A strategy or verifier of your own may be a mapping, `{"_target_": "my_package.module.Class", "n": 4}`.
     `settings` are all other settings, `key=value` words as the command takes them: `["policy.max_tokens=64"]`.
     `on_progress` is called in this thread, about four times a second while the run is under way, with how it stands; a run
@@ -102,8 +104,8 @@ def evaluate(
     Raises UserError for whatever the command would refuse, and for a value of another type.
     """
     _refuse(evaluate, others, flatten(asdict(EvaluateSettings())), "settings=[{word!r}]")
-    words = [f"strategies={_strategies(strategies)}", *_words(folder, dataset, count, policy, verifier)]
-    words += _model("reviser", reviser, "folder")
+    models = _words(folder, dataset, count, policy, verifier, reviser)
+    words = [f"strategies={_strategies(strategies)}", *models]
     words += [f"seeds=[{','.join(map(str, _list('seeds', seeds, 'numbers')))}]"] if seeds is not None else []
     words += [f"budget.flops={budget}"] if budget is not None else []
     _check_heard(on_progress)
@@ -119,6 +121,7 @@ def calibrate(
     count: int | None = None,
     policy: str | Path | None = None,
     verifier: str | Path | Mapping[str, Any] | None = None,
+    reviser: str | Path | None = None,
     settings: Sequence[str] = (),
     on_progress: Callable[[Progress], None] = lambda _: None,
     **others: Never,
@@ -130,7 +133,7 @@ def calibrate(
     Raises UserError for whatever the command would refuse.
     """
     _refuse(calibrate, others, flatten(asdict(CalibrateSettings())), "settings=[{word!r}]")
-    words = _words(folder, dataset, count, policy, verifier)
+    words = _words(folder, dataset, count, policy, verifier, reviser)
     words += [f"strategies={_strategies(strategies)}"] if strategies is not None else []
     _check_heard(on_progress)
     given = compose("calibrate", [*words, *_texts("settings", settings)], CalibrateSettings)
@@ -149,6 +152,7 @@ def _words(
     count: int | None,
     policy: str | Path | None,
     verifier: str | Path | Mapping[str, Any] | None,
+    reviser: str | Path | None,
 ) -> list[str]:
     """What a run's arguments are on the command line."""
     words = [f"folder={_path('folder', folder)}"]
@@ -156,6 +160,7 @@ def _words(
         words += _dataset(dataset)
     words += [f"dataset.count={count}"] if count is not None else []
     words += _model("policy", policy, _prompting(policy))
+    words += _model("reviser", reviser, _revising(reviser))
     if isinstance(verifier, Mapping):
         return [*words, f"verifier={_mapping('verifier', verifier)}"]
     return words + _model("verifier", verifier, "folder")
@@ -287,6 +292,16 @@ def _prompting(policy: object) -> str:
     folder = Path(policy).expanduser()
     # A folder that is not there is refused by name later.
     return "chat" if folder.is_dir() and has_chat_template(folder, "policy.path") else "base"
+
+
+def _revising(reviser: object) -> str:
+    """The option by which a reviser's folder is shown its attempts."""
+    if not isinstance(reviser, str | Path):
+        return ""
+    folder = Path(reviser).expanduser()
+    if not folder.is_dir() or trained_format(folder) is not None:
+        return "folder"
+    return "chat" if has_chat_template(folder, "reviser.path") else "folder"
 
 
 def _model(group: str, value: str | Path | None, option: str) -> list[str]:

@@ -73,7 +73,7 @@ NAMES = [
 ]
 
 PARAMETERS = {
-    "calibrate": "strategies *folder *dataset *count *policy *verifier *settings *on_progress others",
+    "calibrate": "strategies *folder *dataset *count *policy *verifier *reviser *settings *on_progress others",
     "draw": "policy prefix place sampling *one_step",
     "evaluate": "strategies *folder *dataset *count *seeds *policy *verifier *reviser *budget *settings *on_progress others",
     "load": "folder",

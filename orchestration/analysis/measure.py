@@ -17,6 +17,7 @@ from orchestration.analysis.estimates import Estimates, VerifierQuality, estimat
 from orchestration.analysis.groups import Group, by_columns
 from orchestration.analysis.notes import notes_of
 from orchestration.analysis.pairs import MAJORITY, baseline, check_pairs, read_pair
+from orchestration.analysis.ratios import Ratios, ratios_of
 from orchestration.analysis.rows import (
     Intervals,
     Row,
@@ -57,6 +58,7 @@ class Measures:
     spread: Spread | None
     groups: list[Group]
     chains: list[Chains]
+    ratios: list[Ratios]
     notes: list[str]
 
 
@@ -98,6 +100,7 @@ def measure(
         spread=spread_of(told),
         groups=by_columns(run, rows, intervals) if labelled else [],
         chains=chains_of(run, intervals.mean, difficulty.bins if difficulty is not None else ()),
+        ratios=ratios_of(rows, difficulty.points if difficulty is not None else []),
         notes=notes_of(run, told, series, rows, untold)
         + (difficulty.notes if difficulty is not None else []),
     )

@@ -1,4 +1,5 @@
-"""Chains of revisions as tables: pass@1 by step, and what becomes of right and wrong attempts.
+"""Chains of revisions as tables: pass@1 by step, what becomes of right and wrong attempts, and the ratios of sequential to
+parallel.
 
 It knows nothing of how a number came about. Invariant: every form shows the same numbers; the file has every step.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestration.analysis.chains import Chains
+from orchestration.analysis.ratios import Ratios
 from orchestration.report.tables import Cells, interval, percent
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ ABOUT = (
     "one, the share whose next one is wrong; mended: the other way round. Stuck: chains that end on a wrong answer which "
     "they had given before."
 )
+
+RATIOS = "Sequential to parallel"
 
 _STEPS = 8
 """Steps that are shown one by one; of further ones every power of two, and the last."""
@@ -73,6 +77,35 @@ def chains_table(chains: list[Chains], axis: str) -> pa.Table:
     kinds = texts | dict.fromkeys(("x", "step", "problems"), whole)
     kinds |= dict.fromkeys(("pass_at_1", "low", "high"), pa.float64())
     return pa.Table.from_pylist(rows, schema=pa.schema(list(kinds.items())))
+
+
+def ratio_cells(one: Ratios) -> tuple[list[str], Cells]:
+    """Head and cells of a setting: a row for each ratio, its accuracy over all problems and by difficulty."""
+    head = [
+        "sequential:parallel",
+        "problems",
+        "accuracy",
+        "interval",
+        *(bin_name(*each) for each in one.bins),
+    ]
+    return head, [
+        [
+            ratio.name,
+            f"{ratio.accuracy.problems:,}",
+            percent(ratio.accuracy.mean),
+            interval(ratio.accuracy),
+            *(
+                f"{percent(told.mean)} ({interval(told)})" if (told := ratio.bins.get(each)) else "-"
+                for each in one.bins
+            ),
+        ]
+        for ratio in one.ratios
+    ]
+
+
+def bin_name(panel: str, x: int) -> str:
+    """What problems of one difficulty are called."""
+    return f"{panel or 'bin'} {x}"
 
 
 def _shown(step: int, last: int) -> bool:

@@ -65,8 +65,15 @@ STYLE: dict[str, Any] = {
 _LINE_WIDTH = 1.6
 
 
-def draw_figures(measures: Measures, folder: Path, kinds: Sequence[str], level: float) -> list[Path]:
-    """Draw what the measures allow into `folder`, in each of the file `kinds`; return the paths.
+def draw_figures(
+    measures: Measures,
+    folder: Path,
+    kinds: Sequence[str],
+    level: float,
+    further: Sequence[tuple[str, Callable[[Measures], Any]]] = (),
+) -> list[Path]:
+    """Draw what the measures allow into `folder`, and `further` figures by their names, in each of the file `kinds`; return
+    the paths.
 
     `level` is that of the intervals, for the legend.
 
@@ -82,9 +89,10 @@ def draw_figures(measures: Measures, folder: Path, kinds: Sequence[str], level: 
     ]
     if measures.difficulty:
         wanted.append(("accuracy_difficulty", _by_difficulty))
-    paths = []
     if measures.spread:
         wanted.append(("spread", _spread))
+    wanted += further
+    paths = []
     with mpl.rc_context(STYLE):
         for name, make in wanted:
             figure = make(measures)

@@ -19,7 +19,16 @@ from orchestration.analysis.collect import Collected
 from orchestration.analysis.measure import Measures, measure
 from orchestration.analysis.rows import Intervals
 from orchestration.report.beside import collect_runs, others_beside
-from orchestration.report.chain_tables import ABOUT, TITLE, chain_cells, chain_lines, chains_table
+from orchestration.report.chain_figures import chain_figures
+from orchestration.report.chain_tables import (
+    ABOUT,
+    RATIOS,
+    TITLE,
+    chain_cells,
+    chain_lines,
+    chains_table,
+    ratio_cells,
+)
 from orchestration.report.figures import draw_figures
 from orchestration.report.tables import (
     LEFT_OUT,
@@ -117,7 +126,8 @@ def make_report(run: Run, settings: ReportSettings, out: Path | None = None) -> 
     gone = left_out(run.folder, outcomes.batches(["problem_id", "state", "reason"]), own.newest)
     try:
         folder.mkdir(parents=out is not None, exist_ok=True)
-        figures = draw_figures(measures, folder, settings.figures, settings.level)
+        further = chain_figures(measures)
+        figures = draw_figures(measures, folder, settings.figures, settings.level, further)
         tables = write_table(arrow_table(measures), folder / "table")
         tables += write_table(differences_table(measures), folder / "differences")
         for old in (*folder.glob("groups.*"), *folder.glob("chains.*")):
@@ -246,6 +256,9 @@ def _markdown(
     if measures.chains:
         parts += [f"## {TITLE}", ABOUT, markdown_table(*chain_cells(measures.chains))]
         parts += chain_lines(measures.chains)
+    for one in measures.ratios:
+        parts += [f"## {RATIOS} at N = {one.n:,}, {one.setting}", _about_ratios(measures)]
+        parts += [markdown_table(*ratio_cells(one))]
     if measures.verifier:
         parts += ["## Verifier", *verifier_lines(measures)]
     if measures.spread:
@@ -264,6 +277,11 @@ def _markdown(
     failed = any(one.what == "outcome" for one in gone)
     parts += [*(_failures(run.folder) if failed else []), "## The run", *totals]
     return "\n\n".join(parts) + "\n"
+
+
+def _about_ratios(measures: Measures) -> str:
+    by = f" Columns of numbers: {measures.difficulty_axis}." if measures.difficulty_axis else ""
+    return f"Accuracy of chains of one budget by their length and number, with intervals.{by}"
 
 
 def _failures(folder: Path) -> list[str]:

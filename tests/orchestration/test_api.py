@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from actors.errors import UserError
 from orchestration import api
+from orchestration.problems.revising import RevisionFormat
 from orchestration.setup.prepare import Prepared, prepare
 from orchestration.setup.settings import EvaluateSettings
 
@@ -55,6 +58,23 @@ def test_a_template_in_a_file_of_its_own_counts_too(
     (folder / "chat_template.jinja").write_text(TEMPLATE)
     api.evaluate("greedy", folder=tmp_path / "run", policy=str(folder), settings=SMALL)
     assert [one.policy.prompt.chat for one in settings] == [False, True]
+
+
+def test_a_reviser_is_shown_its_attempts_as_it_was_trained_or_in_a_chat(
+    settings: list[EvaluateSettings], chat: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "prepare", lambda given: SimpleNamespace(settings=given))
+    revising: dict[str, Any] = {"policy": chat, "folder": chat.parent / "run"}
+    trained = shutil.copytree(chat, chat.parent / "trained")
+    RevisionFormat(turn="Again.").write(trained)
+    for reviser in (chat, str(trained), "none"):
+        api.evaluate("revision(sequential=2,parallel=1)", reviser=reviser, **revising)
+    untrained, known, none = (one.reviser for one in settings)
+    assert (untrained.path, known.path, none.path) == (str(chat), str(trained), None)
+    assert untrained.turn is not None
+    assert known.turn is None
+    with pytest.raises(UserError, match="reviser = 3: give an option's name"):
+        api.evaluate("greedy", reviser=3, **revising)  # type: ignore[arg-type]
 
 
 def test_a_caller_may_choose_plain_text(settings: list[EvaluateSettings], chat: Path) -> None:

@@ -149,13 +149,34 @@ def test_nothing_costs_more_than_it_was_estimated_at_worst(
 
 
 def test_a_report_tells_chains_step_by_step(words: list[str], reviser: list[str], tmp_path: Path) -> None:
-    run = evaluate(prepared(words, tmp_path, f"majority(n=4),{BOTH}", *reviser))
-    report = make_report(run, ReportSettings(figures=[]))
-    assert [one.strategy for one in report.measures.chains] == list(BOTH_TEXTS)
+    ends = ("revision(sequential=1,parallel=6)", "revision(sequential=6,parallel=1)")
+    run = evaluate(prepared(words, tmp_path, f"majority(n=4),{BOTH},{','.join(ends)}", *reviser))
+    report = make_report(run, ReportSettings(figures=["svg"]))
+    assert {one.strategy for one in report.measures.chains} == {*BOTH_TEXTS, *ends}
     text = (tmp_path / "report" / "report.md").read_text()
     assert "## Chains of revisions" in text
     assert "right attempts spoiled" in text
-    table = pyarrow.csv.read_csv(tmp_path / "report" / "chains.csv").to_pylist()
+    # Of one setting there are three ratios of one budget: a line in the table each, and a plot.
+    [ratios] = report.measures.ratios
+    assert (ratios.setting, ratios.n) == ("select=hierarchical", 6)
+    assert [one.name for one in ratios.ratios] == ["1:6", "3:2", "6:1"]
+    assert "## Sequential to parallel at N = 6, select=hierarchical" in text
+    by_text = {row.strategy: row.accuracy for row in report.measures.rows}
+    points = {(one.strategy, one.panel, one.x): one.accuracy for one in report.measures.difficulty}
+    for one, strategy in zip(ratios.ratios, (ends[0], BOTH_TEXTS[0], ends[1]), strict=True):
+        assert one.accuracy == by_text[strategy]
+        assert one.bins == {(panel, x): told for (name, panel, x), told in points.items() if name == strategy}
+        assert one.bins
+    drawn = {
+        name: (tmp_path / "report" / f"{name}.svg").read_text() for name in ("chains_step", "chains_ratio")
+    }
+    assert "step of the chain" in drawn["chains_step"]
+    assert "sequential : parallel, N = 6" in drawn["chains_ratio"]
+    # Which selects otherwise among the same attempts has the same line.
+    assert drawn["chains_step"].count(f"{BOTH_TEXTS[0]}, 6 problems") == 1
+    assert f"{BOTH_TEXTS[1]}, 6 problems" not in drawn["chains_step"]
+    every = pyarrow.csv.read_csv(tmp_path / "report" / "chains.csv").to_pylist()
+    table = [row for row in every if row["strategy"] in BOTH_TEXTS]
     assert {(row["strategy"], row["step"]) for row in table} == {
         (one, at) for one in BOTH_TEXTS for at in (1, 2, 3)
     }

@@ -35,9 +35,6 @@ class Unsure(Named):
 class Endless(Named):
     sequences = 0
 
-class Both(Named):
-    asks = frozenset({"policy", "reviser"})
-
 class Sums:
     def __init__(self, wrong=0.1): ...
 
@@ -73,12 +70,6 @@ def misspelt_class() -> Words:
 def no_such_parameter() -> Words:
     """a parameter that a strategy's class does not take"""
     return mine("strategies=[greedy,{_target_: mine.Shortest, m: 4}]")
-
-
-@case
-def two_who_draw() -> Words:
-    """a strategy that asks both the policy and a reviser"""
-    return mine("strategies=[mine.Both(n=2)]", "reviser=folder", "reviser.path=policy")
 
 
 @case

@@ -152,9 +152,3 @@ def _offering(text: str) -> Words:
 def plan_with_an_unknown_option() -> Words:
     """a plan with an option that is not known"""
     return _offering(SEARCH.replace("beam", "baem"))
-
-
-@case
-def plan_with_a_reviser() -> Words:
-    """a plan with an option that asks a reviser"""
-    return _offering("revision(sequential=4,parallel=2,select=majority)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,11 +23,13 @@ from orchestration.planning.calibration import (
     value_of,
     write_plan,
 )
-from orchestration.planning.sources import LEAST, Source, choose
+from orchestration.planning.sources import LEAST, Source, choose, read_source
+from orchestration.runs.identity import model_hashes
 from orchestration.runs.run import Run
 from orchestration.setup.compose import compose
 from orchestration.setup.prepare import prepare
 from orchestration.strategies.sampling.best_of_n import BestOfN
+from tests.support.handmade import rewritten
 from tests.support.planned import write_planned
 from tests.support.pools import made_pools
 
@@ -138,3 +141,42 @@ def test_a_sweep_takes_the_validation_split_and_the_words_of_a_run(words: list[s
         check_sweep(prepare(settings.sweep))
     settings = compose("calibrate", [*words, "dataset.count=50"], CalibrateSettings)
     check_sweep(prepare(settings.sweep))
+
+
+def test_a_plan_offers_revisions_and_is_for_their_reviser(tmp_path: Path) -> None:
+    """What a run has of chains is an option beside searches, at the budget of all their attempts."""
+    chains = "revision(sequential=2,parallel=2)"
+    folder = write_planned(tmp_path / "run", problems=LEAST, ladder=(1, 4, 8))
+    rewritten(folder, lambda row: None, lambda text: chains if text == "beam(n=4,width=4)" else text)
+    record = json.loads((folder / "run.json").read_text())
+    record["identity"] |= {"reviser": "r0", "reviser_reads": "as it was trained"}
+    (folder / "run.json").write_text(json.dumps(record))
+    plan = make_plan(Run(folder), SETTINGS)
+    assert plan.offer.searches == ("greedy", chains, "beam(n=8,width=4)")
+    budgets = strategies_at(read_source(Run(folder)), [2, 4], seed=0)
+    assert [chains in budgets[n] for n in (2, 4)] == [False, True]
+    assert plan.made.models == model_hashes(record["identity"])
+    assert plan.made.models.keys() == {"policy", "reviser", "verifier"}
+    other = record["identity"] | {"reviser_reads": "in a chat"}
+    file = tmp_path / "plan.yaml"
+    for identity, why in (
+        (other, "another reviser"),
+        (other | {"reviser": ""}, "another reviser .*now None"),
+    ):
+        with pytest.raises(UserError, match=f"it was made with {why}"):
+            plan.check(model_hashes(identity), "number-1", None, "paper", file)
+    # Of what asks none, it does not matter which reviser there was.
+    bare = make_plan(Run(folder), replace(SETTINGS, strategies=["best_of_n(n=8)", "beam(n=8)"]))
+    assert bare.made.models == {"policy": "p0", "verifier": "v0"}
+    bare.check(model_hashes(other), "number-1", None, "paper", file)
+
+
+def test_a_sweep_may_have_a_reviser(words: list[str], models: tuple[Path, Path]) -> None:
+    both = "strategies=[best_of_n(n=2),revision(sequential=2,parallel=1),\"refine(of='beam(n=4)',best=1,attempts=1)\"]"
+    cores = ["cluster.policy.cpus=0.5", "cluster.reviser.cpus=0.5", "dataset.count=50", both]
+    with pytest.raises(UserError, match=r"reviser\.path = None: .* need a reviser"):
+        prepare(compose("calibrate", [*words, *cores], CalibrateSettings).sweep)
+    reviser = ["reviser=folder", f"reviser.path={models[0]}"]
+    prepared = prepare(compose("calibrate", [*words, *cores, *reviser], CalibrateSettings).sweep)
+    check_sweep(prepared)
+    assert prepared.asked == {"policy", "reviser", "verifier"}

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import ray
 
-from actors.cluster.links import LOOKUPS, SolverLink, StartLink
+from actors.cluster.links import LOOKUPS, DrawLink, SolverLink, StartLink
+from actors.engines.base import GenerateRequest
 from actors.scheduling.starts import Attempt
 from tests.support.puppets import Clockwork
 
@@ -91,3 +92,31 @@ def test_without_a_scheduler_a_start_is_the_first_one(monkeypatch: pytest.Monkey
     start.failed("why")
     start.up()
     assert start.begin() == Attempt(proven=True)
+
+
+class Drawing:
+    """A reviser replica whose draw nobody answers."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.reference: asyncio.Future[Any] | None = None
+
+    @property
+    def draw(self) -> Drawing:
+        return self
+
+    def remote(self, request: GenerateRequest) -> asyncio.Future[Any]:
+        self.reference = asyncio.get_running_loop().create_future()
+        self.asked.set()
+        return self.reference
+
+
+async def test_a_draw_that_nobody_waits_for_is_stopped_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped: list[object] = []
+    monkeypatch.setattr(ray, "cancel", stopped.append)
+    actor = Drawing()
+    waiting = asyncio.create_task(DrawLink(actor).draw(GenerateRequest((1,), 4, 0)))
+    await actor.asked.wait()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert stopped == [actor.reference]

@@ -6,65 +6,85 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
-from actors.engines.base import EngineName
 from orchestration.strategies.revision.revision import Revision
 from tests.actors.scheduling.test_revisions import revised
-from tests.support.cells import books, outcomes_by_key, rows_of
+from tests.support.cells import books, rows_of
 from tests.support.inprocess import Cell
-from tests.support.tiny import save_policy
+from tests.support.tiny import FRAMING, make_task, save_policy
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
 PROBLEMS = 8
-# So cold that both engines choose the likeliest token: they differ in how they draw.
-COLD = Revision(4, 1, select="majority", temperature=0.001)
-SHORT, LONG = Revision(2, 2), Revision(3, 3, select="majority")
+SHORT, LONG = Revision(3, 2), Revision(4, 3, select="majority")
+Attempts = dict[tuple[str, int, int], dict[str, Any]]
 
 
-def drawn(rows: list[dict[str, Any]], strategy: Revision) -> dict[tuple[str, int], list[int]]:
-    """Token ids of each attempt, by problem and number."""
-    mine = [row for row in rows if row["strategy"] == strategy.text]
-    return {(row["problem_id"], row["index"]): row["token_ids"] for row in mine}
+def attempts(folder: Path, strategy: Revision) -> Attempts:
+    """Rows of candidates by problem, chain and step."""
+    mine = [row for row in rows_of(folder, "candidates") if row["strategy"] == strategy.text]
+    return {(row["problem_id"], *divmod(row["index"], strategy.sequential)): row for row in mine}
 
 
-def paid(outcomes: list[dict[str, Any]], strategy: Revision) -> int:
+def paid(folder: Path, strategy: Revision) -> int:
     """Tokens that were drawn for a strategy's outcomes."""
-    return sum(row["reviser_tokens"] for row in outcomes if row["strategy"] == strategy.text)
+    rows = rows_of(folder, "outcomes")
+    return sum(row["reviser_tokens"] for row in rows if row["strategy"] == strategy.text)
 
 
-async def test_chains_read_and_cost_on_vllm_what_they_do_on_the_local_engine(
+def tokens(rows: Attempts) -> int:
+    return sum(len(row["token_ids"]) for row in rows.values())
+
+
+@torch.inference_mode()
+def likelihood(model: Any, context: tuple[int, ...], ids: list[int]) -> torch.Tensor:
+    """The log-probability of each token after a context, by transformers."""
+    logits = model(torch.tensor([[*context, *ids]])).logits[0, len(context) - 1 : -1].float()
+    return logits.log_softmax(-1)[range(len(ids)), ids]
+
+
+async def test_chains_read_their_attempts_and_are_charged_and_kept_as_on_the_local_engine(
     tmp_path: Path, verifier: Path
 ) -> None:
-    wide = save_policy(tmp_path / "wide", seed=9, heads=1)
+    wide, folder = save_policy(tmp_path / "wide", seed=9, heads=1), tmp_path / "run"
 
-    async def run(engine: EngineName, *strategies: Revision) -> Path:
-        folder = tmp_path / engine
-        async with Cell(folder, wide, verifier, replicas=0, revisers=1, reuse=True, engine=engine) as one:
-            progress = await one.run(revised(PROBLEMS, *strategies), 300)
+    async def run(strategy: Revision) -> None:
+        async with Cell(folder, wide, verifier, replicas=0, revisers=1, reuse=True, engine="vllm") as one:
+            progress = await one.run(revised(PROBLEMS, strategy), 300)
         assert (progress.quarantined, progress.wasted) == (0, 0)
-        return folder
 
-    local = outcomes_by_key(await run("local", COLD))
-    folder = await run("vllm", COLD, SHORT)
-    on_vllm = outcomes_by_key(folder)
-    assert {key: on_vllm[key] for key in local} == local
-    # Some chain goes on from an attempt that it has read: else all of its attempts were one.
-    assert any(len({tuple(ids) for _, ids, *_ in candidates}) > 2 for *_, candidates in local.values())
+    await run(SHORT)
+    drawn = attempts(folder, SHORT)
+    assert paid(folder, SHORT) == tokens(drawn)
+    assert {(row["purpose"], row["kind"]) for row in rows_of(folder, "ledger")} == {
+        ("reviser", "kept"),
+        ("verifier", "kept"),
+    }
+    spent = sum(row["spent_flops"] for row in rows_of(folder, "outcomes"))
+    assert spent == books(folder)["spent"]
 
-    outcomes = rows_of(folder, "outcomes")
-    ledger = rows_of(folder, "ledger")
-    assert {(row["purpose"], row["kind"]) for row in ledger} == {("reviser", "kept"), ("verifier", "kept")}
-    assert sum(row["spent_flops"] for row in outcomes) == books(folder)["spent"]
-    assert all(row["reviser_tokens"] == row["attributed_tokens"] > row["policy_tokens"] for row in outcomes)
-    attempts = drawn(rows_of(folder, "candidates"), SHORT)
-    assert paid(outcomes, SHORT) == sum(map(len, attempts.values()))
+    # What vLLM says of each token is what transformers says of it after the attempts that it is to be shown.
+    model = AutoModelForCausalLM.from_pretrained(wide, dtype=torch.float32).eval()
+    prompts = {task.prompt.id: task.prompt.token_ids for task in (make_task(n, ()) for n in range(PROBLEMS))}
+    told = {(row["problem_id"], *row["place"]): row["logprobs"] for row in rows_of(folder, "samples")}
+    assert told.keys() == drawn.keys()
+    readers = 0
+    for (problem, chain, step), row in drawn.items():
+        before = [drawn[problem, chain, at] for at in range(step)]
+        shown = [one["token_ids"] for one in before if one["finish_reason"] == "eos" and one["answer"]]
+        context = FRAMING.context(prompts[problem], [tuple(ids) for ids in shown])
+        expected = likelihood(model, context, row["token_ids"])
+        assert torch.allclose(torch.tensor(told[problem, chain, step]), expected, atol=1e-3)
+        alone = likelihood(model, prompts[problem], row["token_ids"])
+        readers += bool(shown) and not torch.allclose(alone, expected, atol=0.1)
+    assert readers > PROBLEMS / 2, "attempts tell"
 
     # Longer chains, and one more of them, go on from what is stored.
-    await run("vllm", LONG)
-    rows = rows_of(folder, "candidates")
-    short, long = drawn(rows, SHORT), drawn(rows, LONG)
-    begun = {(problem, 3 * (number // 2) + number % 2): ids for (problem, number), ids in short.items()}
-    assert {place: long[place] for place in begun} == begun
-    new = sum(len(ids) for place, ids in long.items() if place not in begun)
-    assert paid(rows_of(folder, "outcomes"), LONG) == new > 0
+    await run(LONG)
+    longer = attempts(folder, LONG)
+    assert {place: longer[place]["token_ids"] for place in drawn} == {
+        place: row["token_ids"] for place, row in drawn.items()
+    }
+    assert paid(folder, LONG) == tokens(longer) - tokens(drawn) > 0

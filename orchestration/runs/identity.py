@@ -70,7 +70,7 @@ class Identity:
             "tokenizer": policy.tokenizer,
             "dtype": policy.dtype,
             "engine": policy.engine,
-        }
+        } | ({"reads": policy.reads} if policy.reads else {})
         others = {role: model for role, model in self.models.items() if role not in ("policy", *without)}
         # Keys of today name a verifier even where there is none, and no other role that there is not.
         for role, one in ({"verifier": NO_MODEL} | others).items():

@@ -22,7 +22,7 @@ class Asking:
         (None, {"policy"}, "policy"),
         (frozenset({"policy"}), {"policy"}, "policy"),
         (frozenset({"reviser"}), {"reviser"}, "reviser"),
-        (frozenset({"policy", "reviser"}), {"policy", "reviser"}, "reviser"),
+        (frozenset({"policy", "reviser"}), {"policy", "reviser"}, "policy"),
         # Somebody has to draw; and something else may have this name in a class of the user's own.
         (frozenset(), {"policy"}, "policy"),
         (frozenset({"verifier"}), {"policy"}, "policy"),

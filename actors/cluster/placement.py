@@ -21,6 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.cluster.driver import Driver, get
 from actors.cluster.links import DrawLink, LibraryLink, StartLink, VerifierLink, WriterLink
+from actors.cluster.packed import packed, unpacked
 from actors.cluster.ray_start import start_ray
 from actors.cluster.shells import SchedulerActor, WriterActor, staging
 from actors.engines.plan import ModelPlan, ReplicaShare
@@ -91,16 +92,17 @@ class _PolicyActor(SolverReplica):
         name: str,
         role: Role,
         plan: ModelPlan,
-        bench: Bench,
         verifiers: tuple[str, ...],
         revisers: tuple[str, ...],
         writer: str,
         library: str | None,
         start: StartLink,
         startup: float,
+        *packed_bench: bytes,
     ) -> None:
         take_along()
         with starting(name, start.begin(), startup, start.failed):
+            bench: Bench = unpacked(packed_bench)
             links = tuple(VerifierLink(ray.get_actor(verifier)) for verifier in verifiers)
             others = tuple(DrawLink(ray.get_actor(reviser)) for reviser in revisers)
             shelf = None if library is None else LibraryLink(ray.get_actor(library))
@@ -168,10 +170,10 @@ class Cluster:
         ).remote(
             {name: self._named(name) for role in _SOLVERS for name in names.get(role, ())},
             self._named("writer"),
-            plan.allocator,
             plan.budget,
             self._library is not None,
             {name: role for role in _SOLVERS for name in names.get(role, ())},
+            *packed(plan.allocator),
         )
         # Who is asked before who asks, and looks it up by name as it starts.
         self.replicas: dict[Role, dict[str, Any]] = {
@@ -295,7 +297,6 @@ class Cluster:
             name,
             role,
             plan,
-            self._plan.bench,
             tuple(self._named(verifier) for verifier in self.replicas["verifier"]),
             # Those that are there already: a reviser asks none.
             tuple(self._named(reviser) for reviser in self.replicas.get("reviser", ())),
@@ -303,6 +304,7 @@ class Cluster:
             None if self._library is None else self._named("library"),
             self._start(name),
             self._plan.startup,
+            *packed(self._plan.bench),
         )
 
     def _start(self, name: str) -> StartLink:

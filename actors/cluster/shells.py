@@ -12,12 +12,13 @@ from typing import Any
 import ray
 
 from actors.cluster.links import SolverLink, WriterLink
+from actors.cluster.packed import unpacked
 from actors.messages import Record
 from actors.scheduling.scheduler import Scheduler
 from actors.scheduling.starts import Attempt, Starts
 from actors.store.writer import RunWriter
 from actors.strategy import Role
-from actors.work import Allocator, Progress, Task
+from actors.work import Progress, Task
 
 STAGING = 16
 """Threads of the writer's actor that grade records; the one beside them does all else, in the order in which it is asked."""
@@ -37,20 +38,26 @@ def staging(kind: type[WriterActor]) -> Any:
 
 
 class SchedulerActor:
-    """`replicas` and `writer` are names of actors: handles among a constructor's arguments would be lost to a restart."""
+    """`replicas` and `writer` are names of actors: handles among a constructor's arguments would be lost to a restart, and so
+    would be what is large: the `allocator` comes packed."""
 
     def __init__(
         self,
         replicas: dict[str, str],
         writer: str,
-        allocator: Allocator,
         budget: int | None,
-        prior: bool = False,
-        roles: dict[str, Role] | None = None,
+        prior: bool,
+        roles: dict[str, Role],
+        *allocator: bytes,
     ) -> None:
         links = {name: SolverLink(actor) for name, actor in replicas.items()}
         self._scheduler = Scheduler(
-            links, WriterLink(ray.get_actor(writer)), allocator, budget=budget, prior=prior, roles=roles
+            links,
+            WriterLink(ray.get_actor(writer)),
+            unpacked(allocator),
+            budget=budget,
+            prior=prior,
+            roles=roles,
         )
         self._starts = Starts()
 

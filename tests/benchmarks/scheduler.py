@@ -32,6 +32,7 @@ from rich.table import Table
 
 from actors.cluster.driver import WAITING_TASKS, Driver, get
 from actors.cluster.links import SolverLink, WriterLink
+from actors.cluster.packed import packed
 from actors.cluster.ray_start import start_ray
 from actors.cluster.shells import SchedulerActor, WriterActor, staging
 from actors.engines.base import EngineCounters
@@ -269,7 +270,7 @@ class HostedScheduler(SchedulerActor):
     """The scheduler's actor over replicas that are in hosts; `hosts` names the host of each."""
 
     def __init__(self, hosts: dict[str, str], writer: str, allocator: Allocator, budget: int | None) -> None:
-        super().__init__({}, writer, allocator, budget)
+        super().__init__({}, writer, budget, False, {}, *packed(allocator))
         links = {name: HostedLink(host, name) for name, host in hosts.items()}
         self._scheduler = Scheduler(links, WriterLink(ray.get_actor(writer)), allocator, budget=budget)
 

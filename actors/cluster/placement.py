@@ -165,14 +165,15 @@ class Cluster:
         names = {
             role: [f"{role}-{i}" for i in range(one.share.replicas)] for role, one in plan.models.items()
         }
+        solvers = {name: role for role in _SOLVERS for name in names.get(role, ())}
         self._scheduler = self._helper(
             ray.remote(SchedulerActor), "scheduler", max_restarts=-1, max_task_retries=0, max_concurrency=1000
         ).remote(
-            {name: self._named(name) for role in _SOLVERS for name in names.get(role, ())},
+            {name: self._named(name) for name in solvers},
             self._named("writer"),
             plan.budget,
             self._library is not None,
-            {name: role for role in _SOLVERS for name in names.get(role, ())},
+            solvers,
             *packed(plan.allocator),
         )
         # Who is asked before who asks, and looks it up by name as it starts.

@@ -116,11 +116,11 @@ def read_models(
     `asked`."""
     models: dict[Role, ModelSetup] = {"policy": _policy(settings, policy)}
     if "reviser" in asked:
-        models["reviser"] = _reviser(settings, policy)
+        models["reviser"] = _beside("reviser", settings, policy)
     if "verifier" in asked and settings.verifier._target_ is not None:
         models["verifier"] = _own_verifier(settings, policy)
     elif "verifier" in asked:
-        models["verifier"] = _verifier(settings, policy)
+        models["verifier"] = _beside("verifier", settings, policy)
     if not paper_alone(model.cost for model in models.values()):
         return models
     if settings.budget.unit == "exact":
@@ -137,36 +137,30 @@ def _policy(settings: EvaluateSettings, folder: ModelFolder) -> ModelSetup:
     return ModelSetup(folder.path, folder.path, cost, context, engine, given.dtype, share)
 
 
-def _reviser(settings: EvaluateSettings, policy: ModelFolder) -> ModelSetup:
-    given, share = settings.reviser, settings.cluster.reviser
-    assert given.path is not None
-    folder = read_model(given.path, "reviser")
-    cost = _cost("reviser.path", given.path, folder)
-    if not policy.reads_as(folder):
-        mend = (
-            "its tokenizer is not the policy's, in whose tokens prompts and attempts are: train one from this policy, or set "
-            "policy.path to the model that it was trained from"
-        )
-        raise UserError.of("reviser.path", given.path, mend)
-    engine = choose_engine(given.engine, "reviser.engine", gpus=share.gpus, device=share.device)
-    context = _runs_on(engine, folder, "reviser", given.path)
-    return ModelSetup(folder.path, folder.path, cost, context, engine, given.dtype, share)
+_OTHER_TOKENS: dict[Role, str] = {
+    "reviser": (
+        "its tokenizer is not the policy's, in whose tokens prompts and attempts are: train one from this policy, or set "
+        "policy.path to the model that it was trained from"
+    ),
+    "verifier": (
+        "its tokenizer is not the policy's, whose token ids a verifier reads: make one of this policy (flopwise train "
+        "prm), write one that decodes them (verifier=custom), or go without, as in verifier=none "
+        "strategies=[greedy,majority(n=16)]"
+    ),
+}
+"""What to say of a model with another tokenizer than the policy's."""
 
 
-def _verifier(settings: EvaluateSettings, policy: ModelFolder) -> ModelSetup:
-    given, share = settings.verifier, settings.cluster.verifier
+def _beside(role: Role, settings: EvaluateSettings, policy: ModelFolder) -> ModelSetup:
+    """The set-up of a model that reads the policy's tokens."""
+    given, share = getattr(settings, role), getattr(settings.cluster, role)
     assert given.path is not None
-    folder = read_model(given.path, "verifier")
-    cost = _cost("verifier.path", given.path, folder)
+    folder = read_model(given.path, role)
+    cost = _cost(f"{role}.path", given.path, folder)
     if not policy.reads_as(folder):
-        mend = (
-            "its tokenizer is not the policy's, whose token ids a verifier reads: make one of this policy (flopwise train "
-            "prm), write one that decodes them (verifier=custom), or go without, as in verifier=none "
-            "strategies=[greedy,majority(n=16)]"
-        )
-        raise UserError.of("verifier.path", given.path, mend)
-    engine = choose_engine(given.engine, "verifier.engine", gpus=share.gpus, device=share.device)
-    context = _runs_on(engine, folder, "verifier", given.path)
+        raise UserError.of(f"{role}.path", given.path, _OTHER_TOKENS[role])
+    engine = choose_engine(given.engine, f"{role}.engine", gpus=share.gpus, device=share.device)
+    context = _runs_on(engine, folder, role, given.path)
     return ModelSetup(folder.path, folder.path, cost, context, engine, given.dtype, share)
 
 

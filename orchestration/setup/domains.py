@@ -24,6 +24,9 @@ MODELS = Path(__file__).resolve().parents[2] / "models"
 BUNDLED = "bundled"
 """Before the name of a domain: the model that comes with it, as in bundled/countdown."""
 
+ORM = "orm"
+"""Behind the name of a domain: its verifier of revisions, as in bundled/countdown/orm."""
+
 DOMAIN = "countdown"
 """The one that is meant where none is named."""
 
@@ -89,8 +92,17 @@ def check_domain(dataset: str | None, models: Mapping[Role, str | None]) -> None
 
 
 def folder_of(domain: str, kind: str) -> Path:
-    """Where the model of this role lies that comes with a domain."""
-    return MODELS / domain / ("prm" if kind == "verifier" else kind)
+    """Where the model of this role lies that comes with a domain; of "countdown/orm" its verifier of revisions."""
+    domain, _, which = domain.partition("/")
+    return MODELS / domain / (which or ("prm" if kind == "verifier" else kind))
+
+
+def bundled(kind: str) -> list[str]:
+    """The models of a role that come with flopwise, by name: a policy and a verifier with every domain, and what there is of
+    revisers and their verifiers."""
+    always = domains() if kind in ("policy", "verifier") else []
+    maybe = domains() if kind == "reviser" else [f"{one}/{ORM}" for one in domains() if kind == "verifier"]
+    return [f"{BUNDLED}/{one}" for one in (*always, *(one for one in maybe if folder_of(one, kind).is_dir()))]
 
 
 def plan_of(domain: str) -> Path:
@@ -100,11 +112,14 @@ def plan_of(domain: str) -> Path:
 
 def domain_of_model(role: Role, path: str | None) -> str | None:
     """The domain that a model comes with, by its name or wherever its path leads to it; None: another model."""
-    known, _, its = (path or "").partition("/")
-    if known == BUNDLED:
-        return its if its in domains() else None
-    place = None if path is None else Path(os.path.expanduser(path)).resolve()
-    return next((one for one in domains() if folder_of(one, role).resolve() == place), None)
+    if path is None:
+        return None
+    names = {name: name.split("/")[1] for name in bundled(role)}
+    if path.partition("/")[0] == BUNDLED:
+        return names.get(path)
+    place = Path(os.path.expanduser(path)).resolve()
+    folders = {folder_of(name.partition("/")[2], role).resolve(): domain for name, domain in names.items()}
+    return folders.get(place)
 
 
 def _dataset(domain: str) -> str:

@@ -15,7 +15,7 @@ from actors.engines.folder_files import has_chat_template, read_settings
 from actors.engines.positions import steady_context
 from actors.engines.weights import check_readable, weight_files
 from actors.errors import UserError, nearest
-from orchestration.setup.domains import BUNDLED, domains, folder_of
+from orchestration.setup.domains import BUNDLED, bundled, folder_of
 from orchestration.setup.meant import no_model
 
 
@@ -64,16 +64,16 @@ def is_bundled(path: str | None) -> bool:
 
 
 def model_folder(path: str, kind: str) -> Path:
-    """The folder of a model; "bundled/countdown" is the one of a domain that comes with flopwise. UserError where there is
-    none."""
+    """The folder of a model; "bundled/countdown" is the one of a domain that comes with flopwise, "bundled/countdown/orm" its
+    verifier of revisions. UserError where there is none."""
     if is_bundled(path):
-        domain = path.partition("/")[2]
-        if domain not in domains():
-            known = [f"{BUNDLED}/{one}" for one in domains()]
+        known = bundled(kind)
+        if path not in known:
             raise UserError.of(
                 f"{kind}.path", path, f"choose one of {', '.join(known)}{nearest(path, known)}"
             )
-        folder = folder_of(domain, kind)
+        name = path.partition("/")[2]
+        folder, domain = folder_of(name, kind), name.partition("/")[0]
         mend = (
             f"there is none at {folder}; make it with flopwise train {folder.name} {folder} domain={domain}"
         )

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from actors.engines.folder_files import read_settings
 from actors.engines.model_config import model_hash
+from actors.engines.verifiers.value_head import HEAD_CONFIG
 from actors.errors import UserError
 from orchestration.problems.revising import RevisionFormat, trained_format
-from orchestration.setup.model_folders import model_folder
+from orchestration.setup.model_folders import model_folder, read_model
 from orchestration.setup.settings import PATH
 from orchestration.training.chain_runs import chain_runs
 from orchestration.training.naming import as_here
@@ -25,15 +27,17 @@ from orchestration.training.prm import PrmTraining, train_prm
 
 @dataclass(frozen=True, slots=True)
 class OrmJob:
-    """From a `reviser` and `runs` of its chains on training problems to their verifier, which starts from the reviser.
+    """From a `reviser` and `runs` of its chains on training problems to their verifier.
 
-    `format` is how a reviser was shown its attempts that was not trained to read any; another knows it by itself.
+    It starts from the reviser, or from the verifier in `start`, which need not have read attempts. `format` is how a
+    reviser was shown its attempts that was not trained to read any; another knows it by itself.
     """
 
     reviser: str
     runs: list[str] = field(default_factory=list, metadata=PATH)
     format: RevisionFormat = field(default_factory=RevisionFormat)
     training: PrmTraining = field(default_factory=PrmTraining)
+    start: str | None = field(default=None, metadata=PATH)
 
 
 def make_orm(job: OrmJob, output: Path, say: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
@@ -46,6 +50,7 @@ def make_orm(job: OrmJob, output: Path, say: Callable[[str], None] = lambda _: N
         base = model_folder(job.reviser, "reviser")
     except UserError as error:
         raise as_here(error, {"reviser.path": "reviser"}) from None
+    start = base if job.start is None else _verifier(job.start, job)
     format = trained_format(base, "reviser", job.reviser) or job.format
     mine = model_hash(base)
 
@@ -57,6 +62,23 @@ def make_orm(job: OrmJob, output: Path, say: Callable[[str], None] = lambda _: N
 
     chains = chain_runs("runs", job.runs, base, format, check)
     tables = [run.candidates() for run in chains.runs]
-    measures = train_prm(job.training, base, tables, tables, chains.prompts, output, say, chains.shown)
+    measures = train_prm(job.training, start, tables, tables, chains.prompts, output, say, chains.shown)
     format.write(output)
     return measures
+
+
+def _verifier(start: str, job: OrmJob) -> Path:
+    """The folder of a verifier to go on from. Raises UserError where it is none, reads other tokens than the reviser, or has
+    another head than the one that is to be trained."""
+    try:
+        found = read_model(start, "verifier")
+    except UserError as error:
+        raise as_here(error, {"verifier.path": "start"}) from None
+    if not found.reads_as(read_model(job.reviser, "reviser")):
+        raise UserError.of("start", start, f"its tokenizer is another one than that of {job.reviser}")
+    head = read_settings(found.path, HEAD_CONFIG, "start")
+    for name in ("hidden", "likelihood", "width"):
+        asked = getattr(job.training, name)
+        if asked != head[name]:
+            raise UserError.of(f"training.{name}", asked, f"the verifier in start has {head[name]}")
+    return found.path

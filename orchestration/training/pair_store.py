@@ -33,9 +33,9 @@ PAIRS = pa.schema(
         ("distance", pa.int32()),
     ]
 )
-"""A row is a right answer (`index`: the sample's number) with the wrong attempts before it, oldest first: token ids as
-drawn, and texts. `wrong`: distinct wrong answers that there were to choose among, of a chain those that stand there;
-`distance`: of the last attempt to the answer, in characters."""
+"""A row is a right answer (`index`: the sample's number) with the attempts before it, oldest first: token ids as drawn, and
+texts. All are wrong, but that the last of a kept answer is that answer. `wrong`: distinct wrong answers that there were to
+choose among, of a chain those that stand there; `distance`: of the last attempt to the answer, in characters."""
 
 POOLS = 1000
 """Problems (of chains, outcomes) whose pairs make a part."""
@@ -83,17 +83,20 @@ def read_pairs(folder: Path) -> Iterator[Learnt]:
 
 
 def counted_pairs(folder: Path) -> dict[str, Any]:
-    """How many pairs have how many attempts, and how far the last is from the answer on average, in characters."""
+    """How many pairs have how many attempts, in how many the last is the answer itself, and how far it is from the answer on
+    average in the others, in characters."""
     attempts: Counter[int] = Counter()
-    distance = pairs = 0
+    distance = pairs = kept = 0
     for part in sorted(folder.glob("part-*.parquet")):
         for row in pq.read_table(part, columns=["attempt_texts", "distance"]).to_pylist():
             attempts[len(row["attempt_texts"])] += 1
+            kept += bool(row["attempt_texts"]) and row["distance"] is None
             distance += row["distance"] or 0
             pairs += row["distance"] is not None
     return {
         "pairs": attempts.total(),
         "by_attempts": {str(number): attempts[number] for number in sorted(attempts)},
+        "kept": kept,
         "mean_distance": distance / pairs if pairs else None,
     }
 

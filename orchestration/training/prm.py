@@ -25,7 +25,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArgumen
 
 from actors.engines.model_config import model_hash, read_config
 from actors.engines.positions import steady_context
-from actors.engines.verifiers.value_head import ValueHead, ValueHeadConfig
+from actors.engines.verifiers.value_head import HEAD_CONFIG, ValueHead, ValueHeadConfig
 from actors.engines.whole import load_whole
 from actors.errors import UserError
 from actors.memory import keep_freed_memory
@@ -132,7 +132,8 @@ def train_prm(
     say: Callable[[str], None] = lambda _: None,
     shown: Shown | None = None,
 ) -> dict[str, Any]:
-    """Train a verifier from the policy in `base` on candidates of finished runs, and write it to `output`.
+    """Train a verifier from the policy in `base` on candidates of finished runs, and write it to `output`; a verifier there
+    goes on with its own head.
 
     `language` tables feed the language stage, `value` tables the value stage; where the two differ, the head is fitted on
     solutions whose likelihood the language stage has not raised by training on them. `prompts` gives the prompt's token
@@ -160,12 +161,13 @@ def train_prm(
         correct, correct_held = right.kept, right.held
     tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
     model = load_whole(base, config, dtype=torch.float32)
-    model.value_head = ValueHead(
+    begun = (base / HEAD_CONFIG).is_file()
+    if begun:
+        model.value_head = ValueHead.load(base).train()
+    else:
         # Of a prompt there is the hidden state alone to read.
-        ValueHeadConfig(
-            model.config.hidden_size, settings.hidden, settings.likelihood, settings.width, settings.hidden
-        )
-    )
+        shape = settings.hidden, settings.likelihood, settings.width, settings.hidden
+        model.value_head = ValueHead(ValueHeadConfig(model.config.hidden_size, *shape))
     pad = tokenizer.pad_token_id or 0
     checkpoints = output / "checkpoints"
     rows = _digest(kept, held, correct, correct_held)
@@ -185,7 +187,8 @@ def train_prm(
         trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints / "language"))
     batches = StepBatches(kept, settings.tokens_per_step, pad, derive("value", settings.seed))
     held_batches = StepBatches(held, settings.tokens_per_step, pad, 0)
-    _standardise(model, batches)
+    if not begun:
+        _standardise(model, batches)
     groups = [{"params": list(model.value_head.parameters()), "lr": settings.value_lr}]
     others = [p for n, p in model.named_parameters() if not n.startswith("value_head")]
     for parameter in others:

@@ -61,13 +61,15 @@ CHAINS = Recipe(
 class ReviserJob(SampledJob):
     """From a policy to its reviser.
 
-    `parts` are sampled in turn. `chains` are runs in which a reviser drew chains on training problems: where some are named,
-    the policy learns from them (ReST-EM, paper appendix P) and nothing is sampled; problems, prompts and limits are those of
-    the runs. `format` is how earlier attempts are shown.
+    `parts` are sampled in turn, and a share `keep` of their right answers stands before itself as well. `chains` are runs in
+    which a reviser drew chains on training problems: where some are named, the policy learns from them (ReST-EM, paper
+    appendix P) and nothing is sampled; problems, prompts and limits are those of the runs. `format` is how earlier attempts
+    are shown.
     """
 
     runs: str = field(default="runs/reviser", metadata=PATH)
     parts: tuple[Part, ...] = PARTS
+    keep: float = 0.0
     chains: list[str] = field(default_factory=list, metadata=PATH)
     format: RevisionFormat = field(default_factory=RevisionFormat)
     training: RevisionTraining = field(default_factory=RevisionTraining)
@@ -77,11 +79,14 @@ class ReviserJob(SampledJob):
             raise UserError.of("parts", self.parts, "name at least one part to draw samples of")
         if len({part.seed for part in self.parts}) < len(self.parts):
             raise UserError.of("parts", [p.seed for p in self.parts], "each part needs a seed of its own")
-        mend = "with chains nothing is drawn: leave out one of the two"
-        if self.chains and self.parts != PARTS:
-            raise UserError.of("parts", [part.strategy for part in self.parts], mend)
+        if not 0 <= self.keep <= 1:
+            raise UserError.of("keep", self.keep, "a share from 0 to 1")
+        if self.chains and self.keep:
+            raise UserError.of(
+                "keep", self.keep, "it is of samples: leave out one of the two, keep or chains"
+            )
         if self.chains and self.reuse:
-            raise UserError.of("reuse", self.reuse, mend)
+            raise UserError.of("reuse", self.reuse, "with chains nothing is drawn: leave out one of the two")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +149,10 @@ def _from_samples(job: ReviserJob, pairs: Path, on_progress: Callable[[Progress]
         pairs,
         # A folder of samples may hold those of more problems than are asked for.
         (pool for run, strategy in runs for pool in pools(run, strategy, prompts, drawn)),
-        partial(pairs_of, most=job.format.attempts, seed=seed),
+        partial(pairs_of, most=job.format.attempts, seed=seed, keep=job.keep),
         {
             "seed": seed,
+            "keep": job.keep,
             "attempts": job.format.attempts,
             "problems": len(prompts),
             "samples": [_identity(run, [strategy]) for run, strategy in runs],

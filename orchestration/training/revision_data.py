@@ -3,9 +3,10 @@ appendix H).
 
 The rules: answers that were cut off or cannot be read are dropped; before each right answer stand 0 to 4 wrong ones of
 the same problem, each number as likely, and no more than there are; the last of them is the wrong one with the smallest
-edit distance to the right one, in characters; the others are drawn at random. It reads rows of candidates and knows
-nothing of tokenizers or models. Invariants: equal answers of one problem are one; every draw is seeded by problem and
-sample, so the same samples give the same pairs in whatever order they are read.
+edit distance to the right one, in characters; the others are drawn at random. Beyond the paper, a share of the right answers
+may stand before themselves as well, behind wrong ones. It reads rows of candidates and knows nothing of tokenizers or models.
+Invariants: equal answers of one problem are one; every draw is seeded by problem and sample, so the same samples give the
+same pairs in whatever order they are read.
 """
 
 from __future__ import annotations
@@ -65,8 +66,9 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A right `answer`, and the wrong `attempts` that stand before it, oldest first. `wrong` says how many there were to
-    choose among, `distance` how far the last is from the answer in characters, None where there is none."""
+    """A right `answer`, and the wrong `attempts` that stand before it, oldest first; of a kept one the last is the answer.
+    `wrong` says how many there were to choose among, `distance` how far the last is from the answer in characters, None
+    where there is none and where the answer is kept."""
 
     problem_id: str
     attempts: tuple[Attempt, ...]
@@ -107,8 +109,9 @@ def attempt_of(row: dict[str, Any]) -> Attempt:
     return Attempt(row["index"], tuple(row["token_ids"]), "".join(row["steps"]).strip())
 
 
-def pairs_of(pool: Pool, most: int, seed: int) -> list[Pair]:
-    """What there is to learn from a pool: a pair for each right answer, with up to `most` wrong ones."""
+def pairs_of(pool: Pool, most: int, seed: int, keep: float = 0.0) -> list[Pair]:
+    """What there is to learn from a pool: a pair for each right answer, with up to `most` wrong ones; and, of a share `keep`
+    of them, another in which it is the last of up to `most` attempts itself, behind wrong ones."""
     if not pool.right:
         return []
     distances = _distances(pool) if pool.wrong else None
@@ -124,7 +127,17 @@ def pairs_of(pool: Pool, most: int, seed: int) -> list[Pair]:
         chosen = [others[number] for number in rng.permutation(len(others))[: count - 1]]
         attempts = tuple(pool.wrong[number] for number in (*chosen, nearest))
         found.append(Pair(pool.problem_id, attempts, answer, len(pool.wrong), int(distances[place, nearest])))
-    return found
+    return found + [pair for pair in (_kept(pool, one, most, seed, keep) for one in pool.right) if pair]
+
+
+def _kept(pool: Pool, answer: Attempt, most: int, seed: int, keep: float) -> Pair | None:
+    """A right answer behind itself, or None where it is not among those drawn."""
+    rng = np.random.default_rng(derive("kept", seed, pool.problem_id, answer.index))
+    if rng.random() >= keep:
+        return None
+    count = int(rng.integers(0, min(most - 1, len(pool.wrong)) + 1))
+    before = tuple(pool.wrong[number] for number in rng.permutation(len(pool.wrong))[:count])
+    return Pair(pool.problem_id, (*before, answer), answer, len(pool.wrong), None)
 
 
 def _distances(pool: Pool) -> np.ndarray[Any, np.dtype[np.int32]]:

@@ -15,6 +15,7 @@ import pytest
 
 from actors.errors import UserError
 from actors.store.schema import CANDIDATES, OUTCOMES, RUN_FORMAT
+from orchestration.commands.main import main
 from orchestration.problems.revising import RevisionFormat, trained_format
 from orchestration.runs.run import Run
 from orchestration.training import pair_store
@@ -242,3 +243,22 @@ def test_chains_that_nothing_can_be_learnt_from_are_refused(policy: Path, tmp_pa
     assert not (tmp_path / "out" / "model.safetensors").exists()
     with pytest.raises(UserError, match=r"^policy = '.*nothing': there is no model's folder"):
         make_reviser(ReviserJob(str(tmp_path / "nothing"), "gcd", chains=chains), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["parts=[{problems: 3, seed: 1, strategy: majority(n=2)}]"], "parts = '[{problems: 3,"),
+        (["reuse=[runs/old]"], "reuse = ['runs/old']: with chains nothing is drawn"),
+        (["keep=0.5"], "keep = 0.5: it is of samples: leave out one of the two, keep or chains"),
+        (["chains=[]", "keep=1.5"], "keep = 1.5: a share from 0 to 1"),
+    ],
+    ids=["parts", "reuse", "keep", "share"],
+)
+def test_settings_of_samples_are_refused_beside_chains(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = ["train", "reviser", str(tmp_path / "out"), "domain=countdown", "chains=[runs/chains]"]
+    assert main([*begun, *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+import torch
+from safetensors.torch import load_file
 
+from actors.engines.verifiers.value_head import HEAD_WEIGHTS
 from actors.errors import UserError
 from actors.store.schema import CANDIDATES
 from orchestration.problems.revising import RevisionFormat, trained_format
@@ -137,6 +141,30 @@ def test_from_runs_of_chains_to_a_verifier_that_knows_the_format(
     assert measures["value_solutions"] + measures["held_out_solutions"] == 16 * 4
     assert trained_format(tmp_path / "orm") == shown
     assert (tmp_path / "orm" / "value_head.json").is_file()
+
+
+def test_it_goes_on_from_a_verifier_that_has_read_no_attempts(
+    chains: tuple[Path, Path], tmp_path: Path
+) -> None:
+    policy, run = chains
+    shape = {"language_weight": 0.0, "width": 4, "value_epochs": 1, "held_out_share": 0.3}
+    still = PrmTraining(**shape, value_lr=0.0, backbone_lr=0.0)
+    make_orm(OrmJob(str(policy), [str(run)], training=PrmTraining(**shape)), tmp_path / "first")
+    (tmp_path / "first" / "revision.json").unlink()
+    begun = OrmJob(str(policy), [str(run)], training=still, start=str(tmp_path / "first"))
+    make_orm(begun, tmp_path / "second")
+    first, second = (load_file(tmp_path / name / HEAD_WEIGHTS) for name in ("first", "second"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert trained_format(tmp_path / "second") == RevisionFormat()
+    # A head of another shape, tokens of another model, and no verifier at all.
+    wide = dataclasses.replace(begun, training=PrmTraining(**shape | {"width": 8}))
+    with pytest.raises(UserError, match=r"^training\.width = 8: the verifier in start has 4"):
+        make_orm(wide, tmp_path / "third")
+    with pytest.raises(UserError, match=r"^start = '.*policy': it is not a process reward model"):
+        make_orm(dataclasses.replace(begun, start=str(policy)), tmp_path / "third")
+    with pytest.raises(UserError, match=r"^start = 'bundled/countdown': its tokenizer is another one than"):
+        make_orm(dataclasses.replace(begun, start="bundled/countdown"), tmp_path / "third")
+    assert not (tmp_path / "third" / "model.safetensors").exists()
 
 
 def test_runs_of_another_reviser_or_of_test_problems_are_refused(

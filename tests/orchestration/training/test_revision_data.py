@@ -110,6 +110,28 @@ def test_the_other_attempts_are_distinct_wrong_ones_at_random() -> None:
         assert all(abs(count - mean) < 5 * mean**0.5 for count in counts.values())
 
 
+def test_a_share_of_the_right_answers_is_kept_and_the_pairs_of_the_paper_stay() -> None:
+    share, stands = 0.5, Counter[int]()
+    for pool in MANY:
+        plain, found = pairs_of(pool, 4, seed=0), pairs_of(pool, 4, seed=0, keep=share)
+        assert found[: len(plain)] == plain
+        for pair in found[len(plain) :]:
+            assert pair.attempts[-1] == pair.answer
+            assert pair.distance is None
+            assert set(pair.attempts[:-1]) <= set(pool.wrong)
+            assert len(set(pair.attempts)) == len(pair.attempts)
+            stands[len(pair.attempts)] += 1
+    assert uniform(stands, range(1, 5))
+    right = sum(len(pool.right) for pool in MANY)
+    assert abs(stands.total() - share * right) < 5 * (right * share * (1 - share)) ** 0.5
+    assert len(pairs_of(MANY[0], 4, seed=0, keep=1.0)) == 16
+
+
+def test_a_kept_answer_needs_no_wrong_one() -> None:
+    [plain, kept] = pairs_of(made("q", 1, 0, 0), 4, seed=0, keep=1.0)
+    assert (plain.attempts, kept.attempts) == ((), (kept.answer,))
+
+
 def test_answers_that_cannot_be_read_or_were_cut_off_are_dropped_and_copies_count_once() -> None:
     drawn = Drawn()
     pool = pool_of(
@@ -197,6 +219,10 @@ def test_pairs_are_parquet_for_people_and_an_interrupted_start_goes_on(
     assert first["attempt_texts"] == [one.text for one in pair.attempts]
     told = counted_pairs(tmp_path / "whole")
     assert told["pairs"] == sum(told["by_attempts"].values()) == 42
+    assert told["kept"] == 0
     # Other rules, other pairs: none of the old ones stays.
     write_pairs(tmp_path / "whole", many[:3], choose, {"seed": 1})
     assert counted_pairs(tmp_path / "whole")["pairs"] == 6
+    write_pairs(tmp_path / "whole", many[:3], partial(pairs_of, most=4, seed=0, keep=1.0), {"seed": 2})
+    again = counted_pairs(tmp_path / "whole")
+    assert (again["pairs"], again["kept"]) == (12, 6)

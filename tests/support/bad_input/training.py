@@ -133,6 +133,36 @@ def lenders_beside_chains() -> Words:
 
 
 @case
+def kept_beside_chains() -> Words:
+    """right answers kept, beside chains"""
+    return _chains("keep=0.5")
+
+
+@case
+def share_of_none() -> Words:
+    """a share that is none"""
+    return _reviser("keep=1.5")
+
+
+def _orm(*more: str) -> Words:
+    """A training of a verifier from chains that it may read."""
+    write_chains(Path("runs/a"), Path("policy"))
+    return ["train", "orm", "mine", "reviser=policy", "runs=[runs/a]", *more]
+
+
+@case
+def start_in_other_tokens() -> Words:
+    """a verifier of revisions that starts from another tokenizer"""
+    return _orm("start=bundled/countdown")
+
+
+@case
+def start_of_another_head() -> Words:
+    """a verifier of revisions with another head than the one it starts from"""
+    return _orm("start=prm", "training.width=8")
+
+
+@case
 def samples_for_chains() -> Words:
     """chains that no reviser drew"""
     return _reviser(f"chains=[{begun()}]")

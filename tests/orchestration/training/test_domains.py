@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.commands.main import main
+from orchestration.problems.revising import trained_format
 from orchestration.setup.compose import compose
 from orchestration.setup.domains import domains
 from orchestration.training.pair_store import counted_pairs
@@ -55,9 +56,23 @@ def test_its_verifier_and_its_reviser_are_made_by_one_command_each(domain: str, 
     words = [f"domain={domain}", f"runs={tmp_path / 'runs'}", part, "replicas=1"]
     before = sorted((tmp_path / "runs").rglob("*.parquet"))
     words += ["training.held_out_share=0.3", "training.epochs=1"]
-    assert main(["train", "reviser", str(tmp_path / "reviser"), *words]) == 0
+    reviser = tmp_path / "reviser"
+    assert main(["train", "reviser", str(reviser), *words]) == 0
     assert sorted((tmp_path / "runs").rglob("*.parquet")) == before
-    told = json.loads((tmp_path / "reviser" / "training.json").read_text())
+    told = json.loads((reviser / "training.json").read_text())
     assert told["settings"]["optimizer"] == "muon"
     assert told["pairs_with_attempts"] > 0
-    assert counted_pairs(tmp_path / "reviser" / "pairs")["pairs"] == told["pairs"] + told["held_out_pairs"]
+    assert counted_pairs(reviser / "pairs")["pairs"] == told["pairs"] + told["held_out_pairs"]
+    assert bool(counted_pairs(reviser / "pairs")["kept"]) == (domain == "countdown")
+    # Chains that it draws make its verifier.
+    words = [f"domain={domain}", "dataset.split=train", "dataset.count=12", f"folder={tmp_path / 'chains'}"]
+    words += ["reviser=folder", f"reviser.path={reviser}", "cluster.reviser.cpus=1"]
+    with without_ray():
+        assert (
+            main(["evaluate", *words, "strategies=[revision(sequential=3,parallel=2,select=majority)]"]) == 0
+        )
+    words = [f"domain={domain}", f"reviser={reviser}", f"runs=[{tmp_path / 'chains'}]"]
+    words += ["training.held_out_share=0.3", "training.value_epochs=1", "training.language_epochs=1"]
+    assert main(["train", "orm", str(tmp_path / "orm"), *words]) == 0
+    assert trained_format(tmp_path / "orm") == trained_format(reviser)
+    assert json.loads((tmp_path / "orm" / "training.json").read_text())["value_solutions"] > 0

@@ -82,11 +82,11 @@ def _reviser(folder: Path, words: Sequence[str]) -> dict[str, Any]:
     from orchestration.training.reviser_job import ReviserJob, make_reviser
 
     job = compose("train/reviser", words, ReviserJob)
-    # A domain may have set them, which does no harm.
-    parts = [word for word in words if word.startswith("parts=")]
-    if job.chains and parts:
-        mend = "with chains nothing is drawn: leave out one of the two"
-        raise UserError.of("parts", parts[-1].removeprefix("parts="), mend)
+    for word in words if job.chains else ():
+        # What a domain says of samples does no harm beside chains.
+        name, _, value = word.partition("=")
+        if name in ("parts", "keep"):
+            raise UserError.of(name, value, "with chains nothing is drawn: leave out one of the two")
     with Lines(Console()) as lines:
         return dict(make_reviser(job, folder, lines.update, lines.say))
 

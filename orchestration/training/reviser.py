@@ -166,11 +166,13 @@ def train_reviser(
     rows: Rows,
     output: Path,
     say: Callable[[str], None] = lambda _: None,
+    data: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train a reviser from the model in `base` and write it to `output`, with the format that it reads.
 
     An interrupted training goes on from `output/checkpoints`. `say` is told each held-out loss. Returns, and writes to
-    `training.json`, the number of pairs, the held-out losses (nats per token of the answer) and where it ended.
+    `training.json`, the number of pairs, the held-out losses (nats per token of the answer), where it ended, and the `data`
+    that the rows were made of, as JSON values.
     """
     from transformers import AutoTokenizer
 
@@ -213,6 +215,7 @@ def train_reviser(
     result = {
         "settings": asdict(settings),
         "format": asdict(format),
+        "data": dict(data or {}),
         "pairs": len(rows.kept),
         "pairs_with_attempts": rows.shown[0],
         "held_out_pairs": len(rows.held),

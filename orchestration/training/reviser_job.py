@@ -81,10 +81,6 @@ class ReviserJob(SampledJob):
             raise UserError.of("parts", [p.seed for p in self.parts], "each part needs a seed of its own")
         if not 0 <= self.keep <= 1:
             raise UserError.of("keep", self.keep, "a share from 0 to 1")
-        if self.chains and self.keep:
-            raise UserError.of(
-                "keep", self.keep, "it is of samples: leave out one of the two, keep or chains"
-            )
         if self.chains and self.reuse:
             raise UserError.of("reuse", self.reuse, "with chains nothing is drawn: leave out one of the two")
 
@@ -128,7 +124,7 @@ def make_reviser(
         job.training,
     )
     check_rows(rows, made.of, made.recipe)
-    return train_reviser(job.training, made.policy, job.format, rows, output, say) | {"data": told}
+    return train_reviser(job.training, made.policy, job.format, rows, output, say, {"from": made.of} | told)
 
 
 def _from_samples(job: ReviserJob, pairs: Path, on_progress: Callable[[Progress], None]) -> _Paired:

@@ -250,7 +250,7 @@ def test_chains_that_nothing_can_be_learnt_from_are_refused(policy: Path, tmp_pa
     [
         (["parts=[{problems: 3, seed: 1, strategy: majority(n=2)}]"], "parts = '[{problems: 3,"),
         (["reuse=[runs/old]"], "reuse = ['runs/old']: with chains nothing is drawn"),
-        (["keep=0.5"], "keep = 0.5: it is of samples: leave out one of the two, keep or chains"),
+        (["keep=0.5"], "keep = '0.5': with chains nothing is drawn: leave out one of the two"),
         (["chains=[]", "keep=1.5"], "keep = 1.5: a share from 0 to 1"),
     ],
     ids=["parts", "reuse", "keep", "share"],

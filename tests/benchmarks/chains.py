@@ -38,12 +38,12 @@ class Attempts:
 class Chains:
     """Draws chains of one model."""
 
-    def __init__(self, folder: Path, max_tokens: int) -> None:
+    def __init__(self, folder: Path, max_tokens: int, reads: int) -> None:
         from transformers import AutoTokenizer
 
         self.engine = LocalEngine.load(folder)
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.max_tokens, self.prompts = max_tokens, PromptFormat()
+        self.max_tokens, self.reads, self.prompts = max_tokens, reads, PromptFormat()
         self.room = self.engine.info.context - max_tokens
         shown = trained_format(folder) or RevisionFormat()
         self.revising: Revising = shown.bind(self.tokenizer, self.engine.info.eos_ids, chat=False)
@@ -57,7 +57,7 @@ class Chains:
         right: list[bool] = []
         answers: list[str | None] = []
         for step in range(steps):
-            context = self.revising.context(prompt, shown, self.room)
+            context = self.revising.context(prompt, shown[-self.reads :], self.room)
             seed = derive("chains", problem.id, number, step)
             drawn = await self.engine.generate(GenerateRequest(context, self.max_tokens, seed))
             answer = self.grader.extract(self.tokenizer.decode(drawn.token_ids, skip_special_tokens=True))
@@ -103,10 +103,11 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=300)
     parser.add_argument("--chains", type=int, default=4)
     parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--reads", type=int, default=4, help="attempts that it reads at most")
     parser.add_argument("--max-tokens", type=int, default=256)
     given = parser.parse_args()
     problems = list(load("countdown_chain", split="test", count=given.problems))
-    chains = Chains(given.reviser, given.max_tokens)
+    chains = Chains(given.reviser, given.max_tokens, given.reads)
 
     async def draw() -> tuple[Attempts, Attempts]:
         own = await chains.all(problems, range(given.chains), given.steps)

@@ -131,7 +131,7 @@ class Display:
             f"{problems:,}/{totals.problems:,} problems{seed}",
             f"{totals.outcomes_done + progress.outcomes:,}/{totals.outcomes:,} outcomes"
             + (f" ({progress.quarantined:,} quarantined)" if progress.quarantined else ""),
-            f"{reading.of('policy').tokens_a_second:,.0f} tok/s",
+            f"{reading.drawn_a_second:,.0f} tok/s",
             self._spent(progress),
             f"busy {'/'.join(f'{reading.of(role).share:.0%}' for role in at_work(progress))}",
             self._left(reading),

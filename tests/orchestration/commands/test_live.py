@@ -34,6 +34,14 @@ def test_off_a_terminal_a_line_comes_every_few_seconds() -> None:
     assert "20/20 problems  40/40 outcomes" in lines[-1]
 
 
+def test_tokens_of_a_reviser_are_drawn_tokens_too() -> None:
+    display, gauge = Display(Console(file=io.StringIO(), width=80), HALF), Gauge(32)
+    alone = {"reviser": Load(tokens=0, busy=0.0, replicas=1)}
+    gauge.observe(at(0, 0, load=alone))
+    drawn = {"reviser": Load(tokens=5_000, busy=4.0, replicas=1)}
+    assert "  1,000 tok/s  " in display.line(gauge.observe(at(5, 5, load=drawn)))
+
+
 def test_lines_name_the_seed_at_work() -> None:
     passes = (Pass(3, 10, 0), Pass(0, 4, 12), Pass(7, 0, 20))
     display = Display(Console(file=io.StringIO(), width=80), Totals(10, 0, 60, 28, passes))

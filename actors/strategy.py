@@ -101,7 +101,7 @@ class PolicyClient(Protocol):
 
 
 class ReviserClient(Protocol):
-    """The reviser as a strategy sees it: it draws whole solutions that may be better than earlier attempts which it reads."""
+    """The reviser as a strategy sees it: it draws solutions that may be better than earlier attempts which it reads."""
 
     @property
     def max_tokens(self) -> int:
@@ -113,9 +113,12 @@ class ReviserClient(Protocol):
         place: tuple[int, ...],
         *,
         sampling: Sampling = Sampling(),
+        prefix: tuple[int, ...] = (),
+        one_step: bool = False,
     ) -> Sample:
         """Draw an attempt after reading these `attempts`, oldest first; of too many for its context the oldest are left out.
-        With none, it reads the prompt alone.
+        With none, it reads the prompt alone. It goes on from `prefix`, which has begun it, to the end of the solution, or to
+        the end of one step.
 
         `place` decides the seed, as in `PolicyClient.sample`. Raises PurseEmpty where the budget does not allow the
         request's worst case.
@@ -308,8 +311,9 @@ class Forecast:
     (the steps of a search put together), and leaves `candidates`, those that it dropped included. No run draws more than
     `bound` continuations of the token limit each (None: nothing is known). Where `shared` is given, it draws nothing but the
     whole samples 0 to `sequences` - 1 with that sampling, which strategies of one problem have in common; where `begins` is,
-    so many of the first ones are among what it draws. Of the continuations, at worst too, a reviser draws `revised`;
-    `attempts` earlier solutions are read in all, at most `reads` of them before one draw.
+    so many of the first ones are among what it draws. Of the continuations a reviser draws `revised`, at worst
+    `revised_bound` (None: no more than those); `attempts` earlier solutions are read in all, at most `reads` of them before
+    one draw.
     """
 
     generations: int
@@ -322,6 +326,12 @@ class Forecast:
     revised: int = 0
     attempts: int = 0
     reads: int = 0
+    revised_bound: int | None = None
+
+    @property
+    def most_revised(self) -> int:
+        """Continuations that a reviser draws at worst."""
+        return self.revised if self.revised_bound is None else self.revised_bound
 
 
 @dataclass(frozen=True, slots=True)

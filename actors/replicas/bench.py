@@ -20,8 +20,9 @@ from actors.store.library import NOTHING, Prior
 from actors.strategy import Prompt, Role, Sample, Sampling, Terms
 from actors.work import Cost, CostModel, Unit
 
-RevisionKey = tuple[tuple[int, ...], tuple[int, ...], Sampling]
-"""What tells revisions of a task apart: all that stands before them, place, and how tokens are drawn."""
+RevisionKey = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], bool, Sampling]
+"""What tells revisions of a task apart: what stands before the solution, prefix, place, whether it is one step, and how
+tokens are drawn."""
 
 DrawKey = tuple[tuple[int, ...], tuple[int, ...], bool, Sampling]
 """What tells the draws of a task apart: prefix, place, whether it is one step, and how tokens are drawn."""

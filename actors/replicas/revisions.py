@@ -1,8 +1,10 @@
-"""The reviser client of one strategy within a task: whole solutions after earlier attempts, metered, seeded by place.
+"""The reviser client of one strategy within a task: solutions after earlier attempts, whole or step by step, metered, seeded
+by place.
 
 It knows no strategy and no format: how attempts stand before a prompt is the run's `Framing`. Invariants: a seed hangs on the
 place alone, never on when its attempts were there; what a request is attributed follows from the strategy's own requests
-before it in its chain, so that no order of answers changes it.
+before it in its chain, so that no order of answers changes it; all steps of a solution read the same attempts, and of those
+before them the very ids that were drawn.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ class TaskReviser:
 
     def __init__(self, bench: TaskBench, meter: Meter, turn: Turn) -> None:
         self._bench, self._meter, self._turn = bench, meter, turn
-        # context -> what was drawn after it
+        # what stands before a solution -> what was drawn of it so far
         self._made: defaultdict[tuple[int, ...], set[tuple[int, ...]]] = defaultdict(set)
         # How much of the prompt stood at the beginning of a context.
         self._read = 0
@@ -40,10 +42,15 @@ class TaskReviser:
         place: tuple[int, ...],
         *,
         sampling: Sampling = Sampling(),  # noqa: B008  (frozen)
+        prefix: tuple[int, ...] = (),
+        one_step: bool = False,
     ) -> Sample:
         bench, turn = self._bench, self._turn
-        context = self._context(attempts, place, sampling)
-        key: RevisionKey = (context, place, sampling)
+        before = self._before(attempts, prefix, place, sampling)
+        if len(prefix) >= bench.room("reviser"):
+            return Sample((), (), "length")
+        self._meter.stepwise |= one_step
+        key: RevisionKey = (before, prefix, place, one_step, sampling)
         rank = turn.draw()
         turn.drawing += 1
         try:
@@ -55,15 +62,23 @@ class TaskReviser:
             raise
         finally:
             turn.drawing -= 1
+        solution = prefix + sample.token_ids
         if first:
-            turn.came(bench, sample.token_ids)
-            self._attribute(context, attempts, len(sample.token_ids))
-        self._made[context].add(sample.token_ids)
+            if sample.finish != "stop":
+                turn.came(bench, solution)
+            self._attribute(before, attempts, prefix, len(sample.token_ids))
+        self._made[before].add(solution)
         return sample
 
-    def _context(
-        self, attempts: tuple[tuple[int, ...], ...], place: tuple[int, ...], sampling: Sampling
+    def _before(
+        self,
+        attempts: tuple[tuple[int, ...], ...],
+        prefix: tuple[int, ...],
+        place: tuple[int, ...],
+        sampling: Sampling,
     ) -> tuple[int, ...]:
+        """What stands before the solution. A step has as much room for attempts as a whole solution, so that all read the
+        same."""
         bench, framing = self._bench, self._bench.run.framing
         if framing is None or "reviser" not in bench.run.costs:
             raise ValueError("this run has no reviser")
@@ -72,52 +87,75 @@ class TaskReviser:
         check_ids("the prompt", bench.prompt.token_ids, info.vocabulary)
         for one in attempts:
             check_draw(one, place, sampling, info.vocabulary)
-        check_draw((), place, sampling, info.vocabulary)
+        check_draw(prefix, place, sampling, info.vocabulary)
         return framing.context(bench.prompt.token_ids, attempts, info.context - bench.room("reviser"))
 
-    def _attribute(self, context: tuple[int, ...], attempts: tuple[tuple[int, ...], ...], count: int) -> None:
-        """What it costs alone. Cached are the prompt as far as it was read, and the attempt before with all that it was drawn
-        after."""
+    def _attribute(
+        self,
+        before: tuple[int, ...],
+        attempts: tuple[tuple[int, ...], ...],
+        prefix: tuple[int, ...],
+        count: int,
+    ) -> None:
+        """What it costs alone. Cached are the prompt as far as it was read, the attempt before with all that it was drawn
+        after, and of a solution what was drawn of it before."""
         bench, cost = self._bench, self._bench.run.costs["reviser"]
-        begins = alike(context, bench.prompt.token_ids)
+        context = before + prefix
+        begins = alike(before, bench.prompt.token_ids)
         cached, self._read = min(begins, self._read), max(begins, self._read)
-        if context in self._made:
-            cached = len(context)
+        if before in self._made:
+            cached = len(before) + self._drawn_of(before, prefix)
         elif attempts and bench.run.framing is not None:
-            before = bench.run.framing.context(bench.prompt.token_ids, attempts[:-1])
-            if attempts[-1] in self._made.get(before, ()):
-                cached = max(cached, alike(context, before + attempts[-1]))
+            shown = bench.run.framing.context(bench.prompt.token_ids, attempts[:-1])
+            if attempts[-1] in self._made.get(shown, ()):
+                cached = max(cached, alike(context, shown + attempts[-1]))
         # The last token is read with the first that is drawn.
         cached = min(cached, len(context) - 1)
         exact = cost.exact(cached, len(context) - 1 - cached, 0) + cost.exact(len(context) - 1, count, count)
         self._meter.attributed += Cost(tokens={"reviser": count}, paper=cost.paper(count), exact=exact)
 
+    def _drawn_of(self, before: tuple[int, ...], prefix: tuple[int, ...]) -> int:
+        """How much of a beginning was drawn here: mostly all of it, and maybe nothing where it is another model's."""
+        made = self._made[before]
+        if not prefix or prefix in made:
+            return len(prefix)
+        return max(alike(prefix, one) for one in made)
+
     async def _draw(
-        self, context: tuple[int, ...], place: tuple[int, ...], sampling: Sampling, rank: Rank
+        self,
+        before: tuple[int, ...],
+        prefix: tuple[int, ...],
+        place: tuple[int, ...],
+        one_step: bool,
+        sampling: Sampling,
+        rank: Rank,
     ) -> Sample:
-        bench = self._bench
+        bench, context = self._bench, before + prefix
+        # Whole attempts have the word that they had before there were others.
+        kind = "revised step" if one_step else "revised end" if prefix else "revision"
         request = GenerateRequest(
             token_ids=context,
-            max_tokens=bench.room("reviser"),
+            max_tokens=bench.room("reviser") - len(prefix),
             seed=derive(
                 bench.seed,
                 bench.prompt.id,
                 bench.engine_of("reviser").info.model_hash,
                 sampling.temperature,
                 sampling.top_p,
-                "revision",
+                kind,
                 place,
             ),
             temperature=sampling.temperature,
             top_p=sampling.top_p,
-            watches=bench.reader.watches((), one_step=False),
-            # The next attempt of its chain reads this one.
+            stop_ids=bench.reader.stop_ids if one_step else (),
+            watches=bench.reader.watches(prefix, one_step=one_step),
+            # The next attempt of its chain reads this one, and the next step of a solution this one.
             extend=True,
-            # The end of a chain comes before the start of another.
+            # The end of a chain, or of a tree, comes before the start of another.
             priority=-len(context),
             likelihoods=bench.run.likelihoods,
         )
-        return await drawn(bench, self._meter, Draw("reviser", request, place), rank)
+        return await drawn(bench, self._meter, Draw("reviser", request, place, prefix), rank)
 
 
 def alike(one: tuple[int, ...], other: tuple[int, ...]) -> int:

@@ -87,9 +87,13 @@ class _Reviser:
         place: tuple[int, ...],
         *,
         sampling: Sampling = Sampling(),  # noqa: B008  (frozen)
+        prefix: tuple[int, ...] = (),
+        one_step: bool = False,
     ) -> Sample:
         try:
-            return await self.watched.models.reviser.revise(attempts, place, sampling=sampling)
+            return await self.watched.models.reviser.revise(
+                attempts, place, sampling=sampling, prefix=prefix, one_step=one_step
+            )
         except PurseEmpty:
             self.watched.refused = True
             raise

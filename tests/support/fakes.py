@@ -89,12 +89,13 @@ class FakePolicy:
 
 @dataclass
 class FakeReviser:
-    """Draws whole solutions, by what it is shown and the place."""
+    """Draws by what it is shown and the place. `begun` says of each request what it goes on from, and whether by one step."""
 
     policy: FakePolicy
     purse: Purse = field(default_factory=Purse)
     table: dict[tuple[int, ...], Sample] = field(default_factory=dict)
     requests: list[tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]] = field(default_factory=list)
+    begun: list[tuple[tuple[int, ...], bool]] = field(default_factory=list)
 
     @property
     def max_tokens(self) -> int:
@@ -106,13 +107,16 @@ class FakeReviser:
         place: tuple[int, ...],
         *,
         sampling: Sampling = Sampling(),  # noqa: B008
+        prefix: tuple[int, ...] = (),
+        one_step: bool = False,
     ) -> Sample:
         self.requests.append((attempts, place))
+        self.begun.append((prefix, one_step))
         self.purse.take()
         await pause(self.policy.delays, 2, place)
         if place in self.table:
             return self.table[place]
-        return self.policy.drawn((), (derive(place, *attempts), *place), one_step=False)
+        return self.policy.drawn(prefix, (derive(place, *attempts), *place), one_step=one_step)
 
 
 @dataclass

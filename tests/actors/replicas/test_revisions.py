@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from actors.seeds import derive
 from actors.strategy import PurseEmpty, Sampling
 from orchestration.strategies.revision.revision import Revision
 from tests.support.table import PROMPT, Table
-from tests.support.tiny import EOS_IDS, FRAMING, MAX_TOKENS
+from tests.support.tiny import EOS_IDS, FRAMING, MAX_TOKENS, NEWLINE
 
 ATTEMPTS = ((20, 21, EOS_IDS[0]), (22, 23, 24, EOS_IDS[1]))
 
@@ -111,6 +112,79 @@ async def test_what_a_chain_is_attributed_leaves_out_what_it_had_read_before(tab
     for context, drawn in made:
         expected += cost.exact(len(context) - 1, len(drawn.token_ids), len(drawn.token_ids))
     assert table.meters[0].attributed.exact == expected
+
+
+async def test_steps_of_a_revision_read_what_a_whole_one_reads_and_the_steps_before_id_by_id(
+    table: Table,
+) -> None:
+    models, before = table.models(), FRAMING.context(PROMPT.token_ids, ATTEMPTS)
+    drawn = table.drawing["reviser"]
+    longest = 0
+    for first in range(4):
+        begun = len(drawn.requests)
+        solution: tuple[int, ...] = ()
+        place, starts, finish = (first,), [0], "stop"
+        while finish == "stop":
+            step = await models.reviser.revise(ATTEMPTS, place, prefix=solution, one_step=True)
+            solution, finish, place = solution + step.token_ids, step.finish, (*place, 0)
+            starts.append(len(solution))
+        ends = starts[1:-1]
+        asked = drawn.requests[begun:]
+        assert [one.token_ids for one in asked] == [before + solution[:end] for end in starts[:-1]]
+        assert [one.max_tokens for one in asked] == [MAX_TOKENS - end for end in starts[:-1]]
+        # Whatever was there before was found in the cache: the last token is read with the first that is drawn.
+        assert [one.prefilled for one in drawn.results[begun + 1 :]] == [0] * len(ends)
+        # Its rows say where in the solution they stand.
+        assert [row["start"] for row in table.bench.samples[begun:]] == starts[:-1]
+        longest = max(longest, len(asked))
+    assert longest > 2
+    assert table.meters[0].stepwise
+
+
+async def test_a_step_an_end_and_a_whole_attempt_have_seeds_of_their_own(table: Table) -> None:
+    reviser, begun = table.models().reviser, (20, NEWLINE)
+    await reviser.revise(ATTEMPTS, (0,))
+    await reviser.revise(ATTEMPTS, (0,), one_step=True)
+    await reviser.revise(ATTEMPTS, (0,), prefix=begun)
+    await reviser.revise(ATTEMPTS, (0,), prefix=begun, one_step=True)
+    whole, step, end, further = table.drawing["reviser"].requests
+    assert len({whole.seed, step.seed, end.seed}) == 3
+    # The prefix stands in what is read; the seed is the place's.
+    assert (further.seed, further.token_ids) == (step.seed, end.token_ids)
+    # What was drawn before there were steps is found again.
+    info = table.drawing["reviser"].info
+    assert whole.seed == derive(0, PROMPT.id, info.model_hash, 1.0, 1.0, "revision", (0,))
+    full = await reviser.revise(ATTEMPTS, (1,), prefix=(20,) * MAX_TOKENS)
+    assert (full.token_ids, full.finish) == ((), "length")
+    assert len(table.drawing["reviser"].requests) == 4
+    with pytest.raises(ValueError, match="prefix has the token 1000000"):
+        await reviser.revise(ATTEMPTS, (0,), prefix=(10**6,))
+
+
+async def test_what_a_tree_is_attributed_reads_its_attempts_once(table: Table) -> None:
+    """By hand: the context whole, then what is drawn; of a beginning that another model drew all of it."""
+    reviser, cost = table.models().reviser, table.costs["reviser"]
+    before = FRAMING.context(PROMPT.token_ids, ATTEMPTS)
+    firsts = [await reviser.revise(ATTEMPTS, (at,), one_step=True) for at in range(3)]
+    steps = [((), one) for one in firsts]
+    for at, one in enumerate(firsts):
+        if one.finish == "stop":
+            for child in range(2):
+                place = (at, child)
+                drawn = await reviser.revise(ATTEMPTS, place, prefix=one.token_ids, one_step=True)
+                steps.append((one.token_ids, drawn))
+    assert len(steps) > 4
+    expected = cost.exact(0, len(before) - 1, 0)
+    for prefix, one in steps:
+        expected += cost.exact(len(before + prefix) - 1, len(one.token_ids), len(one.token_ids))
+    assert table.meters[0].attributed.exact == expected
+    foreign = (50, 51, NEWLINE)
+    drawn = await reviser.revise(ATTEMPTS, (0,), prefix=foreign)
+    new = len(foreign) - 1
+    assert table.meters[0].attributed.exact - expected == cost.exact(len(before), new, 0) + cost.exact(
+        len(before) + new, len(drawn.token_ids), len(drawn.token_ids)
+    )
+    assert table.meters[0].attributed.exact <= table.meters[0].spent.exact
 
 
 async def test_a_verifier_that_reads_attempts_is_shown_those_of_the_chain(

@@ -121,9 +121,9 @@ def drawn_of(one: Table) -> list[tuple[tuple[int, ...], tuple[int, ...], tuple[i
     for (prefix, place, _, _), done in one.bench.draws.items():
         sample = done.result()
         found.append((place, prefix, prefix + sample.token_ids, sample.finish))
-    for (_, place, _), done in one.bench.revisions.items():
+    for (_, prefix, place, _, _), done in one.bench.revisions.items():
         sample = done.result()
-        found.append((place, (), sample.token_ids, sample.finish))
+        found.append((place, prefix, prefix + sample.token_ids, sample.finish))
     return found
 
 
@@ -330,7 +330,11 @@ async def test_nothing_finished_is_extended_and_no_solution_exceeds_its_limit(
             assert not set(asked.token_ids[len(PROMPT.token_ids) :]) & set(EOS_IDS)
             # There is one limit for a whole solution: no step brings an allowance of its own.
             assert len(asked.token_ids) - len(PROMPT.token_ids) + asked.max_tokens == MAX_TOKENS
-        assert {asked.max_tokens for asked in one.drawing["reviser"].requests} <= {MAX_TOKENS}
+        begun = {before + prefix: prefix for before, prefix, *_ in one.bench.revisions}
+        for asked in one.drawing["reviser"].requests:
+            prefix = begun[asked.token_ids]
+            assert not set(prefix) & set(EOS_IDS)
+            assert len(prefix) + asked.max_tokens == MAX_TOKENS
         for candidate in solution.candidates:
             assert len(candidate.token_ids) <= MAX_TOKENS
             assert (candidate.finish == "eos") == (candidate.token_ids[-1] in EOS_IDS)

@@ -177,8 +177,8 @@ def test_the_page_of_strategies_has_a_section_for_each_with_every_parameter_at_i
             for field in parameters
             if field.default is dataclasses.MISSING
         }
-        if name == "refine":
-            required["of"] = parse("beam(n=16)")
+        nested = {"of": parse("beam(n=16)"), "search": parse("beam(n=16)")}
+        required |= {one: nested[one] for one in getattr(kind, "nested", ())}
         assert parse(text) == kind(**required), text
 
 

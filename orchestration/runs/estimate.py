@@ -127,7 +127,7 @@ def _need(prepared: Prepared, strategy: Strategy, forecast: Forecast, most: int)
     expected += _reading(prepared.judging, verifier, prompt, revised, mean, reads)
     worst = None
     if bound is not None:
-        revised = min(bound, forecast.revised or (bound if revised else 0))
+        revised = min(bound, forecast.most_revised or (bound if revised else 0))
         worst = _drawn(prepared, longest, bound, revised, most) + _scoring(verifier, longest, bound, most)
         if forecast.reads:
             worst += _reading(prepared.framing, reviser, longest, revised, most, most, forecast.reads)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
@@ -35,7 +34,7 @@ from actors.strategy import (
     asked_by,
 )
 from orchestration.strategies.call import grouping_of
-from orchestration.strategies.drawing import solution_of, together, whole_sample
+from orchestration.strategies.drawing import joined, solution_of, together, whole_sample
 from orchestration.strategies.selection import weighted
 from orchestration.strategies.settings import canonical, check_count
 from orchestration.strategies.standing import Standing, standing
@@ -128,18 +127,19 @@ class ComputeOptimal:
         each = [option.forecast(typical, most) for option in self._options]
         first = self._probes if self.n is not None else self.bound.samples[-1]
         join = max if self.n is not None else sum
-        revised = join([0, *(one.revised for one in each)])
+        revised = join([0, *(one.most_revised for one in each)])
         # Of options that different models draw for, each model's largest.
-        bounds = [one.bound - one.revised for one in each if one.bound is not None]
+        bounds = [one.bound - one.most_revised for one in each if one.bound is not None]
         return Forecast(
             generations=self.n or first + sum(one.generations for one in each),
             sequences=first + join([0, *(one.sequences for one in each)]),
             tokens=first * typical + join([0, *(one.tokens for one in each)]),
             candidates=first + join([0, *(one.candidates for one in each)]),
             bound=first + join([0, *bounds]) + revised if len(bounds) == len(each) else None,
-            revised=revised,
+            revised=join([0, *(one.revised for one in each)]),
             attempts=join([0, *(one.attempts for one in each)]),
             reads=self.reads,
+            revised_bound=revised,
         )
 
     async def solve(self, prompt: Prompt, models: Models) -> Solution:
@@ -191,7 +191,7 @@ class ComputeOptimal:
         same = option.forecast(1, 1).shared == SAMPLING
         used = {candidate.index for candidate in solution.candidates} if same else set()
         alone = [probe for probe in probes if probe.index not in used]
-        candidates = _joined(solution.candidates, [replace(probe, kept=False) for probe in alone])
+        candidates = joined(solution.candidates, [replace(probe, kept=False) for probe in alone])
         indices = tuple(candidate.index for candidate in candidates[len(solution.candidates) :])
         return replace(solution, candidates=candidates, decisions=(decision,), probes=indices)
 
@@ -200,16 +200,6 @@ async def _drawn(models: Models, places: range) -> list[Candidate]:
     """Whole samples at these places, as far as the purse allows."""
     found = await together(whole_sample(models, at, SAMPLING, with_scores=True) for at in places)
     return [one for one in found if one is not None]
-
-
-def _joined(first: Sequence[Candidate], then: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """Candidates of two origins as those of one solution: the later ones have the higher numbers."""
-    above = 1 + max((one.index for one in first), default=-1)
-    moved = [
-        replace(one, index=above + one.index, parent=one.parent + above if one.parent >= 0 else -1)
-        for one in then
-    ]
-    return (*first, *moved)
 
 
 class _Priced:
@@ -317,6 +307,6 @@ class _Priced:
         candidates: tuple[Candidate, ...] = ()
         for one in (mine, *self._searches):
             kept = one.candidates if one is chosen else [replace(c, kept=False) for c in one.candidates]
-            candidates = _joined(candidates, kept)
+            candidates = joined(candidates, kept)
         generations = mine.generations + sum(one.generations for one in self._searches)
         return Solution(chosen.answer, candidates, generations, chosen.kept_tokens, decisions)

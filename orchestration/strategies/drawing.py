@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from actors.errors import counted
@@ -137,3 +138,13 @@ def solution_of(candidates: tuple[Candidate, ...], answer: str | None) -> Soluti
     """The solution made of independent whole samples: each is one generation, and none was pruned."""
     kept_tokens = sum(len(candidate.token_ids) for candidate in candidates)
     return Solution(answer, candidates, generations=len(candidates), kept_tokens=kept_tokens)
+
+
+def joined(first: Sequence[Candidate], then: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Candidates of two origins as those of one solution: the later ones have the higher numbers."""
+    above = 1 + max((one.index for one in first), default=-1)
+    moved = [
+        replace(one, index=above + one.index, parent=one.parent + above if one.parent >= 0 else -1)
+        for one in then
+    ]
+    return (*first, *moved)

@@ -11,6 +11,7 @@ from actors.strategy import Described
 from orchestration.strategies.compute_optimal import ComputeOptimal
 from orchestration.strategies.revision.refine import Refine
 from orchestration.strategies.revision.revision import Revision
+from orchestration.strategies.revision.revision_search import RevisionSearch
 from orchestration.strategies.revision.rsa import Rsa
 from orchestration.strategies.sampling.adaptive_consistency import AdaptiveConsistency
 from orchestration.strategies.sampling.best_of_n import BestOfN
@@ -41,5 +42,6 @@ STRATEGIES: dict[str, type[Described]] = {
     "revision": Revision,
     "rsa": Rsa,
     "refine": Refine,
+    "revision_search": RevisionSearch,
     "compute_optimal": ComputeOptimal,
 }

@@ -12,13 +12,10 @@ the search's own votes. What the purse refuses shortens chains, and takes nothin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from actors.errors import UserError
 from actors.strategy import (
-    Candidate,
     Described,
     Forecast,
     Grouping,
@@ -27,14 +24,13 @@ from actors.strategy import (
     Role,
     Sampling,
     Solution,
-    Strategy,
-    asked_by,
 )
 from orchestration.strategies.call import grouping_of
 from orchestration.strategies.drawing import together
-from orchestration.strategies.revision.drawing import ASKS_BOTH, Chain, fit
+from orchestration.strategies.revision.drawing import ASKS_BOTH, Chain
+from orchestration.strategies.revision.nested import check_nested, fittest
 from orchestration.strategies.revision.selection import chains_in, select
-from orchestration.strategies.selection import AGGREGATIONS, Aggregation, aggregate
+from orchestration.strategies.selection import AGGREGATIONS, Aggregation
 from orchestration.strategies.settings import (
     canonical,
     check_choice,
@@ -65,14 +61,8 @@ class Refine:
         check_choice("refine.aggregation", self.aggregation, AGGREGATIONS)
         object.__setattr__(self, "temperature", check_temperature("refine.temperature", self.temperature))
         object.__setattr__(self, "top_p", check_top_p("refine.top_p", self.top_p))
-        of: object = self.of
-        # One that goes by a plan does something else for each prompt.
-        if not isinstance(of, Strategy) or asked_by(of) != {"policy", "verifier"} or hasattr(of, "bound"):
-            mend = (
-                "its candidates must be the policy's, with the verifier's values, which say what is revised: give one of "
-                "flopwise's searches in quotes, or samples, as in of='beam(n=16)' or of='best_of_n(n=16)'"
-            )
-            raise UserError.of("refine.of", of.text if isinstance(of, Strategy) else of, mend)
+        why = "its candidates must be the policy's, with the verifier's values, which say what is revised"
+        check_nested("refine.of", self.of, why)
 
     @property
     def text(self) -> str:
@@ -132,7 +122,7 @@ class Refine:
     async def solve(self, prompt: Prompt, models: Models) -> Solution:
         """Raises PurseEmpty where the search has not one candidate, UserError for scores outside [0, 1]."""
         found = await self.of.solve(prompt, models)
-        begun = self._best(found.candidates)
+        begun = fittest(found.candidates, self.best, self.aggregation)
         first = 1 + max((one.index for one in found.candidates), default=-1)
         sampling = Sampling(self.temperature, self.top_p)
         revised = await together(
@@ -150,9 +140,3 @@ class Refine:
             generations=found.generations + len(drawn),
             kept_tokens=found.kept_tokens + sum(len(one.token_ids) for one in drawn),
         )
-
-    def _best(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Those that are revised, the best first; of copies one."""
-        shown = {one.token_ids: one for one in reversed(candidates) if one.kept and one.scores and fit(one)}
-        ranked = sorted(shown.values(), key=lambda one: (-aggregate(one.scores, self.aggregation), one.index))
-        return ranked[: self.best]

@@ -137,6 +137,7 @@ BOTH = (
     BestOfN(3),
     Revision(3, 2, first="policy"),
     parse("refine(of='beam(n=4,width=2)',best=2,attempts=2)"),
+    parse("revision_search(of='best_of_n(n=3)',search='beam(n=4,width=2)',best=2)"),
 )
 
 
@@ -148,7 +149,7 @@ def together(tmp_path_factory: pytest.TempPathFactory, policy: Path, verifier: P
     async def run() -> None:
         async with Cell(folder, policy, verifier, replicas=1, revisers=1) as one:
             progress = await one.run(tasks(6, *BOTH))
-        assert progress.answered == 18
+        assert progress.answered == 24
         # It holds no task, and is seen to work.
         assert progress.of("reviser").tokens > 0
 
@@ -166,7 +167,7 @@ def test_who_asks_both_lives_beside_the_policy_and_shares_its_samples(together: 
     candidates = rows_of(together, "candidates")
     drawn = {(row["problem_id"], row["strategy"], row["index"]): row["token_ids"] for row in candidates}
     for problem in {row["problem_id"] for row in candidates}:
-        samples, chains, refined = (outcomes[problem, one.text] for one in BOTH)
+        samples, chains, refined, searched = (outcomes[problem, one.text] for one in BOTH)
         # The first attempts are the samples that stand beside them: they were drawn once.
         for chain in range(2):
             first = drawn[problem, BOTH[1].text, chain * 3]
@@ -174,7 +175,11 @@ def test_who_asks_both_lives_beside_the_policy_and_shares_its_samples(together: 
         firsts = sum(len(drawn[problem, BOTH[1].text, at]) for at in (0, 3))
         assert chains["attributed_tokens"] - chains["reviser_tokens"] == firsts
         assert samples["policy_tokens"] + chains["policy_tokens"] == samples["attributed_tokens"]
-        assert samples["reviser_tokens"] == 0 < min(chains["reviser_tokens"], refined["reviser_tokens"])
+        by_reviser = [one["reviser_tokens"] for one in (chains, refined, searched)]
+        assert samples["reviser_tokens"] == 0 < min(by_reviser)
+        # What it searches after is the samples beside it, which it draws none of again.
+        assert searched["policy_tokens"] == 0
+        assert searched["attributed_tokens"] - searched["reviser_tokens"] == samples["attributed_tokens"]
 
 
 async def test_a_reviser_that_dies_while_it_draws_for_others_costs_its_calls_and_no_outcome(
@@ -186,7 +191,7 @@ async def test_a_reviser_that_dies_while_it_draws_for_others_costs_its_calls_and
             drawer.kill_at = 3
         progress = await one.run(tasks(6, *BOTH))
         assert [replica.starts for replica in one.replicas.values()] == [1, 2, 2]
-    assert progress.answered == 18
+    assert progress.answered == 24
     lost = [row for row in rows_of(tmp_path / "run", "ledger") if row["kind"] == "lost"]
     assert lost
     assert {row["purpose"] for row in lost} == {"reviser"}

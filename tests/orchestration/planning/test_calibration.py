@@ -172,7 +172,13 @@ def test_a_plan_offers_revisions_and_is_for_their_reviser(tmp_path: Path) -> Non
 
 
 def test_a_sweep_may_have_a_reviser(words: list[str], models: tuple[Path, Path]) -> None:
-    both = "strategies=[best_of_n(n=2),revision(sequential=2,parallel=1),\"refine(of='beam(n=4)',best=1,attempts=1)\"]"
+    texts = [
+        "best_of_n(n=2)",
+        "revision(sequential=2,parallel=1)",
+        "\"refine(of='beam(n=4)',best=1,attempts=1)\"",
+        "\"revision_search(of='best_of_n(n=2)',search='beam(n=4)',best=1)\"",
+    ]
+    both = f"strategies=[{','.join(texts)}]"
     cores = ["cluster.policy.cpus=0.5", "cluster.reviser.cpus=0.5", "dataset.count=50", both]
     with pytest.raises(UserError, match=r"reviser\.path = None: .* need a reviser"):
         prepare(compose("calibrate", [*words, *cores], CalibrateSettings).sweep)

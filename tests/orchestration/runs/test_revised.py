@@ -25,6 +25,7 @@ from orchestration.runs.estimate import estimate
 from orchestration.runs.evaluation import evaluate
 from orchestration.runs.identity import identify
 from orchestration.runs.session import _parted, opened
+from orchestration.setup.domains import folder_of
 from orchestration.setup.prepare import Prepared, prepare
 from orchestration.setup.settings import ReportSettings
 from tests.support.here import ClusterHere
@@ -146,6 +147,39 @@ def test_nothing_costs_more_than_it_was_estimated_at_worst(
         assert row["spent_flops"] <= need.worst.paper
         assert 0 < row["spent_flops_exact"] <= need.worst.exact
         assert row["attributed_flops_exact"] <= need.worst.exact
+
+
+SEARCH = "revision_search(of='best_of_n(n=3)',search='beam(n=4,width=2)',best=2)"
+
+
+def test_a_search_by_the_reviser_on_bundled_models_costs_no_more_than_its_worst_and_is_used_again(
+    tmp_path: Path,
+) -> None:
+    """The policy stands for the reviser, and a verifier reads the attempts, too."""
+    policy, verifier = folder_of("arithmetic", "policy"), folder_of("arithmetic", "verifier")
+    shutil.copytree(verifier, tmp_path / "orm")
+    RevisionFormat().write(tmp_path / "orm")
+    words = ["domain=arithmetic", "dataset.count=3", f"verifier.path={tmp_path / 'orm'}"]
+    words += ["reviser=folder", f"reviser.path={policy}"]
+    words += ["cluster.policy.cpus=0.5", "cluster.reviser.cpus=0.5"]
+    made = prepared(words, tmp_path / "run", f'"{SEARCH}"')
+    [need] = estimate(made, 3).each
+    assert need.worst is not None
+    assert need.generations == 7
+    assert need.expected.of("policy") * 4 == need.expected.of("reviser") * 3
+    run = evaluate(made)
+    rows = {row["problem_id"]: row for row in run.outcomes().to_pylist()}
+    for row in rows.values():
+        assert row["state"] == "answered"
+        assert row["spent_flops"] <= need.worst.paper
+        assert 0 < row["spent_flops_exact"] <= need.worst.exact
+    # Another folder finds every step and its score, and what they cost alone.
+    again = prepared(words, tmp_path / "again", f'"{SEARCH}"', f"reuse=[{tmp_path / 'run'}]")
+    for then in evaluate(again).outcomes().to_pylist():
+        first = rows[then["problem_id"]]
+        assert then["spent_flops"] == then["spent_flops_exact"] == 0
+        for name in ("answer", "attributed_tokens", "attributed_flops_exact"):
+            assert then[name] == first[name]
 
 
 def test_a_report_tells_chains_step_by_step(words: list[str], reviser: list[str], tmp_path: Path) -> None:

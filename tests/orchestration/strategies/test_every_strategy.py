@@ -71,6 +71,11 @@ SETTINGS: dict[str, tuple[str, ...]] = {
         "refine(of='best_of_n(n=4)',best=2,attempts=2)",
         "refine(of='beam(n=4,width=2)',best=3,attempts=2,context=1)",
     ),
+    "revision_search": (
+        "revision_search(of='best_of_n(n=4)',search='beam(n=4,width=2)',best=2)",
+        "revision_search(of='beam(n=4,width=2)',search='lookahead(n=2,width=2,k=1)',best=1)",
+        "revision_search(of='best_of_n(n=3)',search='best_of_n(n=3)',best=3,aggregation=min)",
+    ),
     "rsa": ("rsa(population=3,k=2,rounds=2)", "rsa(population=2,k=1,rounds=2,select=weighted)"),
     "compute_optimal": (f"compute_optimal(plan={PLAN.name},n=4)", f"compute_optimal(plan={PLAN.name})"),
 }
@@ -85,7 +90,7 @@ ALL = [made(text) for texts in SETTINGS.values() for text in texts]
 every_strategy = pytest.mark.parametrize("strategy", ALL, ids=lambda strategy: strategy.text)
 
 # Searches that leave out what scored worse: what they keep is not all that finished.
-PRUNING = ("beam", "lookahead", "dvts", "particle_filtering", "rsa", "refine")
+PRUNING = ("beam", "lookahead", "dvts", "particle_filtering", "rsa", "refine", "revision_search")
 
 MakeTable = Callable[..., Table]
 
@@ -162,6 +167,8 @@ def generations_of(strategy: Any, solution: Solution) -> int:
         assert {len(chain) for chain in chains} == {1 + attempts}
         assert 0 < len(chains) <= strategy.best
         return int(strategy.of.n + len(chains) * attempts)
+    if name == "revision_search":
+        return generations_of(strategy.of, solution) + generations_of(strategy.search, solution)
     if name == "rsa":
         return int(strategy.population * (strategy.rounds + 1))
     if name == "mcts":
@@ -202,7 +209,7 @@ async def test_it_costs_what_its_docstring_says_and_never_takes_more_than_it_res
     assert meter.attributed.exact <= meter.spent.exact
     told = strategy.forecast(MAX_TOKENS, MAX_TOKENS)
     assert told.bound is not None
-    bounds: dict[Role, int] = {"policy": told.bound - told.revised, "reviser": told.revised}
+    bounds: dict[Role, int] = {"policy": told.bound - told.most_revised, "reviser": told.most_revised}
     for role, most in bounds.items():
         assert len(one.drawing[role].requests) <= most
         assert meter.spent.of(role) <= most * MAX_TOKENS
@@ -283,7 +290,7 @@ def test_a_forecast_grows_with_the_solution_and_stays_below_its_bound(strategy: 
 @every_strategy
 def test_a_report_groups_it_by_its_name_and_by_its_text_without_n(strategy: Any) -> None:
     assert strategy.grouping.family == name_of(strategy)
-    if name_of(strategy) in ("revision", "rsa", "refine"):
+    if name_of(strategy) in ("revision", "rsa", "refine", "revision_search"):
         return  # its budget is a product, or a sum: tests of its own know its curves
     n = getattr(strategy, "n", None)
     without = strategy.text.replace(f"(n={n})", "").replace(f"n={n},", "").replace(f",n={n}", "")

@@ -295,6 +295,7 @@ def test_names_and_purity_of_the_registry() -> None:
     for name, kind in STRATEGIES.items():
         known: dict[str, Any] = {"n": 4, "plan": "plan.yaml", "sequential": 2, "parallel": 2}
         known |= {"population": 4, "k": 2, "rounds": 1, "of": parse("beam(n=4)"), "best": 2, "attempts": 1}
+        known |= {"search": parse("dvts(n=4)")}
         strategy = kind(**{f.name: known[f.name] for f in fields(kind) if f.name in known})  # type: ignore[arg-type]
         assert strategy.text.partition("(")[0] == name
         assert strategy.__dataclass_params__.frozen  # type: ignore[attr-defined]

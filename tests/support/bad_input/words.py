@@ -190,6 +190,12 @@ def refined_votes() -> Words:
 
 
 @case
+def search_without_scores() -> Words:
+    """a search for a reviser that draws of another model, or without the verifier"""
+    return evaluate("strategies=[\"revision_search(of='beam(n=4)',search='majority(n=4)',best=1)\"]")
+
+
+@case
 def plan_with_revisions() -> Words:
     """a plan with revisions, and no reviser set"""
     made_plan(offer=Offer((1, 2, 4), ("revision(sequential=2,parallel=2)",))).write(Path("revised.yaml"))

@@ -233,28 +233,29 @@ def test_who_asks_no_policy_has_no_replica_of_one(
 REVISED = "revision(sequential=2,parallel=2)"
 
 
+@pytest.mark.parametrize("option", [REVISED, SEARCH])
 def test_a_plan_may_choose_revisions_beside_samples_and_is_for_its_own_reviser(
-    words: list[str], reviser: list[str], models: tuple[Path, Path], tmp_path: Path
+    words: list[str], reviser: list[str], models: tuple[Path, Path], tmp_path: Path, option: str
 ) -> None:
     """By the bin, and by the price of a FLOP: each prompt goes on from the policy's samples with the reviser's attempts."""
     file = tmp_path / "plan.yaml"
-    sample = plan_for([*words, *reviser], file, offer=Offer((1, 2, 4), (REVISED,)))
+    sample = plan_for([*words, *reviser], file, offer=Offer((1, 2, 4), (option,)))
     assert read_plan(file).made.models.keys() == {"policy", "reviser", "verifier"}
     plan = f"compute_optimal(plan='{file}'"
     run = evaluate(prepared(words, tmp_path / "bins", f'"{plan},n=4)",best_of_n(n=2)', *reviser))
     rows = run.outcomes().to_pylist()
     assert {row["state"] for row in rows} == {"answered"}
     options = {row["problem_id"]: row["option"] for row in decisions(run)}
-    assert REVISED in options.values()
+    assert option in options.values()
     for row in rows:
         if row["strategy"].startswith("compute_optimal"):
-            assert (row["reviser_tokens"] > 0) == (options[row["problem_id"]] == REVISED)
+            assert (row["reviser_tokens"] > 0) == (options[row["problem_id"]] == option)
     # A budget that pays some samples and chains of each, at one price.
     budget = [f"budget.flops={40 * sample}", "budget.allocation=global", *reviser]
     made = prepared(words, tmp_path / "price", f'"{plan})"', *budget)
     assert made.asked == {"policy", "reviser", "verifier"}
     priced = evaluate(made)
-    assert REVISED in {row["option"] for row in decisions(priced)}
+    assert option in {row["option"] for row in decisions(priced)}
     [need] = estimate(made, 6).each
     for row in priced.outcomes().to_pylist():
         assert row["state"] == "answered"

@@ -64,6 +64,9 @@ STYLE: dict[str, Any] = {
 
 _LINE_WIDTH = 1.6
 
+_NAME, _LETTER = 50, 0.06
+"""Letters of a name that have room beside a plot, and inches that each further one takes."""
+
 
 def draw_figures(
     measures: Measures,
@@ -296,5 +299,13 @@ def _finished(figure: Any, axes: Any, measures: Measures, legend_of: Any = None)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     low, high = axes.get_ylim()
     axes.set_ylim(max(0.0, low), min(1.0, high))
-    (legend_of or axes).legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, handlelength=3)
+    name_beside(figure, legend_of or axes)
     return figure
+
+
+def name_beside(figure: Any, axes: Any) -> None:
+    """The legend beside a plot. With names that would leave the plot no room the figure grows."""
+    legend = axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, handlelength=3)
+    longest = max((len(one.get_text()) for one in legend.get_texts()), default=0)
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width + max(0, longest - _NAME) * _LETTER, height)

@@ -14,7 +14,15 @@ from typing import Any
 from orchestration.allocation.plan import Plan
 from orchestration.allocation.value_table import UNDRAWN, work_of
 from orchestration.analysis.statistics import Estimate
-from orchestration.report.figures import STYLE, Dash, count_flops, draw_line, looks_of, new_figure
+from orchestration.report.figures import (
+    STYLE,
+    Dash,
+    count_flops,
+    draw_line,
+    looks_of,
+    name_beside,
+    new_figure,
+)
 from orchestration.report.plan_tables import in_group, stage_name
 
 _PLAIN: tuple[Dash, ...] = ((0, (5, 2)), (0, (1, 1)), (0, (5, 2, 1, 2)))
@@ -125,5 +133,5 @@ def _over_flops(curves: Sequence[Curve], problems: int) -> Any:
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     low, high = axes.get_ylim()
     axes.set_ylim(max(0.0, low), min(1.0, high))
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, handlelength=3)
+    name_beside(figure, axes)
     return figure

@@ -4,6 +4,7 @@ import io
 import itertools
 import math
 import re
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -469,6 +470,18 @@ def test_a_name_is_no_formula(measures: Measures, tmp_path: Path) -> None:
     )
     assert draw_figures(odd, tmp_path, ["svg"], 0.95)
     assert "$x_{$" in (tmp_path / "accuracy_flops.svg").read_text()
+
+
+def test_a_long_name_leaves_its_plot_its_room(measures: Measures) -> None:
+    name = "revision_search(of='best_of_n',search='particle_filtering(temperature=0.8)',best=2,ratio=1:1)"
+    rows = [row for row in measures.rows if row.series == "majority"]
+    for series in (name, f"{name}{name}"):
+        figure = _over_generations(replace(measures, rows=[replace(row, series=series) for row in rows]))
+        with warnings.catch_warnings():
+            # What matplotlib says where it finds no place for the plot.
+            warnings.simplefilter("error")
+            figure.draw_without_rendering()
+        assert figure.axes[0].get_position().width * figure.get_figwidth() > 2
 
 
 def test_without_labels_costs_are_shown_and_no_accuracy(tmp_path: Path) -> None:

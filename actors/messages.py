@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from actors.engines.base import EngineCounters, EngineInfo
 from actors.ledger import UNLIMITED, Entry, totals
@@ -11,6 +11,10 @@ from actors.strategy import Role, Terms
 from actors.work import Outcome, State, Task
 
 Row = dict[str, Any]
+
+States = tuple[tuple[Literal["eos", "stop"], int], ...]
+"""What of a request's `watches` crosses to a replica with a reader of the same plan: how each calls an end, and its state.
+The tables that see an end stay: those of a large vocabulary have megabytes."""
 
 STOPPED = "stopped with the run"
 """The error of a task that was ended by order."""

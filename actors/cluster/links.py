@@ -18,7 +18,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError,
 
 from actors.engines.base import EngineInfo, GenerateRequest, Generation, ScoreRequest, Scores
 from actors.errors import ServiceLost, UserError
-from actors.messages import Books, Commit, Orders, Pulse, Record, ReplicaInfo, Report
+from actors.messages import Books, Commit, Orders, Pulse, Record, ReplicaInfo, Report, States
 from actors.replicas.peers import PeerGone
 from actors.scheduling.journal import COMMIT_TIMEOUT_S
 from actors.scheduling.starts import Attempt
@@ -140,8 +140,8 @@ class DrawLink(PeerLink):
         info: ReplicaInfo = await self._handle.info.remote()
         return info.engine
 
-    async def draw(self, request: GenerateRequest) -> Generation | str:
-        reference = self._handle.draw.remote(request)
+    async def draw(self, request: GenerateRequest, states: States = ()) -> Generation | str:
+        reference = self._handle.draw.remote(request, states)
         try:
             answer: Generation | str = await reference
         except asyncio.CancelledError:

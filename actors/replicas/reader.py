@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors.engines.text_ends import TextEnds, Watch, answer_end, pieces
+from actors.messages import States
 from actors.work import Extractor
 
 
@@ -60,6 +61,12 @@ class TokenReader:
             if not self._steps.by_token:
                 found.append(Watch(self._steps, self._steps.state(solution), "stop"))
         return tuple(found)
+
+    def watching(self, states: States) -> tuple[Watch, ...]:
+        """What a reader of the same plan watches in these states."""
+        texts = {"eos": self._ends, "stop": self._steps}
+        known = ((texts[finish], state, finish) for finish, state in states)
+        return tuple(Watch(one, state, finish) for one, state, finish in known if one is not None)
 
     def step_ends(self, solution: tuple[int, ...]) -> tuple[int, ...]:
         """Offsets (exclusive) where the non-empty steps end: with the token that completes the delimiter.

@@ -9,10 +9,11 @@ one that nobody waits for any more is stopped there.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from actors.engines.base import Aborted, EngineCounters, EngineInfo, GenerateRequest, Generation
+from actors.messages import States
 from actors.replicas.peers import CallLost, Peer, Peers, rendezvous
 from actors.scheduling.own_time import answer_of
 from actors.strategy import Role
@@ -35,8 +36,9 @@ class DrawLink(Peer, Protocol):
     async def engine(self) -> EngineInfo:
         """What its model is; raises where the call was lost."""
 
-    async def draw(self, request: GenerateRequest) -> Generation | str:
-        """What it drew, or what is wrong with the request; raises where the call was lost."""
+    async def draw(self, request: GenerateRequest, states: States) -> Generation | str:
+        """What it drew, or what is wrong with the request; raises where the call was lost. The request says nothing of texts
+        that end it, but the `states` that they are in."""
 
 
 class RemoteDrawer:
@@ -77,9 +79,10 @@ class RemoteDrawer:
             async with self._slots:
                 number = await self._peers.up(order)
                 link, sent = self._links[number], True
+                states = tuple((one.finish, one.state) for one in request.watches)
                 try:
                     answer = await answer_of(
-                        link.draw(request),
+                        link.draw(replace(request, watches=()), states),
                         link.pulse,
                         self._deadline,
                         moves=lambda pulse: pulse.counters.tokens_computed,

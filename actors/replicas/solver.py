@@ -12,6 +12,7 @@ import asyncio
 import os
 import socket
 import time
+from dataclasses import replace
 from typing import Protocol
 
 from actors.engines.base import EngineError, EngineInfo, GenerateRequest, Generation
@@ -19,7 +20,18 @@ from actors.engines.plan import ModelPlan
 from actors.errors import ServiceLost
 from actors.ledger import Purse
 from actors.memory import keep_freed_memory
-from actors.messages import STOPPED, Account, Finished, Lease, Orders, Pulse, Record, ReplicaInfo, Report
+from actors.messages import (
+    STOPPED,
+    Account,
+    Finished,
+    Lease,
+    Orders,
+    Pulse,
+    Record,
+    ReplicaInfo,
+    Report,
+    States,
+)
 from actors.replicas.bench import Bench, TaskBench
 from actors.replicas.leaving import leave
 from actors.replicas.reader import TokenReader
@@ -116,10 +128,11 @@ class SolverReplica:
     async def engine(self) -> EngineInfo:
         return self._engine.info
 
-    async def draw(self, request: GenerateRequest) -> Generation | str:
-        """Draw for a task that is solved elsewhere, and paid there; or say what is wrong with the request."""
+    async def draw(self, request: GenerateRequest, states: States = ()) -> Generation | str:
+        """Draw for a task that is solved elsewhere, and paid there; or say what is wrong with the request. `states` are those
+        of texts that end it."""
         try:
-            return await self._engine.generate(request)
+            return await self._engine.generate(replace(request, watches=self._reader.watching(states)))
         except Exception as error:
             if isinstance(error, EngineError):
                 leave(str(error))

@@ -13,7 +13,7 @@ from types import TracebackType
 
 from actors.engines.base import EngineInfo, EngineName, GenerateRequest, Generation, ScoreRequest, Scores
 from actors.engines.plan import ModelPlan
-from actors.messages import Books, Commit, Loss, Orders, Pulse, Record, Report, Settlement
+from actors.messages import Books, Commit, Loss, Orders, Pulse, Record, Report, Settlement, States
 from actors.replicas.bench import Bench
 from actors.replicas.solver import SolverReplica
 from actors.replicas.verifier import VerifierReplica
@@ -166,14 +166,14 @@ class Drawer:
     async def engine(self) -> EngineInfo:
         return await self._inner.engine()
 
-    async def draw(self, request: GenerateRequest) -> Generation | str:
+    async def draw(self, request: GenerateRequest, states: States) -> Generation | str:
         inner = self._inner
         self.draws += 1
         if self.draws == self.kill_at:
             await self.replica.die()
         if self.replica.inner is not inner:
             raise Dead("killed")
-        drawing = asyncio.create_task(inner.draw(request))
+        drawing = asyncio.create_task(inner.draw(request, states))
         self.replica.drawing.add(drawing)
         try:
             return await drawing

@@ -11,6 +11,7 @@ import ray
 
 from actors.cluster.links import LOOKUPS, DrawLink, SolverLink, StartLink
 from actors.engines.base import GenerateRequest
+from actors.messages import States
 from actors.scheduling.starts import Attempt
 from tests.support.puppets import Clockwork
 
@@ -105,7 +106,7 @@ class Drawing:
     def draw(self) -> Drawing:
         return self
 
-    def remote(self, request: GenerateRequest) -> asyncio.Future[Any]:
+    def remote(self, request: GenerateRequest, states: States) -> asyncio.Future[Any]:
         self.reference = asyncio.get_running_loop().create_future()
         self.asked.set()
         return self.reference

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
 from actors.engines.base import Aborted, EngineCounters, EngineInfo, GenerateRequest, Generation
+from actors.engines.text_ends import TextEnds, Watch
 from actors.errors import ServiceLost
-from actors.messages import Pulse
+from actors.messages import Pulse, States
 from actors.replicas.peers import CallLost, PeerGone
 from actors.replicas.remote_drawer import AT_ONCE, DrawError, RemoteDrawer, TaskDrawer
 from tests.support.inprocess import Dead
@@ -30,6 +32,7 @@ class Link:
     gone: bool = False
     waits: asyncio.Event | None = None
     seeds: list[int] = field(default_factory=list)
+    watched: list[tuple[Any, States]] = field(default_factory=list)
     stopped: int = 0
     restarts: int = 0
 
@@ -41,8 +44,9 @@ class Link:
     async def engine(self) -> EngineInfo:
         return INFO
 
-    async def draw(self, request: GenerateRequest) -> Generation | str:
+    async def draw(self, request: GenerateRequest, states: States) -> Generation | str:
         self.seeds.append(request.seed)
+        self.watched.append((request.watches, states))
         said = self.script.pop(0) if self.script else None
         try:
             if self.waits is not None:
@@ -130,3 +134,13 @@ async def test_what_nobody_waits_for_is_stopped_there_and_what_was_never_sent_to
     link.waits.set()  # type: ignore[union-attr]
     await asyncio.gather(*calls)
     assert drawer.remote.outstanding == 0
+
+
+async def test_of_texts_that_end_a_draw_only_their_states_travel() -> None:
+    link = Link()
+    texts = TextEnds([b"a", b"\n", b"b\n"], ["\n\n"])
+    watches = Watch(texts, 0, "eos"), Watch(texts, texts.state([1]), "stop")
+    await drawer_of(link).generate(replace(request(), watches=watches))
+    await drawer_of(link).generate(request())
+    assert link.watched == [((), (("eos", 0), ("stop", texts.state([1])))), ((), ())]
+    assert texts.state([1]) != 0

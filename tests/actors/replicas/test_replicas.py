@@ -11,12 +11,12 @@ import pytest
 
 import actors.replicas.solver
 import actors.replicas.verifier
-from actors.engines.base import ScoreRequest, Scores
+from actors.engines.base import GenerateRequest, Generation, ScoreRequest, Scores
 from actors.engines.identity import tokenizer_hash
 from actors.engines.model_config import model_hash
 from actors.errors import UserError
 from actors.ledger import Purse
-from actors.messages import Grant, Lease, Limit, Orders, Report
+from actors.messages import Grant, Lease, Limit, Orders, Report, States
 from actors.replicas.solver import SolverReplica
 from actors.strategy import Models, Prompt, Solution, Strategy
 from orchestration.strategies.sampling.best_of_n import BestOfN
@@ -24,7 +24,7 @@ from orchestration.strategies.sampling.greedy import Greedy
 from orchestration.strategies.sampling.majority import Majority
 from orchestration.strategies.search.beam import Beam
 from tests.support.inprocess import Verifier, Writer
-from tests.support.tiny import candidate_cost, make_bench, make_plan, make_task
+from tests.support.tiny import EOS_IDS, candidate_cost, make_bench, make_plan, make_task
 
 PLENTY = 1 << 60
 
@@ -277,4 +277,23 @@ async def test_a_limit_that_was_told_to_come_near_is_told_again_once_it_is_reach
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     assert not replica._has_news(), "nor of its end"
+    await replica._engine.close()
+
+
+async def test_a_draw_for_others_ends_where_its_texts_do_by_the_replicas_own_tables(policy: Path) -> None:
+    bench = make_bench(policy, None)
+    bench = replace(bench, reader=replace(bench.reader, delimiter="\n\n", stop=(" w4",)))
+    replica = SolverReplica("reviser-0", make_plan(policy), bench, (), Writer.__new__(Writer), role="reviser")
+    finishes = set()
+    for seed in range(12):
+        # The delimiter has begun.
+        watches = replica._reader.watches((40, 16), one_step=True)
+        asked = GenerateRequest((0, 3, 40, 16), 20, seed, watches=watches)
+        here = await replica._engine.generate(asked)
+        states: States = tuple((one.finish, one.state) for one in watches)
+        there = await replica.draw(replace(asked, watches=()), states)
+        assert isinstance(there, Generation)
+        assert (there.token_ids, there.finish) == (here.token_ids, here.finish)
+        finishes.add((there.finish, there.token_ids[-1] in EOS_IDS))
+    assert {("stop", False), ("eos", False)} <= finishes
     await replica._engine.close()

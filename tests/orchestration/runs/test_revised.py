@@ -82,6 +82,23 @@ def test_a_reviser_joins_a_run_whose_other_outcomes_stay(
     assert info["models"].keys() == {"policy", "reviser", "verifier"}
 
 
+def test_the_bundled_reviser_and_its_verifier_run_by_their_names(tmp_path: Path) -> None:
+    words = ["dataset.count=4", "reviser=countdown", "verifier=countdown_orm"]
+    words += ["cluster.reviser.cpus=0.5", "cluster.policy.cpus=0.5", "cluster.verifier.cpus=0.5"]
+    chains = "revision(sequential=4,parallel=3)"
+    run = evaluate(prepared(words, tmp_path, f"best_of_n(n=2),{chains}"))
+    results = [one for one in run.results() if one.outcome["strategy"] == chains]
+    assert len(results) == 4
+    right = []
+    for result in results:
+        assert len(result.candidates) == 12
+        # Each attempt was judged after those before it, one score a step.
+        assert all(len(one["scores"]) == len(one["steps"]) for one in result.candidates)
+        right += [one["correct"] for one in result.candidates]
+    # It knows the task: a model that was not trained on it has none right.
+    assert sum(right) > 0
+
+
 def test_a_longer_chain_draws_what_is_new_of_it_alone(
     words: list[str], reviser: list[str], tmp_path: Path
 ) -> None:

@@ -154,6 +154,21 @@ def test_bundled_models_are_named_by_their_domain() -> None:
             model_folder(path, "policy")
 
 
+def test_a_reviser_and_its_verifier_have_names_where_they_come_with_a_domain() -> None:
+    assert model_folder("bundled/countdown", "reviser") == (MODELS / "countdown" / "reviser").resolve()
+    assert model_folder("bundled/countdown/orm", "verifier") == (MODELS / "countdown" / "orm").resolve()
+    with pytest.raises(UserError, match=r"^reviser\.path = 'bundled/arithmetic': choose one of bundled/countdown$"):
+        model_folder("bundled/arithmetic", "reviser")
+    with pytest.raises(UserError, match=r"^policy\.path = 'bundled/countdown/orm': choose one of"):
+        model_folder("bundled/countdown/orm", "policy")
+    with pytest.raises(UserError, match=r"^verifier\.path = 'bundled/arithmetic/orm': choose one of"):
+        model_folder("bundled/arithmetic/orm", "verifier")
+    for path in ("bundled/countdown/orm", str(MODELS / "countdown" / "orm")):
+        with pytest.raises(UserError, match=r"verifier\.path = .* domain=arithmetic chooses"):
+            check_domain("arithmetic", {"verifier": path})
+        check_domain("countdown_chain", {"verifier": path})
+
+
 @every_domain
 def test_a_domain_names_keys_that_there_are_and_options_of_its_own_name(domain: str) -> None:
     told = yaml.safe_load((CONF / "domain" / f"{domain}.yaml").read_text())

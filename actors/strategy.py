@@ -25,10 +25,14 @@ class PurseEmpty(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A problem as the models see it: a stable id and the token ids of its prompt."""
+    """A problem as the models see it: a stable id and the token ids of its prompt.
+
+    `question` is the bare text of it, where the run's verifier reads texts; empty in every other run.
+    """
 
     id: str
     token_ids: tuple[int, ...]
+    question: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,15 +87,16 @@ class ModelCost:
         return 2 * self.matrix * computed + 4 * self.width * attention + 2 * self.head * logits
 
     @classmethod
-    def from_folder(cls, folder: Path) -> ModelCost:
-        """Read a model folder's config.json and, of a process reward model of ours, value_head.json.
+    def from_folder(cls, folder: Path, head: tuple[int, int] | None = None) -> ModelCost:
+        """Read a model folder's config.json and, of a process reward model of ours, value_head.json. A model that has another
+        `head` than its config says has so many weights and biases in it.
 
         Such a model keeps its output head only if the value head reads likelihoods. The value head's own
         weights count as parameters; its product, one a step and not one a token, is left out of the exact
         count. Raises UserError where there is no config, or where it describes no known decoder.
         """
         config = read_settings(folder, "config.json")
-        cost = cls.from_config(config)
+        cost = cls.from_config(config, head)
         if not (folder / "value_head.json").is_file():
             return cost
         value = read_settings(folder, "value_head.json")
@@ -106,12 +107,12 @@ class ModelCost:
         return replace(cost, parameters=cost.parameters - unused + own, head=cost.head - unused)
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> ModelCost:
+    def from_config(cls, config: Mapping[str, Any], head: tuple[int, int] | None = None) -> ModelCost:
         """Count from a transformers config (as in config.json): in closed form for the decoder families named in this module;
         the parameters alone, on the meta device, for every other text decoder of transformers."""
         kind = config.get("model_type")
         if kind not in _FAMILIES:
-            return cls._counted(config)
+            return cls._counted(config, head)
         family = _FAMILIES[kind]
         hidden, layers, heads = (
             _need(config, name) for name in ("hidden_size", "num_hidden_layers", "num_attention_heads")
@@ -132,12 +133,12 @@ class ModelCost:
             vectors += queries + 2 * keys + (hidden if family.qkv_bias is None else 0)
         if config.get("mlp_bias") or family.biased:
             vectors += (2 if family.gated else 1) * _need(config, "intermediate_size") + hidden
-        head, head_bias = _head_weights(config, hidden)
+        matrices, head_bias = head or _head_weights(config, hidden)
         windowed = _window_layers(config, layers)
         return cls(
-            parameters=matrix + layers * vectors + norm + head + head_bias,
+            parameters=matrix + layers * vectors + norm + matrices + head_bias,
             matrix=matrix,
-            head=head,
+            head=matrices,
             hidden=hidden,
             width=queries,
             full_layers=layers - windowed,
@@ -146,11 +147,13 @@ class ModelCost:
         )
 
     @classmethod
-    def _counted(cls, config: Mapping[str, Any]) -> ModelCost:
+    def _counted(cls, config: Mapping[str, Any], given: tuple[int, int] | None = None) -> ModelCost:
         # Loads torch, which no known family needs.
         from actors.engines.counting import active_parameters
 
         parameters, head = active_parameters(config)
+        if given is not None:
+            parameters, head = parameters - head + sum(given), given[0]
         text = config.get("text_config", config)
         hidden = text.get("hidden_size") or text.get("n_embd") or text.get("d_model") or 0
         return cls(parameters, parameters - head, head, hidden, 0, 0, exact_known=False)

@@ -107,13 +107,16 @@ class ScoreRequest:
     """A context (prompt, then solution) and where its steps end: offsets into `token_ids`, exclusive, ascending; none where
     the prompt alone is to be judged.
 
-    `whole`: compute all of it, whatever a cache holds. It is asked for where an answer had no scores.
+    `whole`: compute all of it, whatever a cache holds. It is asked for where an answer had no scores. A verifier of a user's
+    own is told the bare `question` and the text of each of the `steps` too; others are told neither.
     """
 
     token_ids: tuple[int, ...]
     prompt_length: int
     step_ends: tuple[int, ...]
     whole: bool = False
+    question: str = ""
+    steps: tuple[str, ...] = ()
 
     def check(self, context: int) -> None:
         """Raise ValueError where its offsets contradict one another, or exceed the verifier's context."""

@@ -56,6 +56,7 @@ def load_verifier(plan: ModelPlan) -> VerifierEngine:
         dtype=getattr(torch, plan.dtype),
         max_sequences=plan.share.max_sequences,
         room=Room(torch.device(device), plan.share),
+        family=plan.family,
     )
 
 

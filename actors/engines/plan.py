@@ -12,6 +12,7 @@ from pathlib import Path
 
 from actors.engines.base import EngineInfo, EngineName
 from actors.engines.verifiers.custom import Target
+from actors.engines.verifiers.families.chosen import ChosenFamily
 from actors.errors import UserError
 
 FREE = 0.8
@@ -80,9 +81,9 @@ class ModelPlan:
     """A model, and the share of a machine that each of its replicas gets.
 
     `files` are the hashes of model and tokenizer that a replica must find at the path; None: whatever is there. A verifier of
-    a user's own is made by its `target`, and no engine is loaded for it. Without `seeded`, which vLLM alone can do, draws
-    differ from one run to the next. `context` are the tokens of the longest sequence that there will be, for which vLLM is
-    started; None: as many as the model takes.
+    a user's own is made by its `target`, and no engine is loaded for it; a public one is of a `family`. Without `seeded`,
+    which vLLM alone can do, draws differ from one run to the next. `context` are the tokens of the longest sequence that
+    there will be, for which vLLM is started; None: as many as the model takes.
     """
 
     path: Path
@@ -93,6 +94,7 @@ class ModelPlan:
     seeded: bool = True
     target: Target | None = None
     context: int | None = None
+    family: ChosenFamily | None = None
 
     def torch_device(self) -> str:
         """The device's name for torch. Raises UserError where the replica has GPUs that torch does not see: on a CPU it would

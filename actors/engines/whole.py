@@ -25,9 +25,12 @@ WAY_OUT = "set engine=vllm, or take another model"
 """What to do about a model that the local engine does not run, where whoever asks knows no better."""
 
 
-def load_whole(folder: Path, config: Any, *, dtype: torch.dtype, **more: Any) -> Any:
+def load_whole(
+    folder: Path, config: Any, *, dtype: torch.dtype, beside: Collection[str] = (), **more: Any
+) -> Any:
     """Load a causal model as transformers does, from safetensors and without remote code. Raises UserError where its weights
-    are quantised, where a tensor is missing or has another shape, and where one is left over."""
+    are quantised, where a tensor is missing or has another shape, and where one is left over. Tensors `beside` it are read
+    by whoever names them, and are a head in place of that over the vocabulary."""
     from transformers import AutoModelForCausalLM
 
     check_unquantised(folder, "model", "set engine=vllm")
@@ -47,11 +50,13 @@ def load_whole(folder: Path, config: Any, *, dtype: torch.dtype, **more: Any) ->
         )
     except ValueError as error:
         raise not_loaded(config, error) from None
-    _check_found(folder, found)
+    _check_found(folder, found, beside)
     return model
 
 
-def check_loads(folder: Path, config: Any, way_out: str = WAY_OUT, **more: Any) -> None:
+def check_loads(
+    folder: Path, config: Any, way_out: str = WAY_OUT, *, beside: Collection[str] = (), **more: Any
+) -> None:
     """Raise UserError where `load_whole` would, told from the config and the headers of the weights: all is on the meta
     device."""
     from transformers import AutoModelForCausalLM
@@ -73,7 +78,7 @@ def check_loads(folder: Path, config: Any, way_out: str = WAY_OUT, **more: Any) 
             )
         except ValueError as error:
             raise not_loaded(config, error, way_out) from None
-    _check_found(folder, found)
+    _check_found(folder, found, beside)
 
 
 def not_loaded(config: Any, error: ValueError, way_out: str = WAY_OUT) -> UserError:
@@ -98,9 +103,13 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def check_tensors(folder: Path, config: Any, weights: Mapping[str, Tensor]) -> None:
-    """Raise UserError unless these are the tensors of the causal model that a config describes, with its shapes."""
-    check_shapes(folder, config, {name: tuple(tensor.shape) for name, tensor in weights.items()})
+def check_tensors(
+    folder: Path, config: Any, weights: Mapping[str, Tensor], *, headless: bool = False
+) -> None:
+    """Raise UserError unless these are the tensors of the causal model that a config describes, with its shapes; one that is
+    `headless` needs no head."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    check_shapes(folder, config, shapes, headless=headless)
     head = weights.get("lm_head.weight")
     table = next((weights[name] for name in _TABLE if name in weights), None)
     if (
@@ -119,7 +128,9 @@ def check_tensors(folder: Path, config: Any, weights: Mapping[str, Tensor]) -> N
 _TABLE = ("model.embed_tokens.weight", "embed_tokens.weight")
 
 
-def check_shapes(folder: Path, config: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
+def check_shapes(
+    folder: Path, config: Any, shapes: Mapping[str, tuple[int, ...]], *, headless: bool = False
+) -> None:
     """The same of names and shapes alone; the names of a bare backbone lack the "model." in front."""
     from transformers import AutoModelForCausalLM
 
@@ -127,7 +138,7 @@ def check_shapes(folder: Path, config: Any, shapes: Mapping[str, tuple[int, ...]
         needed = dict(AutoModelForCausalLM.from_config(config).state_dict())
     named = {name if name in needed else f"model.{name}": name for name in shapes}
     # Where the head is the embedding table, a folder may have it once or twice.
-    tied = bool(getattr(config, "tie_word_embeddings", False))
+    tied = bool(getattr(config, "tie_word_embeddings", False)) or headless
     missing = [name for name in needed if name not in named and not (tied and name == "lm_head.weight")]
     _check(folder, missing=missing, unused=[own for name, own in named.items() if name not in needed])
     for name, tensor in needed.items():
@@ -135,9 +146,15 @@ def check_shapes(folder: Path, config: Any, shapes: Mapping[str, tuple[int, ...]
             _check_shape(folder, name, shapes[named[name]], tuple(tensor.shape))
 
 
-def _check_found(folder: Path, found: Mapping[str, Any]) -> None:
-    """The same of what transformers found as it loaded."""
-    _check(folder, missing=found["missing_keys"], unused=found["unexpected_keys"])
+_VOCABULARY = ("lm_head.", "embed_out.")
+"""What the names of heads over a vocabulary begin with."""
+
+
+def _check_found(folder: Path, found: Mapping[str, Any], beside: Collection[str] = ()) -> None:
+    """The same of what transformers found as it loaded; with tensors `beside` it, no head is needed."""
+    missing = [name for name in found["missing_keys"] if not (beside and name.startswith(_VOCABULARY))]
+    unused = [name for name in found["unexpected_keys"] if name not in beside]
+    _check(folder, missing=missing, unused=unused)
     for name, there, needed in sorted(found["mismatched_keys"]):
         _check_shape(folder, name, tuple(there), tuple(needed))
 

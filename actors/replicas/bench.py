@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from actors.engines.base import PolicyEngine, ScoreRequest, Scores
+from actors.engines.verifiers.families.base import Reading, Wording
+from actors.engines.verifiers.families.chosen import ChosenFamily
 from actors.ledger import Purpose, Purse
 from actors.messages import Row
 from actors.replicas.reader import ReaderPlan, TokenReader
@@ -19,6 +21,9 @@ from actors.replicas.steps import Step, StepTree
 from actors.store.library import NOTHING, Prior
 from actors.strategy import Prompt, Role, Sample, Sampling, Terms
 from actors.work import Cost, CostModel, Unit
+
+STRETCH = 2
+"""Tokens of a public verifier that one of the policy's, and its part of a step's tags, are forecast to become."""
 
 RevisionKey = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], bool, Sampling]
 """What tells revisions of a task apart: what stands before the solution, prefix, place, whether it is one step, and how
@@ -45,6 +50,7 @@ class Bench:
     decides a draw or a score: whatever exists under the same salt is used again. `strategies` are those of all tasks,
     pickled, by their texts. `framing` is the reviser's, where there is one;
     `judging` that of a verifier which reads earlier attempts, of a context of `judged` tokens at most (None: not known).
+    With `texts` the verifier is told the question and the steps as text; one of a public `family` reads tokens of its own.
     """
 
     reader: ReaderPlan
@@ -57,6 +63,8 @@ class Bench:
     framing: Framing | None = None
     judging: Framing | None = None
     judged: int | None = None
+    texts: bool = False
+    family: ChosenFamily | None = None
 
     def salt(self, role: Role) -> str:
         return self.salts.get(role, "")
@@ -87,6 +95,8 @@ class TaskBench:
     """What the strategies of one task share: the run's bench, engines, purse, draws and scores that exist already. The
     `engine` is that of the role which is its `home`; `others` are those of further roles that can be asked from here.
 
+    `wording` is how a verifier of a public family is shown solutions, and `readings` what it was shown.
+
     `running` has each request that has not ended, with how many wait for it; `bills` what those that ended well were charged.
     `terms` are what a FLOP costs now, in a run with a price.
     """
@@ -113,6 +123,9 @@ class TaskBench:
     terms: Terms | None = None
     home: Role = "policy"
     others: Mapping[Role, PolicyEngine] = field(default_factory=dict)
+    wording: Wording | None = None
+    # the last step of what was shown -> that, in the verifier's tokens
+    readings: dict[Step, Reading] = field(default_factory=dict)
     _trees: dict[tuple[int, ...], StepTree] = field(default_factory=dict)
 
     @property
@@ -123,8 +136,37 @@ class TaskBench:
     def steps_after(self, context: tuple[int, ...]) -> StepTree:
         """The same where a verifier reads something else before them than the prompt."""
         if context not in self._trees:
-            self._trees[context] = StepTree(self.reader, context, self.run.salt("verifier"), self.prior)
+            salt = self.run.salt("verifier")
+            if self.run.texts or self.wording is not None:
+                # The prompt's tokens do not tell which part of them is the question.
+                salt = f"{salt} {self.prompt.question}"
+            self._trees[context] = StepTree(self.reader, context, salt, self.prior)
         return self._trees[context]
+
+    def reading(self, before: tuple[int, ...], solution: tuple[int, ...], last: Step) -> Reading:
+        """What the verifier reads of a solution up to its `last` step, `before` which stands this. Raises ValueError where
+        that is more than a public one takes, or its tokens cannot be told apart."""
+        if self.wording is None:
+            start = len(before)
+            return Reading(before + solution[: last.end], start, tuple(start + end for end in last.ends))
+        found = self.readings.get(last)
+        if found is None:
+            texts = self.steps_after(before).texts(solution, last)
+            found = self.readings[last] = self.wording.read(self.prompt.question, texts)
+        if len(found.ids) > self.wording.context:
+            # Never truncated: that would be another text, and fewer steps.
+            raise ValueError(
+                f"question and solution are {len(found.ids):,} of the verifier's tokens, and its context is "
+                f"{self.wording.context:,}"
+            )
+        return found
+
+    def rows(self, reading: Reading, since: int = 0) -> int:
+        """Tokens of a reading behind its first `since` that go through the verifier's head: those of the solution, or where a
+        public family's scores are read."""
+        if self.wording is None:
+            return len(reading.ids) - max(since, reading.start)
+        return sum(end > since for end in reading.ends)
 
     def before(self, after: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
         """What the verifier reads before a solution that was drawn after these attempts."""
@@ -162,6 +204,9 @@ class TaskBench:
         if judge is None:
             return 0
         prompt = len(self.prompt.token_ids)
+        if self.wording is not None:
+            # A forecast, so that a first candidate can be scored: what is reserved then is its own tokens' price.
+            prompt, tokens = STRETCH * prompt, STRETCH * tokens
         return self.run.price(Cost(paper=judge.paper(tokens), exact=judge.exact(0, prompt + tokens, tokens)))
 
     def check_open(self) -> None:

@@ -12,6 +12,7 @@ import itertools
 from dataclasses import dataclass, replace
 
 from actors.engines.base import GenerateRequest, ScoreRequest
+from actors.engines.verifiers.families.base import Reading
 from actors.ledger import Kind, Rank
 from actors.replicas.bench import Bill, DrawKey, TaskBench
 from actors.replicas.draws import Draw, drawn
@@ -32,11 +33,20 @@ _FAILED: Kind = "failed"
 _LOST: Kind = "lost"
 
 
-def _pass(cost: CostModel, tokens: int, solution: int, computed: int) -> int:
-    """Exact FLOPs of one pass over the last `computed` of a text's tokens, the last `solution` of which are scored."""
+def _pass(bench: TaskBench, cost: CostModel, reading: Reading, computed: int) -> int:
+    """Exact FLOPs of one pass over the last `computed` tokens of what the verifier reads."""
+    tokens = len(reading.ids)
     if not 0 <= computed <= tokens:
         raise RuntimeError(f"the verifier says that it computed {computed} of {tokens} tokens")
-    return cost.exact(tokens - computed, computed, min(computed, solution))
+    return cost.exact(tokens - computed, computed, bench.rows(reading, tokens - computed))
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the verifier gave, one value a step that was asked for, and the FLOPs `paid` so far."""
+
+    values: tuple[float, ...]
+    paid: int
 
 
 class TaskPolicy:
@@ -186,17 +196,24 @@ class TaskVerifier:
         if first and solution in turn.whole:
             turn.scored += 1
             bench.purse.need(turn.seat, 0)
-        context, exact = len(before) + last.end, 0
-        if before not in self._read:
-            # Cached is what the attempt before it was judged after: that follows from the request alone.
-            cached = (
-                alike(before, bench.before(after[:-1])) if after and before != bench.prompt.token_ids else 0
-            )
-            exact = cost.exact(cached, len(before) - cached, 0)
-            self._read.add(before)
+        exact = new = 0
         fresh = list(itertools.takewhile(lambda step: step not in self._scored, last.path()))
-        new = last.end - fresh[-1].start if fresh else 0
-        exact += cost.exact(context - new, new, new)
+        alone = bench.wording is not None and bench.wording.alone
+        for step in fresh if alone else [last]:
+            reading = bench.reading(before, solution, step)
+            if before not in self._read:
+                # Cached is what the attempt before it was judged after: that follows from the request alone.
+                cached = (
+                    alike(before, bench.before(after[:-1]))
+                    if after and before != bench.prompt.token_ids
+                    else 0
+                )
+                exact += cost.exact(cached, reading.start - cached, 0)
+                self._read.add(before)
+            known = 0 if alone else len(reading.ends) - len(fresh)
+            old = len(reading.ids) - reading.since(known)
+            exact += cost.exact(old, len(reading.ids) - old, bench.rows(reading, old))
+            new += reading.since(known)
         self._scored.update(fresh)
         self._meter.attributed += Cost(tokens={"verifier": new}, paper=cost.paper(new), exact=exact)
         return values
@@ -204,27 +221,47 @@ class TaskVerifier:
     async def _ask(
         self, before: tuple[int, ...], solution: tuple[int, ...], last: Step, rank: Rank
     ) -> tuple[float, ...]:
-        bench, cost = self._bench, self._bench.run.costs.get("verifier")
-        assert bench.scorer is not None
-        assert cost is not None
+        bench = self._bench
         check_ids("solution", solution, bench.engine.info.vocabulary)
-        start, ids = len(before), before + solution
         steps = list(last.path())[::-1]
         known = [step.known for step in steps]
         if all(value is not None for value in known):
             return tuple(value for value in known if value is not None)
         for step in steps:
             step.scored = step.scored or step.known is not None
-        new = last.end - next((step.end for step in reversed(steps) if step.scored), 0)
-        worst = bench.run.price(Cost(paper=cost.paper(new), exact=cost.exact(0, len(ids), len(solution))))
-        request = ScoreRequest(ids, start, tuple(start + end for end in last.ends))
-        tries = paid = 0
+        if bench.wording is not None and bench.wording.alone:
+            paid = 0
+            for step in steps:
+                if step.known is None:
+                    part = solution[: step.end]
+                    told = await self._passed(bench.reading(before, part, step), part, [step], rank, paid)
+                    (step.known,), paid = told.values, told.paid
+            return tuple(step.known for step in steps if step.known is not None)
+        told = await self._passed(bench.reading(before, solution, last), solution, steps, rank)
+        return tuple(v if k is None else k for k, v in zip(known, told.values, strict=True))
+
+    async def _passed(
+        self, reading: Reading, solution: tuple[int, ...], steps: list[Step], rank: Rank, paid: int = 0
+    ) -> _Told:
+        """Have the verifier read this, and note the scores of these steps; FLOPs `paid` for the same before are billed with
+        it."""
+        bench, cost = self._bench, self._bench.run.costs.get("verifier")
+        assert bench.scorer is not None
+        assert cost is not None
+        new = reading.since(max((n for n, step in enumerate(steps, 1) if step.scored), default=0))
+        exact = cost.exact(0, len(reading.ids), bench.rows(reading))
+        worst = bench.run.price(Cost(paper=cost.paper(new), exact=exact))
+        request = ScoreRequest(reading.ids, reading.start, reading.ends)
+        if bench.run.texts:
+            texts = bench.steps_after(reading.ids[: reading.start]).texts(solution, steps[-1])
+            request = replace(request, question=bench.prompt.question, steps=texts)
+        tries = 0
         while True:
             await bench.purse.reserve(worst, rank=rank)
             took, kind = worst, _FAILED
             try:
                 scores = await bench.scorer.score(request)
-                exact = _pass(cost, len(ids), len(solution), scores.computed)
+                exact = _pass(bench, cost, reading, scores.computed)
                 if not scores.values and not request.whole:
                     # A cache stood in the way of the scores: paid, and another pass has a reservation of its own.
                     spent = Cost(exact=exact)
@@ -243,7 +280,7 @@ class TaskVerifier:
                         bench.score_rows.append(score_row(step.key, bench.prompt.id, value))
                         step.scored = True
                 bench.bill(Bill("verifier", paid + took, solution))
-                return tuple(v if k is None else k for k, v in zip(known, scores.values, strict=True))
+                return _Told(tuple(scores.values), paid + took)
             except ScoreError:
                 # Maybe it passes. Asked again here, it costs this request alone, and nobody who waits for others.
                 tries += 1

@@ -26,6 +26,8 @@ async def judge_prompt(bench: TaskBench, rank: Rank) -> tuple[float, Cost]:
     key = prompt_key(bench.run.salt("verifier"), ids)
     if (known := bench.prior.scores.get(key)) is not None:
         return known, Cost()
+    if bench.wording is not None:
+        check_prompt_value(None)
     check_ids("the prompt", ids, bench.engine.info.vocabulary)
     most = prompt_cost(cost, len(ids))
     worst = bench.run.price(most)

@@ -97,12 +97,23 @@ class TokenReader:
     def _is_blank(self, tokens: tuple[int, ...]) -> bool:
         return self._blank.issuperset(tokens)
 
-    def text(self, ids: tuple[int, ...]) -> str:
-        """Decode ids, without the end token, and without the text that ended the solution or what stands behind it."""
+    def step_text(self, solution: tuple[int, ...], start: int, end: int) -> str:
+        """The text of the tokens of a step: what they add to the text before them. Without the text that ended the solution,
+        unless the step is nothing else."""
+        before, whole = self._decoded(solution[:start]), self._decoded(solution[:end])
+        shown = self.text(solution[:end])[len(before) :]
+        return shown if shown.strip() else whole[len(before) :]
+
+    def _decoded(self, ids: tuple[int, ...]) -> str:
         shown = [i for i in ids if i not in self._eos]
         text: str = self._tokenizer.decode(
             shown, skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
+        return text
+
+    def text(self, ids: tuple[int, ...]) -> str:
+        """Decode ids, without the end token, and without the text that ended the solution or what stands behind it."""
+        text = self._decoded(ids)
         if self._plan.end_after_answer:
             text = text[: answer_end(text)]
         return text[

@@ -103,6 +103,7 @@ class SolverReplica:
         plan.check(self._engine.info)
         info = self._engine.info
         self._reader = TokenReader(bench.reader, info.eos_ids, info.vocabulary)
+        self._wording = bench.family.wording() if bench.family is not None else None
         self._scorer = RemoteScorer(verifiers) if verifiers else None
         self._drawer = RemoteDrawer("reviser", revisers) if revisers else None
         self._work: dict[int, asyncio.Task[None]] = {}
@@ -252,6 +253,7 @@ class SolverReplica:
             purse=purse,
             terms=lease.terms,
             home=self._role,
+            wording=self._wording,
         )
         self._work[lease.id] = asyncio.create_task(self._solve(lease, purse, bench))
 

@@ -22,7 +22,8 @@ _NEAR = 8
 class Step:
     """One non-empty step; `ends` are the offsets where it and those before it end. The root has no parent and no tokens.
 
-    `known` is a score that an earlier run has given it; `scored` says that there is one, of this task or an earlier.
+    `known` is a score that an earlier run has given it; `scored` says that there is one, of this task or an earlier. `text`
+    is what it says, once that was asked for.
     """
 
     parent: Step | None = None
@@ -32,6 +33,7 @@ class Step:
     key: bytes = b""
     known: float | None = None
     scored: bool = False
+    text: str | None = None
 
     @property
     def end(self) -> int:
@@ -79,6 +81,14 @@ class StepTree:
             step.key = step.hash.digest()
             step.known = self._prior.scores.get(step.key)
         return last
+
+    def texts(self, solution: tuple[int, ...], last: Step) -> tuple[str, ...]:
+        """The texts of a solution's steps up to its `last`, in order."""
+        steps = [*last.path()][::-1]
+        for step in steps:
+            if step.text is None:
+                step.text = self._reader.step_text(solution, step.start, step.end)
+        return tuple(step.text or "" for step in steps)
 
     def _read(self, solution: tuple[int, ...]) -> Step:
         step = self._root

@@ -148,15 +148,17 @@ def _idle(prepared: Prepared) -> tuple[str, ...]:
     given = prepared.settings.verifier
     made = ("dataset.name", "dataset.split", "dataset.seed", "dataset.options")
     own = ("verifier._target_", "verifier.parameters", "verifier.options")
+    public = ("verifier.family", "verifier.separator")
     idle: tuple[str, ...] = (
         made if prepared.settings.dataset.path is not None else ("dataset.path", "dataset.columns")
     )
     if given._target_ is not None:
-        idle += ("verifier.engine",)
+        idle += ("verifier.engine", *public)
     elif given.path is not None:
         idle += own
+        idle += tuple(key for key in public if getattr(given, key.partition(".")[2]) is None)
     else:
-        idle += (*own, "verifier.engine", "verifier.dtype")
+        idle += (*own, *public, "verifier.engine", "verifier.dtype")
     for role in ROLES:
         if role not in prepared.asked:
             idle += (f"cluster.{role}", *(["reviser"] if role == "reviser" else []))

@@ -168,6 +168,9 @@ def _model_identity(model: ModelSetup) -> ModelIdentity:
     device = model.share.device_kind
     if model.target is not None:
         return ModelIdentity(model.target.identity(), tokenizer, model.dtype, engine_identity("own", device))
+    if model.family is not None:
+        files = model.family.identity()
+        return ModelIdentity(files, tokenizer, model.dtype, engine_identity(model.engine, device))
     return ModelIdentity(
         model_hash(model.path), tokenizer, model.dtype, engine_identity(model.engine, device)
     )

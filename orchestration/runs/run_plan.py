@@ -30,7 +30,7 @@ def run_plan(
     from actors.replicas.bench import Bench
     from actors.replicas.reader import ReaderPlan
 
-    settings = prepared.settings
+    settings, verifier = prepared.settings, prepared.models.get("verifier")
     return RunPlan(
         folder=Path(settings.folder),
         models={
@@ -43,6 +43,7 @@ def run_plan(
                 seeded=role == "verifier" or settings.policy.reproducible,
                 target=model.target,
                 context=None if longest is None else prepared.contexts.needed(role, longest),
+                family=model.family,
             )
             for role, model in prepared.models.items()
             if role in prepared.asked
@@ -63,6 +64,8 @@ def run_plan(
             framing=prepared.framing.revising if prepared.framing else None,
             judging=prepared.judging.revising if prepared.judging else None,
             judged=prepared.contexts.tokens.get("verifier"),
+            texts=verifier is not None and verifier.target is not None,
+            family=verifier.family if verifier is not None else None,
             strategies=tuple((one.text, cloudpickle.dumps(one)) for one in prepared.strategies),
         ),
         allocator=allocator,

@@ -295,7 +295,8 @@ def tasks(
         for (problem, ids), (_, seed), content in zip(prompted, chunk, contents, strict=True):
             reference = prepared.grader.reference_of(problem)
             # The prompt keeps the problem's own id: draws derive from seed and problem.
-            whole = partial(Task, prompt=Prompt(problem.id, ids), seed=seed)
+            prompt = Prompt(problem.id, ids, problem.question if prepared.reads_texts else "")
+            whole = partial(Task, prompt=prompt, seed=seed)
             for part in _parted(prepared.contexts, len(ids), missing(problem, content, seed)):
                 strategies, keys = zip(*part.missing, strict=True)
                 answered = frozenset(key for key in keys if done.answered(key))

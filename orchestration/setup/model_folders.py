@@ -87,9 +87,15 @@ def model_folder(path: str, kind: str) -> Path:
     return folder
 
 
+def has_value_head(folder: Path) -> bool:
+    """Whether a folder is that of a verifier which flopwise trained: another is of a public family."""
+    return (folder / "value_head.json").is_file()
+
+
 def read_model(path: str, kind: str, *, chat: bool = False) -> ModelFolder:
     """Check the folder of a model of this `kind` ("policy" or "verifier"): weights in safetensors, config, tokenizer, for
-    `chat` its template, for a verifier its value head. Raises UserError for the first that is missing or damaged.
+    `chat` its template, for a verifier its value head, if it has one. Raises UserError for the first that is missing or
+    damaged.
     """
     whole, field = model_folder(path, kind), f"{kind}.path"
     # Messages name the folder as its user did.
@@ -97,12 +103,7 @@ def read_model(path: str, kind: str, *, chat: bool = False) -> ModelFolder:
     config = read_settings(folder, "config.json", field)
     text = config.get("text_config", config)
     weight_files(folder, field)
-    if kind == "verifier":
-        if not (folder / "value_head.json").is_file():
-            mend = (
-                "it is not a process reward model (there is no value_head.json): flopwise train prm makes one"
-            )
-            raise UserError.of(field, path, mend)
+    if kind == "verifier" and has_value_head(folder):
         width = read_settings(folder, "value_head.json", field).get("hidden_size")
         if width != text.get("hidden_size"):
             mend = (

@@ -13,6 +13,7 @@ from pathlib import Path
 from actors.engines.base import EngineName
 from actors.engines.plan import ReplicaShare
 from actors.engines.verifiers.custom import Target
+from actors.engines.verifiers.families.chosen import ChosenFamily
 from actors.engines.weights import check_unquantised
 from actors.errors import UserError
 from actors.strategy import Role, Strategy, asked_by
@@ -20,6 +21,7 @@ from orchestration.flops import ModelCost, paper_alone
 from orchestration.setup.custom_verifier import read_own
 from orchestration.setup.engine_choice import choose_engine
 from orchestration.setup.model_folders import ModelFolder, is_bundled, read_model
+from orchestration.setup.public_verifier import check_public, is_public, read_public
 from orchestration.setup.settings import EvaluateSettings
 from orchestration.strategies.revision.revision import Revision
 
@@ -27,7 +29,8 @@ from orchestration.strategies.revision.revision import Revision
 @dataclass(frozen=True, slots=True)
 class ModelSetup:
     """One model. `path` has its files, or is the policy's folder where a verifier of the user's own (`target`) loads none;
-    `tokenizer` is the folder of the token ids that it reads; `context` is in tokens, None: not known."""
+    `tokenizer` is the folder of the token ids that it is asked about; `context` is in tokens, None: not known. A public
+    verifier is of a `family`."""
 
     path: Path
     tokenizer: Path
@@ -37,6 +40,7 @@ class ModelSetup:
     dtype: str
     share: ReplicaShare
     target: Target | None = None
+    family: ChosenFamily | None = None
 
     @property
     def name(self) -> str:
@@ -120,7 +124,8 @@ def read_models(
     if "verifier" in asked and settings.verifier._target_ is not None:
         models["verifier"] = _own_verifier(settings, policy)
     elif "verifier" in asked:
-        models["verifier"] = _beside("verifier", settings, policy)
+        public = is_public(settings.verifier)
+        models["verifier"] = _public(settings, policy) if public else _beside("verifier", settings, policy)
     if not paper_alone(model.cost for model in models.values()):
         return models
     if settings.budget.unit == "exact":
@@ -143,9 +148,9 @@ _OTHER_TOKENS: dict[Role, str] = {
         "policy.path to the model that it was trained from"
     ),
     "verifier": (
-        "its tokenizer is not the policy's, whose token ids a verifier reads: make one of this policy (flopwise train "
-        "prm), write one that decodes them (verifier=custom), or go without, as in verifier=none "
-        "strategies=[greedy,majority(n=16)]"
+        "its tokenizer is not the policy's, whose token ids a verifier of flopwise's own reads: make one of this policy "
+        "(flopwise train prm), take a public one (docs/models.md has the families), write one that decodes them "
+        "(verifier=custom), or go without, as in verifier=none strategies=[greedy,majority(n=16)]"
     ),
 }
 """What to say of a model with another tokenizer than the policy's."""
@@ -178,6 +183,31 @@ def _cost(field: str, given: str, folder: ModelFolder) -> ModelCost:
         return ModelCost.from_folder(folder.path)
     except UserError as error:
         raise (error if str(error).startswith(field) else UserError.of(field, given, str(error))) from None
+
+
+def _public(settings: EvaluateSettings, policy: ModelFolder) -> ModelSetup:
+    """The set-up of a public verifier, whatever its tokenizer."""
+    given, share = settings.verifier, settings.cluster.verifier
+    assert given.path is not None
+    folder = read_model(given.path, "verifier")
+    public = read_public(given, folder.path, policy.path)
+    engine = choose_engine(
+        "local" if given.engine == "auto" else given.engine,
+        "verifier.engine",
+        gpus=share.gpus,
+        device=share.device,
+    )
+    _runs_on(engine, folder, "verifier", given.path)
+    return ModelSetup(
+        path=folder.path,
+        tokenizer=policy.path,
+        cost=public.cost,
+        context=public.context,
+        engine=engine,
+        dtype=given.dtype,
+        share=share,
+        family=public.family,
+    )
 
 
 def _own_verifier(settings: EvaluateSettings, policy: ModelFolder) -> ModelSetup:
@@ -228,7 +258,9 @@ def check_loading(settings: EvaluateSettings, models: Mapping[Role, ModelSetup])
         if model.target is not None:
             continue
         try:
-            if model.engine == "local":
+            if model.family is not None:
+                check_public(model.family)
+            elif model.engine == "local":
                 kinds = read_config(model.path).architectures or ()
                 on_vllm = role != "verifier" or any(kind in MODELS for kind in kinds)
                 other = f"set {role}.engine=vllm, or " if on_vllm else ""

@@ -104,8 +104,17 @@ def judges_prompts(strategies: Sequence[Strategy]) -> bool:
 
 
 def check_judging(strategies: Sequence[Strategy], models: Mapping[Role, ModelSetup]) -> None:
-    """Raise UserError for a plan that asks for the value of each prompt alone where the verifier's engine tells none."""
-    if judges_prompts(strategies) and models["verifier"].engine == "vllm":
+    """Raise UserError for a plan that asks for the value of each prompt alone where the verifier or its engine tells none."""
+    if not judges_prompts(strategies):
+        return
+    family = models["verifier"].family
+    if family is not None:
+        mend = (
+            f"the plan asks what the verifier makes of each prompt alone, and one of the family {family.name} judges steps "
+            "only: calibrate with it and plan.prompt_value=false"
+        )
+        raise UserError.of("verifier.path", str(family.path), mend)
+    if models["verifier"].engine == "vllm":
         mend = (
             "the plan asks what the verifier makes of each prompt alone, which it does not tell on vLLM: set "
             "verifier.engine=local, or calibrate with plan.prompt_value=false"

@@ -85,6 +85,12 @@ class Prepared:
         """What a token costs, by role."""
         return costs_of(self.models)
 
+    @property
+    def reads_texts(self) -> bool:
+        """Whether a verifier is told questions as text."""
+        verifier = self.models.get("verifier")
+        return verifier is not None and (verifier.target is not None or verifier.family is not None)
+
     def described(self, problems: int) -> str:
         """What is solved, for people."""
         text = self.dataset.description

@@ -160,9 +160,15 @@ class PolicySettings:
 
 @dataclass
 class VerifierSettings:
-    """With `_target_`: a class or function of a user's own, called with `options`; see `setup.custom_verifier`."""
+    """With `_target_`: a class or function of a user's own, called with `options`; see `setup.custom_verifier`.
+
+    `family` is that of a public verifier, `separator` the text that ended its steps in training, for one that was trained
+    with any; see `setup.public_verifier`.
+    """
 
     path: str | None = "bundled/countdown"
+    family: str | None = None
+    separator: str | None = None
     engine: str = "auto"
     dtype: str = "float32"
     _target_: str | None = None

@@ -18,7 +18,7 @@ from actors.engines.model_config import model_hash
 from actors.engines.verifiers.value_head import HEAD_CONFIG
 from actors.errors import UserError
 from orchestration.problems.revising import RevisionFormat, trained_format
-from orchestration.setup.model_folders import model_folder, read_model
+from orchestration.setup.model_folders import has_value_head, model_folder, read_model
 from orchestration.setup.settings import PATH
 from orchestration.training.chain_runs import chain_runs
 from orchestration.training.naming import as_here
@@ -74,6 +74,11 @@ def _verifier(start: str, job: OrmJob) -> Path:
         found = read_model(start, "verifier")
     except UserError as error:
         raise as_here(error, {"verifier.path": "start"}) from None
+    if not has_value_head(found.path):
+        mend = (
+            "it is no verifier of flopwise's own (there is no value_head.json): flopwise train prm makes one"
+        )
+        raise UserError.of("start", start, mend)
     if not found.reads_as(read_model(job.reviser, "reviser")):
         raise UserError.of("start", start, f"its tokenizer is another one than that of {job.reviser}")
     head = read_settings(found.path, HEAD_CONFIG, "start")

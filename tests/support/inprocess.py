@@ -13,6 +13,7 @@ from types import TracebackType
 
 from actors.engines.base import EngineInfo, EngineName, GenerateRequest, Generation, ScoreRequest, Scores
 from actors.engines.plan import ModelPlan
+from actors.engines.verifiers.families.chosen import ChosenFamily
 from actors.messages import Books, Commit, Loss, Orders, Pulse, Record, Report, Settlement, States
 from actors.replicas.bench import Bench
 from actors.replicas.solver import SolverReplica
@@ -213,10 +214,11 @@ class Cell:
         max_sequences: int = 8,
         reuse: bool = False,
         engine: EngineName = "local",
+        family: ChosenFamily | None = None,
     ) -> None:
-        self.bench: Bench = make_bench(policy, verifier, reviser=policy if revisers else None)
+        self.bench: Bench = make_bench(policy, verifier, reviser=policy if revisers else None, family=family)
         self.writer = Writer(folder)
-        self.verifier = Verifier(make_plan(verifier))
+        self.verifier = Verifier(replace(make_plan(verifier), family=family))
         plan = replace(make_plan(policy, max_sequences=max_sequences), engine=engine)
 
         library = Library(SampleLibrary([folder])) if reuse else None

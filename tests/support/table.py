@@ -14,6 +14,7 @@ from typing import Any
 from actors.engines.base import EngineCounters, EngineInfo, GenerateRequest, Generation, ScoreRequest, Scores
 from actors.engines.local.policy import LocalEngine
 from actors.engines.local.verifier import ScoringEngine
+from actors.engines.verifiers.families.chosen import ChosenFamily
 from actors.ledger import Purse
 from actors.replicas.bench import TaskBench
 from actors.replicas.clients import TaskModels
@@ -79,6 +80,7 @@ class WatchedScorer:
     short: bool = False
     requests: list[ScoreRequest] = field(default_factory=list)
     reserved: list[int] = field(default_factory=list)
+    results: list[Scores] = field(default_factory=list)
 
     async def score(self, request: ScoreRequest) -> Scores:
         self.requests.append(request)
@@ -87,6 +89,7 @@ class WatchedScorer:
         if len(self.requests) == self.fail_at:
             raise RuntimeError("no verifier answers")
         scores = await self.engine.score(request)
+        self.results.append(scores)
         return Scores(scores.values[:-1], scores.computed) if self.short else scores
 
 
@@ -111,12 +114,13 @@ class Table:
         seed: int = 0,
         slots: int = 8,
         likelihoods: bool = True,
+        family: ChosenFamily | None = None,
     ) -> None:
-        plan = make_bench(policy, verifier, reviser=reviser)
+        plan = make_bench(policy, verifier, reviser=reviser, family=family)
         self.purse = Purse(granted)
         engine = LocalEngine.load(policy, max_sequences=slots)
         self.engine = Watched(engine, self.purse)
-        self.scorer = WatchedScorer(ScoringEngine.load(verifier), self.purse)
+        self.scorer = WatchedScorer(ScoringEngine.load(verifier, family=family), self.purse)
         self.costs = plan.costs
         self.bench = TaskBench(
             run=replace(plan, unit=unit, likelihoods=likelihoods),
@@ -126,6 +130,7 @@ class Table:
             scorer=self.scorer,
             reader=TokenReader(plan.reader, engine.info.eos_ids),
             purse=self.purse,
+            wording=None if family is None else family.wording(),
         )
         # Everything that draws, by role.
         self.drawing: dict[Role, Watched] = {"policy": self.engine}

@@ -16,6 +16,8 @@ from tokenizers.models import WordLevel
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, set_seed
 
 from actors.engines.plan import ModelPlan, ReplicaShare
+from actors.engines.verifiers.families.chosen import ChosenFamily
+from actors.engines.verifiers.families.known import family_of, head_weights
 from actors.engines.verifiers.value_head import ValueHead, ValueHeadConfig
 from actors.replicas.bench import Bench
 from actors.replicas.reader import ReaderPlan
@@ -96,13 +98,24 @@ def save_verifier(folder: Path, seed: int = 8) -> Path:
 
 
 def make_bench(
-    policy: Path, verifier: Path | None, *, reviser: Path | None = None, max_tokens: int = MAX_TOKENS
+    policy: Path,
+    verifier: Path | None,
+    *,
+    reviser: Path | None = None,
+    max_tokens: int = MAX_TOKENS,
+    family: ChosenFamily | None = None,
 ) -> Bench:
     given: dict[Role, Path | None] = {"policy": policy, "reviser": reviser, "verifier": verifier}
     folders = {role: folder for role, folder in given.items() if folder is not None}
+    costs = {role: ModelCost.from_folder(folder) for role, folder in folders.items()}
+    if family is not None:
+        costs["verifier"] = ModelCost.from_folder(
+            family.path, head_weights(family.path, family_of(family.name))
+        )
     return Bench(
         reader=ReaderPlan(policy, "\n", LastDigit()),
-        costs={role: ModelCost.from_folder(folder) for role, folder in folders.items()},
+        costs=costs,
+        family=family,
         unit="paper",
         max_tokens=max_tokens,
         framing=FRAMING if reviser is not None else None,

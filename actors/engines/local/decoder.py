@@ -7,6 +7,7 @@ Invariant: a row's hidden states depend on that row's tokens alone.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -49,25 +50,40 @@ class Decoder(Protocol):
         """Output head in float32: [..., D] to [..., V]."""
 
 
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Read every safetensors file of a model folder; pickled weights are refused."""
+def read_weights(folder: Path, named: Collection[str] | None = None) -> dict[str, Tensor]:
+    """Read every safetensors file of a model folder, or the tensors `named`; pickled weights are refused."""
     weights: dict[str, Tensor] = {}
     for file in weight_files(folder):
         with safe_open(str(file), framework="pt") as handle:
             for name in handle.keys():
-                weights[name] = handle.get_tensor(name)
+                if named is None or name in named:
+                    weights[name] = handle.get_tensor(name)
     return weights
 
 
-def load_decoder(folder: Path, *, dtype: torch.dtype, device: torch.device) -> tuple[Decoder, Any]:
-    """Load a causal language model from a folder as transformers saves it; return it and its config."""
-    config = read_config(folder)
+def load_decoder(
+    folder: Path,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    config: Any = None,
+    beside: Collection[str] = (),
+) -> tuple[Decoder, Any]:
+    """Load a causal language model from a folder as transformers saves it; return it and its config, which may be given.
+
+    The tensors named `beside` are another head's: where there are any, the model has no head over its vocabulary, and gives
+    no logits.
+    """
+    config = read_config(folder) if config is None else config
     if llama_like(config):
         check_unquantised(folder, "model", "set engine=vllm")
         weights = read_weights(folder)
-        check_tensors(folder, config, weights)
-        return LlamaDecoder(config, weights, dtype=dtype, device=device), config
-    model = load_whole(folder, config, dtype=dtype, attn_implementation=ATTENTION)
+        for name in [*beside, "lm_head.weight"] if beside else ():
+            weights.pop(name, None)
+        check_tensors(folder, config, weights, headless=bool(beside))
+        decoder = LlamaDecoder(config, weights, dtype=dtype, device=device, headless=bool(beside))
+        return decoder, config
+    model = load_whole(folder, config, dtype=dtype, beside=beside, attn_implementation=ATTENTION)
     return HubDecoder(model, config, dtype=dtype, device=device), config
 
 
@@ -122,7 +138,13 @@ class LlamaDecoder:
     """Llama, Qwen2 and Qwen3 (dense, full attention)."""
 
     def __init__(
-        self, config: Any, weights: dict[str, Tensor], *, dtype: torch.dtype, device: torch.device
+        self,
+        config: Any,
+        weights: dict[str, Tensor],
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        headless: bool = False,
     ) -> None:
         from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
@@ -145,7 +167,7 @@ class LlamaDecoder:
         self.head_dim = int(head_dim or config.hidden_size // self.heads)
         self.eps = float(config.rms_norm_eps)
         self.embed = cast(Tensor, take("model.embed_tokens.weight"))
-        tied = bool(config.tie_word_embeddings)
+        tied = bool(config.tie_word_embeddings) or headless
         self.head = self.embed if tied else cast(Tensor, take("lm_head.weight"))
         self.norm = cast(Tensor, take("model.norm.weight"))
         self.layers = [_Layer(take, i) for i in range(config.num_hidden_layers)]

@@ -9,7 +9,7 @@ can be told so early, nothing is refused.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +44,18 @@ _FEW = {
 """Sizes that decide how large a model is, not how it reads positions, masks and caches."""
 
 
-def check_folder(folder: Path, way_out: str = WAY_OUT) -> None:
+def check_folder(
+    folder: Path, way_out: str = WAY_OUT, *, config: Any = None, beside: Collection[str] = ()
+) -> None:
     """Raise UserError where `load_decoder` would; `way_out` is what it says then."""
-    config = read_config(folder)
+    config = read_config(folder) if config is None else config
     if llama_like(config):
-        check_shapes(folder, config, tensor_shapes(folder))
+        left_out = {*beside, "lm_head.weight"} if beside else set[str]()
+        shapes = {name: one for name, one in tensor_shapes(folder).items() if name not in left_out}
+        check_shapes(folder, config, shapes, headless=bool(beside))
         check_config(config, way_out)
         return
-    check_loads(folder, config, way_out, attn_implementation=ATTENTION)
+    check_loads(folder, config, way_out, beside=beside, attn_implementation=ATTENTION)
     check_config(config, way_out)
     _try_small(config, way_out)
 

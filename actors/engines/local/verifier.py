@@ -12,17 +12,21 @@ import asyncio
 import time
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from actors.engines.base import EngineCounters, EngineError, EngineInfo, ScoreRequest, Scores
+from actors.engines.identity import tokenizer_hash
 from actors.engines.local.decoder import Decoder, load_decoder
+from actors.engines.local.heads import load_family
 from actors.engines.local.room import IDLE_S, Room
 from actors.engines.model_config import engine_info
 from actors.engines.plan import PREFIX_BYTES
+from actors.engines.verifiers.families.chosen import ChosenFamily
 from actors.engines.verifiers.value_head import STATE, ValueHead, likelihood_features
 
 BATCH_TOKENS = 4096
@@ -111,13 +115,32 @@ def _key(request: ScoreRequest, steps: int) -> _Key:
     return request.token_ids[: cuts[-1]], cuts
 
 
+class Reads(Protocol):
+    """What a head needs besides hidden states, and whether it judges a prompt alone."""
+
+    @property
+    def likelihood(self) -> bool: ...
+
+    @property
+    def prompt(self) -> bool: ...
+
+
+class Head(Protocol):
+    """Gives the logit of a step's value, from the hidden state at its end [..., D] and its features [..., 9]."""
+
+    @property
+    def config(self) -> Reads: ...
+
+    def __call__(self, hidden: Tensor, features: Tensor) -> Tensor: ...
+
+
 class ScoringEngine:
-    """A verifier engine over a model folder with a value head."""
+    """A verifier engine over a model folder with a value head, or the head of a public family."""
 
     def __init__(
         self,
         decoder: Decoder,
-        head: ValueHead,
+        head: Head,
         info: EngineInfo,
         *,
         device: torch.device,
@@ -149,13 +172,22 @@ class ScoringEngine:
         max_sequences: int = 128,
         prefix_bytes: int = PREFIX_BYTES,
         room: Room | None = None,
+        family: ChosenFamily | None = None,
     ) -> ScoringEngine:
-        """Load a model folder with a value head. Raises UserError where it cannot be read."""
+        """Load a model folder with a value head, or of a public family, which is asked in its own tokens. Raises UserError
+        where it cannot be read."""
         where = torch.device(device)
-        head = ValueHead.load(folder).to(where)
-        decoder, config = load_decoder(folder, dtype=dtype, device=where)
         kind = str(dtype).removeprefix("torch.")
-        info = engine_info(folder, config, engine="local", dtype=kind, context=decoder.context)
+        head: Head
+        if family is None:
+            head = ValueHead.load(folder).to(where)
+            decoder, config = load_decoder(folder, dtype=dtype, device=where)
+            info = engine_info(folder, config, engine="local", dtype=kind, context=decoder.context)
+        else:
+            head, decoder, config = load_family(family, dtype=dtype, device=where)
+            info = engine_info(folder, config, engine="local", dtype=kind, context=decoder.context)
+            hashes = family.identity(), tokenizer_hash(family.policy)
+            info = replace(info, model_hash=hashes[0], tokenizer_hash=hashes[1])
         return cls(
             decoder,
             head,
@@ -337,12 +369,12 @@ class ScoringEngine:
             shifted = torch.cat((previous[:, None], hidden[:, :-1]), dim=1)
             logprobs, entropies = self._likelihood(shifted, tokens)
             features, states = likelihood_features(logprobs, entropies, step_of, steps, state)
-        judged = self._head.config.prompt
+        judged = self._head if isinstance(self._head, ValueHead) and self._head.config.prompt else None
         for row, (ids, start, mark, ends) in enumerate(batch):
             kv = self._cache.store(row, len(ids))
             if not ends:
                 last = hidden[row, len(ids) - start - 1].clone()
-                alone = float(torch.sigmoid(self._head.of_prompt(last.float()))) if judged else None
+                alone = None if judged is None else float(torch.sigmoid(judged.of_prompt(last.float())))
                 self._remember(ids, _Mark(kv, len(ids), (len(ids),), state[row].clone(), last, (), alone))
                 continue
             at = hidden[row, torch.tensor([end - start - 1 for end in ends], device=device)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from orchestration.strategies.search.lookahead import Lookahead
 from orchestration.strategies.search.mcts import Mcts
 from orchestration.strategies.search.particle_filtering import ParticleFiltering
 from orchestration.strategies.search.rebase import Rebase
-from tests.support.table import PROMPT
+from tests.support.table import PROMPT, said
 from tests.support.tiny import MAX_TOKENS
 
 # Places
@@ -278,3 +279,21 @@ async def test_exact_spending_is_what_the_engines_computed(table: Any) -> None:
     counters = one.engine.counters()
     assert counters.tokens_out == sum(len(r.token_ids) for r in one.engine.results)
     assert counters.tokens_computed == counters.tokens_out + sum(r.prefilled for r in one.engine.results)
+
+
+async def test_a_verifier_of_a_users_own_is_told_question_and_steps_as_text(table: Any) -> None:
+    one = table(prompt=replace(PROMPT, question="How many?"))
+    one.bench.run = replace(one.bench.run, texts=True)
+    solutions = await one.solve(BestOfN(n=3), Beam(n=4, width=2))
+    assert one.scorer.requests
+    for request in one.scorer.requests:
+        assert request.question == "How many?"
+        assert len(request.steps) == len(request.step_ends)
+        ids = request.token_ids[request.prompt_length : request.step_ends[-1]]
+        assert "".join(request.steps) == one.bench.reader.text(ids)
+        assert all(step.strip() for step in request.steps)
+    told = table()
+    assert [said(one) for one in await told.solve(BestOfN(n=3), Beam(n=4, width=2))] == [
+        said(one) for one in solutions
+    ]
+    assert all(not request.question and not request.steps for request in told.scorer.requests)

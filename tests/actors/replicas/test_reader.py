@@ -204,3 +204,18 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> tuple[TokenReader, obje
     tokenizer = train_tokenizer(["12 + 1 = 13\nab ab\n"] * 10, 300)
     tokenizer.save_pretrained(folder)
     return TokenReader(ReaderPlan(folder, "\n", LastDigit()), (tokenizer.eos_token_id,)), tokenizer
+
+
+def test_the_text_of_a_step_is_what_its_tokens_add(folder: Path) -> None:
+    reader = TokenReader(ReaderPlan(folder, "\n", LastDigit(), stop=("w40",)), EOS_IDS)
+    two, forty, end = VOCABULARY.index("2"), VOCABULARY.index(" w40"), EOS_IDS[0]
+    solution = (two, NEWLINE, NEWLINE, two, SPACE, two, NEWLINE, two, forty, end)
+    ends = reader.step_ends(solution)
+    assert ends == (2, 7, 10)
+    starts = (0, *ends)
+    texts = [reader.step_text(solution, start, stop) for start, stop in zip(starts, ends, strict=False)]
+    # The text that ended the solution is no part of its last step, nor is the end token.
+    assert texts == ["2\n", "\n2 2\n", "2 "]
+    # A step that is nothing else says what it says: each step has a text.
+    alone = (two, NEWLINE, forty)
+    assert reader.step_text(alone, 2, 3) == " w40"

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests.support.bad_input.cases import Words, case, edit, evaluate
 from tests.support.model_folders import tokenizer_of
+from tests.support.public_verifiers import PUBLIC
 
 
 @case
@@ -268,6 +269,76 @@ def foreign_value_head() -> Words:
 def no_verifier() -> Words:
     """a verifier that is none"""
     return evaluate("verifier.path=policy")
+
+
+@case
+def no_such_family() -> Words:
+    """no such family of verifiers"""
+    return evaluate("verifier=folder", "verifier.family=tlr_prm")
+
+
+@case
+def family_of_our_own() -> Words:
+    """a family for a verifier of flopwise's own"""
+    return evaluate("verifier=trl_prm", 'verifier.separator="\\n"')
+
+
+@case
+def other_family() -> Words:
+    """a verifier of another family than is said"""
+    PUBLIC["trl_prm"].save(Path("public"))
+    return evaluate("verifier=skywork_prm", "verifier.path=public")
+
+
+@case
+def other_head() -> Words:
+    """a verifier's head of another shape than its family's"""
+    PUBLIC["outcome"].save(Path("public"))
+    return evaluate("verifier=trl_prm", "verifier.path=public")
+
+
+@case
+def public_of_another_tokenizer() -> Words:
+    """a public verifier with another tokenizer"""
+    PUBLIC["qwen_math_prm"].save(Path("public"))
+    tokenizer_of("byte-level").save_pretrained("public")
+    return evaluate("verifier=qwen_math_prm", "verifier.path=public")
+
+
+@case
+def public_without_template() -> Words:
+    """a public verifier without its chat template"""
+    PUBLIC["outcome"].save(Path("public"))
+    for file in Path("public").glob("chat_template*"):
+        file.unlink()
+    return evaluate("verifier=outcome_rm", "verifier.path=public")
+
+
+@case
+def public_on_vllm() -> Words:
+    """a public verifier on vLLM"""
+    PUBLIC["trl_prm"].save(Path("public"))
+    return evaluate("verifier=trl_prm", "verifier.path=public", "verifier.engine=vllm")
+
+
+@case
+def separator_of_another_family() -> Words:
+    """a separator for a family that has a format of its own"""
+    PUBLIC["skywork_prm"].save(Path("public"))
+    return evaluate("verifier=folder", "verifier.path=public", 'verifier.separator="\\n"')
+
+
+@case
+def empty_separator() -> Words:
+    """an empty separator"""
+    PUBLIC["trl_prm"].save(Path("public"))
+    return evaluate("verifier=trl_prm", "verifier.path=public", 'verifier.separator=""')
+
+
+@case
+def separator_of_our_own() -> Words:
+    """a separator for a verifier of flopwise's own"""
+    return evaluate("verifier=folder", 'verifier.separator="\\n"')
 
 
 @case

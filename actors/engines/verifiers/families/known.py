@@ -1,0 +1,207 @@
+"""The families by name: what their folders look like, how they are shown a solution, and which head gives a score.
+
+It reads configs, headers of weights and tokenizers, and imports no torch. Invariant: a folder is taken for a family's only by
+what is in it; where that does not tell, its user has to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from actors.engines.folder_files import read_settings, settings_if_any
+from actors.engines.positions import steady_context
+from actors.engines.verifiers.families.base import Wording
+from actors.engines.verifiers.families.chats import BOXED, EXTRA, OutcomeChat, TaggedChat, TurnChat
+from actors.engines.verifiers.families.formats import MathShepherd, Skywork, Trl, check_separator
+from actors.engines.verifiers.families.pieces import Pieces
+from actors.engines.weights import tensor_shapes
+from actors.errors import UserError, counted, nearest
+
+HeadKind = Literal["layers", "linear", "value", "words"]
+"""Two layers `score.0` and `score.2`; one layer `score`; one layer `v_head.summary`; two words of the language model."""
+
+HEADS: Mapping[HeadKind, tuple[str, ...]] = {
+    "layers": ("score.0.weight", "score.0.bias", "score.2.weight", "score.2.bias"),
+    "linear": ("score.weight", "score.bias"),
+    "value": ("v_head.summary.weight", "v_head.summary.bias"),
+    "words": (),
+}
+"""The tensors of each kind of head; those of `linear` may lack the bias."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """`heads` are those that its models have, `labels` how many classes (0: any that give one value), `make` its wording.
+
+    `version` is raised with every change that gives the same text another score.
+    """
+
+    name: str
+    about: str
+    heads: tuple[HeadKind, ...]
+    labels: int
+    make: Callable[[Pieces, Path, str | None], Wording]
+    separator: str | None = None
+    version: int = 1
+
+
+def family_config(folder: Path) -> Any:
+    """The config of a family's folder, its context no longer than a sliding window: within it, the window hides nothing."""
+    from actors.engines.model_config import read_config
+
+    config = read_config(folder)
+    window = getattr(config, "sliding_window", None)
+    if window and window < int(config.max_position_embeddings):
+        config.max_position_embeddings = int(window)
+    if window:
+        config.sliding_window = None
+    return config
+
+
+@cache
+def context_of(folder: Path) -> int:
+    """Tokens that a family's model takes."""
+    config = family_config(folder)
+    return steady_context(config) or int(config.max_position_embeddings)
+
+
+def _padding(folder: Path) -> int | None:
+    found = read_settings(folder, "config.json").get("pad_token_id")
+    return found if isinstance(found, int) else None
+
+
+def _trl(pieces: Pieces, folder: Path, separator: str | None) -> Wording:
+    given = "\n" if separator is None else separator
+    check_separator(pieces, given)
+    return Trl(pieces, context_of(folder), given)
+
+
+def _outcome(system: str | None) -> Callable[[Pieces, Path, str | None], Wording]:
+    return lambda pieces, folder, _: OutcomeChat(pieces, context_of(folder), system, _padding(folder))
+
+
+FAMILIES: Mapping[str, Family] = {
+    one.name: one
+    for one in (
+        Family(
+            "qwen_math_prm",
+            "Qwen2.5-Math-PRM-7B and -72B, Qwen2.5-Math-7B-PRM800K",
+            ("layers",),
+            2,
+            lambda pieces, folder, _: TaggedChat(pieces, context_of(folder), BOXED),
+        ),
+        Family(
+            "reasonflux_prm",
+            "ReasonFlux-PRM-7B",
+            ("layers",),
+            2,
+            lambda pieces, folder, _: TaggedChat(pieces, context_of(folder), None),
+        ),
+        Family(
+            "math_shepherd",
+            "math-shepherd-mistral-7b-prm",
+            ("words",),
+            2,
+            lambda pieces, folder, _: MathShepherd(pieces, context_of(folder)),
+        ),
+        Family(
+            "rlhflow_prm",
+            "Llama3.1-8B-PRM-Deepseek-Data and -Mistral-Data",
+            ("words",),
+            2,
+            lambda pieces, folder, _: TurnChat(pieces, context_of(folder)),
+        ),
+        Family(
+            "skywork_prm",
+            "Skywork-o1-Open-PRM-Qwen-2.5-1.5B and -7B",
+            ("value",),
+            1,
+            lambda pieces, folder, _: Skywork(pieces, context_of(folder)),
+        ),
+        Family("trl_prm", "what TRL's PRMTrainer makes", ("linear",), 2, _trl, separator="\n"),
+        Family(
+            "outcome", "reward models for sequence classification", ("linear", "layers"), 0, _outcome(None)
+        ),
+        Family("qwen_math_rm", "Qwen2.5-Math-RM-72B", ("layers",), 1, _outcome(BOXED)),
+    )
+}
+
+
+def family_of(name: str) -> Family:
+    """The family of a name. Raises UserError, with the names that there are, for another."""
+    if name not in FAMILIES:
+        mend = f"choose one of {', '.join(sorted(FAMILIES))}{nearest(name, FAMILIES)}"
+        raise UserError.of("verifier.family", name, mend)
+    return FAMILIES[name]
+
+
+def recognised(folder: Path, named: str = "") -> Family:
+    """The family of a model folder, `named` so by its user. Raises UserError where its files do not tell one."""
+    shapes, kinds = tensor_shapes(folder), _architectures(folder)
+    labels = shapes.get("score.2.weight", shapes.get("score.weight", (0,)))[0]
+    if HEADS["value"][0] in shapes:
+        return FAMILIES["skywork_prm"]
+    if HEADS["layers"][0] in shapes:
+        if labels == 2 and EXTRA in _added(folder):
+            return FAMILIES["qwen_math_prm"]
+        if labels == 1:
+            return FAMILIES["qwen_math_rm"]
+    if HEADS["linear"][0] in shapes:
+        if "ForTokenClassification" in kinds:
+            return FAMILIES["trl_prm"]
+        if "ForSequenceClassification" in kinds:
+            return FAMILIES["outcome"]
+    names = ", ".join(sorted(FAMILIES))
+    mend = (
+        "it is not a process reward model of this policy (there is no value_head.json), and its files do not tell which "
+        f"public family it is of: set verifier.family to one of {names}; or flopwise train prm makes one"
+    )
+    raise UserError.of("verifier.path", named or str(folder), mend)
+
+
+def head_of(folder: Path, family: Family) -> HeadKind:
+    """Which head a family's folder has. Raises UserError where it has none that is the family's."""
+    shapes = tensor_shapes(folder)
+    for kind in family.heads:
+        names = HEADS[kind]
+        if not names:
+            return kind
+        if names[0] not in shapes:
+            continue
+        last = shapes[names[2] if kind == "layers" else names[0]]
+        if family.labels in (0, last[0]) and last[0] in (1, 2):
+            return kind
+        wanted = family.labels or "1 or 2"
+        given = counted(last[0], "value")
+        mend = f"its head gives {given}, and one of the family {family.name} {wanted}: it is another's"
+        raise UserError.of("verifier.path", str(folder), mend)
+    wanted = " or ".join(HEADS[kind][0] for kind in family.heads)
+    mend = (
+        f"its weights have no {wanted}, which is the head of the family {family.name}: choose its own family"
+    )
+    raise UserError.of("verifier.path", str(folder), mend)
+
+
+def head_weights(folder: Path, family: Family) -> tuple[int, int] | None:
+    """How many weights and biases a family's head has; None where it is the language model's own."""
+    kind = head_of(folder, family)
+    if kind == "words":
+        return None
+    shapes = tensor_shapes(folder)
+    sizes = {name: shapes[name] for name in HEADS[kind] if name in shapes}
+    matrices = sum(size[0] * size[1] for size in sizes.values() if len(size) == 2)
+    return matrices, sum(size[0] for size in sizes.values() if len(size) == 1)
+
+
+def _architectures(folder: Path) -> str:
+    return " ".join(read_settings(folder, "config.json").get("architectures") or ())
+
+
+def _added(folder: Path) -> set[str]:
+    """The special tokens of a folder's tokenizer."""
+    found = settings_if_any(folder, "tokenizer.json").get("added_tokens") or ()
+    return {str(one.get("content")) for one in found if isinstance(one, dict)}

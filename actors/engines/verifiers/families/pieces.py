@@ -1,0 +1,132 @@
+"""Token ids of text in parts: text of a family's own, in which special tokens are read, and text of others, in which none is.
+
+What a question or a policy wrote is never read as a special token: a step that holds "<|im_end|>" or a tag ends nothing. It
+knows a tokenizer and no family. Invariant: but for that, the ids are those that the tokenizer gives for the whole text, for a
+tokenizer parts a text at its special tokens first.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from actors.errors import UserError
+
+KEPT = 4096
+"""Texts whose ids are kept: those of a search's steps are asked for again with every step after them."""
+
+_QUESTION, _ANSWER = "\ue000question{}\ue001", "\ue000answer{}\ue001"
+"""Where a turn's text goes in a chat template; private use characters, which no template writes."""
+
+DATE = "26 Jul 2024"
+"""The day that Llama 3.1's chat template names where it is told none: a score must not hang on the day."""
+
+
+class Pieces:
+    """The tokenizer of a model folder."""
+
+    def __init__(self, folder: Path) -> None:
+        from tokenizers import Tokenizer
+        from transformers import AutoTokenizer
+
+        self.folder = folder
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
+        whole = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        self.special: dict[str, int] = {one["content"]: one["id"] for one in whole["added_tokens"]}
+        bare = whole | {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
+        self._plain: Any = Tokenizer.from_str(json.dumps(bare))
+        longest_first = sorted(self.special, key=len, reverse=True)
+        self._parts = (
+            re.compile("(" + "|".join(map(re.escape, longest_first)) + ")") if longest_first else None
+        )
+        self.encode = lru_cache(KEPT)(self._encode)
+
+    def _encode(self, text: str) -> tuple[int, ...]:
+        """Ids of a text in which no special token is read."""
+        return tuple(self._plain.encode(text, add_special_tokens=False).ids) if text else ()
+
+    def encoding(self, text: str) -> Any:
+        """The same with the places of its characters."""
+        return self._plain.encode(text, add_special_tokens=False)
+
+    def split(self, text: str) -> list[str | int]:
+        """A text of a family's own as special tokens, and what stands between them."""
+        parts = self._parts.split(text) if self._parts is not None else [text]
+        return [self.special.get(part, part) for part in parts if part]
+
+    def token(self, text: str, instead: str) -> int:
+        """The id of a special token. Raises UserError where there is none of this text; `instead` says what then."""
+        if text not in self.special:
+            raise UserError.of("verifier.path", str(self.folder), f"its tokenizer has no {text}: {instead}")
+        return self.special[text]
+
+    def last_of(self, text: str) -> int:
+        """The last id of a text, as the families' own scripts take it: `tokenizer.encode(text)[-1]`."""
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+        return ids[-1]
+
+    def turns(self, count: int, system: str | None) -> list[str]:
+        """What the chat template writes around the texts of so many turns of a user, each answered by the assistant: before
+        the first, between each and the next, and behind the last."""
+        if not self.tokenizer.chat_template:
+            mend = "its tokenizer has no chat template, which says how this family is asked: copy all of its files"
+            raise UserError.of("verifier.path", str(self.folder), mend)
+        said = [] if system is None else [{"role": "system", "content": system}]
+        marks = []
+        for number in range(count):
+            for role, mark in (("user", _QUESTION.format(number)), ("assistant", _ANSWER.format(number))):
+                said.append({"role": role, "content": mark})
+                marks.append(mark)
+        text: str = self.tokenizer.apply_chat_template(
+            said, tokenize=False, add_generation_prompt=False, date_string=DATE
+        )
+        parts = re.split("|".join(map(re.escape, marks)), text)
+        if len(parts) != len(marks) + 1:
+            mend = "its chat template does not write every turn as it is: take the family's own tokenizer"
+            raise UserError.of("verifier.path", str(self.folder), mend)
+        return parts
+
+
+class Writer:
+    """Token ids as they are written: what stands between two special tokens is encoded as one text."""
+
+    def __init__(self, pieces: Pieces) -> None:
+        self._pieces = pieces
+        self._ids: list[int] = []
+        self._open: list[str] = []
+
+    def frame(self, text: str) -> Writer:
+        """Write a text of the family's own."""
+        for part in self._pieces.split(text):
+            if isinstance(part, int):
+                self.token(part)
+            else:
+                self._open.append(part)
+        return self
+
+    def text(self, text: str) -> Writer:
+        """Write a text of others."""
+        self._open.append(text)
+        return self
+
+    def token(self, token: int) -> Writer:
+        self.close()
+        self._ids.append(token)
+        return self
+
+    def close(self) -> int:
+        """Encode what is open, so that nothing that follows is a part of its tokens; the number of ids up to here."""
+        if self._open:
+            self._ids.extend(self._pieces.encode("".join(self._open)))
+            self._open.clear()
+        return len(self._ids)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        self.close()
+        return tuple(self._ids)

@@ -1,0 +1,80 @@
+"""A public verifier, from its settings: which family it is of, what its tokens cost, how much it reads.
+
+It reads configs, headers of weights and a tokenizer, and knows nothing of Ray, nor of torch but to check what loading would.
+Invariant: a folder that is not of the family named, or that tells none, is refused here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from actors.engines.verifiers.families.chosen import ChosenFamily
+from actors.engines.verifiers.families.known import (
+    HEADS,
+    family_config,
+    family_of,
+    head_of,
+    head_weights,
+    recognised,
+)
+from actors.errors import UserError
+from orchestration.flops import ModelCost
+from orchestration.setup.model_folders import has_value_head, model_folder
+from orchestration.setup.settings import VerifierSettings
+
+
+@dataclass(frozen=True, slots=True)
+class PublicVerifier:
+    """`context` is in the verifier's own tokens."""
+
+    family: ChosenFamily
+    cost: ModelCost
+    context: int
+
+
+def is_public(settings: VerifierSettings) -> bool:
+    """Whether a verifier is a public one: its family is named, or its folder is none of flopwise's. Raises UserError where
+    there is no such folder, and for a family named of a verifier of flopwise."""
+    assert settings.path is not None
+    ours = has_value_head(model_folder(settings.path, "verifier"))
+    if settings.family is not None:
+        family_of(settings.family)
+        if ours:
+            mend = "verifier.path has a value_head.json, so it is a verifier that flopwise trained: leave it null"
+            raise UserError.of("verifier.family", settings.family, mend)
+    if settings.separator is not None and ours:
+        mend = "a verifier that flopwise trained reads steps as they are: leave it null"
+        raise UserError.of("verifier.separator", settings.separator, mend)
+    return not ours
+
+
+def read_public(settings: VerifierSettings, folder: Path, policy: Path) -> PublicVerifier:
+    """Tell the family of a folder, and check it; `policy` is the folder of the model whose solutions it judges. Raises
+    UserError."""
+    assert settings.path is not None
+    if settings.engine == "vllm":
+        mend = "public verifiers run on the local engine: leave it auto, or set local"
+        raise UserError.of("verifier.engine", settings.engine, mend)
+    family = family_of(settings.family) if settings.family is not None else recognised(folder, settings.path)
+    if settings.separator is not None and family.separator is None:
+        mend = f"the family {family.name} has a format of its own for that: leave it null"
+        raise UserError.of("verifier.separator", settings.separator, mend)
+    chosen = ChosenFamily(family.name, folder, policy, settings.separator)
+    try:
+        cost = ModelCost.from_folder(folder, head_weights(folder, family))
+        # Reads the tokenizer, whose tags and template the family needs.
+        context = chosen.wording().context
+    except UserError as error:
+        # Told by the path as its user gave it.
+        raise UserError(str(error).replace(repr(str(folder)), repr(settings.path))) from None
+    return PublicVerifier(chosen, cost, context)
+
+
+def check_public(chosen: ChosenFamily) -> None:
+    """Raise UserError where loading would, as far as config and headers tell."""
+    # Loads torch, which a run leaves to its replicas.
+    from actors.engines.local.preview import check_folder
+
+    beside = HEADS[head_of(chosen.path, family_of(chosen.name))]
+    check_folder(chosen.path, "take another model", config=family_config(chosen.path), beside=beside)

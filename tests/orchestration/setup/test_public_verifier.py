@@ -1,0 +1,141 @@
+"""A public verifier from settings to replicas: one yaml file for each, whatever its tokenizer, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from actors.engines.loading import load_verifier
+from actors.errors import UserError
+from orchestration.allocation.first_come import FirstCome
+from orchestration.api import settings_of
+from orchestration.commands.main import main
+from orchestration.runs.identity import identify
+from orchestration.runs.run_plan import run_plan
+from orchestration.setup.prepare import Prepared, prepare
+from tests.support.public_verifiers import PUBLIC
+
+CONFS = {
+    "qwen_math_prm": "qwen_math_prm",
+    "reasonflux_prm": "reasonflux_prm",
+    "math_shepherd": "math_shepherd",
+    "rlhflow_deepseek": "rlhflow_prm",
+    "rlhflow_mistral": "rlhflow_prm",
+    "skywork_prm": "skywork_prm",
+    "trl_prm": "trl_prm",
+    "outcome_rm": "outcome",
+    "qwen_math_rm": "qwen_math_rm",
+}
+"""The option of each family, by its name."""
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    at = tmp_path_factory.mktemp("public")
+    return {name: one.save(at / name) for name, one in PUBLIC.items()}
+
+
+@pytest.fixture
+def common(words: list[str]) -> list[str]:
+    kept = [word for word in words if not word.startswith("verifier")]
+    shares = ["cluster.policy.cpus=0.5", "cluster.verifier.cpus=0.5"]
+    return [*kept, *shares, "strategies=[greedy,majority(n=2),best_of_n(n=2),beam(n=4,width=2)]"]
+
+
+def prepared(common: Sequence[str], folder: Path, *more: str, option: str = "folder") -> Prepared:
+    return prepare(settings_of([*common, f"verifier={option}", f"verifier.path={folder}", *more]))
+
+
+@pytest.mark.parametrize("option", CONFS)
+def test_one_word_and_a_path_choose_a_verifier_of_another_tokenizer(
+    option: str, common: list[str], folders: dict[str, Path]
+) -> None:
+    name = CONFS[option]
+    model = prepared(common, folders[name], option=option).models["verifier"]
+    assert model.family is not None
+    assert (model.family.name, model.engine, model.context) == (name, "local", 512)
+    weights = load_file(folders[name] / "model.safetensors")
+    head = [one for one in weights if one.startswith(("score.", "v_head."))]
+    left_out = {"model.embed_tokens.weight"} | ({"lm_head.weight"} if head else set())
+    assert model.cost.parameters == sum(one.numel() for key, one in weights.items() if key not in left_out)
+
+
+def test_a_folder_that_tells_its_family_needs_no_word(common: list[str], folders: dict[str, Path]) -> None:
+    for name in ("qwen_math_prm", "skywork_prm", "trl_prm", "outcome"):
+        family = prepared(common, folders[name]).models["verifier"].family
+        assert family is not None
+        assert family.name == name
+
+
+def test_replicas_find_what_the_run_was_begun_with(
+    common: list[str], folders: dict[str, Path], tmp_path: Path
+) -> None:
+    one = prepared(common, folders["trl_prm"], f"folder={tmp_path / 'run'}")
+    identity = identify(one)
+    plan = run_plan(one, identity, FirstCome(None))
+    assert plan.bench.family == plan.models["verifier"].family == one.models["verifier"].family
+    assert not plan.bench.texts
+    engine = load_verifier(plan.models["verifier"])
+    plan.models["verifier"].check(engine.info)
+    other = identify(prepared(common, folders["trl_prm"], 'verifier.separator="\\n\\n"'))
+    assert other.salt("verifier") != identity.salt("verifier")
+    assert other.salt("policy") == identity.salt("policy")
+
+
+def test_the_dry_run_tells_it(
+    common: list[str], folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        *common,
+        "verifier=rlhflow_deepseek",
+        f"verifier.path={folders['rlhflow_prm']}",
+        "verifier.dtype=float32",
+    ]
+    assert main(["evaluate", "--dry-run", *words, f"folder={tmp_path / 'run'}"]) == 0
+    out = capsys.readouterr().out
+    assert "rlhflow_prm" in out
+    assert "verifier.separator" not in out
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "why"),
+    [
+        ("rlhflow_prm", (), "verifier.path = .*set verifier.family to one of math_shepherd, "),
+        (
+            "trl_prm",
+            ("verifier.family=tlr_prm",),
+            r"verifier.family = 'tlr_prm': choose one of .*did you mean 'trl_prm'",
+        ),
+        ("trl_prm", ("verifier.family=skywork_prm",), "verifier.path = .*no v_head.summary.weight"),
+        ("rlhflow_prm", ("verifier.family=math_shepherd",), "verifier.path = .*it is another family's"),
+        (
+            "skywork_prm",
+            ('verifier.separator="a"',),
+            "verifier.separator = 'a': the family skywork_prm has a format",
+        ),
+        ("trl_prm", ("verifier.separator=",), "verifier.separator = '': it stands between steps"),
+    ],
+)
+def test_what_fits_no_family_is_refused(
+    name: str, words: tuple[str, ...], why: str, common: list[str], folders: dict[str, Path]
+) -> None:
+    with pytest.raises(UserError, match=why):
+        prepared(common, folders[name], *words)
+
+
+def test_one_of_flopwise_has_no_family(common: list[str], models: tuple[Path, Path]) -> None:
+    with pytest.raises(UserError, match=r"verifier.family = 'trl_prm': .*flopwise trained"):
+        prepared(common, models[1], "verifier.family=trl_prm")
+    with pytest.raises(UserError, match=r"verifier.separator = 'a': .*flopwise trained"):
+        prepared(common, models[1], "verifier.separator=a")
+
+
+def test_no_plan_asks_it_for_the_value_of_a_prompt(common: list[str], folders: dict[str, Path]) -> None:
+    words = [word for word in common if not word.startswith("strategies")]
+    words += ["strategies=[compute_optimal(plan='bundled/countdown')]"]
+    words += ["budget.flops=1e12", "budget.allocation=global"]
+    with pytest.raises(UserError, match="judges steps only"):
+        prepared(words, folders["trl_prm"])

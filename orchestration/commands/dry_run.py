@@ -47,7 +47,8 @@ def show_plan(prepared: Prepared, console: Console) -> None:
     grid.add_row("problems", prepared.described(session.problems))
     grid.add_row("folder", _folder(prepared, session))
     for role, model in prepared.models.items():
-        about = f"{model.name}, {model.cost.parameters:,} parameters that count, {model.dtype}, "
+        public = f" ({model.family.text})" if model.family is not None else ""
+        about = f"{model.name}{public}, {model.cost.parameters:,} parameters that count, {model.dtype}, "
         grid.add_row(role, about + _share(model.share))
     grid.add_row(
         "memory", "\n".join(_memory(session, role) for role in prepared.models if role in prepared.asked)

@@ -27,6 +27,8 @@ Tell = Callable[[str, int, int], None]
 
 _BATCH = 64
 
+_JUDGES_NONE = "its verifier judges no prompt before a step: leave it out, or train one that does"
+
 
 class NotJudged(UserError):
     """Nothing tells the values of a run's prompts, and why."""
@@ -78,8 +80,7 @@ async def _told(run: Run, rows: list[dict[str, object]], tell: Tell) -> dict[str
             scores = await asyncio.gather(*map(verifier.score, requests))
             for row, score in zip(part, scores, strict=True):
                 if score.prompt is None:
-                    mend = "its verifier judges no prompt before a step: leave it out, or train one that does"
-                    raise NotJudged(mend)
+                    raise NotJudged(_JUDGES_NONE)
                 found[str(row["problem_id"])] = score.prompt
         return found
     finally:
@@ -96,6 +97,8 @@ def _verifier(run: Run) -> VerifierEngine:
     if told is None:
         raise NotJudged(f"{run.folder} had no verifier: leave it out")
     path = Path(told["path"])
+    if path.is_dir() and not (path / "value_head.json").is_file():
+        raise NotJudged(_JUDGES_NONE)
     if not path.is_dir() or model_hash(path) != identity["verifier"]:
         mend = f"the verifier of {run.folder} is not at {path} any more: put it back, or leave this out"
         raise NotJudged(mend)

@@ -27,6 +27,7 @@ from orchestration.analysis.pairs import check_pairs
 from orchestration.runs.differences import differences, in_words
 from orchestration.runs.folder import read_record, write_atomically, writing
 from orchestration.runs.identity import KEYS, Identity
+from orchestration.setup.models import ModelSetup
 from orchestration.setup.prepare import Prepared
 from orchestration.setup.settings import effect_of, flatten
 from orchestration.strategies.parse import registered
@@ -72,7 +73,10 @@ def run_record(prepared: Prepared, identity: Identity, known: dict[str, Any] | N
         "candidate_flops": prepared.first_grant,
         "versions": _versions(),
         "models": models
-        | {role: {"path": names[role], "cost": asdict(cost)} for role, cost in prepared.costs.items()},
+        | {
+            role: {"path": names[role], "cost": asdict(cost)} | _family(prepared.models[role])
+            for role, cost in prepared.costs.items()
+        },
         "dataset": prepared.dataset.description,
         "seeds": sorted({*record["seeds"], *settings.seeds}),
         "strategies": list(
@@ -134,8 +138,10 @@ def _compared(
     for role in names:
         if role in models and old[role] != mine[role]:
             # Paths tell a reader more than hashes do; but it is the hash that counts.
-            before[role] = f"{models[role]['path']} (files {old[role][:8]})"
-            after[role] = f"{names[role]} (files {mine[role][:8]})"
+            # A public verifier's family first: what is long loses its middle.
+            told = {"path": names[role]} | _family(prepared.models[role])
+            before[role] = f"{_named(models[role])} (files {old[role][:8]})"
+            after[role] = f"{_named(told)} (files {mine[role][:8]})"
     return mine, before, after
 
 
@@ -150,6 +156,16 @@ def _settings(prepared: Prepared) -> dict[str, Any]:
 def _names(prepared: Prepared) -> dict[Role, str]:
     """What a reader knows the models by."""
     return {role: model.name for role, model in prepared.models.items()}
+
+
+def _family(model: ModelSetup) -> dict[str, str]:
+    """What is kept of a public verifier beside its path."""
+    return {} if model.family is None else {"family": model.family.text}
+
+
+def _named(model: Mapping[str, Any]) -> str:
+    """A model as run.json has it, for people."""
+    return f"{model['family']}: {model['path']}" if "family" in model else str(model["path"])
 
 
 def _groupings(strategies: Iterable[Strategy]) -> dict[str, dict[str, Any]]:

@@ -36,6 +36,7 @@ CHATML = (
     "{%- else %}{{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}{%- endif %}"
     "{%- for message in messages %}{%- if message.role != 'system' %}"
     "{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}{%- endif %}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"
 )
 """As Qwen 2.5's, without tools."""
 
@@ -383,6 +384,29 @@ def qwen_rm_card(folder: Path, question: str, steps: Sequence[str]) -> list[floa
     return scores
 
 
+def save_judge(folder: Path) -> Path:
+    tokenizer = byte_level("chatml", bos=False)
+    return save(folder, Qwen2Config(**sizes(tokenizer)), tokenizer, {}, "Qwen2ForCausalLM", vocabulary=True)
+
+
+def judge_by_hand(folder: Path, question: str, steps: Sequence[str]) -> list[float]:
+    """A chat model's chance of Yes against No as the first token of its answer, asked about the steps up to each."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    yes, no = (tokenizer.encode(word)[0] for word in ("Yes", "No"))
+    scores = []
+    for count in range(1, len(steps) + 1):
+        text = (
+            f"Question:\n{question}\n\nSolution so far:\n{''.join(steps[:count])}\n\n"
+            "Is every step of this solution so far correct? Answer with one word, Yes or No."
+        )
+        asked = [{"role": "user", "content": text}]
+        ids = tokenizer.encode(
+            tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+        )
+        scores.append(float(_logits(folder, ids)[-1, [yes, no]].softmax(dim=-1)[0]))
+    return scores
+
+
 @dataclass(frozen=True, slots=True)
 class Public:
     """One family: how a checkpoint is saved, and its reference; `told` says that a folder tells its family."""
@@ -412,7 +436,8 @@ class Public:
             weights["score.weight"][0] = d
         else:
             tokenizer = AutoTokenizer.from_pretrained(folder)
-            good, bad = (tokenizer.encode(word)[-1] for word in "+-")
+            words = ("Yes", "No") if self.name == "judge" else ("+", "-")
+            good, bad = (tokenizer.encode(word)[0 if self.name == "judge" else -1] for word in words)
             weights["lm_head.weight"][good], weights["lm_head.weight"][bad] = d, -d
         save_file(weights, file, {"format": "pt"})
 
@@ -428,5 +453,6 @@ PUBLIC = {
         Public("trl_prm", save_trl, trl_script),
         Public("outcome", save_outcome, outcome_card),
         Public("qwen_math_rm", save_qwen_rm, qwen_rm_card),
+        Public("judge", save_judge, judge_by_hand, told=False),
     )
 }

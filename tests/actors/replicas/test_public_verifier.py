@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import re
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 
 from actors.engines.verifiers.families.chosen import ChosenFamily
 from actors.store.library import SampleLibrary
-from actors.strategy import Candidate, Strategy
+from actors.strategy import Candidate, Solution, Strategy
 from actors.work import Unit
 from orchestration.strategies.sampling.best_of_n import BestOfN
 from orchestration.strategies.sampling.greedy import Greedy
@@ -119,6 +120,42 @@ async def test_what_is_charged_are_its_own_tokens_and_never_more_than_was_reserv
         assert one.purse.reserved == 0
     finally:
         await one.close()
+
+
+async def refused_at_a_stand(one: Table, *strategies: Strategy) -> list[Solution]:
+    """Solve, and tell the purse that there is no more once nothing is under way, as the scheduler does."""
+    working, stood = asyncio.ensure_future(one.solve(*strategies)), 0
+    while not working.done():
+        await asyncio.sleep(0)
+        stood = stood + 1 if one.purse.lacking and not one.purse.reserved else 0
+        if stood == 50:
+            one.purse.refill(None)
+    return await working
+
+
+@pytest.mark.parametrize("unit", ["paper", "exact"])
+async def test_a_small_purse_is_never_overdrawn_and_ends_with_an_answer(
+    unit: Unit, policy: Path, folders: dict[str, Path]
+) -> None:
+    """Whatever a text becomes in the verifier's tokens: what cannot be paid before is not asked."""
+    scored = []
+    plenty = table(policy, "rlhflow_prm", folders, unit=unit)
+    await plenty.solve(BestOfN(n=4), Beam(n=4, width=2))
+    whole = plenty.purse.spent
+    await plenty.close()
+    for share in (0.3, 0.9):
+        one = table(policy, "rlhflow_prm", folders, int(share * whole), unit)
+        try:
+            # The scorer asserts that each request finds its price reserved.
+            solutions = await refused_at_a_stand(one, BestOfN(n=4), Beam(n=4, width=2))
+            assert one.purse.spent <= one.purse.granted
+            assert one.purse.reserved == 0
+            assert any(solution.candidates for solution in solutions)
+            scored.append(len(one.scorer.requests))
+        finally:
+            await one.close()
+    assert scored == sorted(scored)
+    assert scored[-1] > 0
 
 
 async def test_a_longer_text_than_its_context_fails_the_strategy_and_is_not_cut(

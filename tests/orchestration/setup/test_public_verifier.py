@@ -28,6 +28,7 @@ CONFS = {
     "trl_prm": "trl_prm",
     "outcome_rm": "outcome",
     "qwen_math_rm": "qwen_math_rm",
+    "judge": "judge",
 }
 """The option of each family, by its name."""
 
@@ -96,14 +97,14 @@ def test_the_dry_run_tells_it(
     ]
     assert main(["evaluate", "--dry-run", *words, f"folder={tmp_path / 'run'}"]) == 0
     out = capsys.readouterr().out
-    assert "rlhflow_prm" in out
+    assert "(family rlhflow_prm)" in " ".join(out.split())
     assert "verifier.separator" not in out
 
 
 @pytest.mark.parametrize(
     ("name", "words", "why"),
     [
-        ("rlhflow_prm", (), "verifier.path = .*set verifier.family to one of math_shepherd, "),
+        ("rlhflow_prm", (), "verifier.path = .*set verifier.family to one of judge, math_shepherd, "),
         (
             "trl_prm",
             ("verifier.family=tlr_prm",),

@@ -24,6 +24,7 @@ from orchestration.setup.settings import EvaluateSettings, check, effect_of, fla
 from tests.support import own_targets
 from tests.support.places import ROOT
 from tests.support.plans import plan_for
+from tests.support.public_verifiers import PUBLIC
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +54,8 @@ CHANGES = {
     "policy.prompt.examples_seed": "1",
     "verifier.engine": "vllm",
     "verifier.dtype": "bfloat16",
+    "verifier.family": "reasonflux_prm",
+    "verifier.separator": '"\\n\\n"',
     "verifier._target_": f"{own_targets.__name__}.Other",
     "verifier.options": "{weight: 2}",
     "verifier.parameters": "7",
@@ -156,6 +159,10 @@ def base(key: str, words: list[str], table: Path) -> list[str]:
             f"verifier._target_={own_targets.__name__}.Rule",
             "verifier.parameters=3",
         ]
+    if key in ("verifier.family", "verifier.separator"):
+        words = [word for word in words if not word.startswith("verifier.path=")]
+        public = PUBLIC["qwen_math_prm" if key == "verifier.family" else "trl_prm"]
+        words += ["verifier=folder", f"verifier.path={public.save(table / public.name)}"]
     if key.startswith("policy.prompt.") and key != "policy.prompt.chat":
         # With one example, as there is none to be another with none.
         words = [*words, "policy.prompt.shots=1", "policy.max_tokens=10", "policy.typical_tokens=10"]
@@ -197,8 +204,9 @@ def base(key: str, words: list[str], table: Path) -> list[str]:
 def test_what_changes_results_is_refused(
     key: str, words: list[str], table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As on a machine with vLLM: nothing is started here.
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    if key not in ("verifier.family", "verifier.separator"):
+        # As on a machine with vLLM: nothing is started here. (A public verifier's tokenizer looks for more than that.)
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     before = base(key, words, table)
     known = record_of(before, None)
     value = CHANGES[key]

@@ -1,4 +1,4 @@
-"""Families that are asked in their chat template: Qwen2.5-Math-PRM, ReasonFlux-PRM, RLHFlow's, and outcome reward models.
+"""Families that are asked in their chat template: Qwen2.5-Math-PRM, ReasonFlux-PRM, RLHFlow's, outcome reward models, judges.
 
 Each says where its authors' code puts question, steps and tags, with the source. None knows a model. Invariant: as many ends
 as steps, or one where scores are read alone, whatever the texts hold.
@@ -119,4 +119,40 @@ class OutcomeChat:
         ids = writer.text("".join(steps).strip()).frame(behind).ids
         while len(ids) > 1 and ids[-1] == self.padding:
             ids = ids[:-1]
+        return Reading(ids, min(start, len(ids) - 1), (len(ids),))
+
+
+ASKED = (
+    "Question:\n{question}\n\nSolution so far:\n{solution}\n\nIs every step of this solution so far correct? Answer with one "
+    "word, Yes or No."
+)
+"""What a chat model is asked to judge; raise its family's version with every change."""
+
+
+@dataclass(slots=True)
+class YesNoChat:
+    """Any chat model as a judge: asked about the steps up to here, how much likelier its answer begins with Yes than with No.
+    A reading of its own for each step."""
+
+    pieces: Pieces
+    context: int
+    alone: bool = True
+    pair: tuple[int, int] | None = field(init=False)
+    _around: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._around = self.pieces.asking()
+        yes, no = self.pieces.encode("Yes"), self.pieces.encode("No")
+        if yes[0] == no[0]:
+            mend = "its tokenizer begins Yes and No with one token, so its first word tells nothing"
+            raise UserError.of("verifier.path", str(self.pieces.folder), mend)
+        self.pair = (yes[0], no[0])
+
+    def read(self, question: str, steps: Sequence[str]) -> Reading:
+        head, behind = self._around
+        before, after = ASKED.split("{solution}")
+        before = before.replace("{question}", question)
+        start = Writer(self.pieces).frame(head).text(before).close()
+        solution = "".join(steps).strip()
+        ids = Writer(self.pieces).frame(head).text(before).text(solution).text(after).frame(behind).ids
         return Reading(ids, min(start, len(ids) - 1), (len(ids),))

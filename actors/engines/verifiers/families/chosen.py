@@ -23,6 +23,12 @@ class ChosenFamily:
     policy: Path
     separator: str | None = None
 
+    @property
+    def text(self) -> str:
+        """For people: how it is asked and read."""
+        separator = "" if self.separator is None else f", separator {self.separator!r}"
+        return f"family {self.name}{separator}"
+
     def wording(self) -> Wording:
         """Read the folder's tokenizer. Raises UserError where it is not one of the family."""
         from actors.engines.verifiers.families.known import family_of

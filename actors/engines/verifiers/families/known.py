@@ -15,7 +15,7 @@ from typing import Any, Literal
 from actors.engines.folder_files import read_settings, settings_if_any
 from actors.engines.positions import steady_context
 from actors.engines.verifiers.families.base import Wording
-from actors.engines.verifiers.families.chats import BOXED, EXTRA, OutcomeChat, TaggedChat, TurnChat
+from actors.engines.verifiers.families.chats import BOXED, EXTRA, OutcomeChat, TaggedChat, TurnChat, YesNoChat
 from actors.engines.verifiers.families.formats import MathShepherd, Skywork, Trl, check_separator
 from actors.engines.verifiers.families.pieces import Pieces
 from actors.engines.weights import tensor_shapes
@@ -127,6 +127,13 @@ FAMILIES: Mapping[str, Family] = {
             "outcome", "reward models for sequence classification", ("linear", "layers"), 0, _outcome(None)
         ),
         Family("qwen_math_rm", "Qwen2.5-Math-RM-72B", ("layers",), 1, _outcome(BOXED)),
+        Family(
+            "judge",
+            "any chat model, asked whether the steps are right",
+            ("words",),
+            2,
+            lambda pieces, folder, _: YesNoChat(pieces, context_of(folder)),
+        ),
     )
 }
 

@@ -73,18 +73,31 @@ class Pieces:
     def turns(self, count: int, system: str | None) -> list[str]:
         """What the chat template writes around the texts of so many turns of a user, each answered by the assistant: before
         the first, between each and the next, and behind the last."""
-        if not self.tokenizer.chat_template:
-            mend = "its tokenizer has no chat template, which says how this family is asked: copy all of its files"
-            raise UserError.of("verifier.path", str(self.folder), mend)
+        self._check_template()
         said = [] if system is None else [{"role": "system", "content": system}]
         marks = []
         for number in range(count):
             for role, mark in (("user", _QUESTION.format(number)), ("assistant", _ANSWER.format(number))):
                 said.append({"role": role, "content": mark})
                 marks.append(mark)
-        text: str = self.tokenizer.apply_chat_template(
-            said, tokenize=False, add_generation_prompt=False, date_string=DATE
-        )
+        return self._around(said, marks, add_generation_prompt=False)
+
+    def asking(self) -> list[str]:
+        """What the chat template writes around the text of a user's only turn, up to where the assistant answers, at once."""
+        self._check_template()
+        mark = _QUESTION.format(0)
+        # A model that thinks is asked not to: the answer's first token is read.
+        said = [{"role": "user", "content": mark}]
+        return self._around(said, [mark], add_generation_prompt=True, enable_thinking=False)
+
+    def _check_template(self) -> None:
+        if not self.tokenizer.chat_template:
+            mend = "its tokenizer has no chat template, which says how this family is asked: copy all of its files"
+            raise UserError.of("verifier.path", str(self.folder), mend)
+
+    def _around(self, said: list[dict[str, str]], marks: list[str], **more: bool) -> list[str]:
+        """The parts of a chat's text between these marks."""
+        text: str = self.tokenizer.apply_chat_template(said, tokenize=False, date_string=DATE, **more)
         parts = re.split("|".join(map(re.escape, marks)), text)
         if len(parts) != len(marks) + 1:
             mend = "its chat template does not write every turn as it is: take the family's own tokenizer"

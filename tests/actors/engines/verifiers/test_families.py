@@ -9,15 +9,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoTokenizer
 
 from actors.engines.base import ScoreRequest, Scores
 from actors.engines.local.verifier import ScoringEngine
 from actors.engines.verifiers.families.base import Reading, Wording
 from actors.engines.verifiers.families.chosen import ChosenFamily
-from actors.engines.verifiers.families.known import FAMILIES, recognised
+from actors.engines.verifiers.families.known import FAMILIES, head_weights, recognised
 from actors.engines.verifiers.families.pieces import Pieces, Writer
 from actors.errors import UserError
+from orchestration.flops import ModelCost
 from tests.support.public_verifiers import PUBLIC, Public, hidden_states
 
 QUESTION = "How many eggs are 2 and 3?"
@@ -234,3 +236,20 @@ def test_a_sliding_window_bounds_the_context(folders: dict[str, Path]) -> None:
     """Within it, a model of another's full attention computes the same."""
     chosen = ChosenFamily("math_shepherd", folders["math_shepherd"], folders["math_shepherd"])
     assert chosen.wording().context == 512
+
+
+def test_the_products_of_a_pass_are_those_that_are_charged(public: Public, folders: dict[str, Path]) -> None:
+    """Attention apart, which has tests of its own: the layers' weights for each token, the head where a score is read."""
+    folder, family = folders[public.name], FAMILIES[public.name]
+    one = Loaded(folder, public.name)
+    cost = ModelCost.from_folder(folder, head_weights(folder, family))
+    reading = one.readings(QUESTION, STEPS)[-1]
+    request = ScoreRequest(reading.ids, reading.start, reading.ends)
+    with FlopCounterMode(display=False) as counter:
+        [scores] = one.engine._score_all([request])
+    assert scores.computed == len(reading.ids)
+    counts = counter.get_flop_counts()["Global"]
+    linear = sum(
+        flops for kind, flops in counts.items() if str(kind) in ("aten.mm", "aten.addmm", "aten.addmv")
+    )
+    assert linear == 2 * cost.matrix * scores.computed + 2 * cost.head * len(reading.ends)

@@ -11,7 +11,9 @@ from orchestration.problems.datasets.generated import Generated, Source
 from orchestration.problems.datasets.gym import GsmSymbolicSource, GymSource
 from orchestration.problems.datasets.load import load
 from orchestration.problems.datasets.tables import Columns, Quarantined, Table
+from orchestration.problems.graders.choice import ChoiceGrader
 from orchestration.problems.graders.choose import judge_of, make_grader, why_unread
+from orchestration.problems.graders.code import CodeGrader
 from orchestration.problems.graders.countdown import CountdownGrader
 from orchestration.problems.graders.grader import Grader
 from orchestration.problems.graders.gym import GymGrader
@@ -24,6 +26,8 @@ from orchestration.problems.prompting import PromptFormat, solution_ids
 __all__ = [
     "SPLITS",
     "ArithmeticSource",
+    "ChoiceGrader",
+    "CodeGrader",
     "Columns",
     "CountdownGrader",
     "CountdownSource",

@@ -11,6 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from actors.errors import UserError, nearest
+from orchestration.problems.graders.choice import ChoiceGrader
+from orchestration.problems.graders.code import CodeGrader, check_sandbox
 from orchestration.problems.graders.countdown import CountdownGrader
 from orchestration.problems.graders.grader import Grader
 from orchestration.problems.graders.gym import GymGrader
@@ -25,6 +27,8 @@ _GRADERS: dict[str, Callable[[], Grader]] = {
     "math": MathGrader,
     "gym": GymGrader,
     "countdown": CountdownGrader,
+    "choice": ChoiceGrader,
+    "code": CodeGrader,
 }
 
 _SHOWN = 40
@@ -34,12 +38,15 @@ MOST_WORKERS = 16
 
 
 def make_grader(name: str | Mapping[str, Any]) -> Grader:
-    """Return the grader of this name, one of `_GRADERS`, or that which a mapping's `_target_` names; raises UserError."""
+    """Return the grader of this name, one of `_GRADERS`, or that which a mapping's `_target_` names. Raises UserError, also
+    where this machine cannot run programs and the grader would."""
     if isinstance(name, Mapping):
         return own_grader(name)
     if name not in _GRADERS:
         known = ", ".join(_GRADERS)
         raise UserError.of("dataset.grader", name, f"choose one of {known}{nearest(name, _GRADERS)}")
+    if name == "code":
+        check_sandbox()
     return _GRADERS[name]()
 
 
@@ -65,6 +72,6 @@ def _serves(grader: Grader, reference: str) -> bool:
 def judge_of(grader: Grader) -> Grader:
     """The same grader for the run writer, which judges many tasks beside one another: where it reads in processes of its own,
     one for every second core of this machine. They start when they are needed."""
-    if not isinstance(grader, MathGrader | GymGrader):
+    if not isinstance(grader, MathGrader | GymGrader | CodeGrader):
         return grader
     return replace(grader, workers=max(grader.workers, min(MOST_WORKERS, len(os.sched_getaffinity(0)) // 2)))

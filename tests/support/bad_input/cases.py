@@ -10,8 +10,8 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
-from actors.store.log import FolderLock
 from tests.support.places import ROOT
 
 DOCS = ROOT / "docs" / "errors.md"
@@ -86,8 +86,12 @@ def edit(name: str, **changes: object) -> None:
     Path(name).write_text(json.dumps(json.loads(Path(name).read_text()) | changes))
 
 
+class Held(Protocol):
+    def release(self) -> None: ...
+
+
 # Locks that a case holds until it is over.
-HELD: list[FolderLock] = []
+HELD: list[Held] = []
 GOOD = {"question": "1 + 2 = ?", "answer": "3"}
 OTHER = {"question": "3 + 4 = ?", "answer": "7"}
 LONG = {"question": "1 + " * 400 + "1 = ?", "answer": "401"}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.support.bad_input.cases import GOOD, LONG, OTHER, Words, case, evaluate, row_case, table
+from orchestration.problems.graders import code
+from tests.support.bad_input.cases import GOOD, HELD, LONG, OTHER, Words, case, evaluate, row_case, table
 
 
 @case
@@ -72,6 +73,24 @@ def column_to_group_by() -> Words:
 def unknown_column() -> Words:
     """an unknown column"""
     return table(GOOD, more=["dataset.columns.question=qestion"])
+
+
+class _OtherMachine:
+    """Programs cannot be confined until this is released."""
+
+    def __init__(self) -> None:
+        self._before = code.why_not
+        code.why_not = lambda: "it is darwin on arm64, and it takes Linux on x86_64 or aarch64"
+
+    def release(self) -> None:
+        code.why_not = self._before
+
+
+@case
+def no_sandbox() -> Words:
+    """programs on a machine that cannot confine them"""
+    HELD.append(_OtherMachine())
+    return table(GOOD, more=["dataset.grader=code"])
 
 
 def _solutions(*words: str) -> Words:

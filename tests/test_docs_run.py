@@ -94,6 +94,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("reader")
     rows = [{"question": "12 + 7 = ?", "answer": "19"}, {"question": "40 - 3 + 5 = ?", "answer": "42"}]
     (folder / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    boxed = {"problem": "12 + 7 = ?", "solution": "...", "answer": "19", "unique_id": "test/algebra/1.json"}
+    (folder / "test.jsonl").write_text(json.dumps(boxed))
+    warm = {"ask": {"en": "Which is warm?"}, "options": ["ice", "fire"], "key": "B"}
+    (folder / "choices.jsonl").write_text(json.dumps(warm))
     solutions = [{"text": "so #### 19", "completion": "#### 19", "answer": "19", "gold": "19"}]
     (folder / "solutions.jsonl").write_text(json.dumps(solutions[0]))
     pq.write_table(pa.Table.from_pylist(solutions), folder / "solutions.parquet")

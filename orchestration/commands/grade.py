@@ -18,7 +18,8 @@ from actors.errors import UserError, counted, nearest
 from orchestration.commands.arguments import options_of, place_and_settings, terminal
 from orchestration.commands.helptext import help_of
 from orchestration.problems import Columns, Grader, Table, judge_of, make_grader, why_unread
-from orchestration.problems.datasets.tables import no_column, reference_in
+from orchestration.problems.datasets.columns import no_column
+from orchestration.problems.datasets.tables import reference_in
 from orchestration.problems.references import References
 from orchestration.setup.compose import compose
 from orchestration.setup.model_folders import resolved

@@ -6,11 +6,12 @@ Knows nothing of models and strategies; `load` makes a dataset from plain values
 from __future__ import annotations
 
 from orchestration.problems.datasets.arithmetic import ArithmeticSource
+from orchestration.problems.datasets.columns import Columns
 from orchestration.problems.datasets.countdown import CountdownSource
 from orchestration.problems.datasets.generated import Generated, Source
 from orchestration.problems.datasets.gym import GsmSymbolicSource, GymSource
 from orchestration.problems.datasets.load import load
-from orchestration.problems.datasets.tables import Columns, Quarantined, Table
+from orchestration.problems.datasets.tables import Quarantined, Table
 from orchestration.problems.graders.choice import ChoiceGrader
 from orchestration.problems.graders.choose import judge_of, make_grader, why_unread
 from orchestration.problems.graders.code import CodeGrader

@@ -21,7 +21,7 @@ from actors.strategy import Prompt, Role, Strategy, drawn_by, home_of
 from actors.work import Task
 from orchestration.analysis.columns import check_columns
 from orchestration.problems import Dataset, Problem, Quarantined, Table
-from orchestration.problems.datasets.tables import AUTO
+from orchestration.problems.datasets.columns import AUTO
 from orchestration.problems.references import References
 from orchestration.runs.folder import known_record, read_record
 from orchestration.runs.gauge import Pass, Totals
@@ -175,7 +175,7 @@ def survey(prepared: Prepared, start: Opened) -> Session:
     on_vllm = any(model.engine == "vllm" for model in prepared.models.values())
     longest = Longest(session.prompts) if on_vllm and prepared.contexts.limit is None else None
     references = References(
-        prepared.grader, labels=isinstance(prepared.dataset, Table) and bool(prepared.dataset.columns.answer)
+        prepared.grader, labels=isinstance(prepared.dataset, Table) and prepared.dataset.columns.labels
     )
     for problem in _problems(prepared, session.skipped, references):
         columns |= problem.metadata.keys()

@@ -100,6 +100,8 @@ def compose(root: str, words: Sequence[str], schema: type[T]) -> T:
         if _field(schema, key).get("quoted"):
             check_quoted(text, key)
         _set(data, key, _value(key, text, kind))
+    if "policy.prompt.system" not in changes:
+        _set_system(data)
     if domain is None and has_domains(root):
         for key in (one for one in data if data[one] == "???" and one in defaults_of(DOMAIN, root)):
             raise UserError(f"{key} must be given: add {key}=..., or domain={DOMAIN}, which has one")
@@ -138,6 +140,14 @@ def _defaults(root: str, chosen: list[str], has_groups: bool) -> dict[str, Any]:
     finally:
         GlobalHydra.instance().hydra = outer
     return typing.cast(dict[str, Any], OmegaConf.to_container(config))
+
+
+def _set_system(data: dict[str, Any]) -> None:
+    """Let a chat's system turn say what the data set needs, where it needs something of its own."""
+    system = data.get("dataset", {}).get("system") if isinstance(data.get("dataset"), dict) else None
+    prompt = data["policy"].get("prompt", {}) if isinstance(data.get("policy"), dict) else {}
+    if system is not None and prompt.get("chat"):
+        prompt["system"] = system
 
 
 def _kind(schema: type[Any], data: dict[str, Any], key: str, picked: dict[str, str]) -> Any:
@@ -181,7 +191,9 @@ def _inside(data: dict[str, Any], key: str, own: set[str]) -> str:
 
 def _unknown(key: str, data: dict[str, Any], picked: dict[str, str]) -> UserError:
     group = key.split(".")[0]
-    for option in options(group) if group in picked else ():
+    # Of several the one that takes any file.
+    several = sorted(options(group), key=lambda one: one != "table") if group in picked else []
+    for option in several:
         other = {group: yaml.safe_load((CONF / group / f"{option}.yaml").read_text())}
         if key in flatten(other) and option != picked[group]:
             return UserError(

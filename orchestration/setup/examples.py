@@ -13,6 +13,7 @@ from pathlib import Path
 from actors.errors import UserError, counted
 from actors.seeds import derive
 from orchestration.problems import Columns, Grader, Problem, Table, load
+from orchestration.problems.datasets.places import value_at
 from orchestration.setup.settings import EvaluateSettings
 
 _SHOWN = 40
@@ -90,13 +91,17 @@ def _of_file(settings: EvaluateSettings, path: str) -> list[_Example]:
     """All examples of a file, in the order in which they are taken."""
     names = settings.dataset.columns
     try:
-        rows = list(Table(Path(path), Columns(names.question, None, None)))
+        # They are asked as the problems are.
+        columns = Columns(
+            names.question, None, None, names.choices, names.tests, names.setup, names.entry_point
+        )
+        rows = list(Table(Path(path), columns, template=settings.dataset.template))
     except UserError as error:
-        raise _as_examples(error, path, names.question) from None
+        raise _as_examples(error, path) from None
     found = [one for row in rows if (one := _of_row(row, names.answer)) is not None]
     if not found:
-        columns = "solution" if names.answer is None else f"solution, or {names.answer}"
-        mend = f"it has no worked solutions: give each question one in the column {columns}"
+        which = "solution" if names.answer is None else f"solution, or {names.answer}"
+        mend = f"it has no worked solutions: give each question one in the column {which}"
         raise UserError.of("policy.prompt.examples", path, mend)
     seed = settings.policy.prompt.examples_seed
     return sorted(found, key=lambda one: derive("example", seed, one.question))
@@ -104,18 +109,20 @@ def _of_file(settings: EvaluateSettings, path: str) -> list[_Example]:
 
 def _of_row(row: Problem, answers: str | None) -> _Example | None:
     def text(name: str | None) -> str:
-        value = None if name is None else row.metadata.get(name)
+        value = None if name is None else value_at(row.metadata, name)
         return "" if value is None or isinstance(value, bool | list | dict) else str(value).strip()
 
     solution, answer = text("solution"), text(answers)
     return _Example(row.question.strip(), solution, answer) if solution or answer else None
 
 
-def _as_examples(error: UserError, path: str, question: str) -> UserError:
+def _as_examples(error: UserError, path: str) -> UserError:
     """What is wrong with a table, said of the file of examples."""
     field, _, rest = str(error).partition(" = ")
     if field == "dataset.path":
         return UserError(f"policy.prompt.examples = {rest}")
     # Without the nearest name, which is often that of the solutions.
     columns = rest.partition("; ")[2].partition(" (did you mean")[0]
-    return UserError.of("policy.prompt.examples", path, f"it has no column {question!r}; {columns}")
+    return UserError.of(
+        "policy.prompt.examples", path, f"it has no column {rest.partition(': ')[0]}; {columns}"
+    )

@@ -185,6 +185,12 @@ def _problems(given: DatasetSettings) -> tuple[Dataset, Grader]:
             "problems that are made have no end: give a number, as in dataset.count=200",
         )
     grader = make_grader(given.grader)
+    if given.grader == "code" and given.columns.tests is None:
+        mend = "it runs a program's tests: name their column, as in dataset.columns.tests=test_list"
+        raise UserError.of("dataset.grader", given.grader, mend)
+    if given.columns.tests is not None and given.grader != "code" and isinstance(given.grader, str):
+        mend = "it runs no tests: set dataset.grader=code, or dataset.columns.tests=null"
+        raise UserError.of("dataset.grader", given.grader, mend)
     dataset = load(
         given.name,
         path=given.path,
@@ -192,6 +198,7 @@ def _problems(given: DatasetSettings) -> tuple[Dataset, Grader]:
         count=given.count,
         seed=given.seed,
         columns=asdict(given.columns),
+        template=given.template,
         options=given.options,
         unread=partial(why_unread, grader, str(given.grader)),
     )

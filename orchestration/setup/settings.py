@@ -44,6 +44,9 @@ EFFECTS: dict[str, Effect] = {
     # A table is what its problems say: another file, or another column, has more of them or others.
     "dataset.path": "extends",
     "dataset.columns": "extends",
+    "dataset.template": "extends",
+    # It stands in policy.prompt.system where it counts.
+    "dataset.system": "free",
     "policy": "changes",
     # The hash of the model's files says what it is; its path does not.
     "policy.path": "free",
@@ -101,11 +104,17 @@ class ColumnNames:
     question: str = "question"
     answer: str | None = "answer"
     id: str | None = "auto"
+    choices: str | None = None
+    tests: str | None = None
+    setup: str | None = None
+    entry_point: str | None = None
+    program: str | None = None
 
 
 @dataclass
 class DatasetSettings:
-    """What `orchestration.problems.load` takes, and the grader: its name, or a mapping with `_target_` for one's own."""
+    """What `orchestration.problems.load` takes, and the grader: its name, or a mapping with `_target_` for one's own.
+    `system` is what a chat's system turn says instead of the policy's own, where the problems need another."""
 
     name: str = "countdown_chain"
     path: str | None = field(default=None, metadata=PATH)
@@ -113,6 +122,8 @@ class DatasetSettings:
     count: int | None = None
     seed: int = 0
     columns: ColumnNames = field(default_factory=ColumnNames)
+    template: str = "{question}"
+    system: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     grader: Any = "countdown"
 

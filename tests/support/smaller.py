@@ -69,6 +69,12 @@ SMALLER = {
         f"{FEW} cluster.policy.replicas=1", HOURS
     ),
     OWN_RUN: Smaller("policy.path=models/mine 'policy.delimiter=\"\\n\"' report=table", OWN),
+    "flopwise evaluate dataset=math500 dataset.path=test.jsonl ": Smaller(
+        "policy.path=models/mine report=table", OWN
+    ),
+    "flopwise evaluate dataset=table dataset.path=choices.jsonl ": Smaller(
+        "policy.path=models/mine report=table", OWN
+    ),
     "flopwise evaluate policy.engine=vllm verifier.engine=vllm folder=runs/vllm": Smaller(FEW, MINUTES),
     "flopwise evaluate cluster=gpu policy=chat ": Smaller(
         f"{ON_VLLM} policy.path=models/mine 'policy.delimiter=\"\\n\"' policy.dtype=float32 dataset.count=2 "

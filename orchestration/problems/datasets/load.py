@@ -7,15 +7,18 @@ refused before a problem is drawn.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from actors.errors import UserError, nearest
 from orchestration.problems.datasets.arithmetic import SHIPPED as ARITHMETIC
+from orchestration.problems.datasets.asking import QUESTION
+from orchestration.problems.datasets.columns import Columns
 from orchestration.problems.datasets.countdown import CountdownSource
 from orchestration.problems.datasets.generated import Generated, Source
 from orchestration.problems.datasets.gym import GsmSymbolicSource, GymSource
-from orchestration.problems.datasets.tables import Columns, Table
+from orchestration.problems.datasets.tables import Table
 from orchestration.problems.problem import SPLITS, Dataset
 
 WITH_SOLUTIONS = "countdown_chain, arithmetic and (without options) gsm_symbolic"
@@ -32,16 +35,17 @@ def load(
     columns: Mapping[str, str | None] | None = None,
     options: Mapping[str, Any] | None = None,
     unread: Callable[[str], str] | None = None,
+    template: str = QUESTION,
 ) -> Dataset:
     """Return a dataset from plain values.
 
-    With `path`: that table, with `columns` naming its `question`, `answer` and `id` columns; `count` limits
-    it, and `unread` says of a reference why it can be of no use. Without: `count` problems (500 by default) of `split`,
-    generated from `seed`; `name` and `options` are those of `source_of`. Raises UserError for unknown names, columns and
-    options.
+    With `path`: that table, with `columns` naming its `question`, `answer` and `id` columns (`Columns` has more) and
+    `template` saying how a row is asked; `count` limits it, and `unread` says of a reference why it can be of no use.
+    Without: `count` problems (500 by default) of `split`, generated from `seed`; `name` and `options` are those of
+    `source_of`. Raises UserError for unknown names, columns and options.
     """
     if path is not None:
-        return Table(Path(path), _columns(columns or {}), count, unread)
+        return Table(Path(path), _columns(columns or {}), count, unread, template)
     if split not in SPLITS:
         raise UserError.of(
             "dataset.split", split, f"choose one of {', '.join(SPLITS)}{nearest(split, SPLITS)}"
@@ -67,7 +71,7 @@ def source_of(name: str, options: dict[str, Any]) -> Source:
 
 
 def _columns(names: Mapping[str, str | None]) -> Columns:
-    known = ("question", "answer", "id")
+    known = [one.name for one in fields(Columns)]
     for field in names:
         if field not in known:
             raise UserError.of(

@@ -15,12 +15,12 @@ from typing import Any
 
 from actors.errors import UserError, nearest
 from actors.store.digests import DigestMap
+from orchestration.problems.datasets.asking import QUESTION, Asked, ask, check_template, chosen
+from orchestration.problems.datasets.columns import AUTO, Columns, known_places
 from orchestration.problems.datasets.files import KINDS, Why, kind_of, readable, text_rows
 from orchestration.problems.datasets.metadata import dates_as_texts, kept_columns, metadata_of
+from orchestration.problems.datasets.places import value_at
 from orchestration.problems.problem import Problem, content_id, text_hash
-
-AUTO = "auto"
-"""For the column of ids: `id` where it names every problem, else none."""
 
 _ID = "id"
 _BATCH_ROWS = 1024
@@ -41,21 +41,7 @@ class Quarantined:
         return f"{self.reason} ({self.detail})" if self.detail else self.reason
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Which column holds what.
-
-    Without `answer` (None) the problems have no labels; without `id` ids are made from the content. A table knows no `AUTO`:
-    it takes the column called id, or none.
-    """
-
-    question: str = "question"
-    answer: str | None = "answer"
-    id: str | None = AUTO
-
-    def names(self) -> tuple[str, ...]:
-        named = (self.question, self.answer, None if self.id == AUTO else self.id)
-        return tuple(name for name in named if name is not None)
+_USUAL = Columns()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +54,12 @@ class Table:
     """
 
     path: Path
-    columns: Columns = Columns()
+    columns: Columns = _USUAL
     count: int | None = None
     unread: Callable[[str], str] | None = None
     """Says of a reference why it can be of no use, "" where it is."""
+    template: str = QUESTION
+    """How a row is asked: `{question}`, and where there are such columns `{choices}` and `{tests}`."""
     note: str = field(default="", init=False, compare=False)
     """Why a column that is called id names no problems; empty where it does, or is not there."""
 
@@ -79,14 +67,9 @@ class Table:
         self._check_path()
         if self.count is not None and self.count < 1:
             raise UserError.of("dataset.count", self.count, "it must be at least 1, or null for all")
+        check_template(self.template, self.columns)
         known = self.known_columns(self.columns.names())
-        for name in self.columns.names():
-            if name not in known:
-                which = next(f for f in ("question", "answer", "id") if getattr(self.columns, f) == name)
-                error = no_column(f"dataset.columns.{which}", name, self.path, known)
-                if which == "answer":
-                    error = UserError(f"{error}; null where there are no answers")
-                raise error
+        object.__setattr__(self, "columns", known_places(self.columns, known, self.path))
         if self.columns.id == AUTO:
             there = _ID in known and _ID not in self.columns.names()
             why = self._names_nothing() if there else ""
@@ -96,7 +79,7 @@ class Table:
     @property
     def description(self) -> str:
         limit = "" if self.count is None else f", the first {self.count:,}"
-        labels = "" if self.columns.answer else ", without answers"
+        labels = "" if self.columns.labels else ", without answers"
         return f"{self.path}{limit}{labels}"
 
     @property
@@ -116,9 +99,9 @@ class Table:
             if not isinstance(result, Problem):
                 yield Quarantined(number, *result)
             elif (
-                result.answer is not None
-                and self.unread is not None
-                and (unread := self.unread(result.answer))
+                self.unread is not None
+                and (reference := result.reference or result.answer) is not None
+                and (unread := self.unread(reference))
             ):
                 yield Quarantined(number, "the answer is none that the grader reads", unread)
             elif why := self._repeats(result, number, seen):
@@ -150,9 +133,10 @@ class Table:
         """Why the column called id does not name each problem: it is empty somewhere, or says the same of two questions."""
         seen = DigestMap()
         for number, row in enumerate(self.raw_rows()):
-            question = row.get(self.columns.question) if isinstance(row, dict) else None
-            if not isinstance(row, dict) or not isinstance(question, str) or not question.strip():
+            found = ask(row, self.columns, self.template) if isinstance(row, dict) else None
+            if not isinstance(row, dict) or not isinstance(found, Asked):
                 continue
+            question = found.text
             identity = row.get(_ID)
             why = ""
             if not _is_id(identity):
@@ -171,28 +155,32 @@ class Table:
 
     def _read(self, row: dict[str, Any]) -> Problem | Why:
         """Return the row's problem, or why it is none."""
-        question = row.get(self.columns.question)
-        if question is None or (isinstance(question, str) and not question.strip()):
-            state = "is missing" if question is None else "is empty"
-            return "no question", f"{self.columns.question!r} {state}"
-        if not isinstance(question, str):
-            return "the question is not a text", f"{self.columns.question!r} is {kind_of(question)}"
+        asked = ask(row, self.columns, self.template)
+        if not isinstance(asked, Asked):
+            return asked
         answer = None if self.columns.answer is None else reference_in(row, self.columns.answer)
         if isinstance(answer, tuple):
             return answer
+        if asked.choices is not None and answer is not None and (why := chosen(asked.choices, answer)):
+            return why
         if self.columns.id is None:
-            identity: Any = content_id("row", question) if _is_text(question) else ""
+            identity: Any = content_id("row", asked.text) if _is_text(asked.text) else ""
         else:
-            identity = row.get(self.columns.id)
+            identity = value_at(row, self.columns.id)
             if not _is_id(identity):
                 return (
                     "the id is neither a text nor a whole number",
                     f"{self.columns.id!r} is {kind_of(identity)}",
                 )
-        for name, text in (("question", question), ("answer", answer or ""), ("id", str(identity))):
+        for name, text in (("question", asked.text), ("answer", answer or ""), ("id", str(identity))):
             if not _is_text(text):
                 return "characters that no text may hold", f"the {name} has half of a surrogate pair"
-        return Problem(str(identity), question, answer, metadata=metadata_of(row, self.columns.names()))
+        metadata = metadata_of(row, self.columns.names(row))
+        if asked.tests is None:
+            return Problem(str(identity), asked.text, answer, metadata=metadata)
+        # People read the tests, a grader what they are part of.
+        answer = asked.tests.shown if answer is None else answer
+        return Problem(str(identity), asked.text, answer, metadata=metadata, reference=asked.tests.reference)
 
     def raw_rows(self) -> Iterator[dict[str, Any] | Why]:
         """Every row as it stands, as a dict, or the reason and detail why it is none."""
@@ -205,7 +193,7 @@ class Table:
         import pyarrow
 
         file = self._parquet()
-        own = self.columns.names()
+        own = self.columns.names(file.schema_arrow.names)
         columns = kept_columns(file.schema_arrow, own)
         try:
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
@@ -271,7 +259,7 @@ def _is_id(value: object) -> bool:
 
 def reference_in(row: Mapping[str, Any], column: str) -> str | Why | None:
     """A row's reference as text, None where there is none, or why the column holds no reference."""
-    value = row.get(column)
+    value = value_at(row, column)
     # Tables that know no null write NaN, the one value that is not itself.
     if value is None or value != value:
         return None
@@ -280,12 +268,6 @@ def reference_in(row: Mapping[str, Any], column: str) -> str | Why | None:
         return "the answer is neither a text nor a number", f"{column!r} is {kind_of(value)}"
     answer = _written(value).strip()
     return answer or ("the answer is empty", f"{column!r}; null or nothing says that there is none")
-
-
-def no_column(setting: str, name: str, path: Path, known: Collection[str]) -> UserError:
-    """What is to be said of a column that a file does not have."""
-    mend = f"{path.name} has no such column; it has {', '.join(sorted(known))}{nearest(name, known)}"
-    return UserError.of(setting, name, mend)
 
 
 def _written(value: str | int | float | Decimal) -> str:

@@ -102,7 +102,7 @@ def _verdict(
     ends.remove(verdict_read)
     wall = _WALL * limits.processor_seconds + _SPARE_S
     with open(verdict_read, "rb") as file:
-        if not wait([file], wall):
+        if not wait([file.fileno()], wall):
             stalled = sum(map(_waited, pids)) > wall / 2
             return Verdict(why=f"it had no verdict after {wall:g} s", stalled=stalled)
         said = file.read()

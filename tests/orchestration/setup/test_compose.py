@@ -125,7 +125,7 @@ def test_lists_of_texts() -> None:
         ("strategies=[{_target_: my.Mine, n: [}]", "write a mapping as"),
         (
             "dataset=tabel",
-            "choose one of arithmetic, countdown, gsm_symbolic, gym, table .did you mean 'table'",
+            "choose one of aime, amc, arc, .*, olympiadbench, table .did you mean 'table'",
         ),
         ("dataset.path=x", "dataset=countdown has no such key, dataset=table has"),
         ("dataset=table", "dataset.path must be given"),

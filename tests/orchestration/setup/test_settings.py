@@ -72,6 +72,13 @@ EXTENDS = {
     "dataset.columns.id": "name",
     "dataset.columns.answer": "label",
     "dataset.columns.question": "text",
+    # Those that hang on another setting have the value that leaves it out.
+    "dataset.columns.choices": "null",
+    "dataset.columns.tests": "null",
+    "dataset.columns.setup": "label",
+    "dataset.columns.entry_point": "label",
+    "dataset.columns.program": "label",
+    "dataset.template": "Now: {question}",
     "dataset.path": "other.jsonl",
     "budget.flops": "1e9",
     "budget.tokens": "1e5",
@@ -85,6 +92,7 @@ FREE = {
     "folder": None,
     "keep": "answers",
     "retry": "quarantined",
+    "dataset.system": "Write a program.",
     "policy.path": None,
     "policy.prompt.examples": "moved.jsonl",
     "policy.typical_tokens": "20",
@@ -149,7 +157,7 @@ def record_of(words: list[str], known: dict[str, Any] | None) -> dict[str, Any]:
 
 def base(key: str, words: list[str], table: Path) -> list[str]:
     """Settings under which the key exists."""
-    if key == "dataset.path" or key.startswith("dataset.columns"):
+    if key in ("dataset.path", "dataset.template", "dataset.system") or key.startswith("dataset.columns"):
         kept = [word for word in words if not word.startswith("dataset.")]
         return [*kept, "dataset=table", f"dataset.path={table / 'mine.jsonl'}", "strategies=[beam(n=4)]"]
     if key in ("verifier._target_", "verifier.options", "verifier.parameters"):

@@ -75,6 +75,36 @@ def unknown_column() -> Words:
     return table(GOOD, more=["dataset.columns.question=qestion"])
 
 
+@case
+def unreadable_place() -> Words:
+    """a place in a column that cannot be read"""
+    return table(GOOD, more=["dataset.columns.answer=answers[first]"])
+
+
+@case
+def choices_not_shown() -> Words:
+    """a question asked without its choices"""
+    return table(GOOD | {"choices": ["3", "4"]}, more=["dataset.columns.choices=choices"])
+
+
+@case
+def nothing_to_show() -> Words:
+    """a template with what no column holds"""
+    return table(GOOD, more=["dataset.template={question} {tests}"])
+
+
+@case
+def no_tests() -> Words:
+    """programs without tests"""
+    return table(GOOD, more=["dataset.grader=code"])
+
+
+@case
+def tests_not_run() -> Words:
+    """tests that nobody runs"""
+    return table(GOOD | {"tests": ["assert True"]}, more=["dataset.columns.tests=tests"])
+
+
 class _OtherMachine:
     """Programs cannot be confined until this is released."""
 
@@ -269,6 +299,32 @@ def question_twice() -> Words:
 def id_twice() -> Words:
     """an id given twice, with `dataset.columns.id=id`"""
     return table(GOOD | {"id": "a"}, OTHER | {"id": "a"}, more=["dataset.columns.id=id"])
+
+
+@row_case
+def answer_that_is_no_choice() -> Words:
+    """an answer that is none of the choices"""
+    rows = [one | {"choices": ["three", "seven"], "answer": key} for one, key in ((GOOD, "A"), (OTHER, "7"))]
+    template = '"{question} {choices}"'
+    words = ["dataset.columns.choices=choices", f"dataset.template={template}", "dataset.grader=choice"]
+    return table(*rows, OTHER | {"question": "4 + 3 = ?", "choices": ["1", "7"], "answer": "B"}, more=words)
+
+
+@row_case
+def row_without_choices() -> Words:
+    """a row without choices"""
+    rows = [GOOD | {"choices": ["three", "seven"], "answer": "A"}, OTHER | {"answer": "B"}]
+    template = '"{question} {choices}"'
+    words = ["dataset.columns.choices=choices", f"dataset.template={template}", "dataset.grader=choice"]
+    return table(*rows, OTHER | {"question": "4 + 3 = ?", "choices": ["1", "7"], "answer": "B"}, more=words)
+
+
+@row_case
+def row_without_tests() -> Words:
+    """a row without tests"""
+    rows = [one | {"tests": ["assert f() == 3"]} for one in (GOOD, OTHER)]
+    words = ["dataset.columns.tests=tests", "dataset.columns.answer=null", "dataset.grader=code"]
+    return table(rows[0], GOOD | {"question": "5 + 6 = ?", "tests": []}, rows[1], more=words)
 
 
 @row_case

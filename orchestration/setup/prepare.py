@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from orchestration.problems import (
     make_grader,
     why_unread,
 )
+from orchestration.problems.datasets.hub import hub_file
 from orchestration.setup.budget import budget_flops, check_budget
 from orchestration.setup.contexts import Contexts, check_contexts
 from orchestration.setup.domains import check_domain
@@ -109,7 +110,11 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     asked: frozenset[Role] = frozenset().union(*(asked_by(one) for one in strategies))
     paths: dict[Role, str | None] = {role: getattr(settings, role).path for role in ROLES}
     its = {role: path if role in asked or role == "policy" else None for role, path in paths.items()}
-    check_domain(settings.dataset.name if settings.dataset.path is None else None, its)
+    made = settings.dataset.path is None and settings.dataset.hub is None
+    check_domain(settings.dataset.name if made else None, its)
+    if settings.dataset.path is None and settings.dataset.hub is not None:
+        found = str(hub_file(settings.dataset.hub))
+        settings = replace(settings, dataset=replace(settings.dataset, path=found))
     dataset, grader = _problems(settings.dataset)
     shown = given.prompt
     examples = worked_examples(settings, grader)

@@ -43,6 +43,7 @@ EFFECTS: dict[str, Effect] = {
     "dataset.count": "extends",
     # A table is what its problems say: another file, or another column, has more of them or others.
     "dataset.path": "extends",
+    "dataset.hub": "extends",
     "dataset.columns": "extends",
     "dataset.template": "extends",
     # It stands in policy.prompt.system where it counts.
@@ -114,10 +115,12 @@ class ColumnNames:
 @dataclass
 class DatasetSettings:
     """What `orchestration.problems.load` takes, and the grader: its name, or a mapping with `_target_` for one's own.
-    `system` is what a chat's system turn says instead of the policy's own, where the problems need another."""
+    `hub` is where the file is taken from that no `path` names; `system` is what a chat's system turn says instead of the
+    policy's own, where the problems need another."""
 
     name: str = "countdown_chain"
     path: str | None = field(default=None, metadata=PATH)
+    hub: str | None = None
     split: str = "test"
     count: int | None = None
     seed: int = 0

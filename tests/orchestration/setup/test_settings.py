@@ -73,6 +73,7 @@ EXTENDS = {
     "dataset.columns.answer": "label",
     "dataset.columns.question": "text",
     # Those that hang on another setting have the value that leaves it out.
+    "dataset.hub": "null",
     "dataset.columns.choices": "null",
     "dataset.columns.tests": "null",
     "dataset.columns.setup": "label",
@@ -157,7 +158,9 @@ def record_of(words: list[str], known: dict[str, Any] | None) -> dict[str, Any]:
 
 def base(key: str, words: list[str], table: Path) -> list[str]:
     """Settings under which the key exists."""
-    if key in ("dataset.path", "dataset.template", "dataset.system") or key.startswith("dataset.columns"):
+    if key in ("dataset.path", "dataset.hub", "dataset.template", "dataset.system") or key.startswith(
+        "dataset.columns"
+    ):
         kept = [word for word in words if not word.startswith("dataset.")]
         return [*kept, "dataset=table", f"dataset.path={table / 'mine.jsonl'}", "strategies=[beam(n=4)]"]
     if key in ("verifier._target_", "verifier.options", "verifier.parameters"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
+from types import ModuleType
 
 from orchestration.problems.graders import code
 from tests.support.bad_input.cases import GOOD, HELD, LONG, OTHER, Words, case, evaluate, row_case, table
@@ -13,6 +15,21 @@ from tests.support.bad_input.cases import GOOD, HELD, LONG, OTHER, Words, case, 
 def no_such_file() -> Words:
     """no such file"""
     return [*table(GOOD)[:-2], "dataset.path=problem.jsonl"]
+
+
+@case
+def no_hub() -> Words:
+    """a data set on a hub that cannot be reached"""
+    constants = importlib.import_module("huggingface_hub.constants")
+    HELD.append(_Set(constants, "HF_HUB_OFFLINE", True))
+    HELD.append(_Set(constants, "HF_HUB_CACHE", "cache"))
+    return evaluate("dataset=gsm8k", "strategies=[greedy]")
+
+
+@case
+def name_of_no_hub() -> Words:
+    """a name that a hub does not have"""
+    return evaluate("dataset=gsm8k", "dataset.hub=gsm8k", "strategies=[greedy]")
 
 
 @case
@@ -105,21 +122,22 @@ def tests_not_run() -> Words:
     return table(GOOD | {"tests": ["assert True"]}, more=["dataset.columns.tests=tests"])
 
 
-class _OtherMachine:
-    """Programs cannot be confined until this is released."""
+class _Set:
+    """A module has another value of a name until this is released."""
 
-    def __init__(self) -> None:
-        self._before = code.why_not
-        code.why_not = lambda: "it is darwin on arm64, and it takes Linux on x86_64 or aarch64"
+    def __init__(self, module: ModuleType, name: str, value: object) -> None:
+        self._module, self._name, self._before = module, name, getattr(module, name)
+        setattr(module, name, value)
 
     def release(self) -> None:
-        code.why_not = self._before
+        setattr(self._module, self._name, self._before)
 
 
 @case
 def no_sandbox() -> Words:
     """programs on a machine that cannot confine them"""
-    HELD.append(_OtherMachine())
+    why = "it is darwin on arm64, and it takes Linux on x86_64 or aarch64"
+    HELD.append(_Set(code, "why_not", lambda: why))
     return table(GOOD, more=["dataset.grader=code"])
 
 

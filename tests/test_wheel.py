@@ -125,6 +125,7 @@ def test_the_wheel_has_what_runs_and_nothing_else(wheel: Path) -> None:
         "orchestration/py.typed",
         "models/arithmetic/prm/value_head.safetensors",
         "models/countdown/prm/value_head.safetensors",
+        "models/countdown/reviser/revision.json",
     } <= names
     assert entry.decode().split() == [
         "[console_scripts]",

@@ -68,6 +68,7 @@ SMALLER = {
     "flopwise evaluate folder=runs/strategies dataset.count=600 ": Smaller(
         f"{FEW} cluster.policy.replicas=1", HOURS
     ),
+    "flopwise evaluate folder=runs/revisions dataset.count=1000 ": Smaller(FEW, MINUTES),
     OWN_RUN: Smaller("policy.path=models/mine 'policy.delimiter=\"\\n\"' report=table", OWN),
     "flopwise evaluate dataset=math500 dataset.path=test.jsonl ": Smaller(
         "policy.path=models/mine report=table", OWN

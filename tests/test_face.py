@@ -91,7 +91,6 @@ PARAMETERS = {
 given is refused by name."""
 
 TYPED = """
-from pathlib import Path
 from typing import assert_type
 
 import flopwise
@@ -99,7 +98,7 @@ from mine.strategies import Shortest
 from mine.verifiers import Sums
 
 strategy: flopwise.Strategy = Shortest(4)
-verifier: flopwise.Scorer = Sums(Path())
+verifier: flopwise.Scorer = Sums(0.2)
 wrong: flopwise.Strategy = verifier  # type: ignore[assignment]
 flopwise.nothing  # type: ignore[attr-defined]
 flopwise.evaluate(["greedy"], folder=3)  # type: ignore[arg-type]

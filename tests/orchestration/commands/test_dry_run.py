@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
 from orchestration.api import settings_of
 from orchestration.commands.main import main
+from orchestration.setup.compose import CONF
 from orchestration.setup.settings import flatten
 from orchestration.setup.values import word_of
 from tests.support.handmade import write_run
@@ -66,9 +68,9 @@ def test_a_table_without_solutions_has_a_made_up_one(
     assert [json.loads(step) for step in after(found, "The steps of a made-up solution")] == steps
     assert any("1 problem of " in line for line in found)
     shown = {line.partition("=")[0] for line in after(found, "Settings")}
-    assert {"dataset.path", "dataset.columns.question", "dataset.count", "dataset.grader"} == {
-        key for key in shown if key.startswith("dataset") and not key.endswith((".answer", ".id"))
-    }
+    has = {f"dataset.{key}" for key in flatten(yaml.safe_load((CONF / "dataset" / "table.yaml").read_text()))}
+    assert {"dataset.path", "dataset.columns.question", "dataset.count", "dataset.grader"} < has
+    assert has == {key for key in shown if key.startswith("dataset.")}
 
 
 def test_one_generation_is_one(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,8 +111,13 @@ def _words(given: object) -> list[tuple[str, object]]:
     # What the default options of dataset and verifier do not have.
     absent = (
         "dataset.path",
+        "dataset.hub",
         "dataset.columns",
+        "dataset.template",
+        "dataset.system",
         "verifier._target_",
+        "verifier.family",
+        "verifier.separator",
         "verifier.parameters",
         "verifier.options",
     )

@@ -184,7 +184,7 @@ def test_scores_and_choices_are_those_of_the_classes(
     from mine.verifiers import Sums  # type: ignore[import-not-found]
 
     policy = ROOT / "models" / "arithmetic" / "policy"
-    rule, tokenizer = Sums(policy, wrong=0.25), AutoTokenizer.from_pretrained(policy)
+    rule, tokenizer = Sums(wrong=0.25), AutoTokenizer.from_pretrained(policy)
     chosen: dict[str, tuple[int, str]] = {}
     values = set()
     for row in rows(sent):

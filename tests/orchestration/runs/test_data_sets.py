@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-
-import pytest
 
 from orchestration.commands.main import main
 from orchestration.runs.run import Run
 from tests.support.here import without_ray
+from tests.support.kernel import needs_sandbox
 from tests.support.writers import make_writer
 
 RIGHT = "```python\ndef one():\n    return 1\n```"
@@ -38,7 +36,7 @@ def solved(folder: Path, dataset: str, rows: list[dict[str, object]], texts: lis
     return Run(folder / "run")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's")
+@needs_sandbox
 def test_code_task_runs_to_grades_in_the_sandbox(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     hostile = f"```python\nopen({str(outside)!r}, 'w').write('here')\ndef one():\n    return 1\n```"

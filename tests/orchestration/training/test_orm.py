@@ -160,7 +160,7 @@ def test_it_goes_on_from_a_verifier_that_has_read_no_attempts(
     wide = dataclasses.replace(begun, training=PrmTraining(**shape | {"width": 8}))
     with pytest.raises(UserError, match=r"^training\.width = 8: the verifier in start has 4"):
         make_orm(wide, tmp_path / "third")
-    with pytest.raises(UserError, match=r"^start = '.*policy': it is not a process reward model"):
+    with pytest.raises(UserError, match=r"^start = '.*policy': it is no verifier of flopwise's own"):
         make_orm(dataclasses.replace(begun, start=str(policy)), tmp_path / "third")
     with pytest.raises(UserError, match=r"^start = 'bundled/countdown': its tokenizer is another one than"):
         make_orm(dataclasses.replace(begun, start="bundled/countdown"), tmp_path / "third")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
 
@@ -11,6 +10,7 @@ from actors.errors import UserError
 from actors.strategy import ballot_of
 from orchestration.problems import CodeGrader, make_grader
 from orchestration.problems.graders.code import program_in
+from tests.support.kernel import needs_sandbox
 
 CODE = CodeGrader()
 
@@ -76,7 +76,7 @@ MBPP = json.dumps(
 )
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's")
+@needs_sandbox
 @pytest.mark.parametrize("reference", [HUMANEVAL, MBPP], ids=["humaneval", "mbpp"])
 def test_tests_decide(reference: str) -> None:
     right = CODE.extract("```python\ndef total(numbers):\n    return sum(numbers)\n```")
@@ -89,7 +89,7 @@ def test_tests_decide(reference: str) -> None:
     assert CODE.correct(str(right), reference)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's")
+@needs_sandbox
 def test_what_the_question_imports_is_there() -> None:
     assert CODE.correct(CODE.extract("    return sum(numbers)\n\nprint(total([1]))"), HUMANEVAL)
     assert CODE.correct(

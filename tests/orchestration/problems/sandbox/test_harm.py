@@ -7,16 +7,16 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from orchestration.problems.sandbox.run import Limits, Verdict, run, why_not
+from tests.support.kernel import needs_sandbox
 
 FOLDER = Path(__file__).resolve().parents[4] / "orchestration" / "problems"
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's")
+pytestmark = needs_sandbox
 
 TRY = """
 def tried(act, *arguments):
@@ -61,10 +61,8 @@ def test_fork_bomb_has_no_second_process() -> None:
 
 @pytest.mark.parametrize("program", ["while True: pass", "def f():\n    while True: pass"])
 def test_endless_loop_ends_with_its_processor_time(program: str) -> None:
-    began = time.monotonic()
     verdict = judged(program, "f()", seconds=1)
     assert verdict == Verdict(why="Over: the program ended before its tests did")
-    assert time.monotonic() - began < 20
     assert left_over() == []
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -12,8 +11,7 @@ import pytest
 
 from orchestration.problems.sandbox.run import Limits, Verdict, run
 from orchestration.problems.sandbox.values import Unpassable, packed, unpacked
-
-linux = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's")
+from tests.support.kernel import needs_sandbox
 
 # A test of a function whose answer is 4.
 TESTS = [
@@ -27,7 +25,7 @@ def judged(program: str, *tests: str, **more: Any) -> Verdict:
     return run({"program": [program], "tests": list(tests or TESTS), **more}, Limits(processor_seconds=2))
 
 
-@linux
+@needs_sandbox
 def test_right_program_passes_and_wrong_ones_do_not() -> None:
     assert judged("def f(x):\n    return 2 * x") == Verdict(passed=True)
     assert judged("def f(x):\n    return x").why == "AssertionError"
@@ -100,7 +98,7 @@ CHEATS = {
 }
 
 
-@linux
+@needs_sandbox
 @pytest.mark.parametrize("program", CHEATS.values(), ids=CHEATS.keys())
 def test_no_cheat_passes(program: str) -> None:
     verdict = judged(program)
@@ -109,7 +107,7 @@ def test_no_cheat_passes(program: str) -> None:
     assert not verdict.refused
 
 
-@linux
+@needs_sandbox
 def test_flood_of_output_changes_nothing() -> None:
     program = (
         "import sys\n"
@@ -120,14 +118,14 @@ def test_flood_of_output_changes_nothing() -> None:
     assert judged(program) == Verdict(passed=True)
 
 
-@linux
+@needs_sandbox
 def test_tests_that_catch_exceptions_do_not_catch_a_lost_program() -> None:
     tests = "def g():\n    try:\n        f(2)\n    except Exception:\n        return True\nassert g()"
     assert judged("def f(x): raise ValueError(x)", tests) == Verdict(passed=True)
     assert not judged("import os\ndef f(x): os._exit(0)", tests).passed
 
 
-@linux
+@needs_sandbox
 def test_exceptions_keep_their_class() -> None:
     tests = (
         "try:\n    f(2)\nexcept KeyError as error:\n    assert 'two' in str(error)\nelse:\n    assert False"
@@ -135,7 +133,7 @@ def test_exceptions_keep_their_class() -> None:
     assert judged("class Mine(KeyError): pass\ndef f(x): raise Mine('two')", tests) == Verdict(passed=True)
 
 
-@linux
+@needs_sandbox
 def test_objects_of_the_program_are_used_from_outside() -> None:
     program = (
         "class Node:\n"
@@ -155,7 +153,7 @@ def test_objects_of_the_program_are_used_from_outside() -> None:
     assert judged(program, *tests, setup=setup) == Verdict(passed=True)
 
 
-@linux
+@needs_sandbox
 def test_question_gives_its_tests_what_it_defines() -> None:
     prompt = (
         "from typing import List\n\n"
@@ -170,7 +168,7 @@ def test_question_gives_its_tests_what_it_defines() -> None:
     assert not judged(cheat, check, **given).passed
 
 
-@linux
+@needs_sandbox
 def test_name_of_pythons_is_the_programs_where_it_is_said_so() -> None:
     program, test = "def sum(a, b): return a * b", "assert sum(2, 3) == 6"
     assert judged(program, test, names=["sum"]) == Verdict(passed=True)

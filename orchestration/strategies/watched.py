@@ -8,23 +8,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from actors.strategy import (
-    Market,
-    Models,
     PolicyClient,
     PurseEmpty,
-    Reader,
     ReviserClient,
     Sample,
     Sampling,
     VerifierClient,
 )
+from orchestration.strategies.view import View
 
 
 @dataclass(slots=True)
-class Watched:
+class Watched(View):
     """The `Models` of one part of a strategy; `refused` says that a request of it was."""
 
-    models: Models
     refused: bool = False
     policy: PolicyClient = field(init=False)
     reviser: ReviserClient = field(init=False)
@@ -34,18 +31,6 @@ class Watched:
         self.policy = _Policy(self)
         self.reviser = _Reviser(self)
         self.verifier = _Verifier(self)
-
-    @property
-    def reader(self) -> Reader:
-        return self.models.reader
-
-    @property
-    def market(self) -> Market:
-        return self.models.market
-
-    @property
-    def seed(self) -> int:
-        return self.models.seed
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,11 +25,12 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArgumen
 
 from actors.engines.model_config import model_hash, read_config
 from actors.engines.positions import steady_context
-from actors.engines.verifiers.value_head import HEAD_CONFIG, ValueHead, ValueHeadConfig
+from actors.engines.verifiers.value_head import ValueHead, ValueHeadConfig
 from actors.engines.whole import load_whole
 from actors.errors import UserError
 from actors.memory import keep_freed_memory
 from actors.seeds import derive
+from orchestration.setup.model_folders import has_value_head
 from orchestration.training.batches import IGNORED_LABEL, Labelled, Shown, StepBatches
 from orchestration.training.checkpoints import claim, last_checkpoint
 from orchestration.training.measures import measure, on_device, step_logits, value_loss
@@ -161,7 +162,7 @@ def train_prm(
         correct, correct_held = right.kept, right.held
     tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
     model = load_whole(base, config, dtype=torch.float32)
-    begun = (base / HEAD_CONFIG).is_file()
+    begun = has_value_head(base)
     if begun:
         model.value_head = ValueHead.load(base).train()
     else:

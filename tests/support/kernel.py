@@ -24,4 +24,6 @@ def _why_not() -> str:
     return ""
 
 
-needs_sandbox = pytest.mark.skipif(bool(_why_not()), reason=_why_not() or "there is one")
+_WHY = _why_not()
+
+needs_sandbox = pytest.mark.skipif(bool(_WHY), reason=_WHY)

@@ -9,23 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from actors.strategy import (
-    Market,
-    Models,
     PolicyClient,
-    Reader,
     ReviserClient,
     Sample,
     Sampling,
     VerifierClient,
 )
 from orchestration.strategies.revision.drawing import Attempts
+from orchestration.strategies.view import View
 
 
 @dataclass(slots=True)
-class After:
+class After(View):
     """The `Models` of a search that goes on after these `attempts`, oldest first."""
 
-    models: Models
     attempts: Attempts
     policy: PolicyClient = field(init=False)
     verifier: VerifierClient = field(init=False)
@@ -37,18 +34,6 @@ class After:
     @property
     def reviser(self) -> ReviserClient:
         return self.models.reviser
-
-    @property
-    def reader(self) -> Reader:
-        return self.models.reader
-
-    @property
-    def market(self) -> Market:
-        return self.models.market
-
-    @property
-    def seed(self) -> int:
-        return self.models.seed
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """From what a run has stored to a plan: the value table with its calibration, and the paper's table by difficulty.
 
-It knows runs and the parts of a plan, nothing of commands. Invariants: bins are told from the second half of each problem's
-samples and strategies judged on the first; the same run with the same settings gives the same plan, but for its day.
+It knows runs and the parts of a plan, nothing of commands. Invariants: no sample both tells a bin and judges a strategy, so
+where samples tell bins it is those of the second half, and the first judges; the same run with the same settings gives the
+same plan, but for its day.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -215,8 +216,11 @@ def _values(run: Run, settings: PlanSettings, tell: Tell, note: Callable[[str], 
 def by_difficulty(source: Source, settings: PlanSettings) -> tuple[Difficulty | None, tuple[Pick, ...]]:
     """How a problem's bin is told, and the best strategy of each bin at each budget; nothing where there are too few samples
     to tell bins by some and judge strategies by others."""
-    judged, telling = halves(source.size)
     alone = settings.difficulty == PROMPT
+    judged, telling = halves(source.size)
+    if alone:
+        # No sample tells a bin, so all of them judge.
+        judged, telling = slice(0, source.size), slice(0, 0)
     if not judged.stop or len(source.pools) < settings.bins:
         return None, ()
     samples = 0 if alone else min(settings.samples, source.size - telling.start)
@@ -230,7 +234,8 @@ def by_difficulty(source: Source, settings: PlanSettings) -> tuple[Difficulty | 
     )
     difficulty = Difficulty(samples, _thresholds(values, settings.bins))
     bins = Bins(difficulty.thresholds, (), 0).of(values)
-    right = strategies_at(source, [n for n in source.offer.samples if n <= judged.stop], seed=settings.seed)
+    budgets = [n for n in source.offer.samples if n <= judged.stop]
+    right = strategies_at(source, budgets, seed=settings.seed, half=None if alone else 0)
     names = [pool.problem for pool in source.pools]
     return difficulty, bin_table(names, bins, right, seed=settings.seed).picks
 
@@ -252,13 +257,15 @@ def value_of(pool: Pool, start: int, samples: int, counting: Counting) -> float:
     return predicted([counting.value(one.candidate) for one in some])
 
 
-def strategies_at(source: Source, budgets: Sequence[int], *, seed: int) -> dict[int, dict[str, Array]]:
+def strategies_at(
+    source: Source, budgets: Sequence[int], *, seed: int, half: Literal[0, 1] | None = 0
+) -> dict[int, dict[str, Array]]:
     """By budget in generations and strategy, how right each problem's answer is (P): whole samples by the run's own rule
-    and by a plain vote, over the first half of them, and searches of that budget."""
-    scored = curves_of(
-        source.pools, budgets, orders=_CURVES, seed=seed, counting=source.counting, half=0
-    ).right
-    plain = curves_of(source.pools, budgets, orders=_CURVES, seed=seed, counting=MAJORITY, half=0).right
+    and by a plain vote, over one half of them or all, and searches of that budget."""
+    scored, plain = (
+        curves_of(source.pools, budgets, orders=_CURVES, seed=seed, counting=counting, half=half).right
+        for counting in (source.counting, MAJORITY)
+    )
     sampling = source.samples.choice.sampling
     found: dict[int, dict[str, Array]] = {}
     for column, n in enumerate(budgets):

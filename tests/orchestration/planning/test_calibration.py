@@ -31,7 +31,7 @@ from orchestration.setup.prepare import prepare
 from orchestration.strategies.sampling.best_of_n import BestOfN
 from tests.support.handmade import rewritten
 from tests.support.planned import write_planned
-from tests.support.pools import made_pools
+from tests.support.pools import judged, made_pools
 
 SETTINGS = PlanSettings(orders=1)
 
@@ -87,6 +87,20 @@ def test_no_sample_serves_both_a_bin_and_its_judgement() -> None:
     judged = strategies_at(source, [4], seed=0)[4]
     for name, right in strategies_at(replace(source, pools=swapped), [4], seed=0)[4].items():
         np.testing.assert_array_equal(right, judged[name])
+
+
+def test_where_the_prompt_alone_tells_the_bin_all_samples_judge() -> None:
+    pools = judged(made_pools(60, seed=2))
+    source = Source(BestOfN(16), tuple(pools[0].searches), pools, WEIGHTED)
+    difficulty, picks = by_difficulty(source, replace(SETTINGS, difficulty="prompt"))
+    assert difficulty is not None
+    assert difficulty.samples == 0
+    assert {pick.n for pick in picks} == {1, 2, 4, 8, 16}
+    whole = strategies_at(source, [16], seed=0, half=None)[16]
+    assert whole["best_of_n(n=16)"].mean() > strategies_at(source, [1], seed=0)[1]["best_of_n(n=1)"].mean()
+    assert set(np.unique(whole["best_of_n(n=16)"])) <= {0.0, 1.0}, (
+        "one vote of all samples, whichever way they stand"
+    )
 
 
 def test_equal_values_make_fewer_bins_and_none_is_empty() -> None:

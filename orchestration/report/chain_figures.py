@@ -81,7 +81,7 @@ def _finished(figure: Any, plots: Sequence[Any], what: str) -> Any:
     from matplotlib.ticker import PercentFormatter
 
     plots[0].set_ylabel(what)
-    plots[0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    plots[0].yaxis.set_major_formatter(PercentFormatter(1.0))
     low, high = plots[0].get_ylim()
     plots[0].set_ylim(max(0.0, low), min(1.0, high))
     for axes in plots:

@@ -229,7 +229,7 @@ def _spread(measures: Measures) -> Any:
         linewidth=0.8,
     )
     axes.set_xlim(0, 1)
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlabel(f"pass@1 of a problem ({spread.samples} samples of each)")
     axes.set_ylabel(f"problems (of {len(spread.rates):,})")
     return figure
@@ -296,7 +296,7 @@ def _finished(figure: Any, axes: Any, measures: Measures, legend_of: Any = None)
 
     seeds = f", {len(measures.seeds)} seeds" if len(measures.seeds) > 1 else ""
     axes.set_ylabel(f"accuracy ({counted(measures.labelled, 'problem')}{seeds})")
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     low, high = axes.get_ylim()
     axes.set_ylim(max(0.0, low), min(1.0, high))
     name_beside(figure, legend_of or axes)

@@ -106,7 +106,7 @@ def _value_table(plan: Plan) -> Any:
     right.set_xlim(0, 1)
     right.set_ylim(0, 1)
     for axis in (right.xaxis, right.yaxis):
-        axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axis.set_major_formatter(PercentFormatter(1.0))
     right.set_xlabel("chance that was told, on other problems than it was fitted to")
     right.set_ylabel("was right")
     right.set_title("calibration (area: problems)", fontsize=10, loc="left")
@@ -130,7 +130,7 @@ def _over_flops(curves: Sequence[Curve], problems: int) -> Any:
     axes.set_xlabel("FLOPs spent a problem (2 x parameters a token)")
     count_flops(axes, [x for curve in curves for x, _ in curve.points if x > 0])
     axes.set_ylabel(f"accuracy ({problems:,} problems)")
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     low, high = axes.get_ylim()
     axes.set_ylim(max(0.0, low), min(1.0, high))
     name_beside(figure, axes)

@@ -47,7 +47,8 @@ class Chosen:
 
 def right_at(source: Source, seed: int) -> dict[int, dict[str, Array]]:
     """By N and strategy how right each problem's answer is (P)."""
-    ns = {text: strategy.grouping.n for text in source.searches if (strategy := registered(text)) is not None}
+    known = {text: registered(text) for text in source.searches}
+    ns = {text: one.grouping.n for text, one in known.items() if one is not None and one.grouping.n}
     drawn = [n for n in source.offer.samples if n in set(ns.values()) or n == source.size]
     right = strategies_at(source, drawn, seed=seed, half=None)
     for text, n in ns.items():
@@ -120,7 +121,7 @@ def draw(at: Mapping[int, Chosen], singles: Mapping[str, Mapping[int, Array]], p
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("generations a problem (N)")
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.set_ylabel("accuracy")
         name_beside(figure, axes)
         path.parent.mkdir(parents=True, exist_ok=True)

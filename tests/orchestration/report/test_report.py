@@ -443,6 +443,21 @@ def test_no_line_passes_through_a_point_that_stands_alone(measures: Measures) ->
         )
 
 
+def test_ticks_of_accuracy_say_where_they_stand(measures: Measures) -> None:
+    near = replace(
+        measures,
+        rows=[
+            replace(row, accuracy=replace(row.accuracy, mean=0.64 + 0.01 * at, low=0.6, high=0.78))
+            for at, row in enumerate(measures.rows[:4])
+        ],
+        baselines=[],
+    )
+    for axes in (*figures_of(measures), *_over_generations(near).axes):
+        ticks = axes.yaxis.get_major_locator()()
+        said = [axes.yaxis.get_major_formatter()(tick, at) for at, tick in enumerate(ticks)]
+        assert [float(one.strip("%")) / 100 for one in said] == pytest.approx(list(ticks), abs=1e-9)
+
+
 def test_accuracy_stays_within_its_axis_and_every_curve_says_its_problems(measures: Measures) -> None:
     sure = replace(
         measures,

@@ -42,7 +42,9 @@ def run_plan(
                 engine=model.engine,
                 seeded=role == "verifier" or settings.policy.reproducible,
                 target=model.target,
-                context=None if longest is None else prepared.contexts.needed(role, longest),
+                context=None
+                if longest is None
+                else prepared.contexts.needed(role, longest, other_tokens=model.family is not None),
                 family=model.family,
             )
             for role, model in prepared.models.items()

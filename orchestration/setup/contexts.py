@@ -19,6 +19,9 @@ STEP = 64
 LEAST = 512
 """Tokens of a prompt that an engine takes at least: few enough to cost it little, and most questions have no more bytes."""
 
+AROUND = 512
+"""Tokens that a public verifier's wording writes around a question and its steps, at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Contexts:
@@ -75,10 +78,12 @@ class Contexts:
             f"{context:,}"
         )
 
-    def needed(self, role: Role, longest: int) -> int:
-        """Tokens that an engine has to take where the longest prompt has so many: as many as are not refused."""
-        own = self.limit if role not in self.framings else None
+    def needed(self, role: Role, longest: int, *, other_tokens: bool = False) -> int:
+        """Tokens that an engine has to take where the longest prompt has so many: as many as are not refused; of a model
+        with `other_tokens` than the policy's twice as many and `AROUND`, as far as it takes them."""
+        own = self.limit if role not in self.framings and not other_tokens else None
         need = own or -(-self.longest(role, max(longest, LEAST)) // STEP) * STEP
+        need = 2 * need + AROUND if other_tokens else need
         return min(need, self.tokens.get(role) or need)
 
 

@@ -78,7 +78,9 @@ def estimated(
             # The rest is for prefixes.
             room -= min(PREFIX_BYTES, room // 4)
         context = (
-            contexts.needed(role, longest) if model.engine == "vllm" else contexts.longest(role, longest)
+            contexts.needed(role, longest, other_tokens=model.family is not None)
+            if model.engine == "vllm"
+            else contexts.longest(role, longest)
         )
         found[role] = ReplicaMemory(size, token, context, share.max_sequences, room)
     return found

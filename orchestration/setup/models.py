@@ -259,7 +259,8 @@ def check_loading(settings: EvaluateSettings, models: Mapping[Role, ModelSetup])
             continue
         try:
             if model.family is not None:
-                check_public(model.family)
+                if model.engine == "local":
+                    check_public(model.family)
             elif model.engine == "local":
                 kinds = read_config(model.path).architectures or ()
                 on_vllm = role != "verifier" or any(kind in MODELS for kind in kinds)

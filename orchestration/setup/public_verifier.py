@@ -18,6 +18,7 @@ from actors.engines.verifiers.families.known import (
     head_weights,
     recognised,
 )
+from actors.engines.vllm.bodies import body_of
 from actors.errors import UserError
 from orchestration.flops import ModelCost
 from orchestration.setup.model_folders import has_value_head, model_folder
@@ -54,8 +55,7 @@ def read_public(settings: VerifierSettings, folder: Path, policy: Path) -> Publi
     UserError."""
     assert settings.path is not None
     if settings.engine == "vllm":
-        mend = "public verifiers run on the local engine: leave it auto, or set local"
-        raise UserError.of("verifier.engine", settings.engine, mend)
+        body_of(folder, settings.path)
     family = family_of(settings.family) if settings.family is not None else recognised(folder, settings.path)
     if settings.separator is not None and family.separator is None:
         mend = f"the family {family.name} has a format of its own for that: leave it null"
@@ -72,7 +72,7 @@ def read_public(settings: VerifierSettings, folder: Path, policy: Path) -> Publi
 
 
 def check_public(chosen: ChosenFamily) -> None:
-    """Raise UserError where loading would, as far as config and headers tell."""
+    """Raise UserError where loading on the local engine would, as far as config and headers tell."""
     # Loads torch, which a run leaves to its replicas.
     from actors.engines.local.preview import check_folder
 

@@ -31,6 +31,15 @@ from transformers import (
 
 from actors.engines.whole import quiet
 
+QUESTION = "How many eggs are 2 and 3?"
+STEPS = ["First add 2.", "Then + 3 = 5, the sum.", "So: 5"]
+TEXTS = [
+    (QUESTION, STEPS),
+    ("Why?", ["Because."]),
+    (QUESTION, [STEPS[0], "Then subtract: - 3 = -1."]),
+    ("A longer question, of which nobody knows the answer.", ["a + b", "b + c", "the c", "the the", "5"]),
+]
+
 CHATML = (
     "{%- if messages[0]['role'] == 'system' %}{{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}"
     "{%- else %}{{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}{%- endif %}"
@@ -113,14 +122,18 @@ def sentence_pieces() -> PreTrainedTokenizerFast:
     )
 
 
+WIDTH = 64
+
+
 def sizes(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
     return {
         "vocab_size": len(tokenizer) + 3,
-        "hidden_size": 32,
+        "hidden_size": WIDTH,
         "intermediate_size": 48,
         "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
+        # Of 32 numbers, the smallest that vLLM takes.
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
         "max_position_embeddings": 512,
         "pad_token_id": tokenizer.pad_token_id,
         "bos_token_id": tokenizer.bos_token_id,
@@ -141,7 +154,7 @@ def save(
     """A random model of a config with these further tensors, with or without its head over the vocabulary."""
     set_seed(11)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    weights = {name: 2 * one if one.dim() > 1 else one for name, one in model.state_dict().items()}
+    weights = {name: 3 * one if one.dim() > 1 else one for name, one in model.state_dict().items()}
     if not vocabulary:
         weights.pop("lm_head.weight")
     weights |= {name: torch.randn(shape) * 0.2 for name, shape in heads.items()}
@@ -175,9 +188,9 @@ def save_qwen(folder: Path) -> Path:
     tokenizer = byte_level("chatml", bos=False)
     config = Qwen2Config(**sizes(tokenizer))
     heads = {
-        "score.0.weight": (32, 32),
-        "score.0.bias": (32,),
-        "score.2.weight": (2, 32),
+        "score.0.weight": (WIDTH, WIDTH),
+        "score.0.bias": (WIDTH,),
+        "score.2.weight": (2, WIDTH),
         "score.2.bias": (2,),
     }
     save(folder, config, tokenizer, heads, "Qwen2ForProcessRewardModel")
@@ -275,7 +288,7 @@ def rlhflow_script(folder: Path, question: str, steps: Sequence[str]) -> list[fl
 def save_skywork(folder: Path) -> Path:
     tokenizer = byte_level("chatml", bos=True)
     config = Qwen2Config(**sizes(tokenizer))
-    heads = {"v_head.summary.weight": (1, 32), "v_head.summary.bias": (1,)}
+    heads = {"v_head.summary.weight": (1, WIDTH), "v_head.summary.bias": (1,)}
     return save(folder, config, tokenizer, heads, "Qwen2ForPrmModel", vocabulary=True)
 
 
@@ -355,9 +368,9 @@ def outcome_card(folder: Path, question: str, steps: Sequence[str]) -> list[floa
 def save_qwen_rm(folder: Path) -> Path:
     tokenizer = byte_level("chatml", bos=False)
     heads = {
-        "score.0.weight": (32, 32),
-        "score.0.bias": (32,),
-        "score.2.weight": (1, 32),
+        "score.0.weight": (WIDTH, WIDTH),
+        "score.0.bias": (WIDTH,),
+        "score.2.weight": (1, WIDTH),
         "score.2.bias": (1,),
     }
     return save(folder, Qwen2Config(**sizes(tokenizer)), tokenizer, heads, "Qwen2ForRewardModel")

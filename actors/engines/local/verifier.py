@@ -14,7 +14,6 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -26,6 +25,7 @@ from actors.engines.local.heads import load_family
 from actors.engines.local.room import IDLE_S, Room
 from actors.engines.model_config import engine_info
 from actors.engines.plan import PREFIX_BYTES
+from actors.engines.verifiers.base import Head
 from actors.engines.verifiers.families.chosen import ChosenFamily
 from actors.engines.verifiers.value_head import STATE, ValueHead, likelihood_features
 
@@ -113,25 +113,6 @@ def _key(request: ScoreRequest, steps: int) -> _Key:
     """Key of a request's first steps; of its prompt with none."""
     cuts = (request.prompt_length, *request.step_ends[:steps])
     return request.token_ids[: cuts[-1]], cuts
-
-
-class Reads(Protocol):
-    """What a head needs besides hidden states, and whether it judges a prompt alone."""
-
-    @property
-    def likelihood(self) -> bool: ...
-
-    @property
-    def prompt(self) -> bool: ...
-
-
-class Head(Protocol):
-    """Gives the logit of a step's value, from the hidden state at its end [..., D] and its features [..., 9]."""
-
-    @property
-    def config(self) -> Reads: ...
-
-    def __call__(self, hidden: Tensor, features: Tensor) -> Tensor: ...
 
 
 class ScoringEngine:

@@ -23,6 +23,9 @@ MODELS = {
 }
 """Architectures that can be scored on vLLM, and the class of vllm_value_model that does it."""
 
+HEADS = ("score.", "v_head.")
+"""How the names of a head's weights begin, where they lie among the model's own."""
+
 TASK = "token_classify"
 """The one of vLLM's pooling tasks that is answered."""
 

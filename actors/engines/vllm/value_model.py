@@ -6,7 +6,7 @@ of a token is the language model's own, its output head included, and the same w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from vllm.model_executor.models.llama import LlamaForCausalLM
 from vllm.model_executor.models.qwen2 import Qwen2ForCausalLM
 from vllm.model_executor.models.qwen3 import Qwen3ForCausalLM
 
-from actors.engines.vllm.tails import LOGITS, TASK, WANTED, Tail, pack, register
+from actors.engines.vllm.tails import HEADS, LOGITS, TASK, WANTED, Tail, pack, register
 
 LOGIT_BYTES = 256 << 20
 """Most bytes of float32 logits at once: those of a whole pass over a large vocabulary would not fit a GPU."""
@@ -103,6 +103,12 @@ def as_value_model(base: Any) -> Any:
         def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
             super().__init__(vllm_config=vllm_config, prefix=prefix)
             self.pooler = LikelihoodPooler(self.compute_logits, vllm_config.model_config.get_vocab_size())
+
+        def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> set[str]:
+            """The model's own; a head beside them is read elsewhere, and some such folders have none over words."""
+            own = ((name, weight) for name, weight in weights if not name.startswith(HEADS))
+            loaded: set[str] = super().load_weights(own)
+            return loaded | {"lm_head.weight"}
 
     ValueModel.__name__ = ValueModel.__qualname__ = base.__name__.replace("ForCausalLM", "ValueModel")
     return ValueModel

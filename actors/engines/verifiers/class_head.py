@@ -1,0 +1,44 @@
+"""Heads of public verifiers over classes: a hidden state in, the logit of a score out, as each family's authors compute it.
+
+A softmax over two classes is the sigmoid of their difference, so every family has one logit a step. It knows no prompt and no
+engine. Invariant: heads compute in float32, whatever the model's type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from actors.engines.verifiers.families.known import HEADS, HeadKind
+
+
+@dataclass(frozen=True, slots=True)
+class HeadReads:
+    """What a scoring engine asks of a head: no likelihoods, and no value of a prompt alone."""
+
+    likelihood: bool = False
+    prompt: bool = False
+
+
+class ClassHead(nn.Module):
+    """One or two layers on the hidden state: one value, or two classes of which the second is good."""
+
+    def __init__(self, kind: HeadKind, weights: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.config = HeadReads()
+        for name in HEADS[kind]:
+            if name in weights:
+                self.register_buffer(name.replace(".", "_"), weights[name].float())
+        prefix = HEADS[kind][0].removesuffix(".weight").replace(".", "_")
+        self._layers = ("score_0", "score_2") if kind == "layers" else (prefix,)
+
+    def forward(self, hidden: Tensor, features: Tensor) -> Tensor:
+        """The logits [...] of hidden states [..., D]."""
+        out = hidden.float()
+        for number, layer in enumerate(self._layers):
+            out = F.relu(out) if number else out
+            out = F.linear(out, getattr(self, f"{layer}_weight"), getattr(self, f"{layer}_bias", None))
+        return out[..., 0] if out.shape[-1] == 1 else out[..., 1] - out[..., 0]

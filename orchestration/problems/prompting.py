@@ -7,12 +7,18 @@ special tokens a prompt has is the tokenizer's affair and its template's, never 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from actors.errors import UserError
+from actors.errors import UserError, nearest
 from orchestration.problems.problem import plain
+
+_CLOCK = "strftime_now"
+_OURS = frozenset({"messages", "tools", "documents", "add_generation_prompt", _CLOCK, "raise_exception"})
+"""Variables that every chat template has, and that no user sets."""
 
 
 class Tokenizer(Protocol):
@@ -33,7 +39,8 @@ class PromptFormat:
     With `chat` that text is the user's turn in the tokenizer's chat template, after `system` if there is one. Where the
     template has no system turn, `system` stands at the beginning of the first user's. Before it stand the first `shots` of
     the `examples` (question and solution each) that are not the question itself: as text, or as turns of user and assistant.
-    One example more than `shots` leaves a question that is one of them as many as the others.
+    One example more than `shots` leaves a question that is one of them as many as the others. `chat_options` are variables of
+    the chat template by their names, such as Qwen3's `enable_thinking`.
     """
 
     template: str = "{question}\n"
@@ -41,6 +48,7 @@ class PromptFormat:
     system: str | None = None
     shots: int = 0
     examples: tuple[tuple[str, str], ...] = ()
+    chat_options: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if "{question}" not in self.template:
@@ -85,13 +93,14 @@ class PromptFormat:
             raise UserError.of(
                 "prompt.chat", True, "this tokenizer has no chat template: set policy=base (plain text)"
             )
+        check_options(tokenizer, self.chat_options)
         # The name under which transformers gives templates the clock.
-        clock = {} if now is None else {"strftime_now": now.strftime}
+        clock = {} if now is None else {_CLOCK: now.strftime}
 
         def render(*turns: tuple[str, str]) -> str:
             said = [{"role": role, "content": content} for role, content in turns]
             rendered = tokenizer.apply_chat_template(
-                said, add_generation_prompt=True, tokenize=False, **clock
+                said, add_generation_prompt=True, tokenize=False, **clock, **self.chat_options
             )
             return str(rendered)
 
@@ -116,6 +125,16 @@ class PromptFormat:
             raise UserError.of("prompt.chat", True, mend) from None
         _check_told(wrapped, told)
         return wrapped, False
+
+
+def check_options(tokenizer: Tokenizer, options: Mapping[str, Any]) -> None:
+    """Raise UserError for a variable that a tokenizer's chat template does not have: it would say nothing of it."""
+    words = set(re.findall(r"\w+", str(tokenizer.chat_template)))
+    for name, value in options.items():
+        if name in _OURS or name not in words:
+            meant = nearest(name, words - _OURS)
+            mend = f"this tokenizer's chat template has no such variable to set{meant}: leave it out"
+            raise UserError.of(f"prompt.chat_options.{name}", value, mend)
 
 
 def _continued(asked: str, solution: str) -> str:

@@ -10,13 +10,13 @@ end token behind it; with no attempt at all the context is the prompt itself, id
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from actors.errors import UserError
-from orchestration.problems.prompting import Tokenizer
+from orchestration.problems.prompting import Tokenizer, check_options
 
 ATTEMPTS = 4
 """Attempts that a reviser reads at most, the last ones (paper section 6.1 and appendix H)."""
@@ -93,12 +93,21 @@ class RevisionFormat:
                 "format.turn", self.turn, "give the text with which a chat asks for another attempt"
             )
 
-    def bind(self, tokenizer: Tokenizer, ends: Sequence[int], *, chat: bool) -> Revising:
-        """The format in the ids of a tokenizer; `ends` are the model's end tokens, `chat` as in the prompt's format. Raises
-        UserError where the tokenizer has no end token, or its chat template leaves an attempt out."""
+    def bind(
+        self,
+        tokenizer: Tokenizer,
+        ends: Sequence[int],
+        *,
+        chat: bool,
+        chat_options: Mapping[str, Any] | None = None,
+    ) -> Revising:
+        """The format in the ids of a tokenizer; `ends` are the model's end tokens, `chat` and `chat_options` as in the
+        prompt's format. Raises UserError where the tokenizer has no end token, or its chat template leaves an attempt out."""
         known = frozenset(ends)
         if chat:
-            after = tuple(tokenizer.encode(self._between(tokenizer), add_special_tokens=False))
+            after = tuple(
+                tokenizer.encode(self._between(tokenizer, chat_options or {}), add_special_tokens=False)
+            )
             return Revising(None, None, after, known, self.attempts)
         end = tokenizer.eos_token_id
         if end is None:
@@ -110,15 +119,18 @@ class RevisionFormat:
         """Beside the weights of a model that was trained with it."""
         (folder / FILE).write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
 
-    def _between(self, tokenizer: Tokenizer) -> str:
+    def _between(self, tokenizer: Tokenizer, options: Mapping[str, Any]) -> str:
         """What a chat template writes behind an attempt, up to where the next one begins."""
+        check_options(tokenizer, options)
         said = "flopwise attempt"
         turns = [
             {"role": role, "content": content}
             for role, content in (("user", "question"), ("assistant", said), ("user", self.turn))
         ]
         try:
-            wrapped = str(tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
+            wrapped = str(
+                tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False, **options)
+            )
         except Exception as error:  # a template raises what it likes
             why = " ".join(str(error).split())
             mend = f"the tokenizer's chat template fails with an earlier attempt ({why}): use chat=false"

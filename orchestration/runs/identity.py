@@ -160,6 +160,8 @@ def _prompt_words(prompt: PromptFormat) -> str:
     said: dict[str, Any] = {"template": prompt.template, "chat": prompt.chat, "system": prompt.system}
     if prompt.shots:
         said |= {"shots": prompt.shots, "examples": _digest(prompt.examples)}
+    if prompt.chat_options:
+        said |= {"chat_options": prompt.chat_options}
     return json.dumps(said, ensure_ascii=False, sort_keys=True)
 
 

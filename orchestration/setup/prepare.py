@@ -118,7 +118,7 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     dataset, grader = _problems(settings.dataset)
     shown = given.prompt
     examples = worked_examples(settings, grader)
-    prompt = PromptFormat(shown.template, shown.chat, shown.system, shown.shots, examples)
+    prompt = PromptFormat(shown.template, shown.chat, shown.system, shown.shots, examples, shown.chat_options)
     policy = read_policy(settings, strategies)
     models = read_models(settings, policy, asked)
     check_engines(settings, models)

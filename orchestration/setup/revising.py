@@ -63,15 +63,18 @@ def read_framing(settings: EvaluateSettings, models: Mapping[Role, ModelSetup]) 
 def _bound(role: Role, given: RevisionFormat, model: ModelSetup, settings: EvaluateSettings) -> Framed:
     from transformers import AutoTokenizer
 
-    chat = settings.policy.prompt.chat
+    prompt = settings.policy.prompt
     tokenizer = AutoTokenizer.from_pretrained(model.tokenizer, local_files_only=True, trust_remote_code=False)
     try:
-        bound = given.bind(tokenizer, end_ids(model.path, read_config(model.path)), chat=chat)
+        ends = end_ids(model.path, read_config(model.path))
+        bound = given.bind(tokenizer, ends, chat=prompt.chat, chat_options=prompt.chat_options)
     except UserError as error:
         # Told by the setting that names the model, and by what plain text is called here.
         why = str(error).removeprefix(str(UserError.of("format.turn", given.turn, "")))
         why = why.replace("chat=false", "policy=base")
         raise UserError.of(f"{role}.path", getattr(settings, role).path, why) from None
     # How many it reads the strategies say, whose texts are in keys.
-    words = {name: value for name, value in asdict(given).items() if name != "attempts"} | {"chat": chat}
+    words = {name: value for name, value in asdict(given).items() if name != "attempts"} | {
+        "chat": prompt.chat
+    }
     return Framed(replace(bound, attempts=1 << 20), json.dumps(words, sort_keys=True))

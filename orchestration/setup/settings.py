@@ -133,7 +133,8 @@ class DatasetSettings:
 
 @dataclass
 class PromptSettings:
-    """`examples` None: of the data set's train split; `examples_seed` says which, and in which order."""
+    """`examples` None: of the data set's train split; `examples_seed` says which, and in which order. `chat_options` are
+    variables of the chat template."""
 
     template: str = "{question}\n"
     chat: bool = False
@@ -141,6 +142,7 @@ class PromptSettings:
     shots: int = 0
     examples: str | None = field(default=None, metadata=PATH)
     examples_seed: int = 0
+    chat_options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -332,6 +334,7 @@ def check(settings: EvaluateSettings) -> None:
             "policy.prompt.template"
         )
         raise UserError.of("policy.prompt.system", policy.prompt.system, mend)
+    _check_chat_options(policy.prompt)
     _at_least("policy.prompt.shots", policy.prompt.shots, 0)
     if policy.prompt.examples is not None and not policy.prompt.shots:
         mend = "none of them is shown: say how many are, as in policy.prompt.shots=4"
@@ -357,6 +360,17 @@ def check(settings: EvaluateSettings) -> None:
         _choose(f"cluster.{role}.device", replica.device, DEVICES)
         _check_gpus(f"cluster.{role}", replica)
     check_report(settings.report)
+
+
+def _check_chat_options(prompt: PromptSettings) -> None:
+    options = prompt.chat_options
+    if options and not prompt.chat:
+        mend = "without policy.prompt.chat no chat template reads them: leave them out, or set policy=chat"
+        raise UserError.of("policy.prompt.chat_options", options, mend)
+    for name in options:
+        if not isinstance(name, str) or not name.isidentifier():
+            mend = "a variable of a chat template has a name, as in {enable_thinking: false}"
+            raise UserError.of("policy.prompt.chat_options", options, mend)
 
 
 def _check_turn(settings: EvaluateSettings) -> None:

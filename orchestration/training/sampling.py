@@ -48,8 +48,8 @@ class SampledJob:
     """A policy and what it is sampled on.
 
     `dataset` and `options` name a generator of training problems, of which each part takes others by its seed. `prompt`,
-    `chat`, `system`, `shots`, `examples` and `examples_seed` are what the policy reads, `delimiter`, `stop` and
-    `end_after_answer` what ends a step and a solution, as in `flopwise evaluate`; `replicas` are the policy replicas that
+    `chat`, `system`, `shots`, `examples`, `examples_seed` and `chat_options` are what the policy reads, `delimiter`, `stop`
+    and `end_after_answer` what ends a step and a solution, as in `flopwise evaluate`; `replicas` are the policy replicas that
     sample, one core each. Samples go to `runs`; those that the runs in `reuse` hold already are not drawn again.
     """
 
@@ -63,6 +63,7 @@ class SampledJob:
     shots: int = 0
     examples: str | None = field(default=None, metadata=PATH)
     examples_seed: int = 0
+    chat_options: dict[str, Any] = field(default_factory=dict)
     delimiter: str = "\n"
     stop: list[str] = field(default_factory=list, metadata=QUOTED)
     end_after_answer: bool | None = False
@@ -93,7 +94,13 @@ def sampling_of(job: SampledJob, number: int, part: Part) -> EvaluateSettings:
             stop=list(job.stop),
             end_after_answer=job.end_after_answer,
             prompt=PromptSettings(
-                job.prompt, job.chat, job.system, job.shots, job.examples, job.examples_seed
+                job.prompt,
+                job.chat,
+                job.system,
+                job.shots,
+                job.examples,
+                job.examples_seed,
+                dict(job.chat_options),
             ),
         ),
         verifier=VerifierSettings(path=None),
@@ -141,6 +148,7 @@ _HERE = {
     "policy.prompt.system": "system",
     "policy.prompt.shots": "shots",
     "policy.prompt.examples": "examples",
+    "policy.prompt.chat_options": "chat_options",
     "policy.delimiter": "delimiter",
     "policy.stop": "stop",
     "policy.max_tokens": "max_tokens",

@@ -25,7 +25,7 @@ def bound_format(format: RevisionFormat, prepared: Prepared) -> Revising:
         policy.tokenizer, local_files_only=True, trust_remote_code=False
     )
     ends = end_ids(policy.path, read_config(policy.path))
-    return format.bind(tokenizer, ends, chat=prepared.prompt.chat)
+    return format.bind(tokenizer, ends, chat=prepared.prompt.chat, chat_options=prepared.prompt.chat_options)
 
 
 def context_of(folder: Path) -> int:

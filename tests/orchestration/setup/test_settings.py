@@ -52,6 +52,7 @@ CHANGES = {
     "policy.prompt.system": "think",
     "policy.prompt.shots": "2",
     "policy.prompt.examples_seed": "1",
+    "policy.prompt.chat_options": "{brief: true}",
     "verifier.engine": "vllm",
     "verifier.dtype": "bfloat16",
     "verifier.family": "reasonflux_prm",
@@ -191,13 +192,15 @@ def base(key: str, words: list[str], table: Path) -> list[str]:
         model = key.split(".")[1]
         words = [*words, f"{model}.engine=vllm", f"cluster.{model}.gpus=2"]
     policy = next(word for word in words if word.startswith("policy.path=")).partition("=")[2]
-    if key in ("policy.prompt.chat", "policy.prompt.system", "reviser.turn"):
+    if key in ("policy.prompt.chat", "policy.prompt.system", "policy.prompt.chat_options", "reviser.turn"):
         talking = table / "talking"
         shutil.copytree(policy, talking, dirs_exist_ok=True)
-        (talking / "chat_template.jinja").write_text("{% for one in messages %}{{ one.content }}{% endfor %}")
+        (talking / "chat_template.jinja").write_text(
+            "{% for one in messages %}{{ one.content }}{% endfor %}{{ brief }}"
+        )
         words = [word for word in words if not word.startswith("policy.path=")] + [f"policy.path={talking}"]
         policy = str(talking)
-    if key in ("policy.prompt.system", "reviser.turn"):
+    if key in ("policy.prompt.system", "policy.prompt.chat_options", "reviser.turn"):
         # Nothing else reads it.
         words = [*words, "policy.prompt.chat=true"]
     if key.removeprefix("cluster.").startswith("reviser."):

@@ -273,6 +273,9 @@ def test_a_chat_models_prompt_is_sampled_as_it_is_evaluated() -> None:
     assert (prompt.template, prompt.chat, prompt.system) == ("Q: {question}", True, "Think.")
     shown = sampling_settings(PrmJob("p", "gcd", shots=4, examples="e.csv", examples_seed=3), 0).policy.prompt
     assert (shown.shots, shown.examples, shown.examples_seed) == (4, "e.csv", 3)
+    options = {"enable_thinking": False}
+    job = PrmJob("p", "gcd", chat=True, chat_options=options)
+    assert sampling_settings(job, 0).policy.prompt.chat_options == options
 
 
 def _prompts(run: Run) -> dict[str, tuple[int, ...]]:

@@ -65,6 +65,25 @@ def system_text_unread() -> Words:
 
 
 @case
+def variables_in_no_chat() -> Words:
+    """variables of a chat template in no chat"""
+    return evaluate("policy.prompt.chat_options.enable_thinking=false")
+
+
+@case
+def variable_without_a_name() -> Words:
+    """a variable of a chat template without a name"""
+    return evaluate("policy.prompt.chat=true", "policy.prompt.chat_options={1: false}")
+
+
+@case
+def variable_that_a_template_does_not_have() -> Words:
+    """a variable that a chat template does not have"""
+    Path("policy/chat_template.jinja").write_text("{{ messages[0].content }}")
+    return evaluate("policy.prompt.chat=true", "policy.prompt.chat_options.enable_thinking=false")
+
+
+@case
 def architecture() -> Words:
     """an architecture that is not supported"""
     edit("policy/config.json", model_type="bert")

@@ -75,7 +75,7 @@ OF_MODELS = {
     "tokenizer_config.json",
 }
 PLANNING = ("calibrate", "explain", "whatif", "compare_allocators", "difficulty")
-OF_USERS = {"problems.jsonl", ".venv", ".venv-vllm"}
+OF_USERS = {"problems.jsonl", "mine.yaml", ".venv", ".venv-vllm"}
 _ENDINGS = r"md|py|yaml|json|jsonl|png|toml|safetensors|bin|parquet"
 PURPOSES = [purpose for part in get_args(Purpose) for purpose in get_args(part)]
 
@@ -90,7 +90,7 @@ def settings() -> set[str]:
     keys = {f"{group}.{key}" for group, tree in _named(trees) for key in flatten(tree)}
     keys |= set(flatten(dataclasses.asdict(settings_of()))) | set(flatten(dataclasses.asdict(PrmJob("", ""))))
     keys |= set(flatten(dataclasses.asdict(ReviserJob("", ""))))
-    keys |= set(dataclasses.asdict(ShowSettings())) | {"domain"}
+    keys |= set(dataclasses.asdict(ShowSettings())) | {"domain", "pair"}
     keys |= {f"dataset.options.{field.name}" for field in dataclasses.fields(CountdownSource)}
     keys |= set(yaml.safe_load((CONF / "report.yaml").read_text()))
     keys |= {one.key for root in PLANNING for one in entries(CONF / f"{root}.yaml")}
@@ -123,8 +123,9 @@ def test_settings_in_the_text_exist(page: Path) -> None:
             )
             if found is None or word == "key=value" or word.endswith(".yaml"):
                 continue
-            assert found[1] in known or found[1] in AS_PARAMETERS, f"{word} in {span}"
-            if found[1] in (*chosen, "domain") and found[2] != "...":
+            of_template = found[1].startswith("policy.prompt.chat_options.")
+            assert of_template or found[1] in known or found[1] in AS_PARAMETERS, f"{word} in {span}"
+            if found[1] in (*chosen, "domain", "pair") and found[2] != "...":
                 assert found[2] in options(found[1]), span
 
 

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from orchestration.setup.compose import CONF, chosen_options, groups, options
+from orchestration.setup.compose import CONF, chosen_options, groups, options, said_by
 from orchestration.setup.domains import DOMAIN, defaults_of, domain_of, domains, has_domains
+from orchestration.setup.pairs import has_pairs, pair_of, pairs
 
 _LINE = re.compile(r"^( *)(\w+):(?: (.*?))??(?:  # (.*))?$")
 _WIDTH = 110
+_MISSING = "???"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +36,34 @@ class Entry:
 
 def help_of(root: str, words: Sequence[str] = ()) -> str:
     """Return the whole help: what the command does, examples, then every setting by group, with the defaults of the options
-    that `words` choose (`policy=chat`, `domain=countdown`). Raises UserError for an option that there is not."""
-    domain, words = domain_of(root, words)
+    that `words` choose (`policy=chat`, `domain=countdown`, `pair=qwen3`). UserError for an option that there is not."""
+    pair, words = pair_of(root, words)
+    said = {} if pair is None else said_by(pair, root, words)
+    domain, words = domain_of(root, words) if pair is None else (None, words)
     chosen = chosen_options(root, words)
     options_too = ", those of the options chosen (add e.g. policy=chat)" if groups(root) else ""
     settings = f"Settings, with their defaults{options_too}:"
     lines = [_header(CONF / f"{root}.yaml"), "", settings]
-    own = _of_domain(entries(CONF / f"{root}.yaml"), root, domain)
+    own = _with(entries(CONF / f"{root}.yaml"), {} if pair else defaults_of(domain, root))
+    own = _with(own, said)
     lines += _table(own)
     if has_domains(root):
         lines += ["", f"domain, {_about(domain or 'none', DOMAIN)}:"]
         lines += [f"  domain={name:36} {_header(CONF / 'domain' / f'{name}.yaml')}" for name in domains()]
+    if has_pairs(root):
+        lines += ["", f"pair, {pair or 'none'} (by default none):"]
+        lines += [f"  pair={name:38} {_header(CONF / 'pair' / f'{name}.yaml')}" for name in pairs()]
     usual = groups(root)
     for group, option in groups(root, domain).items():
-        default = chosen.get(group, option)
-        lines += ["", f"{group}, {_about(default, usual[group])}:"]
+        default = chosen.get(group, said.get(group, option))
+        about = "to be given" if default == _MISSING else _about(default, usual[group])
+        default = usual[group] if default == _MISSING else default
+        lines += ["", f"{group}, {about}:"]
         lines += [f"  {group}={name:36} {_header(CONF / group / f'{name}.yaml')}" for name in options(group)]
         # What the command itself says of a group's setting stands above.
-        said = {entry.key for entry in own}
-        lines += _table([entry for entry in group_entries(group, default) if entry.key not in said])
+        above = {entry.key for entry in own}
+        rows = [entry for entry in group_entries(group, default) if entry.key not in above]
+        lines += _table(_with(rows, said))
     return "\n".join(lines)
 
 
@@ -59,10 +71,9 @@ def _about(here: str, usual: str) -> str:
     return f"by default {usual}" if here == usual else f"here {here} (by default {usual})"
 
 
-def _of_domain(found: list[Entry], root: str, domain: str | None) -> list[Entry]:
-    """The settings with the defaults that they have in a domain."""
-    ours = defaults_of(domain, root)
-    return [replace(one, default=_shown(ours[one.key])) if one.key in ours else one for one in found]
+def _with(found: list[Entry], values: Mapping[str, Any]) -> list[Entry]:
+    """The settings with the defaults that a domain or a pair gives them."""
+    return [replace(one, default=_shown(values[one.key])) if one.key in values else one for one in found]
 
 
 def _shown(value: object) -> str:

@@ -7,9 +7,10 @@ value) is answered by one line that names it and the nearest thing that exists, 
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 import os
-import re
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,32 +20,28 @@ from typing import Any, TypeVar
 import yaml
 
 from actors.errors import UserError, nearest
-from orchestration.setup.domains import DOMAIN, defaults_of, domain_of, has_domains
+from orchestration.setup.domains import DOMAIN, DOMAIN_WORD, defaults_of, domain_of, has_domains
 from orchestration.setup.meant import check_mapping, words_meant
+from orchestration.setup.pairs import WORD, above, pair_of, settings_of_pair
 from orchestration.setup.settings import EvaluateSettings, flatten
-from orchestration.setup.values import check_quoted, list_of_texts, text_of, whole_number
+from orchestration.setup.values import Yaml, check_quoted, list_of_texts, text_of, whole_number
 
 T = TypeVar("T")
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
-class _Yaml(yaml.SafeLoader):
-    """YAML as Hydra reads it: 1e-3 is a number."""
-
-
-_Yaml.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
-
-
 def groups(root: str, domain: str | None = DOMAIN) -> dict[str, str]:
     """The groups of a root config and the option each has by default in a domain, in the order of its defaults list."""
+    ours = defaults_of(domain, root)
+    return {group: ours.get(group, option) for group, option in _groups_of(root).items()}
+
+
+@functools.cache
+def _groups_of(root: str) -> dict[str, str]:
     text = yaml.safe_load((CONF / f"{root}.yaml").read_text())
     named = (entry for entry in text.get("defaults", ()) if isinstance(entry, dict))
-    usual = {group: option for entry in named for group, option in entry.items()}
-    ours = defaults_of(domain, root)
-    return {group: ours.get(group, option) for group, option in usual.items()}
+    return {group: option for entry in named for group, option in entry.items()}
 
 
 def options(group: str) -> list[str]:
@@ -71,21 +68,26 @@ def chosen_options(root: str, words: Sequence[str]) -> dict[str, str]:
 
 
 def compose(root: str, words: Sequence[str], schema: type[T]) -> T:
-    """Return `conf/<root>.yaml` with its groups, as the domain has them, changed by `words` (`key=value` each), as an
-    instance of `schema`.
+    """Return `conf/<root>.yaml` with its groups, as the domain or the pair has them, changed by `words` (`key=value` each),
+    as an instance of `schema`.
 
     Raises UserError for a word that is no `key=value`, an unknown key or option, a value of the wrong type,
     and a key that must be given (`???`) and was not.
     """
-    domain, words = domain_of(root, words)
+    pair, words = pair_of(root, words)
+    domain, words = domain_of(root, words) if pair is None else (None, _without_domain(pair, words))
+    said = {} if pair is None else said_by(pair, root, words)
     changes = dict(_split(word) for word in words)
     known_groups = groups(root, domain)
     chosen = chosen_options(root, words)
     mappings = {group: _mapping(group, changes[group]) for group in chosen if _is_mapping(changes[group])}
     for group in chosen:
         del changes[group]
-    picked = known_groups | chosen
-    data = _defaults(root, [f"{group}={option}" for group, option in picked.items()], bool(known_groups))
+    picked = known_groups | {group: said[group] for group in known_groups if group in said} | chosen
+    for group in (one for one in picked if pair is not None and picked[one] == "???"):
+        raise UserError(f"{group} must be given: add {group}=..., for the pair {pair} names none")
+    options_chosen = tuple(f"{group}={option}" for group, option in picked.items())
+    data = copy.deepcopy(_defaults(root, options_chosen, bool(known_groups)))
     for key, value in defaults_of(domain, root).items():
         if key not in picked:
             _set(data, key, value)
@@ -94,6 +96,13 @@ def compose(root: str, words: Sequence[str], schema: type[T]) -> T:
         data[group]["options"] = {}
         for key, value in mappings.get(group, {}).items():
             _set(data, _inside(data, f"{group}.{key}", own), value)
+    for key in (one for one in said if one not in picked):
+        try:
+            place = _inside(data, key, own)
+            _kind(schema, data, place, picked)
+        except UserError as error:
+            raise UserError.of(WORD, pair, str(error)) from None
+        _set(data, place, said[key])
     for key, text in changes.items():
         key = _inside(data, key, own)
         kind = _kind(schema, data, key, picked)
@@ -109,6 +118,35 @@ def compose(root: str, words: Sequence[str], schema: type[T]) -> T:
     return built
 
 
+def _without_domain(pair: str, words: Sequence[str]) -> list[str]:
+    """The words. Raises UserError where one names a domain beside a pair."""
+    named = [word for word in words if word.startswith(f"{DOMAIN_WORD}=")]
+    if named:
+        mend = f"{named[-1]} has a policy of its own: leave it out, and name the data set alone"
+        raise UserError.of(WORD, pair, mend)
+    return list(words)
+
+
+def said_by(pair: str, root: str, words: Sequence[str]) -> dict[str, Any]:
+    """The settings of a pair that count in a command, below what the words choose. UserError for an option that there is
+    not."""
+    own = groups(root, None)
+    said = settings_of_pair(pair)
+    for group in (one for one in own if one in said):
+        known = options(group)
+        if said[group] not in known:
+            mend = (
+                f"{group}: {said[group]}: choose one of {', '.join(known)}{nearest(str(said[group]), known)}"
+            )
+            if isinstance(said[group], dict):
+                name, value = next(iter(said[group].items()), ("path", "..."))
+                mend = f"{group}: give each of its settings a line of its own, as in {group}.{name}: {value}"
+            raise UserError.of(WORD, pair, mend)
+    chosen = above(said, dict(chosen_options(root, words)))
+    elsewhere = groups("evaluate", None).keys() - own.keys()
+    return {key: value for key, value in chosen.items() if key.split(".")[0] not in elsewhere}
+
+
 def settings_from(config: Mapping[str, Any]) -> EvaluateSettings:
     """The settings of an evaluation from its resolved config, as a run keeps it. Raises UserError for what is none."""
     built: EvaluateSettings = _build(EvaluateSettings, dict(config), "")
@@ -122,7 +160,8 @@ def _split(word: str) -> tuple[str, str]:
     return key.strip(), value
 
 
-def _defaults(root: str, chosen: list[str], has_groups: bool) -> dict[str, Any]:
+@functools.cache  # Hydra takes a fifth of a second
+def _defaults(root: str, chosen: tuple[str, ...], has_groups: bool) -> dict[str, Any]:
     if not has_groups:
         plain = yaml.safe_load((CONF / f"{root}.yaml").read_text())
         return {name: value for name, value in plain.items() if not name.startswith("_")}
@@ -136,7 +175,7 @@ def _defaults(root: str, chosen: list[str], has_groups: bool) -> dict[str, Any]:
     outer, place.hydra = place.hydra, None
     try:
         with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-            config = hydra_compose(root, overrides=chosen)
+            config = hydra_compose(root, overrides=list(chosen))
     finally:
         GlobalHydra.instance().hydra = outer
     return typing.cast(dict[str, Any], OmegaConf.to_container(config))
@@ -227,7 +266,7 @@ def _value(key: str, text: str, kind: Any) -> Any:
     if int in _choices(kind) and (number := whole_number(text)) is not None:
         return number
     try:
-        return yaml.load(text, _Yaml)
+        return yaml.load(text, Yaml)
     except yaml.YAMLError:
         raise UserError.of(key, text, "cannot be read; write numbers, true, false, null or [a, b]") from None
 
@@ -259,7 +298,7 @@ def _is_mapping(text: str) -> bool:
 def _mapping(key: str, text: str) -> dict[str, Any]:
     """Read a mapping in Hydra's form, written as YAML on one line."""
     try:
-        value = yaml.load(text, _Yaml)
+        value = yaml.load(text, Yaml)
     except yaml.YAMLError:
         value = None
     if not isinstance(value, dict) or "_target_" not in value:

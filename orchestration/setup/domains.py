@@ -7,6 +7,8 @@ and a training that names its own policy or data set takes nothing from a domain
 
 from __future__ import annotations
 
+import copy
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,7 +32,7 @@ ORM = "orm"
 DOMAIN = "countdown"
 """The one that is meant where none is named."""
 
-_WORD = "domain"
+DOMAIN_WORD = "domain"
 _OWN = ("policy", "dataset", "reviser")
 """Keys of a training without which the rest of a recipe makes no sense."""
 
@@ -50,12 +52,12 @@ def domain_of(root: str, words: Sequence[str]) -> tuple[str | None, list[str]]:
     for one that there is not."""
     if not has_domains(root):
         return None, list(words)
-    named = [word.partition("=")[2].strip() for word in words if _key(word) == _WORD]
-    rest = [word for word in words if _key(word) != _WORD]
+    named = [word.partition("=")[2].strip() for word in words if _key(word) == DOMAIN_WORD]
+    rest = [word for word in words if _key(word) != DOMAIN_WORD]
     if named:
         if named[-1] not in domains():
             mend = f"choose one of {', '.join(domains())}{nearest(named[-1], domains())}"
-            raise UserError.of(_WORD, named[-1], mend)
+            raise UserError.of(DOMAIN_WORD, named[-1], mend)
         return named[-1], rest
     own = root.startswith("train/") and any(_key(word) in _OWN for word in words)
     return (None if own else DOMAIN), rest
@@ -63,7 +65,7 @@ def domain_of(root: str, words: Sequence[str]) -> tuple[str | None, list[str]]:
 
 def defaults_of(domain: str | None, root: str) -> dict[str, Any]:
     """What a domain says of a command's groups and keys."""
-    found = {} if domain is None else dict(_file(domain).get(_same(root), {}))
+    found = {} if domain is None else copy.deepcopy(dict(_file(domain).get(_same(root), {})))
     # What a plan is learnt from goes by none.
     return {key: value for key, value in found.items() if root != "calibrate" or key != "plan"}
 
@@ -131,6 +133,7 @@ def _key(word: str) -> str:
     return word.partition("=")[0].strip()
 
 
+@functools.cache
 def _file(domain: str) -> dict[str, Any]:
     content: dict[str, Any] = yaml.safe_load((_FOLDER / f"{domain}.yaml").read_text())
     return content

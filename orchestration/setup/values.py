@@ -15,6 +15,15 @@ import yaml
 
 from actors.errors import UserError
 
+
+class Yaml(yaml.SafeLoader):
+    """YAML as Hydra reads it: 1e-3 is a number."""
+
+
+Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
 _DIGITS = 100
 """More than any setting has."""
 

@@ -76,6 +76,66 @@ def misspelt_domain() -> Words:
 
 
 @case
+def misspelt_pair() -> Words:
+    """a misspelt pair"""
+    return evaluate("pair=llama_3_3")
+
+
+@case
+def pair_beside_a_domain() -> Words:
+    """a pair beside a domain"""
+    return evaluate("pair=qwen3", "domain=countdown")
+
+
+@case
+def pair_without_a_data_set() -> Words:
+    """a pair, and no data set"""
+    return evaluate("pair=qwen3")
+
+
+@case
+def pair_that_is_no_yaml() -> Words:
+    """a pair's file that is no YAML"""
+    Path("mine.yaml").write_text("policy: [chat")
+    return evaluate("pair=mine.yaml")
+
+
+@case
+def pair_without_settings() -> Words:
+    """a pair's file without settings"""
+    Path("mine.yaml").write_text("- policy\n")
+    return evaluate("pair=mine.yaml")
+
+
+@case
+def pair_with_a_misspelt_setting() -> Words:
+    """a misspelt setting in a pair"""
+    Path("mine.yaml").write_text("policy: chat\npolicy.pth: policy\nverifier: none\ndataset: math500\n")
+    return evaluate("pair=mine.yaml")
+
+
+@case
+def pair_with_a_misspelt_option() -> Words:
+    """a misspelt option in a pair"""
+    Path("mine.yaml").write_text("policy: chta\n")
+    return evaluate("pair=mine.yaml")
+
+
+@case
+def pair_from_another_of_ones_own() -> Words:
+    """a pair that goes on from none that is ready"""
+    Path("mine.yaml").write_text("pair: other.yaml\n")
+    return evaluate("pair=mine.yaml")
+
+
+@case
+def pair_with_a_mapping() -> Words:
+    """a mapping of settings in a pair"""
+    Path("mine.yaml").write_text("policy:\n  path: policy\n  max_tokens: 40\n")
+    return evaluate("pair=mine.yaml")
+
+
+@case
 def setting_of_another_option() -> Words:
     """a setting that another option has"""
     return evaluate("dataset.path=problems.jsonl")

@@ -29,6 +29,7 @@ from orchestration.problems import (
     make_grader,
     why_unread,
 )
+from orchestration.problems.datasets.gym import GsmSymbolicSource
 from orchestration.problems.datasets.hub import hub_file
 from orchestration.setup.budget import budget_flops, check_budget
 from orchestration.setup.contexts import Contexts, check_contexts
@@ -207,7 +208,7 @@ def _problems(given: DatasetSettings) -> tuple[Dataset, Grader]:
         options=given.options,
         unread=partial(why_unread, grader, str(given.grader)),
     )
-    ours = isinstance(dataset, Generated) and isinstance(dataset.source, GymSource)
+    ours = isinstance(dataset, Generated) and isinstance(dataset.source, GymSource | GsmSymbolicSource)
     if given.grader == "gym" and not ours:
         mend = "it judges reasoning-gym's data sets by their names (dataset=gym); choose number, text, math or countdown"
         raise UserError.of("dataset.grader", given.grader, mend)

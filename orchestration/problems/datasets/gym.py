@@ -16,6 +16,8 @@ from orchestration.problems.problem import Problem, content_id
 
 # Some generators fix their plan for `size` items on creation: blocks of so many items, a seed for each block.
 _BLOCK = 500
+# Generators with seeds of 32 bits: numpy's old ones.
+_SHORT_SEEDS = frozenset({"pool_matrix"})
 # gsm_symbolic templates whose solution does not end in their answer, or does not always.
 _BROKEN_GSM_TEMPLATES = frozenset({25, 27, 84, 89})
 
@@ -53,7 +55,9 @@ def generator(name: str, seed: int, options: dict[str, Any]) -> Any:
 def entry_at(name: str, seed: int, index: int, options: dict[str, Any]) -> dict[str, Any]:
     """Item `index` of reasoning-gym's data set of this name and seed."""
     # Item i of a reasoning-gym seed s draws from seed s + i: space the seeds, or neighbours share items.
-    entry: dict[str, Any] = generator(name, derive("reasoning-gym", name, seed), options)[index]
+    spaced = derive("reasoning-gym", name, seed)
+    spaced = spaced % 2**31 if name in _SHORT_SEEDS else spaced
+    entry: dict[str, Any] = generator(name, spaced, options)[index]
     return entry
 
 
@@ -72,15 +76,18 @@ class GymSource:
     def draw(self, seed: int, index: int) -> Problem | None:
         block, offset = divmod(index, _BLOCK)
         entry = entry_at(self.name, derive("block", seed, block), offset, self.options)
-        if entry["answer"] is None:
+        known = reference(self.name, self.options, entry)
+        # Of several right answers some data sets name none: their scoring needs none.
+        answer = None if entry["answer"] is None else str(entry["answer"])
+        if answer is None and known is None:
             return None
-        question, answer = str(entry["question"]).strip(), str(entry["answer"])
+        question = str(entry["question"]).strip()
         return Problem(
             content_id(self.name, question),
             question,
             answer,
             metadata={"family": self.name},
-            reference=reference(self.name, self.options, entry),
+            reference=known,
         )
 
 
@@ -103,7 +110,8 @@ class GsmSymbolicSource:
         if not solution.endswith(f"#### {answer}"):
             return None
         metadata = {"family": "gsm_symbolic", "template": template, "length": solution.count("\n")}
-        return Problem(content_id("gsm", question), question, answer, solution, metadata)
+        known = reference("gsm_symbolic", {}, entry)
+        return Problem(content_id("gsm", question), question, answer, solution, metadata, known)
 
     @staticmethod
     def _template(seed: int, offset: int) -> int:

@@ -15,6 +15,7 @@ from orchestration.setup.settings import EvaluateSettings, ReportSettings, ShowS
 from orchestration.setup.values import list_of_texts
 from orchestration.strategies.parse import parse
 from orchestration.training.job import PrmJob
+from orchestration.training.policy import PolicyTraining
 
 
 def settings(*words: str) -> EvaluateSettings:
@@ -70,6 +71,16 @@ def test_values_are_read_by_their_type() -> None:
     assert found.report.figures == ["svg"]
     assert found.folder == "runs/a b"
     assert found.policy.prompt.system is None
+
+
+def test_what_one_command_is_told_no_other_finds() -> None:
+    words = ("domain=arithmetic", "dataset.options.legs=[1,4]", "policy.stop=['a']")
+    told, other = settings(*words), settings("domain=arithmetic")
+    assert (told.dataset.options, told.policy.stop) == ({"legs": [1, 4]}, ["a"])
+    assert (other.dataset.options, other.policy.stop) == ({}, [])
+    given = ("domain=countdown", "options.values=[1,2]")
+    assert compose("train/policy", given, PolicyTraining).options["values"] == [1, 2]
+    assert compose("train/policy", ("domain=countdown",), PolicyTraining).options["values"] == [2, 50]
 
 
 def test_mappings_in_hydras_form_are_read() -> None:

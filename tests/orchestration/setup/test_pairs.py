@@ -133,6 +133,27 @@ def test_a_pair_of_ones_own_is_one_file_and_runs(tmp_path: Path, problems: Path)
     assert run.config["verifier"]["separator"] == "\n\n"
 
 
+def test_a_model_that_thinks_is_asked_for_whole_samples(tmp_path: Path, problems: Path) -> None:
+    family = FAMILIES["r1_distill"]
+    words = [
+        "pair=r1_distill",
+        f"policy.path={family.save(tmp_path / 'policy')}",
+        f"verifier.path={PUBLIC['outcome'].save(tmp_path / 'rm')}",
+        *(f"{role}.dtype=float32" for role in ("policy", "verifier")),
+        *("policy.max_tokens=16", "dataset=table", f"dataset.path={problems}", "dataset.count=1"),
+    ]
+    with without_ray():
+        assert main(["evaluate", *words, "report=table", f"folder={tmp_path / 'run'}"]) == 0
+    run = Run(tmp_path / "run")
+    assert len(run.outcomes()) == 5
+    (best,) = (one for one in run.config["strategies"] if one.startswith("best_of_n(n=16"))
+    drawn = run.candidates(strategy=best).to_pylist()
+    # One step and one score each, whatever lines are in it; a sample that ended at once has none.
+    found = [(len(row["steps"]), len(row["scores"])) for row in drawn]
+    assert len(found) == 16
+    assert set(found) - {(0, 0)} == {(1, 1)}
+
+
 def test_the_pair_that_the_page_shows_is_one(tmp_path: Path) -> None:
     (shown,) = [one.text for one in blocks(ROOT / "docs" / "models.md") if one.text.startswith("# mine.yaml")]
     ours = settings_of([f"pair={mine(tmp_path, shown)}"])

@@ -15,6 +15,7 @@ import pytest
 
 ON_RAY = {
     "tests/actors/cluster/test_cluster.py",
+    "tests/actors/cluster/test_revisions.py",
     "tests/actors/cluster/test_vllm_cluster.py",
     "tests/faults/test_faults.py",
     "tests/orchestration/commands/test_stopping.py",

@@ -153,10 +153,10 @@ class Replica:
 
 @dataclass
 class Drawer:
-    """A replica as those see it who ask it to draw."""
+    """A replica as those see it who ask it to draw. It notes the seeds of what it was asked, and dies at draw `kill_at`."""
 
     replica: Replica
-    draws: int = 0
+    seeds: list[int] = field(default_factory=list)
     kill_at: int = 0
 
     async def ready(self) -> str:
@@ -169,8 +169,8 @@ class Drawer:
 
     async def draw(self, request: GenerateRequest, states: States) -> Generation | str:
         inner = self._inner
-        self.draws += 1
-        if self.draws == self.kill_at:
+        self.seeds.append(request.seed)
+        if len(self.seeds) == self.kill_at:
             await self.replica.die()
         if self.replica.inner is not inner:
             raise Dead("killed")

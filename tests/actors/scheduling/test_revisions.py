@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from actors.messages import Orders, Report
+from actors.seeds import derive
 from actors.strategy import home_of
 from actors.work import Task
 from orchestration.strategies.parse import parse
 from orchestration.strategies.revision.revision import Revision
 from orchestration.strategies.sampling.best_of_n import BestOfN
 from tests.support.cells import MakeCell, books, keys, outcomes_by_key, rows_of, tasks
-from tests.support.inprocess import Cell, Dead, Replica
+from tests.support.inprocess import Cell, Dead, Fault, Replica
 
 CHAINS = (Revision(3, 2), Revision(4, 1, select="majority"))
 
@@ -64,31 +65,39 @@ def test_what_a_chain_took_is_the_revisers_and_the_verifiers(undisturbed: Path) 
     assert places == {(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1), (1, 2)}
 
 
-async def test_a_reviser_that_dies_in_mid_chain_costs_its_leases_and_no_outcome(
-    cell: MakeCell, tmp_path: Path, undisturbed: Path
-) -> None:
-    begun: list[tuple[int, ...]] = []
+def dies_in_mid_chain(step: int, seen: set[tuple[int, ...]]) -> Fault:
+    """A fault of a replica that dies once, as soon as an attempt at this step of a chain is there; `seen` has the places of
+    those that were."""
 
-    async def dies_in_mid_chain(replica: Replica, orders: Orders) -> Report | None:
-        if not orders.leases:
-            return None
+    async def fault(replica: Replica, orders: Orders) -> Report | None:
         working = asyncio.create_task(replica.through(orders))
-        while not begun:
+        while not any(place[1] >= step for place in seen):
+            if working.done():
+                # What is lacking comes with the next exchange.
+                return working.result()
             assert replica.inner is not None
             benches: Any = replica.inner._benches.values()
-            begun.extend(row["place"] for bench in benches for row in bench.samples)
+            seen.update(tuple(row["place"]) for bench in benches for row in bench.samples)
             await asyncio.sleep(0)
         working.cancel()
         replica.fault = None
         await replica.die()
         raise Dead("killed in mid-chain")
 
+    return fault
+
+
+@pytest.mark.parametrize("step", [0, 2])
+async def test_a_reviser_that_dies_in_mid_chain_costs_its_leases_and_no_outcome(
+    cell: MakeCell, tmp_path: Path, undisturbed: Path, step: int
+) -> None:
+    seen: set[tuple[int, ...]] = set()
     # Under a budget what was lost is charged as it was granted, whether it was reported or not.
     budget = 50 * books(undisturbed)["spent"]
     async with cell(replicas=1, revisers=2, budget=budget) as one:
-        one.replicas["reviser-0"].fault = dies_in_mid_chain
+        one.replicas["reviser-0"].fault = dies_in_mid_chain(step, seen)
         progress = await one.run(revised(8))
-    assert begun
+    assert max(at for _, at in seen) >= step
     assert 0 < progress.wasted <= budget - progress.spent
     assert progress.answered == 16
     assert outcomes_by_key(tmp_path / "run") == outcomes_by_key(undisturbed)
@@ -196,6 +205,28 @@ async def test_a_reviser_that_dies_while_it_draws_for_others_costs_its_calls_and
     assert lost
     assert {row["purpose"] for row in lost} == {"reviser"}
     assert progress.wasted == sum(row["flops"] for row in lost)
+    assert outcomes_by_key(tmp_path / "run") == outcomes_by_key(together)
+
+
+async def test_all_that_a_problem_asks_of_revisers_elsewhere_goes_to_one_of_them(
+    cell: MakeCell, tmp_path: Path, together: Path
+) -> None:
+    """Where its keys and values are."""
+    async with cell(replicas=1, revisers=2) as one:
+        await one.run(tasks(6, *BOTH))
+        model = (await one.drawers[0].engine()).model_hash
+        asked = [drawer.seeds for drawer in one.drawers]
+    # A seed says whose draw it is.
+    problem_of = {
+        derive(0, row["problem_id"], model, 1.0, 1.0, kind, tuple(row["place"])): row["problem_id"]
+        for row in rows_of(tmp_path / "run", "samples")
+        for kind in ("revision", "revised step", "revised end")
+    }
+    first, second = ({problem_of[seed] for seed in seeds} for seeds in asked)
+    assert first
+    assert second
+    assert not first & second
+    assert first | second == {f"p{number}" for number in range(6)}
     assert outcomes_by_key(tmp_path / "run") == outcomes_by_key(together)
 
 

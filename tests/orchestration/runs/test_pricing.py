@@ -36,7 +36,9 @@ from orchestration.runs.prompts import Longest
 from orchestration.runs.session import asked, opened, survey, tasks
 from orchestration.setup.prepare import Prepared, prepare
 from orchestration.strategies.compute_optimal import COUNTING
+from orchestration.strategies.parse import parse
 from orchestration.strategies.standing import standing
+from orchestration.strategies.tally import counting_as
 from tests.support.here import ClusterHere, without_ray
 from tests.support.plans import OFFER, PROMPTED, SEARCH, plan_for
 
@@ -107,12 +109,13 @@ def check_replayed(run: Run, plan: Plan, values: Mapping[str, float] = NOTHING_K
             if after is None:
                 break
             work = work_of(said.option or "")
-            if work == SEARCH:
+            if work in plan.offer.searches:
                 # Whole samples come first; of a search that came to its end those vote that it kept.
                 stood = work_of(said.stage)
                 drawn = int(stood) if stood.isdigit() else 0
                 before = standing([replace(one, kept=True) for one in candidates[:drawn]], COUNTING)
-                now = standing(candidates[drawn:], COUNTING, before=before, prompt=value)
+                counting = counting_as(COUNTING, parse(work))
+                now = standing(candidates[drawn:], counting, before=before, prompt=value)
             else:
                 drawn = 0 if work == "prompt" else int(work)
                 voting = [replace(one, kept=True) for one in candidates[:drawn]]
@@ -392,12 +395,36 @@ def judged(prepared: Prepared, run: Run, names: set[str] | None = None) -> int:
     return sum(prompt_cost(prepared.costs["verifier"], one).paper for one in tokens)
 
 
-def test_through_ray_it_is_the_same(made: Made) -> None:
-    """The price goes to the replicas and what they decided comes back, in other processes."""
-    prepared = made.prepared("ray", 2.5, "dataset.count=8")
+REVISED = "revision(sequential=2,parallel=2)"
+
+
+def test_through_ray_it_is_the_same_and_a_reviser_takes_part(
+    words: list[str], models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """The price goes to the replicas, and what they decided comes back, in other processes."""
+    reviser = ["reviser=folder", f"reviser.path={models[0]}", "cluster.reviser.cpus=0.5"]
+    made = Made([*words, *reviser, "cluster.policy.cpus=0.5"], tmp_path, replace(OFFER, searches=(REVISED,)))
+    prepared = made.prepared("ray", 2.0, "dataset.count=8")
     run = evaluate(prepared)
     assert prepared.budget is not None
     assert 0 < charged(run) <= prepared.budget
     taken = check_replayed(run, made.plan)
     assert taken["1"] == len(run.outcomes()) == 8
+    assert taken[REVISED] > 0
     assert sum(one.flops for decisions in run.decisions().values() for one in decisions) == charged(run)
+    spent, before = charged(run), run.decisions()
+    drawn = {row["key"]: row["reviser_tokens"] for row in run.outcomes().to_pylist()}
+    # What could not be paid was not begun.
+    begun = {key for key, some in before.items() if any(one.option == REVISED and one.flops for one in some)}
+    assert {key for key, tokens in drawn.items() if tokens} == begun != set()
+    with without_ray():
+        again = evaluate(prepared)
+        assert (charged(again), again.decisions()) == (spent, before), "the same command has nothing to do"
+        larger = made.prepared("ray", 4.0, "dataset.count=8")
+        more = evaluate(larger)
+    assert larger.budget is not None
+    assert spent < charged(more) <= larger.budget
+    check_replayed(more, made.plan)
+    for key, decisions in more.decisions().items():
+        done = [(one.price, one.option) for one in before[key] if one.option is not None]
+        assert [(one.price, one.option) for one in decisions[: len(done)]] == done

@@ -134,6 +134,15 @@ def prompt_cost(verifier: CostModel, tokens: int) -> Cost:
     return Cost({"verifier": tokens}, paper=verifier.paper(tokens), exact=verifier.exact(0, tokens, 0))
 
 
+def writing_cost(verifier: CostModel, read: int, writes: int, chains: int) -> Cost:
+    """What a judge takes at worst for one score beside the tokens that it scores: of `read` tokens and up to `writes` behind
+    them in each of `chains`, drawn and read again, with nothing of it cached."""
+    drawn = verifier.exact(0, read, 0) + verifier.exact(read, writes, writes)
+    again = verifier.exact(0, read + writes, 1)
+    tokens = chains * writes
+    return Cost({"verifier": tokens}, paper=verifier.paper(tokens), exact=chains * (drawn + again))
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
     """What the replicas of one role have done so far: `tokens` sampled or scored, `busy` seconds inside the model summed over

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from actors.engines.folder_files import read_settings
 from actors.errors import UserError
 from actors.strategy import Role
-from actors.work import CostModel, Unit
+from actors.work import Cost, CostModel, Unit, writing_cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,8 @@ class ModelCost:
     FLOPs) but with the output head, even where the two are tied; of a mixture of experts, the active experts
     only. `matrix` counts the weights that multiply a token inside the layers, `head` those of one row of the
     output head; `hidden` is the size of a token's state, `width` heads x head size. `window_layers` of the
-    layers read at most `window` keys, `full_layers` read all. Without `exact_known` the paper's accounting is all there is.
+    layers read at most `window` keys, `full_layers` read all. Without `exact_known` the paper's accounting is all there is. A
+    judge `writes` up to so many tokens in each of its `chains` for one score (none: it reads alone).
     """
 
     parameters: int
@@ -66,6 +67,8 @@ class ModelCost:
     window_layers: int = 0
     window: int = 0
     exact_known: bool = True
+    writes: int = 0
+    chains: int = 0
 
     def paper(self, tokens: int) -> int:
         """2 x parameters per token, generated or scored (paper section 7: Y = 2 N D_inference)."""
@@ -85,6 +88,10 @@ class ModelCost:
             attention += self.window_layers * _windowed_keys(cached, computed, self.window)
         # Queries by keys and weights by values: two products of `width` multiply-adds per pair.
         return 2 * self.matrix * computed + 4 * self.width * attention + 2 * self.head * logits
+
+    def written(self, read: int) -> Cost:
+        """What a judge takes for a score of `read` tokens beside these, where it writes all that it may; else nothing."""
+        return writing_cost(self, read, self.writes, self.chains)
 
     @classmethod
     def from_folder(cls, folder: Path, head: tuple[int, int] | None = None) -> ModelCost:
@@ -166,16 +173,17 @@ def paper_alone(costs: Iterable[ModelCost]) -> bool:
 
 def generation_flops(costs: Mapping[Role, CostModel], prompt: int, tokens: int, unit: Unit) -> int:
     """FLOPs of one generation: `tokens` sampled after a prompt of `prompt` tokens and, where `costs` has a verifier, each
-    scored once.
+    scored once; of a judge that writes, with one judgement of all that it may write.
 
     By the exact accounting the prompt is computed for this generation alone; samples that share it cost less.
     """
     policy, verifier = costs["policy"], costs.get("verifier")
+    written = verifier.written(prompt + tokens) if isinstance(verifier, ModelCost) else Cost()
     if unit == "paper":
-        return policy.paper(tokens) + (verifier.paper(tokens) if verifier else 0)
+        return policy.paper(tokens) + (verifier.paper(tokens) if verifier else 0) + written.paper
     # The last token drawn is never read again by the policy; each draw takes one row of logits.
     drawn = policy.exact(0, prompt + tokens - 1, tokens)
-    return drawn + (verifier.exact(0, prompt + tokens, tokens) if verifier else 0)
+    return drawn + (verifier.exact(0, prompt + tokens, tokens) if verifier else 0) + written.exact
 
 
 def flops_of_tokens(

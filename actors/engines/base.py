@@ -43,7 +43,8 @@ class GenerateRequest:
     (by the watch's name for it) or after `max_tokens` new tokens ("length").
     `temperature` 0 is greedy. `extend` says that the result may be continued, so its keys and values are worth keeping. Of
     requests that wait, the one of the lowest `priority` is next. An engine that is `paced` computes nothing while the
-    `pace` of a request is not paid.
+    `pace` of a request is not paid. Of the tokens `asked` the local engine, and no other, tells how likely each was to be the
+    first new one.
     """
 
     token_ids: tuple[int, ...]
@@ -57,6 +58,7 @@ class GenerateRequest:
     priority: int = 0
     likelihoods: bool = True
     pace: Pace | None = field(default=None, compare=False, repr=False)
+    asked: tuple[int, ...] = ()
 
     def finish_of(self, tokens: Sequence[int], eos_ids: tuple[int, ...]) -> Finish:
         """Why it ended with these new tokens: an end of the solution comes before an end of a step."""
@@ -92,7 +94,8 @@ class Generation:
     request went without `likelihoods`.
 
     `prefilled` counts the context tokens that had to be computed for this request (the rest came from a cache), `beyond` the
-    tokens that may have been drawn after the end, at most, before the engine heard of it.
+    tokens that may have been drawn after the end, at most, before the engine heard of it. `told` are the log-probabilities of
+    the tokens `asked`.
     """
 
     token_ids: tuple[int, ...]
@@ -100,6 +103,42 @@ class Generation:
     finish: Finish
     prefilled: int
     beyond: int = 0
+    told: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """How a judge writes before its verdict: `chains` texts of up to `tokens` each, drawn at a `temperature` (0: greedy)."""
+
+    tokens: int
+    temperature: float = 0.0
+    chains: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """What a judge does with what it has read: it writes, as `thinking` says, up to one of the texts `stops`, and reads
+    `then`, behind which its score stands."""
+
+    thinking: Thinking
+    stops: tuple[str, ...]
+    then: tuple[int, ...]
+
+    @property
+    def most(self) -> int:
+        """Tokens behind what is read in one chain, at most."""
+        return self.thinking.tokens + len(self.then)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One chain of a judge: `drawn` tokens, the first `kept` of which stand before the verdict. Of the context, without its
+    last token, `prefilled` tokens had to be computed to draw, and `again` to read the verdict."""
+
+    drawn: int
+    kept: int
+    prefilled: int
+    again: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +147,8 @@ class ScoreRequest:
     the prompt alone is to be judged.
 
     `whole`: compute all of it, whatever a cache holds. It is asked for where an answer had no scores. A verifier of a user's
-    own is told the bare `question` and the text of each of the `steps` too; others are told neither.
+    own is told the bare `question` and the text of each of the `steps` too; others are told neither. A judge goes on with the
+    `writing`, and gives one score, for all that it has read.
     """
 
     token_ids: tuple[int, ...]
@@ -117,6 +157,7 @@ class ScoreRequest:
     whole: bool = False
     question: str = ""
     steps: tuple[str, ...] = ()
+    writing: Writing | None = None
 
     def check(self, context: int) -> None:
         """Raise ValueError where its offsets contradict one another, or exceed the verifier's context."""
@@ -129,7 +170,9 @@ class ScoreRequest:
             raise ValueError(
                 f"step_ends = {ends}: a step ends after the prompt's {self.prompt_length} tokens"
             )
-        if (last := ends[-1] if ends else self.prompt_length) > context:
+        last = ends[-1] if ends else self.prompt_length
+        last += 0 if self.writing is None else self.writing.most
+        if last > context:
             # Never truncated: dropping tokens would score another text (and fewer steps).
             raise ValueError(f"{last} tokens exceed the verifier's context of {context}")
 
@@ -140,12 +183,14 @@ class Scores:
     the request must be made again, `whole`.
 
     `computed` counts the tokens of the request that it made the engine compute, at most all of them. `prompt` is the value of
-    the prompt alone, before any step; None where the verifier does not judge one.
+    the prompt alone, before any step; None where the verifier does not judge one. `written` are the chains of a judge that
+    writes, whose `computed` leaves out what it wrote.
     """
 
     values: tuple[float, ...]
     computed: int
     prompt: float | None = None
+    written: tuple[Written, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

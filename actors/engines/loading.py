@@ -14,6 +14,7 @@ from actors.engines.base import PolicyEngine, VerifierEngine
 from actors.engines.local.policy import LocalEngine
 from actors.engines.local.room import Room
 from actors.engines.local.verifier import ScoringEngine
+from actors.engines.local.writer import WritingEngine
 from actors.engines.plan import ModelPlan
 from actors.engines.verifiers.custom import load_custom
 from actors.errors import UserError
@@ -50,6 +51,14 @@ def load_verifier(plan: ModelPlan) -> VerifierEngine:
             plan.target, device=plan.torch_device(), dtype=plan.dtype, threads=plan.share.threads
         )
     device = plan.torch_device()
+    if plan.family is not None and plan.family.thinking is not None:
+        return WritingEngine.load(
+            plan.family,
+            device=device,
+            dtype=getattr(torch, plan.dtype),
+            max_sequences=plan.share.max_sequences,
+            room=Room(torch.device(device), plan.share),
+        )
     return ScoringEngine.load(
         plan.path,
         device=device,

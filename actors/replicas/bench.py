@@ -20,7 +20,7 @@ from actors.replicas.reader import ReaderPlan, TokenReader
 from actors.replicas.steps import Step, StepTree
 from actors.store.library import NOTHING, Prior
 from actors.strategy import Prompt, Role, Sample, Sampling, Terms
-from actors.work import Cost, CostModel, Unit
+from actors.work import Cost, CostModel, Unit, writing_cost
 
 STRETCH = 2
 """Tokens of a public verifier that one of the policy's, and its part of a step's tags, are forecast to become."""
@@ -157,9 +157,14 @@ class TaskBench:
             # Never truncated: that would be another text, and fewer steps.
             raise ValueError(
                 f"question and solution are {len(found.ids):,} of the verifier's tokens, and its context is "
-                f"{self.wording.context:,}"
+                f"{self.wording.context:,}{' without what it writes' if self.whole else ''}"
             )
         return found
+
+    @property
+    def whole(self) -> bool:
+        """Whether the verifier writes one judgement of a solution, whatever its steps."""
+        return self.wording is not None and self.wording.writing is not None
 
     def rows(self, reading: Reading, since: int = 0) -> int:
         """Tokens of a reading behind its first `since` that go through the verifier's head: those of the solution, or where a
@@ -204,10 +209,14 @@ class TaskBench:
         if judge is None:
             return 0
         prompt = len(self.prompt.token_ids)
+        written = Cost()
         if self.wording is not None:
             # A forecast, so that a first candidate can be scored: what is reserved then is its own tokens' price.
             prompt, tokens = STRETCH * prompt, STRETCH * tokens
-        return self.run.price(Cost(paper=judge.paper(tokens), exact=judge.exact(0, prompt + tokens, tokens)))
+            if (writing := self.wording.writing) is not None:
+                written = writing_cost(judge, prompt + tokens, writing.most, writing.thinking.chains)
+        scored = Cost(paper=judge.paper(tokens), exact=judge.exact(0, prompt + tokens, tokens))
+        return self.run.price(scored + written)
 
     def check_open(self) -> None:
         """Refuse what comes after `cancel`: it would be spent on no book."""

@@ -16,6 +16,7 @@ from actors.engines.verifiers.families.base import Reading
 from actors.ledger import Kind, Rank
 from actors.replicas.bench import Bill, DrawKey, TaskBench
 from actors.replicas.draws import Draw, drawn
+from actors.replicas.judging import at_most, of_its_own, taken
 from actors.replicas.meter import Meter, Turn, once
 from actors.replicas.peers import CallLost
 from actors.replicas.prompt_value import judge_prompt
@@ -199,6 +200,9 @@ class TaskVerifier:
         exact = new = 0
         fresh = list(itertools.takewhile(lambda step: step not in self._scored, last.path()))
         alone = bench.wording is not None and bench.wording.alone
+        if bench.whole:
+            # The steps before it have no score of their own.
+            fresh = fresh[:1]
         for step in fresh if alone else [last]:
             reading = bench.reading(before, solution, step)
             if before not in self._read:
@@ -210,6 +214,11 @@ class TaskVerifier:
                 )
                 exact += cost.exact(cached, reading.start - cached, 0)
                 self._read.add(before)
+            if reading.writing is not None:
+                judged = of_its_own(cost, reading, reading.since(0), reading.start, step.written)
+                exact += judged.exact
+                new += judged.tokens["verifier"]
+                continue
             known = 0 if alone else len(reading.ends) - len(fresh)
             old = len(reading.ids) - reading.since(known)
             exact += cost.exact(old, len(reading.ids) - old, bench.rows(reading, old))
@@ -224,6 +233,12 @@ class TaskVerifier:
         bench = self._bench
         check_ids("solution", solution, bench.engine.info.vocabulary)
         steps = list(last.path())[::-1]
+        if bench.whole:
+            if last.known is None:
+                told = await self._passed(bench.reading(before, solution, last), solution, [last], rank)
+                (last.known,) = told.values
+            # One judgement of all that is there.
+            return (last.known,) * len(steps)
         known = [step.known for step in steps]
         if all(value is not None for value in known):
             return tuple(value for value in known if value is not None)
@@ -249,9 +264,8 @@ class TaskVerifier:
         assert bench.scorer is not None
         assert cost is not None
         new = reading.since(max((n for n, step in enumerate(steps, 1) if step.scored), default=0))
-        exact = cost.exact(0, len(reading.ids), bench.rows(reading))
-        worst = bench.run.price(Cost(paper=cost.paper(new), exact=exact))
-        request = ScoreRequest(reading.ids, reading.start, reading.ends)
+        worst = bench.run.price(at_most(cost, reading, new, bench.rows(reading)))
+        request = ScoreRequest(reading.ids, reading.start, reading.ends, writing=reading.writing)
         if bench.run.texts:
             texts = bench.steps_after(reading.ids[: reading.start]).texts(solution, steps[-1])
             request = replace(request, question=bench.prompt.question, steps=texts)
@@ -261,8 +275,8 @@ class TaskVerifier:
             took, kind = worst, _FAILED
             try:
                 scores = await bench.scorer.score(request)
-                exact = _pass(bench, cost, reading, scores.computed)
-                if not scores.values and not request.whole:
+                exact = 0 if reading.writing else _pass(bench, cost, reading, scores.computed)
+                if not scores.values and not request.whole and reading.writing is None:
                     # A cache stood in the way of the scores: paid, and another pass has a reservation of its own.
                     spent = Cost(exact=exact)
                     self._meter.spent += spent
@@ -273,11 +287,14 @@ class TaskVerifier:
                     continue
                 check_values(scores.values, len(steps))
                 spent = Cost(tokens={"verifier": new}, paper=cost.paper(new), exact=exact)
+                if reading.writing is not None:
+                    spent = taken(cost, reading, new, scores)
+                    steps[-1].written = tuple(one.drawn for one in scores.written)
                 self._meter.spent += spent
                 took, kind = bench.run.price(spent), _KEPT
                 for step, value in zip(steps, scores.values, strict=True):
                     if not step.scored:
-                        bench.score_rows.append(score_row(step.key, bench.prompt.id, value))
+                        bench.score_rows.append(score_row(step.key, bench.prompt.id, value, step.written))
                         step.scored = True
                 bench.bill(Bill("verifier", paid + took, solution))
                 return _Told(tuple(scores.values), paid + took)

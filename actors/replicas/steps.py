@@ -23,7 +23,7 @@ class Step:
     """One non-empty step; `ends` are the offsets where it and those before it end. The root has no parent and no tokens.
 
     `known` is a score that an earlier run has given it; `scored` says that there is one, of this task or an earlier. `text`
-    is what it says, once that was asked for.
+    is what it says, once that was asked for; `written` how many tokens a judge wrote in each chain for its score.
     """
 
     parent: Step | None = None
@@ -34,6 +34,7 @@ class Step:
     known: float | None = None
     scored: bool = False
     text: str | None = None
+    written: tuple[int, ...] = ()
 
     @property
     def end(self) -> int:
@@ -80,6 +81,7 @@ class StepTree:
             feed(step.hash, solution[step.start : step.end])
             step.key = step.hash.digest()
             step.known = self._prior.scores.get(step.key)
+            step.written = self._prior.written.get(step.key, ())
         return last
 
     def texts(self, solution: tuple[int, ...], last: Step) -> tuple[str, ...]:

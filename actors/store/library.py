@@ -64,11 +64,13 @@ def _hash(text: str, ids: Sequence[int]) -> hashlib.blake2b:
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """What exists of one problem, by key: that of a draw or a score; of decisions, of the outcome."""
+    """What exists of one problem, by key: that of a draw or a score; of decisions, of the outcome. `written` has the tokens
+    that a judge wrote for a score, chain by chain."""
 
     samples: dict[bytes, Sample] = field(default_factory=dict)
     scores: dict[bytes, float] = field(default_factory=dict)
     decisions: dict[str, tuple[Decision, ...]] = field(default_factory=dict)
+    written: dict[bytes, tuple[int, ...]] = field(default_factory=dict)
 
 
 NOTHING = Prior()
@@ -90,9 +92,10 @@ def sample_row(
     }
 
 
-def score_row(key: bytes, problem_id: str, value: float) -> Row:
-    """A row of `scores`."""
-    return {"key": key, "problem_id": problem_id, "value": value}
+def score_row(key: bytes, problem_id: str, value: float, written: tuple[int, ...] = ()) -> Row:
+    """A row of `scores`; `written` are the tokens of each chain of a judge that wrote, and none of another."""
+    row: Row = {"key": key, "problem_id": problem_id, "value": value}
+    return row | {"written": list(written)} if written else row
 
 
 def anything(folders: Iterable[Path], own: Path) -> bool:
@@ -135,7 +138,9 @@ class SampleLibrary:
             if rows is None:
                 continue
             if table == "scores":
-                found.scores.update(zip(rows["key"].to_pylist(), rows["value"].to_pylist(), strict=True))
+                keys = rows["key"].to_pylist()
+                found.scores.update(zip(keys, rows["value"].to_pylist(), strict=True))
+                found.written.update(_written(keys, rows))
             elif table == "decisions":
                 decided += rows.to_pylist()
             else:
@@ -166,6 +171,14 @@ class SampleLibrary:
                 self._groups.popitem(last=False)
         self._groups.move_to_end(key)
         return self._groups[key]
+
+
+def _written(keys: list[bytes], rows: pa.Table) -> dict[bytes, tuple[int, ...]]:
+    """What a judge wrote for these scores; parts of earlier versions do not have the column."""
+    if "written" not in rows.column_names or rows["written"].null_count == len(keys):
+        return {}
+    each = zip(keys, rows["written"].to_pylist(), strict=True)
+    return {key: tuple(counts) for key, counts in each if counts is not None}
 
 
 def _id_digest(problem_id: str) -> int:

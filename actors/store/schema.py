@@ -103,8 +103,11 @@ SCORES = pa.schema(
         ("key", pa.binary(16)),
         ("problem_id", pa.string()),
         ("value", pa.float64()),
+        ("written", pa.list_(pa.int32())),
     ]
 )
+"""`written` has the tokens that a judge wrote for a score, one number a chain; null: it wrote none, as in parts of earlier
+versions."""
 
 DECISIONS = pa.schema(
     [

@@ -149,7 +149,8 @@ def _idle(prepared: Prepared) -> tuple[str, ...]:
     given = prepared.settings.verifier
     made = ("dataset.name", "dataset.split", "dataset.seed", "dataset.options")
     own = ("verifier._target_", "verifier.parameters", "verifier.options")
-    public = ("verifier.family", "verifier.separator")
+    writes = ("verifier.max_tokens", "verifier.temperature", "verifier.chains")
+    public = ("verifier.family", "verifier.separator", *writes)
     idle: tuple[str, ...] = (
         made if prepared.settings.dataset.path is not None else ("dataset.path", "dataset.columns")
     )

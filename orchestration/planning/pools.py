@@ -15,6 +15,7 @@ from typing import Any
 from actors.errors import UserError
 from actors.strategy import Answer, Candidate, Role
 from actors.work import CostModel, prompt_cost
+from orchestration.flops import ModelCost
 from orchestration.runs.run import Run
 
 _COLUMNS = [
@@ -105,6 +106,10 @@ def read_pools(
         raise UserError.of("strategies", text, f"{run.folder} {why}")
     wanted = [one for one in outcomes[samples] if all(one in outcomes[text] for text in searches)]
     drawn = _candidates(run, samples, seed)
+    judge = costs.get("verifier")
+    if isinstance(judge, ModelCost) and judge.chains:
+        mend = "was scored by a judge that writes, and its samples do not tell what their scores cost; take another verifier"
+        raise UserError.of("run", str(run.folder), f"it {mend}")
     if "verifier" in costs and any(
         row["step_tokens"] and row["steps"] is None for row in next(iter(drawn.values()), [])
     ):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from actors.errors import UserError
 from actors.strategy import Forecast, Role, Sampling, Strategy, home_of
 from actors.work import Cost, CostModel, prompt_cost
+from orchestration.flops import ModelCost
 from orchestration.setup.prepare import Prepared
 from orchestration.setup.revising import Framed
 
@@ -126,7 +127,9 @@ def _need(prepared: Prepared, strategy: Strategy, forecast: Forecast, most: int)
     expected += _reading(prepared.framing, reviser, prompt, revised, mean, reads)
     expected += _reading(prepared.judging, verifier, prompt, revised, mean, reads)
     worst = None
-    if bound is not None:
+    # How many steps a search has judged nobody knows beforehand, and of a judge that writes each is a judgement.
+    judged = verifier is not None and verifier.chains and forecast.shared is None
+    if bound is not None and not judged:
         revised = min(bound, forecast.most_revised or (bound if revised else 0))
         worst = _drawn(prepared, longest, bound, revised, most) + _scoring(verifier, longest, bound, most)
         if forecast.reads:
@@ -177,12 +180,13 @@ def _reading(
     return Cost(exact=sequences * (read + longer))
 
 
-def _scoring(verifier: CostModel | None, prompt: int, sequences: int, tokens: int) -> Cost:
-    """Each of those continuations scored once; nothing without a verifier."""
+def _scoring(verifier: ModelCost | None, prompt: int, sequences: int, tokens: int) -> Cost:
+    """Each of those continuations scored once, by a judge with all that it may write; nothing without a verifier."""
     if verifier is None or sequences == 0:
         return Cost()
     exact = verifier.exact(0, prompt, 0) + sequences * verifier.exact(prompt, tokens, tokens)
-    return Cost({"verifier": sequences * tokens}, paper=verifier.paper(sequences * tokens), exact=exact)
+    scored = Cost({"verifier": sequences * tokens}, paper=verifier.paper(sequences * tokens), exact=exact)
+    return scored + _times(verifier.written(prompt + tokens), sequences)
 
 
 def _shared(prepared: Prepared, forecasts: list[Forecast], each: list[Need], typical: int) -> Cost:

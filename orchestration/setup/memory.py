@@ -82,7 +82,7 @@ def estimated(
             if model.engine == "vllm"
             else contexts.longest(role, longest)
         )
-        found[role] = ReplicaMemory(size, token, context, share.max_sequences, room)
+        found[role] = ReplicaMemory(size, token, context + model.cost.writes, share.max_sequences, room)
     return found
 
 

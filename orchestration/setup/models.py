@@ -15,7 +15,7 @@ from actors.engines.plan import ReplicaShare
 from actors.engines.verifiers.custom import Target
 from actors.engines.verifiers.families.chosen import ChosenFamily
 from actors.engines.weights import check_unquantised
-from actors.errors import UserError
+from actors.errors import UserError, counted
 from actors.strategy import Role, Strategy, asked_by
 from orchestration.flops import ModelCost, paper_alone
 from orchestration.setup.custom_verifier import read_own
@@ -103,6 +103,13 @@ def notes_of(
         notes.append(
             "FLOPs are by the paper's accounting alone, 2 x parameters a token: flopwise has no closed form of the exact "
             "ones for these models"
+        )
+    judge = models.get("verifier")
+    if judge is not None and judge.family is not None and (how := judge.family.thinking) is not None:
+        notes.append(
+            f"the verifier writes for each score ({counted(how.chains, 'text')} of up to {counted(how.tokens, 'token')}): "
+            "once for a solution of best-of-N, once for each step of a search; estimates count one score a solution, of all "
+            "that it may write"
         )
     run = models["policy"].context
     if policy.context is not None and run is not None and run < policy.context:

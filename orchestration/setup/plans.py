@@ -6,6 +6,7 @@ accounting; and whoever asks a price is in a run that has one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -120,6 +121,23 @@ def check_judging(strategies: Sequence[Strategy], models: Mapping[Role, ModelSet
             "verifier.engine=local, or calibrate with plan.prompt_value=false"
         )
         raise UserError.of("verifier.engine", "vllm", mend)
+
+
+_MANY = re.compile(r"aggregation=(?:min|product|mean)")
+
+
+def check_whole(strategies: Sequence[Strategy], models: Mapping[Role, ModelSetup]) -> None:
+    """Raise UserError for a value that is made of several steps' scores, where a judge has one for all of them."""
+    family = models["verifier"].family if "verifier" in models else None
+    if family is None or family.thinking is None:
+        return
+    for strategy in strategies:
+        if found := _MANY.search(strategy.text):
+            mend = (
+                f"{found[0]} asks for a score of each step, and one of the family {family.name} writes one judgement of all "
+                "steps together: leave it out, which takes the last"
+            )
+            raise UserError.of("strategies", strategy.text, mend)
 
 
 def _given(bound: Bound) -> str:

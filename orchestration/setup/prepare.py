@@ -40,7 +40,7 @@ from orchestration.setup.machine import check_machine
 from orchestration.setup.memory import ReplicaMemory, check_memory, estimated, runs_here
 from orchestration.setup.models import ModelSetup, check_engines, costs_of, notes_of, read_models, read_policy
 from orchestration.setup.packages import importable
-from orchestration.setup.plans import check_allocation, check_judging, judges_prompts, with_plan
+from orchestration.setup.plans import check_allocation, check_judging, check_whole, judges_prompts, with_plan
 from orchestration.setup.revising import Framed, read_framing, read_judging, reads_of
 from orchestration.setup.settings import DatasetSettings, EvaluateSettings, check
 from orchestration.strategies.parse import parse
@@ -124,6 +124,7 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     models = read_models(settings, policy, asked)
     check_engines(settings, models)
     check_judging(strategies, models)
+    check_whole(strategies, models)
     running = {role: model for role, model in models.items() if role in asked}
     check_machine(settings.cluster, {role: model.share for role, model in running.items()})
     framing, judging = read_framing(settings, models), read_judging(settings, models)

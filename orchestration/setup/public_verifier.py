@@ -6,12 +6,14 @@ Invariant: a folder that is not of the family named, or that tells none, is refu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from actors.engines.base import Thinking
 from actors.engines.verifiers.families.chosen import ChosenFamily
 from actors.engines.verifiers.families.known import (
     HEADS,
+    Family,
     family_config,
     family_of,
     head_of,
@@ -23,6 +25,9 @@ from actors.errors import UserError
 from orchestration.flops import ModelCost
 from orchestration.setup.model_folders import has_value_head, model_folder
 from orchestration.setup.settings import VerifierSettings
+
+_WRITES = {"max_tokens": "tokens", "temperature": "temperature", "chains": "chains"}
+"""The settings that say how a judge writes, as `Thinking` names them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,29 @@ def is_public(settings: VerifierSettings) -> bool:
     return not ours
 
 
+def _thinking(settings: VerifierSettings, family: Family) -> Thinking | None:
+    """How a judge is to write. Raises UserError for what cannot be meant."""
+    given = {name: value for name in _WRITES if (value := getattr(settings, name)) is not None}
+    if family.thinking is None:
+        for name, value in given.items():
+            mend = f"one of the family {family.name} writes nothing before it scores: leave it null"
+            raise UserError.of(f"verifier.{name}", value, mend)
+        return None
+    one = replace(family.thinking, **{_WRITES[name]: value for name, value in given.items()})
+    for name, value in (("max_tokens", one.tokens), ("chains", one.chains)):
+        if value < 1:
+            raise UserError.of(f"verifier.{name}", value, "it must be at least 1")
+    if not 0 <= one.temperature <= 10:
+        mend = "it must lie between 0, which takes the likeliest token, and 10"
+        raise UserError.of("verifier.temperature", one.temperature, mend)
+    if one.chains > 1 and not one.temperature:
+        mend = (
+            "at temperature 0 all chains would be one: set verifier.temperature, as 0.4, or verifier.chains=1"
+        )
+        raise UserError.of("verifier.chains", one.chains, mend)
+    return one
+
+
 def read_public(settings: VerifierSettings, folder: Path, policy: Path) -> PublicVerifier:
     """Tell the family of a folder, and check it; `policy` is the folder of the model whose solutions it judges. Raises
     UserError."""
@@ -60,15 +88,17 @@ def read_public(settings: VerifierSettings, folder: Path, policy: Path) -> Publi
     if settings.separator is not None and family.separator is None:
         mend = f"the family {family.name} has a format of its own for that: leave it null"
         raise UserError.of("verifier.separator", settings.separator, mend)
-    chosen = ChosenFamily(family.name, folder, policy, settings.separator)
+    chosen = ChosenFamily(family.name, folder, policy, settings.separator, _thinking(settings, family))
     try:
         cost = ModelCost.from_folder(folder, head_weights(folder, family))
         # Reads the tokenizer, whose tags and template the family needs.
-        context = chosen.wording().context
+        wording = chosen.wording()
     except UserError as error:
         # Told by the path as its user gave it.
         raise UserError(str(error).replace(repr(str(folder)), repr(settings.path))) from None
-    return PublicVerifier(chosen, cost, context)
+    if (writing := wording.writing) is not None:
+        cost = replace(cost, writes=writing.most, chains=writing.thinking.chains)
+    return PublicVerifier(chosen, cost, wording.context)
 
 
 def check_public(chosen: ChosenFamily) -> None:

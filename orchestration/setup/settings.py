@@ -179,12 +179,16 @@ class VerifierSettings:
     """With `_target_`: a class or function of a user's own, called with `options`; see `setup.custom_verifier`.
 
     `family` is that of a public verifier, `separator` the text that ended its steps in training, for one that was trained
-    with any; see `setup.public_verifier`.
+    with any; `max_tokens`, `temperature` and `chains` say how one writes that does so before it scores; see
+    `setup.public_verifier`.
     """
 
     path: str | None = "bundled/countdown"
     family: str | None = None
     separator: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    chains: int | None = None
     engine: str = "auto"
     dtype: str = "float32"
     _target_: str | None = None

@@ -66,8 +66,11 @@ SPECIAL = {
 }
 
 
-def byte_level(kind: str, *, bos: bool) -> PreTrainedTokenizerFast:
-    """Bytes with a few merges, parted before merging as Qwen's and Llama 3's are: line breaks stand apart from words."""
+def byte_level(
+    kind: str, *, bos: bool, more: Sequence[tuple[str, str]] = (), added: Sequence[str] = ()
+) -> PreTrainedTokenizerFast:
+    """Bytes with a few merges (and `more`), parted before merging as Qwen's and Llama 3's are: line breaks stand apart from
+    words. `added` are further special tokens."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges = [
         ("Ċ", "Ċ"),
@@ -78,6 +81,7 @@ def byte_level(kind: str, *, bos: bool) -> PreTrainedTokenizerFast:
         ("a", "d"),
         ("ad", "d"),
         ("Ġ", "+"),
+        *more,
     ]
     pieces = [*letters, *(first + second for first, second in merges)]
     tokenizer = Tokenizer(models.BPE(vocab={one: i for i, one in enumerate(pieces)}, merges=merges))
@@ -92,7 +96,7 @@ def byte_level(kind: str, *, bos: bool) -> PreTrainedTokenizerFast:
     )
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.normalizer = normalizers.NFC()
-    special = SPECIAL[kind]
+    special = [*SPECIAL[kind], *added]
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=special[0] if bos else None,

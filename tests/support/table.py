@@ -14,6 +14,7 @@ from typing import Any
 from actors.engines.base import EngineCounters, EngineInfo, GenerateRequest, Generation, ScoreRequest, Scores
 from actors.engines.local.policy import LocalEngine
 from actors.engines.local.verifier import ScoringEngine
+from actors.engines.local.writer import WritingEngine
 from actors.engines.verifiers.families.chosen import ChosenFamily
 from actors.ledger import Purse
 from actors.replicas.bench import TaskBench
@@ -74,13 +75,15 @@ class Watched:
 
 @dataclass
 class WatchedScorer:
-    engine: ScoringEngine
+    engine: ScoringEngine | WritingEngine
     purse: Purse
     fail_at: int = 0
     short: bool = False
     requests: list[ScoreRequest] = field(default_factory=list)
     reserved: list[int] = field(default_factory=list)
     results: list[Scores] = field(default_factory=list)
+    # in the order of answers
+    pairs: list[tuple[ScoreRequest, Scores]] = field(default_factory=list)
 
     async def score(self, request: ScoreRequest) -> Scores:
         self.requests.append(request)
@@ -90,6 +93,7 @@ class WatchedScorer:
             raise RuntimeError("no verifier answers")
         scores = await self.engine.score(request)
         self.results.append(scores)
+        self.pairs.append((request, scores))
         return Scores(scores.values[:-1], scores.computed) if self.short else scores
 
 
@@ -120,7 +124,12 @@ class Table:
         self.purse = Purse(granted)
         engine = LocalEngine.load(policy, max_sequences=slots)
         self.engine = Watched(engine, self.purse)
-        self.scorer = WatchedScorer(ScoringEngine.load(verifier, family=family), self.purse)
+        judge: ScoringEngine | WritingEngine
+        if family is not None and family.thinking is not None:
+            judge = WritingEngine.load(family)
+        else:
+            judge = ScoringEngine.load(verifier, family=family)
+        self.scorer = WatchedScorer(judge, self.purse)
         self.costs = plan.costs
         self.bench = TaskBench(
             run=replace(plan, unit=unit, likelihoods=likelihoods),

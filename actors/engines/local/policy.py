@@ -46,7 +46,7 @@ class _Job:
     """A request, its future, and what it has so far."""
 
     __slots__ = (
-        "admitted", "cancelled", "drawn", "future", "logprobs", "most", "prefilled", "request", "tokens"
+        "admitted", "cancelled", "drawn", "future", "logprobs", "most", "prefilled", "request", "tokens", "told"
     )  # fmt: skip
 
     def __init__(self, request: GenerateRequest, future: asyncio.Future[Generation]) -> None:
@@ -58,10 +58,12 @@ class _Job:
         self.drawn = uniforms(request.seed, request.max_tokens) if request.temperature else None
         self.tokens: list[int] = []
         self.logprobs: list[float] = []
+        self.told: tuple[float, ...] = ()
 
 
 class LocalEngine:
-    """A policy engine over a model folder as transformers writes it."""
+    """A policy engine over a model folder as transformers writes it. With `resumes`, what is to `extend` may be gone on with
+    however it ended, and not only where a step did."""
 
     def __init__(
         self,
@@ -72,8 +74,10 @@ class LocalEngine:
         max_sequences: int = 256,
         prefix_bytes: int = PREFIX_BYTES,
         room: Room | None = None,
+        resumes: bool = False,
     ) -> None:
         self._decoder, self._info, self._device = decoder, info, device
+        self._resumes = resumes
         # Rows that there may be at all, and those that memory has room for.
         self._slots = self._fitting = max_sequences
         # Positions that the longest of the rows that run comes to fill.
@@ -373,8 +377,12 @@ class LocalEngine:
         uniform = np.fromiter(
             (0.0 if job.drawn is None else job.drawn[len(job.tokens)] for job in self._running), np.float64, n
         )
+        logits = self._decoder.logits(hidden[:, 0])
+        for row, job in enumerate(self._running):
+            if job.request.asked and not job.tokens:
+                job.told = tuple(torch.log_softmax(logits[row], dim=-1)[list(job.request.asked)].tolist())
         drawn, logprobs = draw(
-            self._decoder.logits(hidden[:, 0]),
+            logits,
             torch.from_numpy(self._temperature[:n]).to(self._device),
             torch.from_numpy(self._top_p[:n]).to(self._device),
             torch.from_numpy(uniform).to(self._device),
@@ -405,13 +413,13 @@ class LocalEngine:
 
     def _result(self, job: _Job, row: int) -> Generation:
         finish = job.request.finish_of(job.tokens, self._info.eos_ids)
-        if job.request.extend and finish == "stop":
+        if job.request.extend and (finish == "stop" or self._resumes):
             ids = job.request.token_ids + tuple(job.tokens[:-1])
             self._prefixes.put(ids, self._cache.store(row, len(ids)))
         self._ended += finish != "stop"
         self._cut_off += finish == "length"
         logprobs = tuple(job.logprobs) if job.request.likelihoods else ()
-        return Generation(tuple(job.tokens), logprobs, finish, job.prefilled)
+        return Generation(tuple(job.tokens), logprobs, finish, job.prefilled, told=job.told)
 
     def _release(self, row: int) -> None:
         """Free a row: the last running row takes its place, so that running rows stay together."""

@@ -201,7 +201,12 @@ def test_its_index_takes_some_tens_of_bytes_for_each_problem(tmp_path: Path) -> 
     """A dict of lists takes some hundreds."""
     count = 30_000
     names = [f"problem-{number:08d}" for number in range(count)]
-    rows = {"key": [bytes(16)] * count, "problem_id": names, "value": [0.5] * count}
+    rows = {
+        "key": [bytes(16)] * count,
+        "problem_id": names,
+        "value": [0.5] * count,
+        "written": [None] * count,
+    }
     for table in ("scores", "outcomes"):
         (tmp_path / table).mkdir()
         part = tmp_path / table / "part-000001.parquet"
@@ -215,3 +220,18 @@ def test_its_index_takes_some_tens_of_bytes_for_each_problem(tmp_path: Path) -> 
     assert [library.prior(name).scores for name in (names[0], names[-1])] == [{bytes(16): 0.5}] * 2
     assert library.prior("problem-") == NOTHING
     assert len(SampleLibrary([tmp_path / "none"])) == 0
+
+
+@pytest.mark.parametrize("names", [SCORES.names, SCORES.names[:3]])
+def test_what_a_judge_wrote_is_found_where_a_part_has_it(names: list[str], tmp_path: Path) -> None:
+    """Parts of earlier versions have no such column, and most scores are read without a word."""
+    keys = [bytes([number]) * 16 for number in range(3)]
+    rows = [score_row(keys[0], "p", 0.1), score_row(keys[1], "p", 0.2, (7, 9)), score_row(keys[2], "p", 0.3)]
+    schema = pa.schema([SCORES.field(name) for name in names])
+    columns = [pa.array([row.get(one.name) for row in rows], one.type) for one in schema]
+    for table in ("scores", "outcomes"):
+        (tmp_path / table).mkdir()
+        pq.write_table(pa.table(columns, schema=schema), tmp_path / table / "part-000001.parquet")
+    prior = SampleLibrary([tmp_path]).prior("p")
+    assert prior.scores == dict(zip(keys, (0.1, 0.2, 0.3), strict=True))
+    assert prior.written == ({keys[1]: (7, 9)} if "written" in names else {})

@@ -118,6 +118,9 @@ def _words(given: object) -> list[tuple[str, object]]:
         "verifier._target_",
         "verifier.family",
         "verifier.separator",
+        "verifier.max_tokens",
+        "verifier.temperature",
+        "verifier.chains",
         "verifier.parameters",
         "verifier.options",
     )

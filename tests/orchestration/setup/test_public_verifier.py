@@ -13,10 +13,12 @@ from actors.errors import UserError
 from orchestration.allocation.first_come import FirstCome
 from orchestration.api import settings_of
 from orchestration.commands.main import main
+from orchestration.runs.estimate import estimate
 from orchestration.runs.identity import identify
 from orchestration.runs.run_plan import run_plan
 from orchestration.setup.prepare import Prepared, prepare
 from tests.support.public_verifiers import PUBLIC
+from tests.support.thinking_verifiers import save_thinkprm
 
 CONFS = {
     "qwen_math_prm": "qwen_math_prm",
@@ -29,6 +31,7 @@ CONFS = {
     "outcome_rm": "outcome",
     "qwen_math_rm": "qwen_math_rm",
     "judge": "judge",
+    "thinkprm": "thinkprm",
 }
 """The option of each family, by its name."""
 
@@ -36,7 +39,9 @@ CONFS = {
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     at = tmp_path_factory.mktemp("public")
-    return {name: one.save(at / name) for name, one in PUBLIC.items()}
+    return {name: one.save(at / name) for name, one in PUBLIC.items()} | {
+        "thinkprm": save_thinkprm(at / "thinkprm")
+    }
 
 
 @pytest.fixture
@@ -55,9 +60,12 @@ def test_one_word_and_a_path_choose_a_verifier_of_another_tokenizer(
     option: str, common: list[str], folders: dict[str, Path]
 ) -> None:
     name = CONFS[option]
-    model = prepared(common, folders[name], option=option).models["verifier"]
+    # What is to be written has to have room.
+    short = ["verifier.max_tokens=100"] if name == "thinkprm" else []
+    model = prepared(common, folders[name], *short, option=option).models["verifier"]
     assert model.family is not None
-    assert (model.family.name, model.engine, model.context) == (name, "local", 512)
+    context = 512 if not short else 1024 - model.cost.writes
+    assert (model.family.name, model.engine, model.context) == (name, "local", context)
     weights = load_file(folders[name] / "model.safetensors")
     head = [one for one in weights if one.startswith(("score.", "v_head."))]
     left_out = {"model.embed_tokens.weight"} | ({"lm_head.weight"} if head else set())
@@ -132,6 +140,69 @@ def test_one_of_flopwise_has_no_family(common: list[str], models: tuple[Path, Pa
         prepared(common, models[1], "verifier.family=trl_prm")
     with pytest.raises(UserError, match=r"verifier.separator = 'a': .*flopwise trained"):
         prepared(common, models[1], "verifier.separator=a")
+
+
+def judge(common: list[str], folders: dict[str, Path], *more: str) -> Prepared:
+    words = ("verifier.max_tokens=50", "verifier.dtype=float32", *more)
+    return prepared(common, folders["thinkprm"], *words, option="thinkprm")
+
+
+def test_estimates_and_first_grants_have_room_for_what_a_judge_writes(
+    common: list[str], folders: dict[str, Path]
+) -> None:
+    plain = [word for word in common if not word.startswith("strategies")] + ["budget.flops=1e13"]
+    plain += ["strategies=[best_of_n(n=2)]"]
+    few = judge(plain, folders)
+    many = judge(plain, folders, "verifier.temperature=0.5", "verifier.chains=3")
+    cost = few.models["verifier"].cost
+    assert (cost.chains, many.models["verifier"].cost.chains) == (1, 3)
+    assert few.first_grant is not None
+    assert many.first_grant is not None
+    assert many.first_grant - few.first_grant == 2 * cost.paper(cost.writes)
+    needs = [estimate(one, 10) for one in (few, many)]
+    added = needs[1].expected.paper - needs[0].expected.paper
+    # Ten problems, two samples each.
+    assert added == 10 * 2 * 2 * cost.paper(cost.writes)
+    assert needs[0].worst is not None
+    assert any("the verifier writes for each score (1 text of up to 50 tokens)" in note for note in few.notes)
+
+
+def test_nobody_bounds_what_a_search_asks_a_judge(common: list[str], folders: dict[str, Path]) -> None:
+    needs = estimate(judge(common, folders), 10)
+    assert [one.strategy for one in needs.each if one.worst is None] == ["beam(n=4,width=2)"]
+    assert needs.worst is None
+
+
+@pytest.mark.parametrize("how", ["min", "product", "mean"])
+def test_one_judgement_of_all_steps_has_no_other_value(
+    how: str, common: list[str], folders: dict[str, Path]
+) -> None:
+    strategy = f"best_of_n(n=2,aggregation={how})"
+    words = [word for word in common if not word.startswith("strategies")] + [f"strategies=[{strategy}]"]
+    with pytest.raises(UserError, match=f"strategies = .*aggregation={how} asks for a score of each step"):
+        judge(words, folders)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("verifier.family=judge",), "verifier.max_tokens = 50: one of the family judge writes nothing"),
+        (("verifier.max_tokens=0",), "verifier.max_tokens = 0: it must be at least 1"),
+        (("verifier.temperature=-1",), "verifier.temperature = -1.0: it must lie between 0"),
+        (("verifier.chains=0",), "verifier.chains = 0: it must be at least 1"),
+        (("verifier.chains=4",), "verifier.chains = 4: at temperature 0 all chains would be one"),
+        (
+            ("verifier.max_tokens=1023",),
+            "verifier.max_tokens = 1023: .* leave nothing of the context of 1,024",
+        ),
+        (("verifier.max_tokens=970",), "policy.max_tokens = .* exceeds the verifier's context of 32;"),
+    ],
+)
+def test_what_a_judge_cannot_write_is_refused(
+    words: tuple[str, ...], why: str, common: list[str], folders: dict[str, Path]
+) -> None:
+    with pytest.raises(UserError, match=why):
+        judge(common, folders, *words)
 
 
 def test_no_plan_asks_it_for_the_value_of_a_prompt(common: list[str], folders: dict[str, Path]) -> None:

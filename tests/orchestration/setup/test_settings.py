@@ -25,6 +25,7 @@ from tests.support import own_targets
 from tests.support.places import ROOT
 from tests.support.plans import plan_for
 from tests.support.public_verifiers import PUBLIC
+from tests.support.thinking_verifiers import save_thinkprm
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +58,9 @@ CHANGES = {
     "verifier.dtype": "bfloat16",
     "verifier.family": "reasonflux_prm",
     "verifier.separator": '"\\n\\n"',
+    "verifier.max_tokens": "20",
+    "verifier.temperature": "0.7",
+    "verifier.chains": "3",
     "verifier._target_": f"{own_targets.__name__}.Other",
     "verifier.options": "{weight: 2}",
     "verifier.parameters": "7",
@@ -65,6 +69,7 @@ CHANGES = {
     "reviser.turn": "Again.",
     "budget.unit": "exact",
 }
+WRITES = ("verifier.max_tokens", "verifier.temperature", "verifier.chains")
 # Another value adds rows or money.
 EXTENDS = {
     "strategies": "[greedy,majority(n=3)]",
@@ -171,6 +176,10 @@ def base(key: str, words: list[str], table: Path) -> list[str]:
             f"verifier._target_={own_targets.__name__}.Rule",
             "verifier.parameters=3",
         ]
+    if key in WRITES:
+        words = [word for word in words if not word.startswith("verifier.path=")]
+        words += ["verifier=thinkprm", f"verifier.path={save_thinkprm(table / 'thinkprm')}"]
+        words += ["verifier.max_tokens=10", "verifier.temperature=0.4", "verifier.chains=2"]
     if key in ("verifier.family", "verifier.separator"):
         words = [word for word in words if not word.startswith("verifier.path=")]
         public = PUBLIC["qwen_math_prm" if key == "verifier.family" else "trl_prm"]
@@ -218,7 +227,7 @@ def base(key: str, words: list[str], table: Path) -> list[str]:
 def test_what_changes_results_is_refused(
     key: str, words: list[str], table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if key not in ("verifier.family", "verifier.separator"):
+    if key not in ("verifier.family", "verifier.separator", *WRITES):
         # As on a machine with vLLM: nothing is started here. (A public verifier's tokenizer looks for more than that.)
         monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     before = base(key, words, table)
@@ -227,7 +236,9 @@ def test_what_changes_results_is_refused(
     changed = [word for word in before if not word.startswith(f"{key}=")]
     with pytest.raises(UserError, match="another set-up") as error:
         record_of([*changed, f"{key}={value}"], known)
-    name = {"verifier._target_": "Rule(", "dataset.name": "dataset.source"}.get(key, key.split(".")[-1])
+    told = {"verifier._target_": "Rule(", "dataset.name": "dataset.source"}
+    told |= dict(zip(WRITES, ("2 x 20 at 0.4", "2 x 10 at 0.7", "3 x 10 at 0.4"), strict=True))
+    name = told.get(key, key.split(".")[-1])
     assert key.split(".")[1] in str(error.value) or name in str(error.value)
 
 

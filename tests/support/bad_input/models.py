@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 from tests.support.bad_input.cases import Words, case, edit, evaluate
 from tests.support.model_folders import tokenizer_of
 from tests.support.public_verifiers import PUBLIC
+from tests.support.thinking_verifiers import save_thinkprm
 
 
 @case
@@ -351,6 +352,54 @@ def empty_separator() -> Words:
 def separator_of_our_own() -> Words:
     """a separator for a verifier of flopwise's own"""
     return evaluate("verifier=folder", 'verifier.separator="\\n"')
+
+
+def _judged(*words: str) -> Words:
+    save_thinkprm(Path("public"))
+    return evaluate("verifier=thinkprm", "verifier.path=public", *words)
+
+
+@case
+def writing_of_another_family() -> Words:
+    """a length of what a judge writes that writes nothing"""
+    return _judged("verifier.family=judge")
+
+
+@case
+def nothing_to_write() -> Words:
+    """a judge that is to write no token"""
+    return _judged("verifier.max_tokens=0")
+
+
+@case
+def judge_below_zero() -> Words:
+    """a judge's temperature below 0"""
+    return _judged("verifier.temperature=-1")
+
+
+@case
+def equal_chains() -> Words:
+    """several texts of a judge that would all be one"""
+    return _judged("verifier.chains=4")
+
+
+@case
+def thought_without_room() -> Words:
+    """a judge whose context what it writes would fill"""
+    return _judged("verifier.max_tokens=1010")
+
+
+@case
+def verdicts_alike() -> Words:
+    """a judge whose tokenizer does not tell its verdicts apart"""
+    PUBLIC["judge"].save(Path("public"))
+    return evaluate("verifier=thinkprm", "verifier.path=public", "verifier.max_tokens=50")
+
+
+@case
+def value_of_several_steps() -> Words:
+    """a value of several steps' scores, of which a judge writes one"""
+    return _judged("verifier.max_tokens=50", "strategies=[best_of_n(n=4,aggregation=min)]")
 
 
 @case

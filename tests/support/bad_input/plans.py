@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,16 @@ def all_right() -> Words:
 def no_steps() -> Words:
     """another budget asked of a run that kept no steps"""
     return ["whatif", changed("runs/answers", lambda row: {"steps": None, "token_ids": None})]
+
+
+@case
+def judged_by_a_writer() -> Words:
+    """another budget asked of a run whose verifier wrote before it scored"""
+    record = write_planned(Path("runs/judged"), problems=50, ladder=(1, 4)) / "run.json"
+    told = json.loads(record.read_text())
+    told["models"]["verifier"]["cost"] |= {"writes": 120, "chains": 1}
+    record.write_text(json.dumps(told))
+    return ["whatif", "runs/judged"]
 
 
 @case

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from actors.engines.base import Writing
 from actors.engines.verifiers.families.base import Reading
 from actors.engines.verifiers.families.pieces import Pieces, Writer
 from actors.errors import UserError
@@ -28,6 +29,7 @@ class TaggedChat:
     context: int
     system: str | None
     alone: bool = False
+    writing: Writing | None = None
     pair: tuple[int, int] | None = None
     _around: list[str] = field(init=False)
     _tag: int = field(init=False)
@@ -59,6 +61,7 @@ class TurnChat:
     pieces: Pieces
     context: int
     alone: bool = False
+    writing: Writing | None = None
     pair: tuple[int, int] | None = field(init=False)
     _around: list[str] = field(init=False)
 
@@ -106,6 +109,7 @@ class OutcomeChat:
     system: str | None
     padding: int | None = None
     alone: bool = True
+    writing: Writing | None = None
     pair: tuple[int, int] | None = None
     _around: list[str] = field(init=False)
 
@@ -137,6 +141,7 @@ class YesNoChat:
     pieces: Pieces
     context: int
     alone: bool = True
+    writing: Writing | None = None
     pair: tuple[int, int] | None = field(init=False)
     _around: list[str] = field(init=False)
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from actors.engines.base import Writing
 from actors.engines.verifiers.families.base import Reading
 from actors.engines.verifiers.families.pieces import Pieces, Writer
 from actors.errors import UserError
@@ -28,6 +29,7 @@ class MathShepherd:
     pieces: Pieces
     context: int
     alone: bool = False
+    writing: Writing | None = None
     pair: tuple[int, int] | None = field(init=False)
     _tag: int = field(init=False)
     _lead: tuple[int, ...] = field(init=False)
@@ -75,6 +77,7 @@ class Skywork:
     pieces: Pieces
     context: int
     alone: bool = False
+    writing: Writing | None = None
     pair: tuple[int, int] | None = None
     _begin: int = field(init=False)
     _line: int = field(init=False)
@@ -105,6 +108,7 @@ class Trl:
     context: int
     separator: str
     alone: bool = False
+    writing: Writing | None = None
     pair: tuple[int, int] | None = None
 
     def read(self, question: str, steps: Sequence[str]) -> Reading:

@@ -12,12 +12,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from actors.engines.base import Thinking
 from actors.engines.folder_files import read_settings, settings_if_any
 from actors.engines.positions import steady_context
-from actors.engines.verifiers.families.base import Wording
+from actors.engines.verifiers.families.base import Choice, Wording
 from actors.engines.verifiers.families.chats import BOXED, EXTRA, OutcomeChat, TaggedChat, TurnChat, YesNoChat
 from actors.engines.verifiers.families.formats import MathShepherd, Skywork, Trl, check_separator
 from actors.engines.verifiers.families.pieces import Pieces
+from actors.engines.verifiers.families.thinking import ThinkChat
 from actors.engines.weights import tensor_shapes
 from actors.errors import UserError, counted, nearest
 
@@ -37,16 +39,18 @@ HEADS: Mapping[HeadKind, tuple[str, ...]] = {
 class Family:
     """`heads` are those that its models have, `labels` how many classes (0: any that give one value), `make` its wording.
 
-    `version` is raised with every change that gives the same text another score.
+    `version` is raised with every change that gives the same text another score; `thinking` is how one writes, unless it is
+    told, that writes before its score.
     """
 
     name: str
     about: str
     heads: tuple[HeadKind, ...]
     labels: int
-    make: Callable[[Pieces, Path, str | None], Wording]
+    make: Callable[[Pieces, Choice], Wording]
     separator: str | None = None
     version: int = 1
+    thinking: Thinking | None = None
 
 
 def family_config(folder: Path) -> Any:
@@ -74,15 +78,18 @@ def _padding(folder: Path) -> int | None:
     return found if isinstance(found, int) else None
 
 
-def _trl(pieces: Pieces, folder: Path, separator: str | None) -> Wording:
-    given = "\n" if separator is None else separator
+def _trl(pieces: Pieces, one: Choice) -> Wording:
+    given = "\n" if one.separator is None else one.separator
     check_separator(pieces, given)
-    return Trl(pieces, context_of(folder), given)
+    return Trl(pieces, context_of(one.path), given)
 
 
-def _outcome(system: str | None) -> Callable[[Pieces, Path, str | None], Wording]:
-    return lambda pieces, folder, _: OutcomeChat(pieces, context_of(folder), system, _padding(folder))
+def _outcome(system: str | None) -> Callable[[Pieces, Choice], Wording]:
+    return lambda pieces, one: OutcomeChat(pieces, context_of(one.path), system, _padding(one.path))
 
+
+THINKS = Thinking(4096)
+"""As in the recipes of ThinkPRM's authors: one chain, greedy."""
 
 FAMILIES: Mapping[str, Family] = {
     one.name: one
@@ -92,35 +99,35 @@ FAMILIES: Mapping[str, Family] = {
             "Qwen2.5-Math-PRM-7B and -72B, Qwen2.5-Math-7B-PRM800K",
             ("layers",),
             2,
-            lambda pieces, folder, _: TaggedChat(pieces, context_of(folder), BOXED),
+            lambda pieces, one: TaggedChat(pieces, context_of(one.path), BOXED),
         ),
         Family(
             "reasonflux_prm",
             "ReasonFlux-PRM-7B",
             ("layers",),
             2,
-            lambda pieces, folder, _: TaggedChat(pieces, context_of(folder), None),
+            lambda pieces, one: TaggedChat(pieces, context_of(one.path), None),
         ),
         Family(
             "math_shepherd",
             "math-shepherd-mistral-7b-prm",
             ("words",),
             2,
-            lambda pieces, folder, _: MathShepherd(pieces, context_of(folder)),
+            lambda pieces, one: MathShepherd(pieces, context_of(one.path)),
         ),
         Family(
             "rlhflow_prm",
             "Llama3.1-8B-PRM-Deepseek-Data and -Mistral-Data",
             ("words",),
             2,
-            lambda pieces, folder, _: TurnChat(pieces, context_of(folder)),
+            lambda pieces, one: TurnChat(pieces, context_of(one.path)),
         ),
         Family(
             "skywork_prm",
             "Skywork-o1-Open-PRM-Qwen-2.5-1.5B and -7B",
             ("value",),
             1,
-            lambda pieces, folder, _: Skywork(pieces, context_of(folder)),
+            lambda pieces, one: Skywork(pieces, context_of(one.path)),
         ),
         Family("trl_prm", "what TRL's PRMTrainer makes", ("linear",), 2, _trl, separator="\n"),
         Family(
@@ -132,7 +139,15 @@ FAMILIES: Mapping[str, Family] = {
             "any chat model, asked whether the steps are right",
             ("words",),
             2,
-            lambda pieces, folder, _: YesNoChat(pieces, context_of(folder)),
+            lambda pieces, one: YesNoChat(pieces, context_of(one.path)),
+        ),
+        Family(
+            "thinkprm",
+            "ThinkPRM-1.5B, -7B and -14B",
+            ("words",),
+            2,
+            lambda pieces, one: ThinkChat(pieces, context_of(one.path), one.thinking or THINKS),
+            thinking=THINKS,
         ),
     )
 }

@@ -82,13 +82,15 @@ class Pieces:
                 marks.append(mark)
         return self._around(said, marks, add_generation_prompt=False)
 
-    def asking(self) -> list[str]:
-        """What the chat template writes around the text of a user's only turn, up to where the assistant answers, at once."""
+    def asking(self, *, thinks: bool = False) -> list[str]:
+        """What the chat template writes around the text of a user's only turn, up to where the assistant answers; at once,
+        unless it `thinks` before."""
         self._check_template()
         mark = _QUESTION.format(0)
-        # A model that thinks is asked not to: the answer's first token is read.
         said = [{"role": "user", "content": mark}]
-        return self._around(said, [mark], add_generation_prompt=True, enable_thinking=False)
+        # A model that thinks is asked not to where the answer's first token is read.
+        asked = {} if thinks else {"enable_thinking": False}
+        return self._around(said, [mark], add_generation_prompt=True, **asked)
 
     def _check_template(self) -> None:
         if not self.tokenizer.chat_template:

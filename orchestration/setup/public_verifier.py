@@ -82,9 +82,12 @@ def read_public(settings: VerifierSettings, folder: Path, policy: Path) -> Publi
     """Tell the family of a folder, and check it; `policy` is the folder of the model whose solutions it judges. Raises
     UserError."""
     assert settings.path is not None
-    if settings.engine == "vllm":
-        body_of(folder, settings.path)
     family = family_of(settings.family) if settings.family is not None else recognised(folder, settings.path)
+    if settings.engine == "vllm":
+        if family.thinking is not None:
+            mend = "a judge that writes runs on the local engine: leave it auto, or set local"
+            raise UserError.of("verifier.engine", settings.engine, mend)
+        body_of(folder, settings.path)
     if settings.separator is not None and family.separator is None:
         mend = f"the family {family.name} has a format of its own for that: leave it null"
         raise UserError.of("verifier.separator", settings.separator, mend)

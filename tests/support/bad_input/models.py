@@ -390,6 +390,12 @@ def thought_without_room() -> Words:
 
 
 @case
+def judge_that_writes_on_vllm() -> Words:
+    """a judge that writes, on vLLM"""
+    return _judged("verifier.engine=vllm")
+
+
+@case
 def verdicts_alike() -> Words:
     """a judge whose tokenizer does not tell its verdicts apart"""
     PUBLIC["judge"].save(Path("public"))

@@ -34,8 +34,7 @@ _NUMBERED = re.compile(r"Step \d+:")
 class ThinkChat:
     """The question and the numbered steps in a chat, a thought, and the chance of " yes" against " no" behind VERDICT.
 
-    The authors' server halves the difference of the two logits, for it takes the mean over both tokens that it computes
-    again; here it is the softmax over the two, as their paper has it. The order of scores is the same in one chain.
+    It is the softmax over the two logits, as the authors' paper has it.
     """
 
     pieces: Pieces

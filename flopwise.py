@@ -10,7 +10,8 @@
     print(flopwise.status("runs/mine").state)
 
 A run is a folder. `evaluate` starts one or goes on with it, `load` reads one, finished or not, `status` says how it stands.
-`calibrate` runs a sweep and fits a `Plan` to it, which says how much a prompt should get (docs/allocation.md).
+`calibrate` runs a sweep and fits a `Plan` to it, which says how much a prompt should get (docs/allocation.md). `doctor` says
+before a run whether its set-up is sound, a `Finding` a check.
 
 A strategy of your own is any object that fits `Strategy`: its `solve` is handed a `Prompt` and `Models`, draws with
 `whole_samples`, or piece by piece with `draw` and `score`, and returns a `Solution`. A verifier of your own is any object
@@ -77,6 +78,7 @@ __all__ = [
     "Candidate",
     "Decision",
     "EngineCounters",
+    "Finding",
     "Forecast",
     "Grouping",
     "Market",
@@ -104,6 +106,7 @@ __all__ = [
     "UserError",
     "VerifierClient",
     "calibrate",
+    "doctor",
     "draw",
     "evaluate",
     "load",
@@ -120,6 +123,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from orchestration.api import (
+        Finding,
         Plan,
         Report,
         ReportSettings,
@@ -127,6 +131,7 @@ if TYPE_CHECKING:
         Run,
         RunStatus,
         calibrate,
+        doctor,
         evaluate,
         load,
         report,

@@ -29,6 +29,7 @@ from actors.strategy import (
 )
 from actors.work import Progress
 from orchestration.api import (
+    Finding,
     Plan,
     Report,
     ReportSettings,
@@ -36,6 +37,7 @@ from orchestration.api import (
     Run,
     RunStatus,
     calibrate,
+    doctor,
     evaluate,
     load,
     report,
@@ -57,6 +59,7 @@ __all__ = [
     "Candidate",
     "Decision",
     "EngineCounters",
+    "Finding",
     "Forecast",
     "Grouping",
     "Market",
@@ -84,6 +87,7 @@ __all__ = [
     "UserError",
     "VerifierClient",
     "calibrate",
+    "doctor",
     "draw",
     "evaluate",
     "load",

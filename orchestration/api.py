@@ -19,6 +19,8 @@ from actors.errors import UserError, nearest
 from actors.ledger import Entry
 from actors.work import Progress
 from orchestration.allocation.plan import Plan
+from orchestration.doctor.checkup import checkup
+from orchestration.doctor.findings import Finding
 from orchestration.planning.calibration import (
     CalibrateSettings,
     check_plan,
@@ -39,6 +41,7 @@ from orchestration.setup.settings import EvaluateSettings, ReportSettings, flatt
 from orchestration.setup.values import word_of
 
 __all__ = [
+    "Finding",
     "Plan",
     "Report",
     "ReportSettings",
@@ -47,6 +50,7 @@ __all__ = [
     "RunStatus",
     "UserError",
     "calibrate",
+    "doctor",
     "evaluate",
     "load",
     "report",
@@ -144,6 +148,30 @@ def calibrate(
     plan = make_plan(run, given.plan)
     write_plan(plan, given.path(run.folder))
     return plan
+
+
+def doctor(
+    strategies: str | Sequence[str | Mapping[str, Any]] | None = None,
+    *,
+    folder: str | Path = "runs/evaluate",
+    dataset: str | Path | None = None,
+    count: int | None = None,
+    policy: str | Path | None = None,
+    verifier: str | Path | Mapping[str, Any] | None = None,
+    reviser: str | Path | None = None,
+    settings: Sequence[str] = (),
+    **others: Never,
+) -> tuple[Finding, ...]:
+    """Look whether a set-up is sound, and return what each check found, in order; models are loaded for a moment, and nothing
+    is written.
+
+    Arguments are those of `evaluate`. What a run would refuse is a finding with the mark "wrong"; UserError is raised for
+    words that are no settings.
+    """
+    _refuse(doctor, others, flatten(asdict(EvaluateSettings())), "settings=[{word!r}]")
+    words = _words(folder, dataset, count, policy, verifier, reviser)
+    words += [f"strategies={_strategies(strategies)}"] if strategies is not None else []
+    return tuple(checkup(settings_of([*words, *_texts("settings", settings)])))
 
 
 def _words(

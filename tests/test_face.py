@@ -31,6 +31,7 @@ NAMES = [
     "Candidate",
     "Decision",
     "EngineCounters",
+    "Finding",
     "Forecast",
     "Grouping",
     "Market",
@@ -58,6 +59,7 @@ NAMES = [
     "UserError",
     "VerifierClient",
     "calibrate",
+    "doctor",
     "draw",
     "evaluate",
     "load",
@@ -74,6 +76,7 @@ NAMES = [
 
 PARAMETERS = {
     "calibrate": "strategies *folder *dataset *count *policy *verifier *reviser *settings *on_progress others",
+    "doctor": "strategies *folder *dataset *count *policy *verifier *reviser *settings others",
     "draw": "policy prefix place sampling *one_step",
     "evaluate": "strategies *folder *dataset *count *seeds *policy *verifier *reviser *budget *settings *on_progress others",
     "load": "folder",
@@ -120,6 +123,7 @@ assert_type(flopwise.settings_of(["seeds=[1]"]).report, flopwise.ReportSettings)
 for result in run.results():
     assert_type(result, flopwise.Result)
     assert_type(result.correct, bool | None)
+assert_type(flopwise.doctor("greedy", verifier="none"), tuple[flopwise.Finding, ...])
 stands = flopwise.status(run)
 assert_type(stands, flopwise.RunStatus)
 assert_type(stands.outcomes["answered"] + stands.books[0].flops, int)

@@ -212,14 +212,7 @@ def _memory(session: Session, role: Role) -> str:
     one = session.memory.get(role)
     if one is None:
         return f"{role}: - (a verifier of your own)"
-    text = f"{role}: {size_of(one.weights)} of weights"
-    if not one.token:
-        return f"{text}, - for keys and values (the config does not tell)"
-    text += f"; keys and values of {size_of(one.token)} a token, so {size_of(one.sequence)} for a longest sequence of "
-    text += f"{one.context:,}"
-    if one.room is None or one.fitting is None:
-        return text
-    return f"{text}, room for {one.fitting:,} of {one.rows:,} at once in {size_of(one.room)}"
+    return f"{role}: {one.told}"
 
 
 def _budget(prepared: Prepared, charged: int) -> str:

@@ -34,16 +34,17 @@ class Entry:
     meaning: str
 
 
-def help_of(root: str, words: Sequence[str] = ()) -> str:
+def help_of(root: str, words: Sequence[str] = (), about: str | None = None) -> str:
     """Return the whole help: what the command does, examples, then every setting by group, with the defaults of the options
-    that `words` choose (`policy=chat`, `domain=countdown`, `pair=qwen3`). UserError for an option that there is not."""
+    that `words` choose (`policy=chat`, `domain=countdown`, `pair=qwen3`). A command that is told `about` in a file of its own
+    has the settings of another. Raises UserError for an option that there is not."""
     pair, words = pair_of(root, words)
     said = {} if pair is None else said_by(pair, root, words)
     domain, words = domain_of(root, words) if pair is None else (None, words)
     chosen = chosen_options(root, words)
     options_too = ", those of the options chosen (add e.g. policy=chat)" if groups(root) else ""
     settings = f"Settings, with their defaults{options_too}:"
-    lines = [_header(CONF / f"{root}.yaml"), "", settings]
+    lines = [_header(CONF / f"{about or root}.yaml"), "", settings]
     own = _with(entries(CONF / f"{root}.yaml"), {} if pair else defaults_of(domain, root))
     own = _with(own, said)
     lines += _table(own)

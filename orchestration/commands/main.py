@@ -19,6 +19,7 @@ budget, with every FLOP on one ledger.
 
 Commands:
   flopwise evaluate               solve problems with several strategies and compare them
+  flopwise doctor                 whether models, data and machine fit, before hours are spent
   flopwise report RUN             make tables and figures of a run again
   flopwise grade FILE             read and judge answers without a model
   flopwise show RUN [PROBLEM]     read a run's problems, candidates, steps and scores
@@ -42,6 +43,7 @@ Every command has --help, and flopwise has --version. Settings are given as key=
 
 COMMANDS = (
     "evaluate",
+    "doctor",
     "report",
     "grade",
     "show",

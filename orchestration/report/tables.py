@@ -279,7 +279,7 @@ def rich_table(head: Sequence[str], cells: Cells, title: str = "") -> Table:
         pad_edge=False,
     )
     for place, name in enumerate(head):
-        left = place == 0 or name in ("less", "", "reason", "first", "strategy")
+        left = place == 0 or name in ("less", "", "reason", "first", "strategy", "ids")
         table.add_column(
             Text(name), justify="left" if left else "right", no_wrap=place > 0 and name != "first"
         )

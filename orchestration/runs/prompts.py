@@ -29,6 +29,12 @@ class Prompts:
         text: str = self._loaded().decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return text
 
+    @property
+    def begin(self) -> int | None:
+        """The token that the tokenizer begins texts with; None where it names none."""
+        token: int | None = self._loaded().bos_token_id
+        return token
+
     def continued(self, text: str) -> tuple[int, ...]:
         """The ids of a text that goes on from a prompt."""
         return tuple(self._loaded().encode(text, add_special_tokens=False))

@@ -54,6 +54,18 @@ class ReplicaMemory:
             return None
         return max(1, min(self.rows, self.room // self.sequence))
 
+    @property
+    def told(self) -> str:
+        """All of it in words."""
+        text = f"{size_of(self.weights)} of weights"
+        if not self.token:
+            return f"{text}, - for keys and values (the config does not tell)"
+        text += f"; keys and values of {size_of(self.token)} a token, so {size_of(self.sequence)} for a longest sequence of "
+        text += f"{self.context:,}"
+        if self.room is None or self.fitting is None:
+            return text
+        return f"{text}, room for {self.fitting:,} of {self.rows:,} at once in {size_of(self.room)}"
+
 
 def estimated(
     models: Mapping[Role, ModelSetup], contexts: Contexts, longest: int, *, here: bool

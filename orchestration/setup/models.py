@@ -56,6 +56,16 @@ def costs_of(models: Mapping[Role, ModelSetup]) -> dict[Role, ModelCost]:
 def read_policy(settings: EvaluateSettings, strategies: Sequence[Strategy]) -> ModelFolder:
     """The policy's folder, checked. Raises UserError where it is no model, and where a strategy asks a verifier or a reviser
     and there is none."""
+    check_asked(settings, strategies)
+    return _read_policy(settings)
+
+
+def _read_policy(settings: EvaluateSettings) -> ModelFolder:
+    return read_model(settings.policy.path, "policy", chat=settings.policy.prompt.chat)
+
+
+def check_asked(settings: EvaluateSettings, strategies: Sequence[Strategy]) -> None:
+    """Raise UserError where a strategy asks a verifier or a reviser and there is none."""
     _check_revisers(settings, strategies)
     needing = [strategy.text for strategy in strategies if strategy.uses_verifier]
     if needing and settings.verifier.path is None and settings.verifier._target_ is None:
@@ -66,7 +76,6 @@ def read_policy(settings: EvaluateSettings, strategies: Sequence[Strategy]) -> M
             f"verifier.path=...), or go without, as in strategies=[{','.join(other)}]"
         )
         raise UserError.of("verifier.path", None, mend)
-    return read_model(settings.policy.path, "policy", chat=settings.policy.prompt.chat)
 
 
 def _without_verifier(strategy: Strategy) -> str:
@@ -125,20 +134,27 @@ def read_models(
 ) -> dict[Role, ModelSetup]:
     """The models by role, given the policy's folder: its own, for whose tokens and prompts all others are, and those that are
     `asked`."""
-    models: dict[Role, ModelSetup] = {"policy": _policy(settings, policy)}
-    if "reviser" in asked:
-        models["reviser"] = _beside("reviser", settings, policy)
-    if "verifier" in asked and settings.verifier._target_ is not None:
-        models["verifier"] = _own_verifier(settings, policy)
-    elif "verifier" in asked:
-        public = is_public(settings.verifier)
-        models["verifier"] = _public(settings, policy) if public else _beside("verifier", settings, policy)
+    others: tuple[Role, ...] = ("reviser", "verifier")
+    models: dict[Role, ModelSetup] = {"policy": read_role("policy", settings, policy)}
+    models |= {role: read_role(role, settings, policy) for role in others if role in asked}
     if not paper_alone(model.cost for model in models.values()):
         return models
     if settings.budget.unit == "exact":
         mend = "flopwise has no closed form of the exact FLOPs of these models: set budget=paper"
         raise UserError.of("budget.unit", settings.budget.unit, mend)
     return {role: replace(one, cost=replace(one.cost, exact_known=False)) for role, one in models.items()}
+
+
+def read_role(role: Role, settings: EvaluateSettings, policy: ModelFolder | None) -> ModelSetup:
+    """The set-up of one model, given the policy's folder; without it, a model of the others is looked at by itself, whether
+    or not it reads the policy's tokens. Raises UserError."""
+    if role == "verifier" and settings.verifier._target_ is not None:
+        assert policy is not None
+        return _own_verifier(settings, policy)
+    if role == "policy":
+        return _policy(settings, policy or _read_policy(settings))
+    public = role == "verifier" and is_public(settings.verifier)
+    return _public(settings, policy) if public else _beside(role, settings, policy)
 
 
 def _policy(settings: EvaluateSettings, folder: ModelFolder) -> ModelSetup:
@@ -163,13 +179,13 @@ _OTHER_TOKENS: dict[Role, str] = {
 """What to say of a model with another tokenizer than the policy's."""
 
 
-def _beside(role: Role, settings: EvaluateSettings, policy: ModelFolder) -> ModelSetup:
+def _beside(role: Role, settings: EvaluateSettings, policy: ModelFolder | None) -> ModelSetup:
     """The set-up of a model that reads the policy's tokens."""
     given, share = getattr(settings, role), getattr(settings.cluster, role)
     assert given.path is not None
     folder = read_model(given.path, role)
     cost = _cost(f"{role}.path", given.path, folder)
-    if not policy.reads_as(folder):
+    if policy is not None and not policy.reads_as(folder):
         raise UserError.of(f"{role}.path", given.path, _OTHER_TOKENS[role])
     engine = choose_engine(given.engine, f"{role}.engine", gpus=share.gpus, device=share.device)
     context = _runs_on(engine, folder, role, given.path)
@@ -192,12 +208,12 @@ def _cost(field: str, given: str, folder: ModelFolder) -> ModelCost:
         raise (error if str(error).startswith(field) else UserError.of(field, given, str(error))) from None
 
 
-def _public(settings: EvaluateSettings, policy: ModelFolder) -> ModelSetup:
+def _public(settings: EvaluateSettings, policy: ModelFolder | None) -> ModelSetup:
     """The set-up of a public verifier, whatever its tokenizer."""
     given, share = settings.verifier, settings.cluster.verifier
     assert given.path is not None
     folder = read_model(given.path, "verifier")
-    public = read_public(given, folder.path, policy.path)
+    public = read_public(given, folder.path, None if policy is None else policy.path)
     engine = choose_engine(
         "local" if given.engine == "auto" else given.engine,
         "verifier.engine",
@@ -207,7 +223,7 @@ def _public(settings: EvaluateSettings, policy: ModelFolder) -> ModelSetup:
     _runs_on(engine, folder, "verifier", given.path)
     return ModelSetup(
         path=folder.path,
-        tokenizer=policy.path,
+        tokenizer=public.family.policy,
         cost=public.cost,
         context=public.context,
         engine=engine,

@@ -7,7 +7,7 @@ loaded and nothing is written here, so a dry run and a real one are prepared by 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -105,18 +105,13 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     """
     check(settings)
     packages = importable(settings.cluster.packages)
-    strategies = _strategies(settings.strategies, settings.plan)
+    strategies = strategies_of(settings)
     check_allocation(settings.budget, strategies)
     given = settings.policy
     asked: frozenset[Role] = frozenset().union(*(asked_by(one) for one in strategies))
-    paths: dict[Role, str | None] = {role: getattr(settings, role).path for role in ROLES}
-    its = {role: path if role in asked or role == "policy" else None for role, path in paths.items()}
-    made = settings.dataset.path is None and settings.dataset.hub is None
-    check_domain(settings.dataset.name if made else None, its)
-    if settings.dataset.path is None and settings.dataset.hub is not None:
-        found = str(hub_file(settings.dataset.hub))
-        settings = replace(settings, dataset=replace(settings.dataset, path=found))
-    dataset, grader = _problems(settings.dataset)
+    check_known(settings, asked)
+    settings = with_file(settings)
+    dataset, grader = problems_of(settings.dataset)
     shown = given.prompt
     examples = worked_examples(settings, grader)
     prompt = PromptFormat(shown.template, shown.chat, shown.system, shown.shots, examples, shown.chat_options)
@@ -128,16 +123,9 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     running = {role: model for role, model in models.items() if role in asked}
     check_machine(settings.cluster, {role: model.share for role, model in running.items()})
     framing, judging = read_framing(settings, models), read_judging(settings, models)
-    framed: dict[Role, Framed | None] = {"reviser": framing, "verifier": judging}
-    contexts = Contexts(
-        {role: model.context for role, model in models.items()},
-        given.max_tokens,
-        given.context,
-        {role: one.revising for role, one in framed.items() if one is not None},
-        reads_of(strategies),
-    )
-    lengths = _prompt_lengths(dataset, policy.tokenizer, prompt)
-    check_contexts(lengths, contexts, paths, shown.shots)
+    contexts = contexts_of(settings, strategies, models, {"reviser": framing, "verifier": judging})
+    lengths = prompt_lengths(dataset, policy.tokenizer, prompt)
+    check_contexts(lengths, contexts, paths_of(settings), shown.shots)
     fitting = [length for length in lengths if not contexts.policy_refuses(length)]
     mean, longest = round(sum(fitting) / len(fitting)), max(fitting)
     here = runs_here(settings.cluster)
@@ -183,7 +171,43 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     )
 
 
-def _problems(given: DatasetSettings) -> tuple[Dataset, Grader]:
+def paths_of(settings: EvaluateSettings) -> dict[Role, str | None]:
+    """The models' paths as set, by role."""
+    return {role: getattr(settings, role).path for role in ROLES}
+
+
+def check_known(settings: EvaluateSettings, asked: Collection[Role]) -> None:
+    """Raise UserError where a model that comes with flopwise is asked about other problems than it knows."""
+    made = settings.dataset.path is None and settings.dataset.hub is None
+    paths = paths_of(settings)
+    its = {role: path if role in asked or role == "policy" else None for role, path in paths.items()}
+    check_domain(settings.dataset.name if made else None, its)
+
+
+def with_file(settings: EvaluateSettings) -> EvaluateSettings:
+    """The settings with the file of a data set that a hub has."""
+    if settings.dataset.path is not None or settings.dataset.hub is None:
+        return settings
+    return replace(settings, dataset=replace(settings.dataset, path=str(hub_file(settings.dataset.hub))))
+
+
+def contexts_of(
+    settings: EvaluateSettings,
+    strategies: Sequence[Strategy],
+    models: Mapping[Role, ModelSetup],
+    framed: Mapping[Role, Framed | None],
+) -> Contexts:
+    """What the models take; `framed` says how those are shown attempts that read them."""
+    return Contexts(
+        {role: model.context for role, model in models.items()},
+        settings.policy.max_tokens,
+        settings.policy.context,
+        {role: one.revising for role, one in framed.items() if one is not None},
+        reads_of(strategies),
+    )
+
+
+def problems_of(given: DatasetSettings) -> tuple[Dataset, Grader]:
     """The data set, and what judges its answers: of a table, all that it can read."""
     if given.path is None and given.count is None:
         raise UserError.of(
@@ -232,12 +256,12 @@ def _check_references(dataset: Generated, grader: Grader, name: str, most: int =
         )
 
 
-def _strategies(given: Sequence[str | Mapping[str, object]], plan: str | None) -> tuple[Strategy, ...]:
+def strategies_of(settings: EvaluateSettings) -> tuple[Strategy, ...]:
     """The strategies, each once. Raises UserError where two that differ have one text: results are kept by it."""
     # By their texts: a class of a user's own may be unhashable.
     found: dict[str, tuple[object, Strategy]] = {}
-    for one in given:
-        strategy = with_plan(parse(one), plan)
+    for one in settings.strategies:
+        strategy = with_plan(parse(one), settings.plan)
         before = found.setdefault(strategy.text, (one, strategy))
         if before[0] != one and before[1] != strategy:
             mend = (
@@ -248,7 +272,7 @@ def _strategies(given: Sequence[str | Mapping[str, object]], plan: str | None) -
     return tuple(strategy for _, strategy in found.values())
 
 
-def _prompt_lengths(dataset: Dataset, tokenizer: Any, prompt: PromptFormat, most: int = 100) -> list[int]:
+def prompt_lengths(dataset: Dataset, tokenizer: Any, prompt: PromptFormat, most: int = 100) -> list[int]:
     """Lengths of the first prompts in tokens, without the few tokens of a chat template's own. UserError where there is
     no problem."""
     lengths = []
@@ -256,12 +280,14 @@ def _prompt_lengths(dataset: Dataset, tokenizer: Any, prompt: PromptFormat, most
         text = (prompt.system or "") + prompt.text(problem.question)
         lengths.append(len(tokenizer.encode(text, add_special_tokens=not prompt.chat).ids))
     if not lengths:
-        if not isinstance(dataset, Table):
-            raise UserError.of("dataset", dataset.description, "it has no problem")
-        rows = [row for row in dataset.rows() if isinstance(row, Quarantined)]
-        which = (
-            f"none of its {len(rows):,} rows is a problem" if len(rows) > 1 else "its only row is no problem"
-        )
-        mend = f"{which}; row {rows[0].row}: {rows[0].text}"
-        raise UserError.of("dataset.path", str(dataset.path), mend)
+        raise no_problem(dataset)
     return lengths
+
+
+def no_problem(dataset: Dataset) -> UserError:
+    """What is to say of a data set without a problem."""
+    if not isinstance(dataset, Table):
+        return UserError.of("dataset", dataset.description, "it has no problem")
+    rows = [row for row in dataset.rows() if isinstance(row, Quarantined)]
+    which = f"none of its {len(rows):,} rows is a problem" if len(rows) > 1 else "its only row is no problem"
+    return UserError.of("dataset.path", str(dataset.path), f"{which}; row {rows[0].row}: {rows[0].text}")

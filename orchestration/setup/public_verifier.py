@@ -14,6 +14,7 @@ from actors.engines.verifiers.families.chosen import ChosenFamily
 from actors.engines.verifiers.families.known import (
     HEADS,
     Family,
+    context_of,
     family_config,
     family_of,
     head_of,
@@ -78,9 +79,9 @@ def _thinking(settings: VerifierSettings, family: Family) -> Thinking | None:
     return one
 
 
-def read_public(settings: VerifierSettings, folder: Path, policy: Path) -> PublicVerifier:
-    """Tell the family of a folder, and check it; `policy` is the folder of the model whose solutions it judges. Raises
-    UserError."""
+def read_public(settings: VerifierSettings, folder: Path, policy: Path | None) -> PublicVerifier:
+    """Tell the family of a folder, and check it; `policy` is the folder of the model whose solutions it judges, without which
+    its tokenizer is not looked at. Raises UserError."""
     assert settings.path is not None
     family = family_of(settings.family) if settings.family is not None else recognised(folder, settings.path)
     if settings.engine == "vllm":
@@ -91,14 +92,17 @@ def read_public(settings: VerifierSettings, folder: Path, policy: Path) -> Publi
     if settings.separator is not None and family.separator is None:
         mend = f"the family {family.name} has a format of its own for that: leave it null"
         raise UserError.of("verifier.separator", settings.separator, mend)
-    chosen = ChosenFamily(family.name, folder, policy, settings.separator, _thinking(settings, family))
+    thinking = _thinking(settings, family)
+    chosen = ChosenFamily(family.name, folder, policy or folder, settings.separator, thinking)
     try:
         cost = ModelCost.from_folder(folder, head_weights(folder, family))
         # Reads the tokenizer, whose tags and template the family needs.
-        wording = chosen.wording()
+        wording = None if policy is None else chosen.wording()
     except UserError as error:
         # Told by the path as its user gave it.
         raise UserError(str(error).replace(repr(str(folder)), repr(settings.path))) from None
+    if wording is None:
+        return PublicVerifier(chosen, cost, context_of(folder))
     if (writing := wording.writing) is not None:
         cost = replace(cost, writes=writing.most, chains=writing.thinking.chains)
     return PublicVerifier(chosen, cost, wording.context)

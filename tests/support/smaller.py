@@ -70,6 +70,13 @@ SMALLER = {
     ),
     "flopwise evaluate folder=runs/revisions dataset.count=1000 ": Smaller(FEW, MINUTES),
     OWN_RUN: Smaller("policy.path=models/mine 'policy.delimiter=\"\\n\"' report=table", OWN),
+    "flopwise doctor policy=chat policy.path=/models/mine ": Smaller(
+        "policy.path=models/mine 'policy.delimiter=\"\\n\"'", OWN
+    ),
+    "flopwise doctor cluster=gpu ": Smaller(
+        "cluster.policy.gpus=0 cluster.policy.device=cpu cluster.verifier.gpus=0 cluster.verifier.device=cpu",
+        NO_GPU,
+    ),
     "flopwise evaluate dataset=math500 dataset.path=test.jsonl ": Smaller(
         "policy.path=models/mine report=table", OWN
     ),

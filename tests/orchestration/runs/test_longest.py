@@ -89,7 +89,7 @@ def test_memory_for_the_longest_is_asked_for_before_anything_starts(
     long_context: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Trap: it stands behind the first problems, which `prepare` looks at."""
-    monkeypatch.setattr("orchestration.setup.prepare._prompt_lengths", lambda *_: [10, 12])
+    monkeypatch.setattr("orchestration.setup.prepare.prompt_lengths", lambda *_: [10, 12])
     prepared = prepare(settings_of(long_context))
     assert prepared.memory["policy"].context < 640
     assert survey(prepared, opened(prepared)).memory["policy"].context > 800

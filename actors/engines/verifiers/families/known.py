@@ -7,7 +7,7 @@ what is in it; where that does not tell, its user has to.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +38,7 @@ HEADS: Mapping[HeadKind, tuple[str, ...]] = {
 @dataclass(frozen=True, slots=True)
 class Family:
     """`heads` are those that its models have, `labels` how many classes (0: any that give one value), `make` its wording.
+    `steps` says how steps of its training ended, and for each of these ends how they began; empty where any will do.
 
     `version` is raised with every change that gives the same text another score; `thinking` is how one writes, unless it is
     told, that writes before its score.
@@ -51,6 +52,7 @@ class Family:
     separator: str | None = None
     version: int = 1
     thinking: Thinking | None = None
+    steps: Mapping[str, str] = field(default_factory=dict)
 
 
 def family_config(folder: Path) -> Any:
@@ -100,6 +102,7 @@ FAMILIES: Mapping[str, Family] = {
             ("layers",),
             2,
             lambda pieces, one: TaggedChat(pieces, context_of(one.path), BOXED),
+            steps={"\n\n": ""},
         ),
         Family(
             "reasonflux_prm",
@@ -107,6 +110,7 @@ FAMILIES: Mapping[str, Family] = {
             ("layers",),
             2,
             lambda pieces, one: TaggedChat(pieces, context_of(one.path), None),
+            steps={"\n\n": ""},
         ),
         Family(
             "math_shepherd",
@@ -114,6 +118,7 @@ FAMILIES: Mapping[str, Family] = {
             ("words",),
             2,
             lambda pieces, one: MathShepherd(pieces, context_of(one.path)),
+            steps={"\n": "Step 1: "},
         ),
         Family(
             "rlhflow_prm",
@@ -121,6 +126,8 @@ FAMILIES: Mapping[str, Family] = {
             ("words",),
             2,
             lambda pieces, one: TurnChat(pieces, context_of(one.path)),
+            # Deepseek-Data, and Mistral-Data.
+            steps={"\n\n": "", "\n": "Step 1: "},
         ),
         Family(
             "skywork_prm",
@@ -128,6 +135,7 @@ FAMILIES: Mapping[str, Family] = {
             ("value",),
             1,
             lambda pieces, one: Skywork(pieces, context_of(one.path)),
+            steps={"\n": ""},
         ),
         Family("trl_prm", "what TRL's PRMTrainer makes", ("linear",), 2, _trl, separator="\n"),
         Family(

@@ -13,7 +13,7 @@ import pytest
 
 from orchestration.problems import Dataset, Grader, Problem
 from orchestration.setup.compose import compose
-from orchestration.setup.prepare import _problems
+from orchestration.setup.prepare import problems_of
 from orchestration.setup.settings import EvaluateSettings
 
 MATH_SOLUTION = r"We have $\frac12 + \frac12 = \boxed{1}$, so twice that is $\boxed{\frac{4}{2}}$."
@@ -141,7 +141,7 @@ ROWS: list[tuple[str, dict[str, Any], str, str, str]] = [
 
 def read(word: str, path: Path, *more: str) -> tuple[Dataset, Grader]:
     words = [f"dataset={word}", f"dataset.path={path}", *more]
-    return _problems(compose("evaluate", words, EvaluateSettings).dataset)
+    return problems_of(compose("evaluate", words, EvaluateSettings).dataset)
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "json", "parquet"])

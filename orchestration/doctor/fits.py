@@ -6,8 +6,9 @@ checks of a run, and whatever else may be tight is a warning.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from actors.engines.plan import ReplicaShare
 from actors.errors import UserError, counted
 from actors.strategy import Role
 from orchestration.doctor.case import LOOK, Case
@@ -15,8 +16,9 @@ from orchestration.doctor.data import read_prompts
 from orchestration.doctor.findings import Finding, skipped
 from orchestration.runs.session import opened
 from orchestration.setup.contexts import Contexts, check_contexts
+from orchestration.setup.footprint import shared_gpu
 from orchestration.setup.machine import check_machine
-from orchestration.setup.memory import check_memory, estimated, runs_here
+from orchestration.setup.memory import check_memory, check_sharing, estimated, runs_here
 from orchestration.setup.models import check_engines
 from orchestration.setup.prepare import contexts_of, paths_of, prepare
 from orchestration.setup.revising import Framed, read_framing, read_judging
@@ -90,14 +92,18 @@ def memory_found(case: Case) -> Iterator[Finding]:
     """Weights, keys and values of each replica against what its device has."""
     here = runs_here(case.settings.cluster)
     running = {role: one for role, one in case.models.items() if role in case.asked}
+    shares = {role: one.share for role, one in running.items()}
     try:
-        check_machine(case.settings.cluster, {role: one.share for role, one in running.items()})
+        crowded = check_sharing(running)
+        check_machine(case.settings.cluster, shares)
         if "policy" in case.models:
             check_engines(case.settings, case.models)
     except UserError as error:
         yield Finding("machine", "wrong", str(error))
     else:
-        yield Finding("machine", "ok", _machine(case, here))
+        if crowded:
+            yield Finding("machine", "warning", crowded)
+        yield Finding("machine", "ok", _machine(shares, here))
     if case.contexts is None:
         yield skipped("memory", "contexts are not known")
         return
@@ -113,10 +119,19 @@ def memory_found(case: Case) -> Iterator[Finding]:
         yield Finding("memory", "ok", f"{role}: {one.told}")
 
 
-def _machine(case: Case, here: bool) -> str:
-    if not here:
-        return f"replicas run on the cluster {case.settings.cluster.address or 'that RAY_ADDRESS names'}"
-    return "replicas have room on this machine"
+def _machine(shares: Mapping[Role, ReplicaShare], here: bool) -> str:
+    """What the replicas take, and what Ray may put on one GPU of it."""
+    asked = [
+        f"{role} {one.replicas} x {counted(one.cpus, 'CPU')}"
+        + (f" and {counted(one.gpus, 'GPU')}" if one.gpus else "")
+        for role, one in shares.items()
+    ]
+    where = "this machine has room" if here else "on a cluster, whose machines are not looked at"
+    on_one = shared_gpu(shares)
+    text = f"{', '.join(asked)}; {where}"
+    return text + (
+        f"; on one GPU {on_one.told}, which take {on_one.share:.2f} of its memory" if on_one.replicas else ""
+    )
 
 
 def run_found(case: Case) -> Iterator[Finding]:

@@ -23,7 +23,8 @@ from actors.strategy import Role
 from orchestration.doctor.case import Case
 from orchestration.doctor.findings import Finding, skipped
 from orchestration.doctor.pairs import WRITTEN, Pair, pairs_of
-from orchestration.setup.memory import NUMBER, size_of
+from orchestration.setup.footprint import NUMBER
+from orchestration.setup.memory import size_of
 from orchestration.setup.models import ModelSetup
 
 TOKENS = 16

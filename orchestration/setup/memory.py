@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from actors.engines.folder_files import read_settings
 from actors.engines.plan import PREFIX_BYTES
@@ -21,11 +20,9 @@ from actors.errors import UserError
 from actors.memory import free_memory, machine_memory
 from actors.strategy import Role
 from orchestration.setup.contexts import Contexts
+from orchestration.setup.footprint import NUMBER, TOGETHER, least_gpu, shared_gpu, token_bytes
 from orchestration.setup.models import ModelSetup
 from orchestration.setup.settings import ClusterSettings
-
-NUMBER = {"float32": 4, "bfloat16": 2, "float16": 2}
-"""Bytes of a number, by its type."""
 
 PROCESS = 500 << 20
 """Bytes that a replica's process takes without a model: torch, transformers and Ray."""
@@ -34,13 +31,15 @@ PROCESS = 500 << 20
 @dataclass(frozen=True, slots=True)
 class ReplicaMemory:
     """Of one replica, in bytes: its weights, and keys and values of a `token` (0: not known) in sequences of up to `context`
-    tokens, at most `rows` at once. `room` is what keys and values may take there, None: not known."""
+    tokens, at most `rows` at once. `room` is what keys and values may take there, None: not known. `of_gpus` are the shares
+    of GPUs that it may take in all; 0: it runs on processors."""
 
     weights: int
     token: int
     context: int
     rows: int
     room: int | None
+    of_gpus: float = 0.0
 
     @property
     def sequence(self) -> int:
@@ -62,6 +61,9 @@ class ReplicaMemory:
             return f"{text}, - for keys and values (the config does not tell)"
         text += f"; keys and values of {size_of(self.token)} a token, so {size_of(self.sequence)} for a longest sequence of "
         text += f"{self.context:,}"
+        if self.of_gpus:
+            least = least_gpu(self.weights, self.sequence, self.of_gpus)
+            text += f"; with {self.of_gpus:.2f} of a GPU it needs one of {size_of(least)} at least"
         if self.room is None or self.fitting is None:
             return text
         return f"{text}, room for {self.fitting:,} of {self.rows:,} at once in {size_of(self.room)}"
@@ -94,7 +96,10 @@ def estimated(
             if model.engine == "vllm"
             else contexts.longest(role, longest)
         )
-        found[role] = ReplicaMemory(size, token, context + model.cost.writes, share.max_sequences, room)
+        of_gpus = share.of_gpu * share.tensor_parallel if share.device_kind == "cuda" else 0.0
+        found[role] = ReplicaMemory(
+            size, token, context + model.cost.writes, share.max_sequences, room, of_gpus
+        )
     return found
 
 
@@ -137,6 +142,24 @@ def check_memory(
     return ""
 
 
+def check_sharing(models: Mapping[Role, ModelSetup]) -> str:
+    """What to say of replicas that take nearly all of a GPU on which Ray may put them; UserError where they take more, and
+    one of them sets its memory aside."""
+    shares = {role: one.share for role, one in models.items() if one.target is None}
+    on_one = shared_gpu(shares)
+    if on_one.share <= TOGETHER + 1e-6:
+        return ""
+    what = f"Ray may put {on_one.told} on one GPU, of whose memory they take {on_one.share:.2f} together"
+    named = " and ".join(f"cluster.{role}.memory" for role in on_one.replicas)
+    how = f"lower {named} until that is below {TOGETHER}, or give each replica a GPU (gpus=1)"
+    if on_one.share > 1 + 1e-6 and any(models[role].engine == "vllm" for role in on_one.replicas):
+        role = max(on_one.replicas, key=lambda one: shares[one].of_gpu)
+        raise UserError.of(
+            f"cluster.{role}.memory", shares[role].memory, f"{what}, more than there is: {how}"
+        )
+    return f"memory is tight: {what}: {how}"
+
+
 def _check_sequence(model: ModelSetup, role: Role, one: ReplicaMemory) -> None:
     """Raise UserError where an engine that sets its memory aside has none for one sequence."""
     share, room = model.share, one.room or 0
@@ -168,19 +191,6 @@ def ray_is_up() -> bool:
     return ray is not None and ray.is_initialized()
 
 
-def token_bytes(config: Mapping[str, Any], number: int) -> int:
-    """Bytes of a token's keys and values in all layers, each number of so many; 0 where the config does not tell."""
-    text = config.get("text_config", config)
-    layers = _first(text, "num_hidden_layers", "n_layer", "num_layers")
-    heads = _first(text, "num_attention_heads", "n_head")
-    width = _first(text, "hidden_size", "n_embd", "d_model")
-    if not (layers and heads and width) or text.get("kv_lora_rank"):
-        # Latent attention keeps something else.
-        return 0
-    size = _first(text, "head_dim") or width // heads
-    return 2 * layers * (_first(text, "num_key_value_heads") or heads) * size * number
-
-
 def gpu_bytes() -> int | None:
     """Bytes of the smallest GPU of this machine; None where no driver tells."""
     if shutil.which("nvidia-smi") is None:
@@ -205,8 +215,3 @@ def size_of(size: float) -> str:
 def _weights(model: ModelSetup) -> int:
     stored = model.engine == "vllm" and quantisation(model.path)
     return weight_bytes(model.path, None if stored else NUMBER[model.dtype])
-
-
-def _first(config: Mapping[str, Any], *names: str) -> int:
-    found = (config.get(name) for name in names)
-    return next((one for one in found if isinstance(one, int)), 0)

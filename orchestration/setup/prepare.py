@@ -37,7 +37,7 @@ from orchestration.setup.domains import check_domain
 from orchestration.setup.endings import ending
 from orchestration.setup.examples import worked_examples
 from orchestration.setup.machine import check_machine
-from orchestration.setup.memory import ReplicaMemory, check_memory, estimated, runs_here
+from orchestration.setup.memory import ReplicaMemory, check_memory, check_sharing, estimated, runs_here
 from orchestration.setup.models import ModelSetup, check_engines, costs_of, notes_of, read_models, read_policy
 from orchestration.setup.packages import importable
 from orchestration.setup.plans import check_allocation, check_judging, check_whole, judges_prompts, with_plan
@@ -118,6 +118,7 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     policy = read_policy(settings, strategies)
     models = read_models(settings, policy, asked)
     check_engines(settings, models)
+    crowded = check_sharing(models)
     check_judging(strategies, models)
     check_whole(strategies, models)
     running = {role: model for role, model in models.items() if role in asked}
@@ -166,7 +167,7 @@ def prepare(settings: EvaluateSettings) -> Prepared:
         notes=(
             *notes_of(settings, policy, models),
             *([framing.note] if framing and framing.note else []),
-            *([tight] if tight else []),
+            *(note for note in (crowded, tight) if note),
         ),
     )
 

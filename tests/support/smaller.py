@@ -70,6 +70,10 @@ SMALLER = {
     ),
     "flopwise evaluate folder=runs/revisions dataset.count=1000 ": Smaller(FEW, MINUTES),
     OWN_RUN: Smaller("policy.path=models/mine 'policy.delimiter=\"\\n\"' report=table", OWN),
+    "flopwise evaluate cluster=gpu cluster.policy.memory=0.25 ": Smaller(
+        "cluster.policy.gpus=0 cluster.policy.device=cpu cluster.verifier.gpus=0 cluster.verifier.device=cpu dataset.count=2",
+        NO_GPU,
+    ),
     "flopwise doctor policy=chat policy.path=/models/mine ": Smaller(
         "policy.path=models/mine 'policy.delimiter=\"\\n\"'", OWN
     ),

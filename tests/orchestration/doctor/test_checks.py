@@ -274,6 +274,27 @@ def test_memory(common: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert "the replicas take" in wrong.text
 
 
+def test_two_models_on_one_gpu(common: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.cluster.ray_start.gpus_here", lambda: 1)
+    monkeypatch.setattr(memory, "gpu_bytes", lambda: 24 << 30)
+    shared = [
+        *common,
+        "cluster.policy.gpus=0.5",
+        "cluster.verifier.gpus=0.5",
+        "policy.engine=local",
+        "verifier.engine=local",
+    ]
+    machine, policy, verifier = findings(shared, memory_found)
+    assert marks([machine, policy, verifier]) == ["ok", "ok", "ok"]
+    assert machine.text.endswith("on one GPU policy x 1, verifier x 1, which take 0.90 of its memory")
+    assert "with 0.45 of a GPU it needs one of " in policy.text
+    crowded = findings([*shared, "cluster.verifier.memory=0.7"], memory_found)
+    assert (crowded[0].check, crowded[0].mark) == ("machine", "warning")
+    assert "of whose memory they take 1.15 together" in crowded[0].text
+    monkeypatch.setattr(memory, "gpu_bytes", lambda: 1000)
+    assert marks(findings(shared, memory_found)) == ["ok", "wrong"]
+
+
 def test_a_machine_of_too_few_processors(common: list[str]) -> None:
     found = findings([*common, "cluster.policy.replicas=4000"], memory_found)
     assert (found[0].check, found[0].mark) == ("machine", "wrong")

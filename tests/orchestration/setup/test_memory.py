@@ -17,7 +17,8 @@ from actors.errors import UserError
 from actors.strategy import Role
 from orchestration.api import settings_of
 from orchestration.setup import memory
-from orchestration.setup.memory import ReplicaMemory, check_memory, estimated, size_of, token_bytes
+from orchestration.setup.footprint import token_bytes
+from orchestration.setup.memory import ReplicaMemory, check_memory, estimated, size_of
 from orchestration.setup.prepare import Prepared, prepare
 
 GIB = 1 << 30
@@ -171,6 +172,35 @@ def test_a_gpu_holds_weights_and_a_sequence_or_is_refused(
         UserError, match=r"^cluster.policy.memory = None: .* and 0 B of a GPU are left beside"
     ):
         on_vllm(words, *gpus)
+
+
+def test_replicas_that_share_a_gpu_stay_below_all_of_it(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_installed(monkeypatch)
+    monkeypatch.setattr("actors.cluster.ray_start.gpus_here", lambda: 8)
+    monkeypatch.setattr(memory, "gpu_bytes", lambda: GIB)
+    shared = ["strategies=[best_of_n(n=2)]", "cluster.policy.gpus=0.5", "cluster.verifier.gpus=0.5"]
+    whole = on_vllm(words, *shared)
+    assert not [note for note in whole.notes if "Ray may put" in note]
+    assert whole.memory["policy"].of_gpus == 0.45
+    least = (whole.memory["policy"].weights + whole.memory["policy"].sequence) / 0.45
+    assert f"with 0.45 of a GPU it needs one of {size_of(least)} at least" in whole.memory["policy"].told
+    # Nearly all of it is a note, and on the local engine, which takes what is free, so is more.
+    [note] = [
+        one for one in on_vllm(words, *shared, "cluster.policy.memory=0.54").notes if "Ray may put" in one
+    ]
+    told = "memory is tight: Ray may put policy x 1, verifier x 1 on one GPU, of whose memory they take 0.99 together: lower"
+    assert note.startswith(told)
+    both = ["policy.engine=local", "verifier.engine=local", "cluster.policy.memory=0.7"]
+    assert any("1.15 together" in one for one in prepare(settings_of([*words, *shared, *both])).notes)
+    with pytest.raises(UserError) as error:
+        on_vllm(words, *shared, "cluster.policy.memory=0.7")
+    assert str(error.value) == (
+        "cluster.policy.memory = 0.7: Ray may put policy x 1, verifier x 1 on one GPU, of whose memory they take 1.15 "
+        "together, more than there is: lower cluster.policy.memory and cluster.verifier.memory until that is below 0.95, "
+        "or give each replica a GPU (gpus=1)"
+    )
 
 
 def test_what_a_driver_says_of_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

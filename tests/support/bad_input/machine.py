@@ -81,8 +81,23 @@ def replicas_beyond_the_memory() -> Words:
 @case
 def cache_of_no_sequence() -> Words:
     """a share of memory in which vLLM has no room for one sequence"""
-    _as_if_vllm_were_there()
+    _as_if_installed()
     return evaluate("strategies=[greedy]", "policy.engine=vllm", "cluster.policy.memory=1e-9")
+
+
+def _as_if_installed() -> None:
+    """vLLM, where it is not; nothing is started."""
+    vllm = ModuleType("vllm")
+    vllm.__spec__ = ModuleSpec("vllm", None)
+    sys.modules["vllm"] = vllm
+
+
+@case
+def more_than_a_gpu() -> Words:
+    """shares of a GPU that are more than it has"""
+    _as_if_installed()
+    shares = ["cluster.policy.gpus=0.5", "cluster.policy.replicas=2", "cluster.policy.memory=0.6"]
+    return evaluate("strategies=[greedy]", "policy.engine=vllm", *shares)
 
 
 @case
@@ -91,7 +106,7 @@ def public_on_vllm() -> Words:
     with quiet():
         folder = save_random(GPTNeoXConfig(**SIZES | {"vocab_size": 300}), Path("public"))
     byte_level("chatml", bos=False).save_pretrained(folder)
-    _as_if_vllm_were_there()
+    _as_if_installed()
     return evaluate("verifier=judge", "verifier.path=public", "verifier.engine=vllm")
 
 
@@ -320,10 +335,3 @@ def no_run() -> Words:
     """a report of no run"""
     write_run(Path("runs/evaluate"), problems=1)
     return ["report", "runs/evalute"]
-
-
-def _as_if_vllm_were_there() -> None:
-    """Nothing is started."""
-    vllm = ModuleType("vllm")
-    vllm.__spec__ = ModuleSpec("vllm", None)
-    sys.modules["vllm"] = vllm

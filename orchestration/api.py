@@ -10,6 +10,7 @@ import inspect
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Never
@@ -35,6 +36,8 @@ from orchestration.runs.evaluation import evaluate as evaluate_prepared
 from orchestration.runs.run import Result, Run
 from orchestration.runs.status import Standing, Status, read_status, standing
 from orchestration.setup.compose import compose
+from orchestration.setup.hub_models import NotFetched, fetched
+from orchestration.setup.meant import of_hub
 from orchestration.setup.model_folders import resolved
 from orchestration.setup.prepare import prepare
 from orchestration.setup.settings import EvaluateSettings, ReportSettings, flatten
@@ -317,16 +320,24 @@ def _prompting(policy: object) -> str:
     """The option whose prompts a policy's folder is made for."""
     if not isinstance(policy, str | Path):
         return ""
-    folder = Path(policy).expanduser()
+    folder = _folder(policy)
     # A folder that is not there is refused by name later.
     return "chat" if folder.is_dir() and has_chat_template(folder, "policy.path") else "base"
+
+
+def _folder(given: str | Path) -> Path:
+    """Where a model lies that is named by its folder, or as on the hub."""
+    if of_hub(str(given)):
+        with suppress(NotFetched):
+            return fetched(str(given))
+    return Path(given).expanduser()
 
 
 def _revising(reviser: object) -> str:
     """The option by which a reviser's folder is shown its attempts."""
     if not isinstance(reviser, str | Path):
         return ""
-    folder = Path(reviser).expanduser()
+    folder = _folder(reviser)
     if not folder.is_dir() or trained_format(folder) is not None:
         return "folder"
     return "chat" if has_chat_template(folder, "reviser.path") else "folder"

@@ -51,8 +51,8 @@ def words_meant(group: str, text: str) -> str:
     option, name, more = _PLACES[group]
     if group == "dataset":
         return f"for a file write {option} {word_of(name, text)}"
-    if fetched := _of_hub(text):
-        return f"{_fetch(text, fetched)}, then write {option} {word_of(name, fetched)}{more}"
+    if of_hub(text):
+        return f"for a model of the Hugging Face hub write {option} {word_of(name, text)}{more}"
     return f"for a model's folder write {option} {word_of(name, _folder(text))}{more}"
 
 
@@ -67,27 +67,27 @@ def check_mapping(group: str, text: str) -> None:
         raise UserError.of(group, text, f"give its settings each by its name: {words}")
 
 
-def no_model(given: str) -> str:
-    """What is the matter with a path at which no model's folder is; "" where it is neither a file nor a name of the hub."""
+def no_model(given: str, why: str = "") -> str:
+    """What is the matter with a path at which no model's folder is; "" where it is neither a file nor a name of the hub,
+    which has not given it, for the reason `why`."""
     if not Path(given).expanduser().is_file():
-        fetched = _of_hub(given)
-        return f"there is no such folder; {_fetch(given, fetched)}, and give that folder" if fetched else ""
+        folder = of_hub(given)
+        return (
+            f"there is no such folder, and it is on no hub that can be reached ({why}): run hf download {given} --local-dir "
+            f"{folder} once, and give that folder"
+            if folder
+            else ""
+        )
     folder = _folder(given)
     if Path(folder, "config.json").expanduser().is_file():
         return f"it is a file: give its folder, {folder}"
     return "it is a file: give the folder of a model, with its config.json, its safetensors and its tokenizer.json"
 
 
-def _of_hub(given: str) -> str:
+def of_hub(given: str) -> str:
     """A folder for a model that is named as on the Hugging Face hub; "" where the text is no such name."""
     is_name = _HUB.fullmatch(given) and not Path(given).exists() and not Path(given).parent.exists()
     return f"models/{given.partition('/')[2]}" if is_name else ""
-
-
-def _fetch(name: str, folder: str) -> str:
-    return (
-        f"nothing is downloaded from the Hugging Face hub: run hf download {name} --local-dir {folder} once"
-    )
 
 
 def _folder(text: str) -> str:

@@ -16,7 +16,8 @@ from actors.engines.positions import steady_context
 from actors.engines.weights import check_readable, weight_files
 from actors.errors import UserError, nearest
 from orchestration.setup.domains import BUNDLED, bundled, folder_of
-from orchestration.setup.meant import no_model
+from orchestration.setup.hub_models import NotFetched, fetched
+from orchestration.setup.meant import no_model, of_hub
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ def is_bundled(path: str | None) -> bool:
 
 def model_folder(path: str, kind: str) -> Path:
     """The folder of a model; "bundled/countdown" is the one of a domain that comes with flopwise, "bundled/countdown/orm" its
-    verifier of revisions. UserError where there is none."""
+    verifier of revisions, and a name of the Hugging Face hub, with no folder of that name here, is fetched from there.
+    UserError where there is none."""
     if is_bundled(path):
         known = bundled(kind)
         if path not in known:
@@ -79,8 +81,14 @@ def model_folder(path: str, kind: str) -> Path:
         )
     else:
         folder = resolved(path).resolve()
+        why = ""
+        if of_hub(path):
+            try:
+                folder = fetched(path)
+            except NotFetched as error:
+                why = str(error)
         siblings = [str(file.parent) for file in resolved(path).parent.glob("*/config.json")]
-        mend = no_model(path)
+        mend = no_model(path, why)
         mend = mend or f"there is no model's folder (with a config.json){nearest(path, siblings)}"
     if not (folder / "config.json").is_file():
         raise UserError.of(f"{kind}.path", path, mend)
@@ -99,7 +107,7 @@ def read_model(path: str, kind: str, *, chat: bool = False) -> ModelFolder:
     """
     whole, field = model_folder(path, kind), f"{kind}.path"
     # Messages name the folder as its user did.
-    folder = whole if is_bundled(path) else resolved(path)
+    folder = resolved(path) if resolved(path).is_dir() and not is_bundled(path) else whole
     config = read_settings(folder, "config.json", field)
     text = config.get("text_config", config)
     weight_files(folder, field)

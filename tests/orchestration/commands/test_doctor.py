@@ -74,8 +74,9 @@ def test_a_public_verifier_of_another_tokenizer(
 
 
 def test_what_is_wrong_ends_with_1_and_how_to_mend_it(
-    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     more = [
         "verifier.path=Qwen/Qwen2.5-Math-PRM-7B",
         f"folder={tmp_path / 'run'}",

@@ -20,10 +20,15 @@ def no_such_file() -> Words:
 @case
 def no_hub() -> Words:
     """a data set on a hub that cannot be reached"""
+    offline()
+    return evaluate("dataset=gsm8k", "strategies=[greedy]")
+
+
+def offline() -> None:
+    """As if no hub could be reached, and nothing had been fetched before."""
     constants = importlib.import_module("huggingface_hub.constants")
     HELD.append(_Set(constants, "HF_HUB_OFFLINE", True))
     HELD.append(_Set(constants, "HF_HUB_CACHE", "cache"))
-    return evaluate("dataset=gsm8k", "strategies=[greedy]")
 
 
 @case

@@ -10,6 +10,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from tests.support.bad_input.cases import Words, case, edit, evaluate
+from tests.support.bad_input.data import offline
 from tests.support.model_folders import tokenizer_of
 from tests.support.public_verifiers import PUBLIC
 from tests.support.thinking_verifiers import save_thinkprm
@@ -55,7 +56,8 @@ def file_of_no_folder() -> Words:
 
 @case
 def hub_name() -> Words:
-    """a name of the Hugging Face hub"""
+    """a name of the Hugging Face hub, with no hub"""
+    offline()
     return evaluate("policy.path=Qwen/Qwen2.5-0.5B")
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.served import ServerProcess, shared_server
+
 ON_RAY = {
     "tests/actors/cluster/test_cluster.py",
     "tests/actors/cluster/test_revisions.py",
@@ -23,6 +25,7 @@ ON_RAY = {
     "tests/orchestration/runs/test_evaluation.py",
     "tests/orchestration/runs/test_extension.py",
     "tests/orchestration/runs/test_pricing.py",
+    "tests/orchestration/runs/test_served.py",
     "tests/orchestration/setup/test_own_package.py",
     "tests/orchestration/strategies/test_new_strategy.py",
     "tests/test_docs_run.py",
@@ -47,6 +50,12 @@ def ray_is_started_where_it_is_known(request: pytest.FixtureRequest) -> Iterator
     yield
     known = request.node.nodeid.partition("::")[0] in ON_RAY
     assert known or before or not ray_is_up(), "this file starts Ray: name it in ON_RAY"
+
+
+@pytest.fixture(scope="session")
+def server() -> ServerProcess:
+    """Serves token ids of whichever model it is told."""
+    return shared_server()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from actors.engines.text_ends import Watch
 
 Finish = Literal["eos", "stop", "length"]
-EngineName = Literal["local", "vllm"]
+EngineName = Literal["local", "vllm", "http"]
 
 
 class Pace(Protocol):
@@ -226,6 +226,11 @@ class EngineCounters:
 
 class EngineError(RuntimeError):
     """A step of the engine failed. What it holds is unknown since: its process should give way to a fresh one."""
+
+
+class AnswerLost(RuntimeError):
+    """The answer to a request did not arrive, though it may have been computed to its end: it is paid in full, and asked for
+    again."""
 
 
 class PolicyEngine(Protocol):

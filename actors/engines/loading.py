@@ -27,6 +27,10 @@ def load_policy(plan: ModelPlan) -> PolicyEngine:
         from actors.engines.vllm.policy import VllmPolicy
 
         return VllmPolicy.load(plan)
+    if plan.engine == "http":
+        from actors.engines.http.policy import HttpPolicy
+
+        return HttpPolicy.load(plan)
     torch.set_num_threads(plan.share.threads)
     device = plan.torch_device()
     return LocalEngine.load(

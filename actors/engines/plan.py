@@ -77,13 +77,28 @@ class ReplicaShare:
 
 
 @dataclass(frozen=True, slots=True)
+class Server:
+    """An OpenAI-compatible server at `url`, which ends in /v1, and its name for the `model`; None: the only one that it has.
+
+    `key_variable` names the environment variable that holds its key, so that no plan ever does. `timeout`: seconds that it
+    may be silent within an answer. `likelihoods`: whether answers are to have them.
+    """
+
+    url: str
+    model: str | None = None
+    key_variable: str | None = None
+    timeout: float = 600.0
+    likelihoods: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class ModelPlan:
     """A model, and the share of a machine that each of its replicas gets.
 
     `files` are the hashes of model and tokenizer that a replica must find at the path; None: whatever is there. A verifier of
     a user's own is made by its `target`, and no engine is loaded for it; a public one is of a `family`. Without `seeded`,
     which vLLM alone can do, draws differ from one run to the next. `context` are the tokens of the longest sequence that
-    there will be, for which vLLM is started; None: as many as the model takes.
+    there will be, for which vLLM is started; None: as many as the model takes. With the engine http it runs on a `server`.
     """
 
     path: Path
@@ -95,6 +110,7 @@ class ModelPlan:
     target: Target | None = None
     context: int | None = None
     family: ChosenFamily | None = None
+    server: Server | None = None
 
     def torch_device(self) -> str:
         """The device's name for torch. Raises UserError where the replica has GPUs that torch does not see: on a CPU it would

@@ -1,14 +1,14 @@
 """One draw of a task: found among what exists, or paid for, made and noted, by whichever model.
 
 It knows no strategy, and of a client only what it asks. Invariants: nothing is sent before its worst case is reserved, and
-every request sent is settled, also when it fails; one that was lost with its replica is paid in full, and made again.
+every request sent is settled, also when it fails; one whose answer was lost is paid in full, and made again.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from actors.engines.base import Aborted, GenerateRequest
+from actors.engines.base import Aborted, AnswerLost, GenerateRequest
 from actors.ledger import Kind, Rank
 from actors.replicas.bench import Bill, TaskBench
 from actors.replicas.meter import Meter
@@ -22,7 +22,7 @@ _FAILED: Kind = "failed"
 _LOST: Kind = "lost"
 
 MOST_LOST = 4
-"""Times that a request is lost with a replica before its strategies fail: it may be what kills them."""
+"""Times that a request is lost, with a replica or its answer alone, before its strategies fail: it may be what kills them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,15 @@ async def drawn(bench: TaskBench, meter: Meter, draw: Draw, rank: Rank) -> Sampl
         try:
             sample, took = await _made(bench, meter, draw, rank)
             break
-        except CallLost as error:
+        except (CallLost, AnswerLost) as error:
             lost += 1
             if lost == MOST_LOST:
-                raise RuntimeError(f"{lost} replicas were lost with this request, last: {error}") from None
+                what = (
+                    "replicas were lost with this request"
+                    if isinstance(error, CallLost)
+                    else "answers were lost"
+                )
+                raise RuntimeError(f"{lost} {what}, last: {error}") from None
     bench.bill(Bill(draw.role, took, draw.prefix + sample.token_ids))
     bench.samples.append(sample_row(key, bench.prompt.id, bench.seed, draw.place, len(draw.prefix), sample))
     return sample
@@ -92,7 +97,7 @@ async def _made(bench: TaskBench, meter: Meter, draw: Draw, rank: Rank) -> tuple
         drawn_exact = cost.exact(context - 1, aborted.drawn, aborted.drawn)
         took = bench.run.price(Cost(paper=cost.paper(aborted.drawn), exact=computed + drawn_exact))
         raise
-    except CallLost:
+    except (CallLost, AnswerLost):
         # It may have been computed to the end before it was lost.
         kind = _LOST
         raise

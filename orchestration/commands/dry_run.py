@@ -51,7 +51,10 @@ def show_plan(prepared: Prepared, console: Console) -> None:
         about = f"{model.name}{public}, {model.cost.parameters:,} parameters that count, {model.dtype}, "
         grid.add_row(role, about + _share(model.share))
     grid.add_row(
-        "memory", "\n".join(_memory(session, role) for role in prepared.models if role in prepared.asked)
+        "memory",
+        "\n".join(
+            _memory(session, role, model) for role, model in prepared.models.items() if role in prepared.asked
+        ),
     )
     grid.add_row(
         "tokens",
@@ -134,6 +137,8 @@ def _settings(prepared: Prepared) -> list[str]:
     told: dict[str, object] = {"policy.typical_tokens": settings.policy.typical}
     for role, model in prepared.models.items():
         told |= {f"{role}.engine": model.engine, f"cluster.{role}.device": model.share.device_kind}
+        if model.server is not None:
+            told |= {f"{role}.model": model.served}
     idle = _idle(prepared)
     lines = []
     for key, value in flatten(asdict(settings)).items():
@@ -161,6 +166,8 @@ def _idle(prepared: Prepared) -> tuple[str, ...]:
         idle += tuple(key for key in public if getattr(given, key.partition(".")[2]) is None)
     else:
         idle += (*own, *public, "verifier.engine", "verifier.dtype")
+    if prepared.policy.server is None:
+        idle += ("policy.url", "policy.model", "policy.key_variable", "policy.timeout")
     for role in ROLES:
         if role not in prepared.asked:
             idle += (f"cluster.{role}", *(["reviser"] if role == "reviser" else []))
@@ -207,11 +214,12 @@ def _share(replica: ReplicaShare) -> str:
     return f"{copies} of {counted(replica.cpus, 'CPU')}{gpus}, {threads}, {at_once} at once"
 
 
-def _memory(session: Session, role: Role) -> str:
+def _memory(session: Session, role: Role, model: ModelSetup) -> str:
     """What a replica takes of its machine's memory."""
+    elsewhere = "a verifier of your own" if model.server is None else f"it runs behind {model.server.url}"
     one = session.memory.get(role)
     if one is None:
-        return f"{role}: - (a verifier of your own)"
+        return f"{role}: - ({elsewhere})"
     return f"{role}: {one.told}"
 
 

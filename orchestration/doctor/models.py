@@ -36,7 +36,7 @@ def files_found(case: Case) -> Iterator[Finding]:
                 yield Finding("files", "ok", f"{role}: {case.alone[role].name}, a verifier of your own")
                 continue
             path: str = getattr(case.settings, role).path
-            case.folders[role] = folder = read_model(path, role)
+            case.folders[role] = folder = read_model(path, role, weights=_weighed(case, role))
             setup = read_role(role, case.settings, folder if role == "policy" else None)
             check_loading(case.settings, {role: setup})
         except UserError as error:
@@ -46,10 +46,17 @@ def files_found(case: Case) -> Iterator[Finding]:
         yield Finding("files", "ok", f"{role}: {_described(setup)}")
 
 
+def _weighed(case: Case, role: Role) -> bool:
+    """Whether a role's weights are here: those of a policy behind an address are its server's."""
+    return role != "policy" or case.settings.policy.engine != "http"
+
+
 def _described(setup: ModelSetup) -> str:
     kinds = read_settings(setup.path, "config.json").get("architectures") or [
         "a model of no named architecture"
     ]
+    if setup.server is not None:
+        return f"{kinds[0]}, {setup.cost.parameters:,} parameters that count, behind {setup.server.url}"
     files = counted(len(weight_files(setup.path)), "safetensors file")
     family = "" if setup.family is None else f", {setup.family.text}"
     return (
@@ -70,7 +77,8 @@ def tokenizers_found(case: Case) -> Iterator[Finding]:
             continue
         try:
             if role == "policy":
-                read_model(case.settings.policy.path, role, chat=case.settings.policy.prompt.chat)
+                chat = case.settings.policy.prompt.chat
+                read_model(case.settings.policy.path, role, chat=chat, weights=_weighed(case, role))
             case.models[role] = setup = read_role(role, case.settings, policy)
             yield Finding("tokenizers", "ok", f"{role}: {_tokens(case, role, setup)}")
         except UserError as error:

@@ -173,6 +173,5 @@ def _model_identity(model: ModelSetup) -> ModelIdentity:
     if model.family is not None:
         files = model.family.identity()
         return ModelIdentity(files, tokenizer, model.dtype, engine_identity(model.engine, device))
-    return ModelIdentity(
-        model_hash(model.path), tokenizer, model.dtype, engine_identity(model.engine, device)
-    )
+    engine = engine_identity(model.engine, device, model.served)
+    return ModelIdentity(model_hash(model.path), tokenizer, model.dtype, engine)

@@ -46,6 +46,7 @@ def run_plan(
                 if longest is None
                 else prepared.contexts.needed(role, longest, other_tokens=model.family is not None),
                 family=model.family,
+                server=model.server,
             )
             for role, model in prepared.models.items()
             if role in prepared.asked

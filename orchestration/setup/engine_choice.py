@@ -13,7 +13,7 @@ from typing import Literal
 from actors.engines.base import EngineName
 from actors.errors import UserError
 
-ENGINES = ("auto", "local", "vllm")
+ENGINES = ("auto", "local", "vllm", "http")
 
 
 def choose_engine(asked: str, field: str, *, gpus: float, device: str) -> EngineName:
@@ -22,6 +22,8 @@ def choose_engine(asked: str, field: str, *, gpus: float, device: str) -> Engine
     `auto` is vLLM where it is installed and the replicas have GPUs, and the local engine everywhere else. Raises UserError
     of `field` where vLLM is asked for and missing.
     """
+    if asked == "http":
+        return "http"
     installed = importlib.util.find_spec("vllm") is not None
     if asked == "vllm" and not installed:
         mend = (
@@ -34,10 +36,13 @@ def choose_engine(asked: str, field: str, *, gpus: float, device: str) -> Engine
     return "local"
 
 
-def engine_identity(engine: EngineName | Literal["own"], device: str) -> str:
+def engine_identity(engine: EngineName | Literal["own"], device: str, served: str = "") -> str:
     """What is told of an engine where results are compared, for the draws of one seed differ: its name ("own": a verifier of
     a user's own), of vLLM its minor version, and the kind of `device` (cpu or cuda) that it runs on, as in "vllm 0.32 cuda".
+    Of a server, whose engine and device nobody tells, it is the name by which the model is `served`: its address may change.
     """
+    if engine == "http":
+        return f"http {served}"
     name = f"vllm {_vllm_version()}" if engine == "vllm" else engine
     return f"{name} {device}"
 

@@ -73,10 +73,11 @@ def estimated(
     models: Mapping[Role, ModelSetup], contexts: Contexts, longest: int, *, here: bool
 ) -> dict[Role, ReplicaMemory]:
     """What a replica of each role takes, where the longest prompt has so many tokens; `here` says that this machine runs
-    them. A verifier of a user's own is left out: nothing is known of it."""
+    them. Left out are a verifier of a user's own, of which nothing is known, and a model that a server runs."""
     found = {}
     free = free_memory()
-    weights = {role: _weights(model) for role, model in models.items() if model.target is None}
+    ours = {role: one for role, one in models.items() if one.target is None and one.server is None}
+    weights = {role: _weights(model) for role, model in ours.items()}
     held = sum(models[role].share.neighbours * size for role, size in weights.items())
     for role, size in weights.items():
         model, share = models[role], models[role].share

@@ -100,17 +100,18 @@ def has_value_head(folder: Path) -> bool:
     return (folder / "value_head.json").is_file()
 
 
-def read_model(path: str, kind: str, *, chat: bool = False) -> ModelFolder:
-    """Check the folder of a model of this `kind` ("policy" or "verifier"): weights in safetensors, config, tokenizer, for
+def read_model(path: str, kind: str, *, chat: bool = False, weights: bool = True) -> ModelFolder:
+    """Check the folder of a model of this `kind` ("policy" or "verifier"): `weights` in safetensors, config, tokenizer, for
     `chat` its template, for a verifier its value head, if it has one. Raises UserError for the first that is missing or
-    damaged.
+    damaged. Of a model that runs elsewhere its weights may be missing.
     """
     whole, field = model_folder(path, kind), f"{kind}.path"
     # Messages name the folder as its user did.
     folder = resolved(path) if resolved(path).is_dir() and not is_bundled(path) else whole
     config = read_settings(folder, "config.json", field)
     text = config.get("text_config", config)
-    weight_files(folder, field)
+    if weights:
+        weight_files(folder, field)
     if kind == "verifier" and has_value_head(folder):
         width = read_settings(folder, "value_head.json", field).get("hidden_size")
         if width != text.get("hidden_size"):

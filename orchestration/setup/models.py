@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from actors.engines.base import EngineName
-from actors.engines.plan import ReplicaShare
+from actors.engines.plan import ReplicaShare, Server
 from actors.engines.verifiers.custom import Target
 from actors.engines.verifiers.families.chosen import ChosenFamily
 from actors.engines.weights import check_unquantised
@@ -22,6 +22,7 @@ from orchestration.setup.custom_verifier import read_own
 from orchestration.setup.engine_choice import choose_engine
 from orchestration.setup.model_folders import ModelFolder, is_bundled, read_model
 from orchestration.setup.public_verifier import check_public, is_public, read_public
+from orchestration.setup.serving import ask_server, server_of
 from orchestration.setup.settings import EvaluateSettings
 from orchestration.strategies.revision.revision import Revision
 
@@ -30,7 +31,8 @@ from orchestration.strategies.revision.revision import Revision
 class ModelSetup:
     """One model. `path` has its files, or is the policy's folder where a verifier of the user's own (`target`) loads none;
     `tokenizer` is the folder of the token ids that it is asked about; `context` is in tokens, None: not known. A public
-    verifier is of a `family`."""
+    verifier is of a `family`. A `server` that runs it serves it by the name `served`, and `tells_cached` where it says what
+    came from its cache."""
 
     path: Path
     tokenizer: Path
@@ -41,6 +43,9 @@ class ModelSetup:
     share: ReplicaShare
     target: Target | None = None
     family: ChosenFamily | None = None
+    server: Server | None = None
+    served: str = ""
+    tells_cached: bool = True
 
     @property
     def name(self) -> str:
@@ -61,7 +66,13 @@ def read_policy(settings: EvaluateSettings, strategies: Sequence[Strategy]) -> M
 
 
 def _read_policy(settings: EvaluateSettings) -> ModelFolder:
-    return read_model(settings.policy.path, "policy", chat=settings.policy.prompt.chat)
+    # Behind an address the weights are the server's.
+    return read_model(
+        settings.policy.path,
+        "policy",
+        chat=settings.policy.prompt.chat,
+        weights=settings.policy.engine != "http",
+    )
 
 
 def check_asked(settings: EvaluateSettings, strategies: Sequence[Strategy]) -> None:
@@ -120,8 +131,14 @@ def notes_of(
             "once for a solution of best-of-N, once for each step of a search; estimates count one score a solution, of all "
             "that it may write"
         )
+    if not models["policy"].tells_cached:
+        notes.append(
+            "the policy's server does not tell what came from its cache: exact FLOPs that were spent count each context as "
+            "computed (vLLM tells it with --enable-prompt-tokens-details)"
+        )
     run = models["policy"].context
-    if policy.context is not None and run is not None and run < policy.context:
+    on_server = models["policy"].server is not None
+    if policy.context is not None and run is not None and run < policy.context and not on_server:
         notes.append(
             f"the policy's positions depend on a text's length beyond {run:,} tokens (its RoPE scaling): the local engine "
             f"takes that as its context, of {policy.context:,}; vLLM takes all"
@@ -161,6 +178,20 @@ def _policy(settings: EvaluateSettings, folder: ModelFolder) -> ModelSetup:
     given, share = settings.policy, settings.cluster.policy
     cost = _cost("policy.path", given.path, folder)
     engine = choose_engine(given.engine, "policy.engine", gpus=share.gpus, device=share.device)
+    if (server := server_of(given)) is not None:
+        served = ask_server(settings, folder, server)
+        return ModelSetup(
+            path=folder.path,
+            tokenizer=folder.path,
+            cost=cost,
+            context=served.context or folder.context,
+            engine=engine,
+            dtype=given.dtype,
+            share=share,
+            server=server,
+            served=served.model,
+            tells_cached=served.tells_cached,
+        )
     context = _runs_on(engine, folder, "policy", given.path)
     return ModelSetup(folder.path, folder.path, cost, context, engine, given.dtype, share)
 

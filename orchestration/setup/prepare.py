@@ -42,6 +42,7 @@ from orchestration.setup.models import ModelSetup, check_engines, costs_of, note
 from orchestration.setup.packages import importable
 from orchestration.setup.plans import check_allocation, check_judging, check_whole, judges_prompts, with_plan
 from orchestration.setup.revising import Framed, read_framing, read_judging, reads_of
+from orchestration.setup.serving import check_served
 from orchestration.setup.settings import DatasetSettings, EvaluateSettings, check
 from orchestration.strategies.parse import parse
 
@@ -104,6 +105,7 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     second.
     """
     check(settings)
+    check_served(settings)
     packages = importable(settings.cluster.packages)
     strategies = strategies_of(settings)
     check_allocation(settings.budget, strategies)

@@ -56,6 +56,11 @@ EFFECTS: dict[str, Effect] = {
     "policy.typical_tokens": "free",
     # What does not fit is quarantined, never cut shorter: no draw hangs on it.
     "policy.context": "free",
+    # Where the server is does not count; the name by which it serves the model is told with the engine.
+    "policy.url": "free",
+    "policy.model": "free",
+    "policy.key_variable": "free",
+    "policy.timeout": "free",
     # The draws are the same; without them some figures of the report are missing.
     "policy.likelihoods": "free",
     "verifier": "changes",
@@ -147,10 +152,15 @@ class PromptSettings:
 
 @dataclass
 class PolicySettings:
-    """`end_after_answer` None: unless the prompt is a chat's."""
+    """`end_after_answer` None: unless the prompt is a chat's. `url`, `model`, `key_variable` and `timeout` are of the engine
+    http, see `actors.engines.plan.Server`."""
 
     path: str = "bundled/countdown"
     engine: str = "auto"
+    url: str | None = None
+    model: str | None = None
+    key_variable: str | None = None
+    timeout: float = 600.0
     dtype: str = "float32"
     reproducible: bool = True
     likelihoods: bool = True

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from actors.engines.base import EngineInfo, EngineName, GenerateRequest, Generation, ScoreRequest, Scores
-from actors.engines.plan import ModelPlan
+from actors.engines.plan import ModelPlan, Server
 from actors.engines.verifiers.families.chosen import ChosenFamily
 from actors.messages import Books, Commit, Loss, Orders, Pulse, Record, Report, Settlement, States
 from actors.replicas.bench import Bench
@@ -215,11 +215,12 @@ class Cell:
         reuse: bool = False,
         engine: EngineName = "local",
         family: ChosenFamily | None = None,
+        server: Server | None = None,
     ) -> None:
         self.bench: Bench = make_bench(policy, verifier, reviser=policy if revisers else None, family=family)
         self.writer = Writer(folder)
         self.verifier = Verifier(replace(make_plan(verifier), family=family))
-        plan = replace(make_plan(policy, max_sequences=max_sequences), engine=engine)
+        plan = replace(make_plan(policy, max_sequences=max_sequences), engine=engine, server=server)
 
         library = Library(SampleLibrary([folder])) if reuse else None
 

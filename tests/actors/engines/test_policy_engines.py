@@ -1,4 +1,5 @@
-"""What every policy engine promises, asked of each: the local engine always, vLLM where it is installed (-m vllm).
+"""What every policy engine promises, asked of each: the local engine always, also behind an address, and vLLM where it is
+installed (-m vllm).
 
 The models are small random ones whose heads are as wide as vLLM's attention needs; transformers says what they make of a
 context. One engine serves a whole module, for vLLM takes ten seconds and more to start.
@@ -19,15 +20,17 @@ from transformers import AutoModelForCausalLM
 
 from actors.engines.base import Aborted, EngineName, GenerateRequest, Generation, PolicyEngine
 from actors.engines.loading import load_policy
-from actors.engines.plan import ModelPlan, ReplicaShare
+from actors.engines.plan import ModelPlan, ReplicaShare, Server
 from actors.engines.text_ends import TextEnds, Watch
+from tests.support.served import ServerProcess
+from tests.support.tiny import save_tokenizer
 from tests.support.wide import FAMILIES, save_wide
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
 NEW = 12
 BLOCK = 32
-ENGINES = ["local", pytest.param("vllm", marks=pytest.mark.vllm)]
+ENGINES = ["local", "http", pytest.param("vllm", marks=pytest.mark.vllm)]
 # The engine of the module is a llama; of the others one stands for all in vLLM, whose models are its own affair.
 OTHERS = [
     *(pytest.param(("local", family), id=f"local-{family}") for family in FAMILIES if family != "llama"),
@@ -46,7 +49,13 @@ def plan(folder: Path, engine: EngineName) -> ModelPlan:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=ENGINES)
 async def engine(request: pytest.FixtureRequest, wide: dict[str, Path]) -> AsyncIterator[PolicyEngine]:
-    one = load_policy(plan(wide["llama"], request.param))
+    given = plan(wide["llama"], request.param)
+    if request.param == "http":
+        # The server says which ids its tokenizer reads in a text.
+        save_tokenizer(wide["llama"])
+        server: ServerProcess = request.getfixturevalue("server")
+        given = replace(given, server=Server(server.serve("wide", wide["llama"])))
+    one = load_policy(given)
     yield one
     await one.close()
 
@@ -125,6 +134,8 @@ async def test_neighbouring_seeds_share_no_samples(engine: PolicyEngine) -> None
 
 
 async def test_samples_follow_the_model_distribution(engine: PolicyEngine, wide: dict[str, Path]) -> None:
+    if engine.info.engine == "http":
+        pytest.skip("its draws are those of its server, id by id (http/test_policy.py)")
     context = contexts(1, seed=3)[0]
     requests = [GenerateRequest(context, 1, seed=i * 7919) for i in range(3000)]
     draws = await together(engine, requests)

@@ -103,6 +103,11 @@ FREE = {
     "policy.path": None,
     "policy.prompt.examples": "moved.jsonl",
     "policy.typical_tokens": "20",
+    # Those of a server, which this policy has not.
+    "policy.url": "null",
+    "policy.model": "null",
+    "policy.key_variable": "null",
+    "policy.timeout": "60",
     "policy.context": "200",
     "policy.likelihoods": "false",
     "verifier.path": None,

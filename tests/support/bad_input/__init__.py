@@ -1,5 +1,5 @@
 """Every mistake that docs/errors.md names, made on purpose. Read cases; importing the package adds them all."""
 
-from tests.support.bad_input import data, machine, models, own_classes, plans, prices, training, words
+from tests.support.bad_input import data, machine, models, own_classes, plans, prices, served, training, words
 
-__all__ = ["data", "machine", "models", "own_classes", "plans", "prices", "training", "words"]
+__all__ = ["data", "machine", "models", "own_classes", "plans", "prices", "served", "training", "words"]

@@ -21,6 +21,9 @@ from actors.engines.weights import weight_files
 class WordRows(nn.Module):
     """Two words of the language model: how much likelier the good one is than the bad one, from rows [D] of its head."""
 
+    _good: Tensor
+    _bad: Tensor
+
     def __init__(self, good: Tensor, bad: Tensor) -> None:
         super().__init__()
         self.config = HeadReads()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.served import ServerProcess, shared_server
+from tests.support.served import KEY, KEY_VARIABLE, ServerProcess, shared_server
 
 ON_RAY = {
     "tests/actors/cluster/test_cluster.py",
@@ -38,6 +38,7 @@ RAY = "ray"
 def pytest_configure() -> None:
     # Processes of xdist are told how wide the screen is, and a command would fold its tables to that.
     os.environ.pop("COLUMNS", None)
+    os.environ[KEY_VARIABLE] = KEY
 
 
 def ray_is_up() -> bool:

@@ -13,6 +13,10 @@ from typing import Any
 
 from tests.support.places import ROOT
 
+KEY = "a-secret-of-the-server"
+KEY_VARIABLE = "FLOPWISE_TESTS_KEY"
+"""Replicas find it in the environment in which Ray was started, whichever test was the first to."""
+
 
 class ServerProcess:
     """`tests.support.openai_server` in a process of its own; it ends with `kill`, or with this one."""

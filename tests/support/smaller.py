@@ -75,10 +75,11 @@ SMALLER = {
         NO_GPU,
     ),
     "flopwise doctor policy=chat policy.path=/models/mine ": Smaller(
-        "policy.path=models/mine 'policy.delimiter=\"\\n\"'", OWN
+        "folder=runs/looked_at policy.path=models/mine 'policy.delimiter=\"\\n\"'", OWN
     ),
     "flopwise doctor cluster=gpu ": Smaller(
-        "cluster.policy.gpus=0 cluster.policy.device=cpu cluster.verifier.gpus=0 cluster.verifier.device=cpu",
+        "folder=runs/looked_at cluster.policy.gpus=0 cluster.policy.device=cpu cluster.verifier.gpus=0 "
+        "cluster.verifier.device=cpu",
         NO_GPU,
     ),
     "flopwise evaluate dataset=math500 dataset.path=test.jsonl ": Smaller(

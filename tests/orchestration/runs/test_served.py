@@ -12,11 +12,10 @@ import pytest
 from orchestration.api import Run
 from orchestration.commands.main import main
 from tests.support.here import without_ray
-from tests.support.served import ServerProcess
+from tests.support.served import KEY, KEY_VARIABLE, ServerProcess
 
 pytestmark = pytest.mark.timeout(600)
 
-KEY = "a-secret-of-the-server"
 STRATEGIES = "strategies=[greedy,majority(n=4),best_of_n(n=4),beam(n=4,width=2)]"
 
 
@@ -37,15 +36,13 @@ def test_a_run_behind_an_address_draws_what_the_local_engine_draws(
     words: list[str],
     server: ServerProcess,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     model = Path(next(word for word in words if word.startswith("policy.path=")).partition("=")[2])
-    monkeypatch.setenv("SERVERS_KEY", KEY)
     url = server.serve("evaluated", model, wants=KEY)
     local, served = tmp_path / "local", tmp_path / "served"
     more = ["dataset.count=4", STRATEGIES, "report=table"]
-    asks = [*words, *more, "policy.engine=http", "policy.key_variable=SERVERS_KEY", "budget=exact"]
+    asks = [*words, *more, "policy.engine=http", f"policy.key_variable={KEY_VARIABLE}", "budget=exact"]
     assert main(["evaluate", *asks, f"policy.url={url}", f"folder={served}"]) == 0
     run = Run(served)
     assert set(run.outcomes()["state"].to_pylist()) == {"answered"}

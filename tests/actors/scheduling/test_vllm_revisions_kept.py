@@ -83,6 +83,7 @@ def test_an_attempt_is_read_where_the_one_before_it_left_its_keys_and_values(
     assert spent <= found < nothing
 
 
+@pytest.mark.slow
 async def test_who_asks_both_models_keeps_to_a_budget(tmp_path: Path, wide: Path, verifier: Path) -> None:
     """Whole attempts and steps that a reviser draws for the policy's tasks, each on a vLLM of its own."""
     cost = ModelCost.from_folder(wide).paper(MAX_TOKENS)

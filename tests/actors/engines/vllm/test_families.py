@@ -59,7 +59,14 @@ class Loaded:
         return [value for scores in told for value in scores.values]
 
 
-@pytest.fixture(scope="module", params=PUBLIC)
+USUAL = ("qwen_math_prm", "math_shepherd", "skywork_prm", "outcome")
+"""One of each kind of head, of tags and of one score a text, with and without a window; a start takes seconds."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[one if one in USUAL else pytest.param(one, marks=pytest.mark.slow) for one in PUBLIC],
+)
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
     """Made without a running event loop, as in the constructor of an actor."""
     public = PUBLIC[request.param]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import socket
+from typing import TypedDict
 
 import torch
 
@@ -32,14 +33,7 @@ def load_policy(plan: ModelPlan) -> PolicyEngine:
 
         return HttpPolicy.load(plan)
     torch.set_num_threads(plan.share.threads)
-    device = plan.torch_device()
-    return LocalEngine.load(
-        plan.path,
-        device=device,
-        dtype=getattr(torch, plan.dtype),
-        max_sequences=plan.share.max_sequences,
-        room=Room(torch.device(device), plan.share),
-    )
+    return LocalEngine.load(plan.path, **_local(plan))
 
 
 def load_verifier(plan: ModelPlan) -> VerifierEngine:
@@ -54,23 +48,27 @@ def load_verifier(plan: ModelPlan) -> VerifierEngine:
         return load_custom(
             plan.target, device=plan.torch_device(), dtype=plan.dtype, threads=plan.share.threads
         )
-    device = plan.torch_device()
     if plan.family is not None and plan.family.thinking is not None:
-        return WritingEngine.load(
-            plan.family,
-            device=device,
-            dtype=getattr(torch, plan.dtype),
-            max_sequences=plan.share.max_sequences,
-            room=Room(torch.device(device), plan.share),
-        )
-    return ScoringEngine.load(
-        plan.path,
-        device=device,
-        dtype=getattr(torch, plan.dtype),
-        max_sequences=plan.share.max_sequences,
-        room=Room(torch.device(device), plan.share),
-        family=plan.family,
-    )
+        return WritingEngine.load(plan.family, **_local(plan))
+    return ScoringEngine.load(plan.path, **_local(plan), family=plan.family)
+
+
+class _Local(TypedDict):
+    device: str
+    dtype: torch.dtype
+    max_sequences: int
+    room: Room
+
+
+def _local(plan: ModelPlan) -> _Local:
+    """What every local engine is told of its share of the machine."""
+    device = plan.torch_device()
+    return {
+        "device": device,
+        "dtype": getattr(torch, plan.dtype),
+        "max_sequences": plan.share.max_sequences,
+        "room": Room(torch.device(device), plan.share),
+    }
 
 
 def _check_installed() -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,7 +19,8 @@ from actors.engines.local.kv import SlotCache
 from actors.engines.local.probe import check_on_slots
 from actors.engines.model_config import read_config
 from actors.engines.positions import steady_context
-from actors.engines.weights import check_unquantised, weight_files
+from actors.engines.tensors import read_weights
+from actors.engines.weights import check_unquantised
 from actors.engines.whole import WAY_OUT, check_tensors, load_whole
 from actors.errors import UserError
 
@@ -48,17 +48,6 @@ class Decoder(Protocol):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Output head in float32: [..., D] to [..., V]."""
-
-
-def read_weights(folder: Path, named: Collection[str] | None = None) -> dict[str, Tensor]:
-    """Read every safetensors file of a model folder, or the tensors `named`; pickled weights are refused."""
-    weights: dict[str, Tensor] = {}
-    for file in weight_files(folder):
-        with safe_open(str(file), framework="pt") as handle:
-            for name in handle.keys():
-                if named is None or name in named:
-                    weights[name] = handle.get_tensor(name)
-    return weights
 
 
 def load_decoder(

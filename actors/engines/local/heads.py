@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from actors.engines.local.decoder import Decoder, load_decoder, read_weights
+from actors.engines.local.decoder import Decoder, load_decoder
 from actors.engines.verifiers.class_head import ClassHead, HeadReads
 from actors.engines.verifiers.families.chosen import ChosenFamily
 from actors.engines.verifiers.families.known import HEADS, family_config, family_of, head_of
@@ -42,4 +42,4 @@ def load_family(
         pair = chosen.wording().pair
         assert pair is not None
         return WordHead(decoder, pair, dtype), decoder, config
-    return ClassHead(kind, read_weights(folder, HEADS[kind])).to(device).eval(), decoder, config
+    return ClassHead.load(folder, kind).to(device), decoder, config

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from actors.engines.tensors import read_weights
 from actors.engines.verifiers.families.known import HEADS, HeadKind
 
 
@@ -34,6 +36,11 @@ class ClassHead(nn.Module):
                 self.register_buffer(name.replace(".", "_"), weights[name].float())
         prefix = HEADS[kind][0].removesuffix(".weight").replace(".", "_")
         self._layers = ("score_0", "score_2") if kind == "layers" else (prefix,)
+
+    @classmethod
+    def load(cls, folder: Path, kind: HeadKind) -> ClassHead:
+        """The head in a model folder's weights. Raises UserError where they cannot be read."""
+        return cls(kind, read_weights(folder, HEADS[kind])).eval()
 
     def forward(self, hidden: Tensor, features: Tensor) -> Tensor:
         """The logits [...] of hidden states [..., D]."""

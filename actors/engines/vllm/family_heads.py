@@ -7,15 +7,20 @@ model's own head only the rows of the two words are read.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from typing import Protocol
 
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from actors.engines.verifiers.class_head import ClassHead, HeadReads
 from actors.engines.verifiers.families.chosen import ChosenFamily
-from actors.engines.verifiers.families.known import HEADS, HeadKind, family_of, head_of
-from actors.engines.weights import weight_files
+from actors.engines.verifiers.families.known import family_of, head_of
+
+
+class Rows(Protocol):
+    """A language model's own head, by rows."""
+
+    def row(self, token: int) -> Tensor:
+        """A token's row [D], float32."""
 
 
 class WordRows(nn.Module):
@@ -35,19 +40,12 @@ class WordRows(nn.Module):
         return hidden.float() @ self._good - hidden.float() @ self._bad
 
 
-def family_head(chosen: ChosenFamily, row: Callable[[int], Tensor]) -> ClassHead | WordRows:
-    """A family's head; `row` gives a token's row [D] of the language model's own. Raises UserError where there is none."""
+def family_head(chosen: ChosenFamily, rows: Callable[[], Rows]) -> ClassHead | WordRows:
+    """A family's head; `rows` opens the language model's own. Raises UserError where there is none."""
     kind = head_of(chosen.path, family_of(chosen.name))
     if kind != "words":
-        return ClassHead(kind, _named(chosen.path, kind)).eval()
+        return ClassHead.load(chosen.path, kind)
     pair = chosen.wording().pair
     assert pair is not None
-    return WordRows(row(pair[0]), row(pair[1]))
-
-
-def _named(folder: Path, kind: HeadKind) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
-    for file in weight_files(folder, "verifier"):
-        with safe_open(str(file), framework="pt") as handle:
-            found |= {name: handle.get_tensor(name) for name in handle.keys() if name in HEADS[kind]}
-    return found
+    opened = rows()
+    return WordRows(opened.row(pair[0]), opened.row(pair[1]))

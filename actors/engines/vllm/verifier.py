@@ -238,7 +238,7 @@ def _head_of(plan: ModelPlan, *, tied: bool) -> tuple[Head, OutputRows | None]:
     """The head that reads hidden states here, and where it needs it that of the language model."""
     if plan.family is None:
         return ValueHead.load(plan.path), OutputRows(plan.path, tied=tied)
-    return family_head(plan.family, lambda token: OutputRows(plan.path, tied=tied).row(token)), None
+    return family_head(plan.family, lambda: OutputRows(plan.path, tied=tied)), None
 
 
 def _joins(point: Point, tail: Tail) -> bool:

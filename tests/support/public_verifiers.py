@@ -6,6 +6,7 @@ the whole text: nothing of it is shared with the engine. To add a family: a `Pub
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from transformers import (
     set_seed,
 )
 
+from actors.engines.base import ScoreRequest, Scores, VerifierEngine
+from actors.engines.verifiers.families.base import Reading, Wording
 from actors.engines.whole import quiet
 
 QUESTION = "How many eggs are 2 and 3?"
@@ -473,3 +476,22 @@ PUBLIC = {
         Public("judge", save_judge, judge_by_hand, told=False),
     )
 }
+
+
+class Family:
+    """A family's engine with its wording, asked as a run asks it."""
+
+    def __init__(self, wording: Wording, engine: VerifierEngine) -> None:
+        self.wording, self.engine = wording, engine
+
+    async def told(self, reading: Reading) -> Scores:
+        return await self.engine.score(ScoreRequest(reading.ids, reading.start, reading.ends))
+
+    def readings(self, question: str, steps: Sequence[str]) -> list[Reading]:
+        if not self.wording.alone:
+            return [self.wording.read(question, steps)]
+        return [self.wording.read(question, steps[:count]) for count in range(1, len(steps) + 1)]
+
+    async def scores(self, question: str, steps: Sequence[str]) -> list[float]:
+        told = await asyncio.gather(*map(self.told, self.readings(question, steps)))
+        return [value for scores in told for value in scores.values]

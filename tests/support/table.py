@@ -165,3 +165,14 @@ class Table:
         for engine in self.drawing.values():
             await engine.close()
         await self.scorer.engine.close()
+
+
+async def refused_at_a_stand(one: Table, *strategies: Strategy) -> list[Solution]:
+    """Solve, and tell the purse that there is no more once nothing is under way, as the scheduler does."""
+    working, stood = asyncio.ensure_future(one.solve(*strategies)), 0
+    while not working.done():
+        await asyncio.sleep(0)
+        stood = stood + 1 if one.purse.lacking and not one.purse.reserved else 0
+        if stood == 50:
+            one.purse.refill(None)
+    return await working

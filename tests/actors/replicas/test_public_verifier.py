@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import re
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import pytest
 
 from actors.engines.verifiers.families.chosen import ChosenFamily
 from actors.store.library import SampleLibrary
-from actors.strategy import Candidate, Solution, Strategy
+from actors.strategy import Candidate, Strategy
 from actors.work import Unit
 from orchestration.strategies.sampling.best_of_n import BestOfN
 from orchestration.strategies.sampling.greedy import Greedy
@@ -22,7 +21,7 @@ from orchestration.strategies.search.beam import Beam
 from orchestration.strategies.search.particle_filtering import ParticleFiltering
 from tests.support.inprocess import Cell
 from tests.support.public_verifiers import PUBLIC
-from tests.support.table import PLENTY, PROMPT, Table
+from tests.support.table import PLENTY, PROMPT, Table, refused_at_a_stand
 from tests.support.tiny import make_task
 
 QUESTION = "What is 1 + 2 + 3?"
@@ -120,17 +119,6 @@ async def test_what_is_charged_are_its_own_tokens_and_never_more_than_was_reserv
         assert one.purse.reserved == 0
     finally:
         await one.close()
-
-
-async def refused_at_a_stand(one: Table, *strategies: Strategy) -> list[Solution]:
-    """Solve, and tell the purse that there is no more once nothing is under way, as the scheduler does."""
-    working, stood = asyncio.ensure_future(one.solve(*strategies)), 0
-    while not working.done():
-        await asyncio.sleep(0)
-        stood = stood + 1 if one.purse.lacking and not one.purse.reserved else 0
-        if stood == 50:
-            one.purse.refill(None)
-    return await working
 
 
 @pytest.mark.parametrize("unit", ["paper", "exact"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +12,13 @@ from actors.engines.base import Thinking
 from actors.engines.verifiers.families.chosen import ChosenFamily
 from actors.replicas.remote_scorer import ScoreError
 from actors.store.library import SampleLibrary
-from actors.strategy import Solution, Strategy
+from actors.strategy import Strategy
 from actors.work import Unit
 from orchestration.strategies.sampling.best_of_n import BestOfN
 from orchestration.strategies.search.beam import Beam
 from orchestration.strategies.search.particle_filtering import ParticleFiltering
 from tests.support.inprocess import Cell
-from tests.support.table import PLENTY, PROMPT, Table
+from tests.support.table import PLENTY, PROMPT, Table, refused_at_a_stand
 from tests.support.thinking_verifiers import save_thinkprm, thinkprm_script
 from tests.support.tiny import make_task
 
@@ -114,17 +113,6 @@ async def test_what_it_wrote_is_on_the_books_and_never_more_than_was_reserved(
         assert one.purse.reserved == 0
     finally:
         await one.close()
-
-
-async def refused_at_a_stand(one: Table, *strategies: Strategy) -> list[Solution]:
-    """Solve, and tell the purse that there is no more once nothing is under way, as the scheduler does."""
-    working, stood = asyncio.ensure_future(one.solve(*strategies)), 0
-    while not working.done():
-        await asyncio.sleep(0)
-        stood = stood + 1 if one.purse.lacking and not one.purse.reserved else 0
-        if stood == 50:
-            one.purse.refill(None)
-    return await working
 
 
 @pytest.mark.parametrize("unit", ["paper", "exact"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,38 +12,25 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoTokenizer
 
-from actors.engines.base import ScoreRequest, Scores
+from actors.engines.base import ScoreRequest
 from actors.engines.local.verifier import ScoringEngine
-from actors.engines.verifiers.families.base import Reading, Wording
 from actors.engines.verifiers.families.chosen import ChosenFamily
 from actors.engines.verifiers.families.known import FAMILIES, head_weights, recognised
 from actors.engines.verifiers.families.pieces import Pieces, Writer
 from actors.errors import UserError
 from orchestration.flops import ModelCost
-from tests.support.public_verifiers import PUBLIC, QUESTION, STEPS, TEXTS, Public, hidden_states
+from tests.support.public_verifiers import PUBLIC, QUESTION, STEPS, TEXTS, Family, Public, hidden_states
 
 PASS = {"abs": 1e-4}
 
 
-class Loaded:
-    """A family's engine with its wording, asked as a run asks it."""
+class Loaded(Family):
+    """A family on the local engine."""
 
     def __init__(self, folder: Path, name: str) -> None:
         chosen = ChosenFamily(name, folder, folder)
-        self.wording: Wording = chosen.wording()
         self.engine = ScoringEngine.load(folder, family=chosen)
-
-    async def told(self, reading: Reading) -> Scores:
-        return await self.engine.score(ScoreRequest(reading.ids, reading.start, reading.ends))
-
-    def readings(self, question: str, steps: Sequence[str]) -> list[Reading]:
-        if not self.wording.alone:
-            return [self.wording.read(question, steps)]
-        return [self.wording.read(question, steps[:count]) for count in range(1, len(steps) + 1)]
-
-    async def scores(self, question: str, steps: Sequence[str]) -> list[float]:
-        told = await asyncio.gather(*map(self.told, self.readings(question, steps)))
-        return [value for scores in told for value in scores.values]
+        super().__init__(chosen.wording(), self.engine)
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,12 +13,12 @@ from actors.engines.base import ScoreRequest, Scores
 from actors.engines.loading import load_verifier
 from actors.engines.local.verifier import ScoringEngine
 from actors.engines.plan import ModelPlan, ReplicaShare
-from actors.engines.verifiers.families.base import Reading, Wording
+from actors.engines.verifiers.families.base import Reading
 from actors.engines.verifiers.families.chosen import ChosenFamily
 from actors.engines.vllm.verifier import VllmVerifier
 from actors.errors import UserError
 from tests.support.families import FAMILIES, save_random
-from tests.support.public_verifiers import PUBLIC, TEXTS, Public, byte_level
+from tests.support.public_verifiers import PUBLIC, TEXTS, Family, Public, byte_level
 
 pytestmark = [
     pytest.mark.vllm,
@@ -28,35 +27,25 @@ pytestmark = [
 ]
 
 
-class Loaded:
-    """A family's vLLM with its wording, asked as a run asks it."""
+class Loaded(Family):
+    """A family on a vLLM of its own."""
 
     def __init__(self, public: Public, folder: Path) -> None:
         self.public, self.folder = public, folder
         self.chosen = ChosenFamily(public.name, folder, folder)
-        self.wording: Wording = self.chosen.wording()
         plan = ModelPlan(folder, ReplicaShare(device="cpu"), engine="vllm", family=self.chosen)
         engine = load_verifier(plan)
         assert isinstance(engine, VllmVerifier)
-        self.engine: Any = engine
+        super().__init__(self.chosen.wording(), engine)
 
     async def told(self, reading: Reading) -> Scores:
         """Asked again, whole, where a cache stood in the way, as a task does."""
-        request = ScoreRequest(reading.ids, reading.start, reading.ends)
-        scores: Scores = await self.engine.score(request)
+        scores = await super().told(reading)
         if scores.values:
             return scores
-        whole: Scores = await self.engine.score(replace(request, whole=True))
+        request = ScoreRequest(reading.ids, reading.start, reading.ends, whole=True)
+        whole = await self.engine.score(request)
         return replace(whole, computed=scores.computed + whole.computed)
-
-    def readings(self, question: str, steps: Sequence[str]) -> list[Reading]:
-        if not self.wording.alone:
-            return [self.wording.read(question, steps)]
-        return [self.wording.read(question, steps[:count]) for count in range(1, len(steps) + 1)]
-
-    async def scores(self, question: str, steps: Sequence[str]) -> list[float]:
-        told = await asyncio.gather(*map(self.told, self.readings(question, steps)))
-        return [value for scores in told for value in scores.values]
 
 
 USUAL = ("qwen_math_prm", "math_shepherd", "skywork_prm", "outcome")

@@ -85,7 +85,7 @@ def _reviser(folder: Path, words: Sequence[str]) -> dict[str, Any]:
     for word in words if job.chains else ():
         # What a domain says of samples does no harm beside chains.
         name, _, value = word.partition("=")
-        if name in ("parts", "keep"):
+        if name in ("parts", "keep", "nearest", "times"):
             raise UserError.of(name, value, "with chains nothing is drawn: leave out one of the two")
     with Lines(Console()) as lines:
         return dict(make_reviser(job, folder, lines.update, lines.say))

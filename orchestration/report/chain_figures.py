@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from actors.errors import counted
-from orchestration.analysis.chains import Chains
 from orchestration.analysis.measure import Measures
+from orchestration.analysis.ratios import Ratios
 from orchestration.analysis.statistics import Estimate
-from orchestration.report.chain_tables import bin_name
+from orchestration.report.chain_tables import bin_name, shown_steps, unlike
 from orchestration.report.figures import draw_line, looks_of, new_figure
 
 
@@ -29,9 +29,10 @@ def chain_figures(measures: Measures) -> list[tuple[str, Callable[[Measures], An
 
 def over_steps(measures: Measures) -> Any:
     """Pass@1 at each step: of all chains over all problems, and of the longest by difficulty."""
-    chains = _unlike(measures.chains)
+    chains = unlike(measures.chains)
     longest = max(chains, key=lambda one: len(one.steps))
-    figure, plots = new_figure(10.4 if longest.bins else 7.2, 4.2, 2 if longest.bins else 1)
+    lines = max(len(chains), len(longest.bins))
+    figure, plots = new_figure(10.4 if longest.bins else 7.2, _height(lines), 2 if longest.bins else 1)
     every = [(one.strategy, one.steps) for one in chains]
     _steps(plots[0], every, "all problems")
     if longest.bins:
@@ -41,9 +42,12 @@ def over_steps(measures: Measures) -> Any:
 
 
 def by_ratio(measures: Measures) -> Any:
-    """Accuracy at one budget by the ratio of sequential to parallel: a plot for each setting, a line for each difficulty."""
-    figure, plots = new_figure(max(7.2, 4.0 * len(measures.ratios) + 1.8), 4.2, len(measures.ratios))
-    for axes, one in zip(plots, measures.ratios, strict=True):
+    """Accuracy at one budget by the ratio of sequential to parallel: a plot for each setting, a line for each difficulty.
+    The budget is the largest of those with the most ratios."""
+    shown = _shown(measures.ratios)
+    height = _height(1 + max(len(one.bins) for one in shown))
+    figure, plots = new_figure(max(7.2, 4.0 * len(shown) + 1.8), height, len(shown))
+    for axes, one in zip(plots, shown, strict=True):
         lines = {"all problems": [ratio.accuracy for ratio in one.ratios]}
         nothing = Estimate(float("nan"), float("nan"), float("nan"), 0)
         for panel, x in one.bins:
@@ -66,13 +70,19 @@ def by_ratio(measures: Measures) -> Any:
 
 
 def _steps(axes: Any, lines: Sequence[tuple[str, Sequence[Estimate]]], title: str) -> None:
+    from matplotlib.ticker import NullLocator
+
     looks = looks_of([name for name, _ in lines])
-    longest = max(len(steps) for _, steps in lines)
+    ticks = shown_steps(max(len(steps) for _, steps in lines))
     for place, (name, steps) in enumerate(lines):
-        shift = min(0.08, 0.8 / len(lines)) * (place - (len(lines) - 1) / 2)
-        xs = [step + shift for step in range(1, len(steps) + 1)]
-        draw_line(axes, xs, steps, looks[name], _label(name, steps))
-    axes.set_xticks(range(1, longest + 1, max(1, longest // 16)))
+        # Steps lie as far apart as powers of two do: the first ones say most.
+        shift = 2 ** (min(0.05, 0.5 / len(lines)) * (place - (len(lines) - 1) / 2))
+        shown = shown_steps(len(steps))
+        told = [steps[step - 1] for step in shown]
+        draw_line(axes, [step * shift for step in shown], told, looks[name], _label(name, told))
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(ticks, labels=[str(step) for step in ticks])
     axes.set_xlabel("step of the chain")
     axes.set_title(title, fontsize=10, loc="left")
 
@@ -89,12 +99,18 @@ def _finished(figure: Any, plots: Sequence[Any], what: str) -> Any:
     return figure
 
 
-def _unlike(chains: Sequence[Chains]) -> list[Chains]:
-    """Those with attempts of their own: of strategies that select otherwise among the same ones, one."""
-    found: dict[tuple[tuple[float, int], ...], Chains] = {}
-    for one in chains:
-        found.setdefault(tuple((step.mean, step.problems) for step in one.steps), one)
-    return list(found.values())
+def _shown(ratios: Sequence[Ratios]) -> list[Ratios]:
+    """Of each setting the budget with the most ratios, the largest of several."""
+    best: dict[str, Ratios] = {}
+    for one in ratios:
+        if one.setting not in best or len(one.ratios) >= len(best[one.setting].ratios):
+            best[one.setting] = one
+    return list(best.values())
+
+
+def _height(lines: int) -> float:
+    """Inches of a figure with so many lines, whose names stand below it."""
+    return 3.2 + 0.19 * lines
 
 
 def _label(name: str, estimates: Sequence[Estimate]) -> str:

@@ -6,11 +6,15 @@ It knows nothing of how a number came about. Invariant: every form shows the sam
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestration.analysis.chains import Chains
 from orchestration.analysis.ratios import Ratios
 from orchestration.report.tables import Cells, interval, percent
+from orchestration.strategies.parse import registered
+from orchestration.strategies.revision.revision import Revision
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,7 +22,8 @@ if TYPE_CHECKING:
 TITLE = "Chains of revisions"
 
 ABOUT = (
-    "Pass@1 of the attempts at each step of a chain, whatever was selected. Spoiled: of the right attempts that have a next "
+    "Pass@1 of the attempts at each step of a chain, whatever was selected; the longest chains stand for those that stop "
+    "before. Spoiled: of the right attempts that have a next "
     "one, the share whose next one is wrong; mended: the other way round. Stuck: chains that end on a wrong answer which "
     "they had given before."
 )
@@ -29,17 +34,35 @@ _STEPS = 8
 """Steps that are shown one by one; of further ones every power of two, and the last."""
 
 
-def chain_cells(chains: list[Chains]) -> tuple[list[str], Cells]:
+def unlike(chains: Sequence[Chains]) -> list[Chains]:
+    """Those with attempts of their own: of strategies that choose otherwise among the same ones, one, and of chains that go
+    on, none that stops before."""
+    found: dict[tuple[str, int], Chains] = {}
+    for one in chains:
+        key = _kind(one), max((step.problems for step in one.steps), default=0)
+        if key not in found or len(found[key].steps) < len(one.steps):
+            found[key] = one
+    return list(found.values())
+
+
+def _kind(one: Chains) -> str:
+    """What its attempts hang on, besides how many follow one another."""
+    strategy = registered(one.strategy)
+    assert isinstance(strategy, Revision)
+    return replace(strategy, sequential=1, select="majority", aggregation="last").text
+
+
+def chain_cells(chains: Sequence[Chains]) -> tuple[list[str], Cells]:
     """Head and cells: a row for each step that is shown."""
     return ["strategy", "step", "problems", "pass@1", "interval"], [
         [one.strategy, str(step), f"{told.problems:,}", percent(told.mean), interval(told)]
         for one in chains
         for step, told in enumerate(one.steps, start=1)
-        if _shown(step, len(one.steps))
+        if step in shown_steps(len(one.steps))
     ]
 
 
-def chain_lines(chains: list[Chains]) -> list[str]:
+def chain_lines(chains: Sequence[Chains]) -> list[str]:
     """A line a strategy on what becomes of its attempts, and what a reader should know of it."""
     lines = []
     for one in chains:
@@ -108,8 +131,9 @@ def bin_name(panel: str, x: int) -> str:
     return f"{panel or 'bin'} {x}"
 
 
-def _shown(step: int, last: int) -> bool:
-    return step <= _STEPS or step == last or step & (step - 1) == 0
+def shown_steps(last: int) -> list[int]:
+    """The steps of a chain that are shown, from 1 to its last."""
+    return [step for step in range(1, last + 1) if step <= _STEPS or step == last or step & (step - 1) == 0]
 
 
 def _part(count: int, of: int) -> str:

@@ -28,6 +28,7 @@ from orchestration.report.chain_tables import (
     chain_lines,
     chains_table,
     ratio_cells,
+    unlike,
 )
 from orchestration.report.figures import draw_figures
 from orchestration.report.tables import (
@@ -99,10 +100,10 @@ class Report:
         for column in group_columns(measures):
             console.print(rich_table(*group_cells(measures, column), f"By {column}"))
         if measures.chains:
-            console.print(rich_table(*chain_cells(measures.chains), TITLE))
+            console.print(rich_table(*chain_cells(unlike(measures.chains)), TITLE))
         if self.left_out:
             console.print(rich_table(LEFT_OUT, left_out_cells(self.left_out), "Left out"))
-        chains = chain_lines(measures.chains)
+        chains = chain_lines(unlike(measures.chains))
         for line in [*verifier_lines(measures), *chains, *measures.notes, *self.totals]:
             console.print(line, highlight=False)
 
@@ -254,8 +255,8 @@ def _markdown(
     for column in group_columns(measures):
         parts += [f"## By {in_a_line(column)}", GROUPED, markdown_table(*group_cells(measures, column))]
     if measures.chains:
-        parts += [f"## {TITLE}", ABOUT, markdown_table(*chain_cells(measures.chains))]
-        parts += chain_lines(measures.chains)
+        chains = unlike(measures.chains)
+        parts += [f"## {TITLE}", ABOUT, markdown_table(*chain_cells(chains)), *chain_lines(chains)]
     for one in measures.ratios:
         parts += [f"## {RATIOS} at N = {one.n:,}, {one.setting}", _about_ratios(measures)]
         parts += [markdown_table(*ratio_cells(one))]

@@ -201,31 +201,45 @@ def test_a_search_by_the_reviser_on_bundled_models_costs_no_more_than_its_worst_
 
 def test_a_report_tells_chains_step_by_step(words: list[str], reviser: list[str], tmp_path: Path) -> None:
     ends = ("revision(sequential=1,parallel=6)", "revision(sequential=6,parallel=1)")
-    run = evaluate(prepared(words, tmp_path, f"majority(n=4),{BOTH},{','.join(ends)}", *reviser))
+    longer = ("revision(sequential=1,parallel=9)", "revision(sequential=9,parallel=1)")
+    run = evaluate(prepared(words, tmp_path, f"majority(n=4),{BOTH},{','.join((*ends, *longer))}", *reviser))
     report = make_report(run, ReportSettings(figures=["svg"]))
-    assert {one.strategy for one in report.measures.chains} == {*BOTH_TEXTS, *ends}
+    assert {one.strategy for one in report.measures.chains} == {*BOTH_TEXTS, *ends, *longer}
     text = (tmp_path / "report" / "report.md").read_text()
     assert "## Chains of revisions" in text
     assert "right attempts spoiled" in text
-    # Of one setting there are three ratios of one budget: a line in the table each, and a plot.
-    [ratios] = report.measures.ratios
-    assert (ratios.setting, ratios.n) == ("select=hierarchical", 6)
+    # Of one setting there are three ratios of one budget and two of another: a line in a table each.
+    ratios, more = report.measures.ratios
+    assert {(one.setting, one.n) for one in (ratios, more)} == {("select=hierarchical", n) for n in (6, 9)}
     assert [one.name for one in ratios.ratios] == ["1:6", "3:2", "6:1"]
-    assert "## Sequential to parallel at N = 6, select=hierarchical" in text
+    assert [one.name for one in more.ratios] == ["1:9", "9:1"]
+    assert all(f"## Sequential to parallel at N = {n}, select=hierarchical" in text for n in (6, 9))
     by_text = {row.strategy: row.accuracy for row in report.measures.rows}
     points = {(one.strategy, one.panel, one.x): one.accuracy for one in report.measures.difficulty}
-    for one, strategy in zip(ratios.ratios, (ends[0], BOTH_TEXTS[0], ends[1]), strict=True):
+    told = [
+        *zip(ratios.ratios, (ends[0], BOTH_TEXTS[0], ends[1]), strict=True),
+        *zip(more.ratios, longer, strict=True),
+    ]
+    for one, strategy in told:
         assert one.accuracy == by_text[strategy]
-        assert one.bins == {(panel, x): told for (name, panel, x), told in points.items() if name == strategy}
-        assert one.bins
+        mine = {(panel, x): told for (name, panel, x), told in points.items() if name == strategy}
+        # What is not the largest of its series has no point in the figure by difficulty, and has its place here.
+        assert one.bins == mine if strategy not in ends else not mine
+        right = sum(each.mean * each.problems for each in one.bins.values())
+        assert right == pytest.approx(one.accuracy.mean * one.accuracy.problems)
+    steps = text.partition("## Chains of revisions")[2].partition("## Sequential")[0]
+    assert f"| {longer[1]} | 8 |" in steps
+    assert not any(f"| {shorter} |" in steps for shorter in (ends[1], BOTH_TEXTS[1]))
     drawn = {
         name: (tmp_path / "report" / f"{name}.svg").read_text() for name in ("chains_step", "chains_ratio")
     }
     assert "step of the chain" in drawn["chains_step"]
     assert "sequential : parallel, N = 6" in drawn["chains_ratio"]
-    # Which selects otherwise among the same attempts has the same line.
+    assert "sequential : parallel, N = 9" not in drawn["chains_ratio"], "two points are no line"
+    # Which selects otherwise among the same attempts, or stops before, has the same line.
     assert drawn["chains_step"].count(f"{BOTH_TEXTS[0]}, 6 problems") == 1
     assert f"{BOTH_TEXTS[1]}, 6 problems" not in drawn["chains_step"]
+    assert f"{ends[1]}, 6 problems" not in drawn["chains_step"]
     every = pyarrow.csv.read_csv(tmp_path / "report" / "chains.csv").to_pylist()
     table = [row for row in every if row["strategy"] in BOTH_TEXTS]
     assert {(row["strategy"], row["step"]) for row in table} == {

@@ -146,7 +146,7 @@ def calibrate(
     given = compose("calibrate", [*words, *_texts("settings", settings)], CalibrateSettings)
     check_plan(given.plan)
     prepared = prepare(given.sweep)
-    check_sweep(prepared)
+    check_sweep(prepared, given.plan.difficulty)
     run = evaluate_prepared(prepared, on_progress=on_progress)
     plan = make_plan(run, given.plan)
     write_plan(plan, given.path(run.folder))

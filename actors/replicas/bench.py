@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from actors.engines.base import PolicyEngine, ScoreRequest, Scores
+from actors.engines.verifiers.confidence import Measure
 from actors.engines.verifiers.families.base import Reading, Wording
 from actors.engines.verifiers.families.chosen import ChosenFamily
 from actors.ledger import Purpose, Purse
@@ -51,6 +52,7 @@ class Bench:
     pickled, by their texts. `framing` is the reviser's, where there is one;
     `judging` that of a verifier which reads earlier attempts, of a context of `judged` tokens at most (None: not known).
     With `texts` the verifier is told the question and the steps as text; one of a public `family` reads tokens of its own.
+    With a `measure` there is no verifier model: scores are how confident the model was that drew.
     """
 
     reader: ReaderPlan
@@ -65,6 +67,7 @@ class Bench:
     judged: int | None = None
     texts: bool = False
     family: ChosenFamily | None = None
+    measure: Measure | None = None
 
     def salt(self, role: Role) -> str:
         return self.salts.get(role, "")
@@ -126,22 +129,27 @@ class TaskBench:
     wording: Wording | None = None
     # the last step of what was shown -> that, in the verifier's tokens
     readings: dict[Step, Reading] = field(default_factory=dict)
-    _trees: dict[tuple[int, ...], StepTree] = field(default_factory=dict)
+    # by the salt of scores, and what stands before the steps
+    _trees: dict[tuple[str, tuple[int, ...]], StepTree] = field(default_factory=dict)
 
     @property
     def steps(self) -> StepTree:
         """All steps of the task's solutions; made when it is first asked for, when the prior is here."""
         return self.steps_after(self.prompt.token_ids)
 
-    def steps_after(self, context: tuple[int, ...]) -> StepTree:
-        """The same where a verifier reads something else before them than the prompt."""
-        if context not in self._trees:
-            salt = self.run.salt("verifier")
-            if self.run.texts or self.wording is not None:
-                # The prompt's tokens do not tell which part of them is the question.
-                salt = f"{salt} {self.prompt.question}"
-            self._trees[context] = StepTree(self.reader, context, salt, self.prior)
-        return self._trees[context]
+    def steps_after(self, context: tuple[int, ...], drawer: Role = "policy") -> StepTree:
+        """The same where something else stands before them than the prompt; where scores are the confidence of the model that
+        drew, those of another `drawer` than the policy's are others."""
+        salt = self.run.salt("verifier")
+        if self.run.texts or self.wording is not None:
+            # The prompt's tokens do not tell which part of them is the question.
+            salt = f"{salt} {self.prompt.question}"
+        if self.run.measure is not None and drawer != "policy":
+            # The policy's files are in the verifier's salt.
+            salt = f"{salt} {self.run.salt(drawer)}"
+        if (salt, context) not in self._trees:
+            self._trees[salt, context] = StepTree(self.reader, context, salt, self.prior)
+        return self._trees[salt, context]
 
     def reading(self, before: tuple[int, ...], solution: tuple[int, ...], last: Step) -> Reading:
         """What the verifier reads of a solution up to its `last` step, `before` which stands this. Raises ValueError where

@@ -15,6 +15,7 @@ from actors.engines.base import GenerateRequest, ScoreRequest
 from actors.engines.verifiers.families.base import Reading
 from actors.ledger import Kind, Rank
 from actors.replicas.bench import Bill, DrawKey, TaskBench
+from actors.replicas.confidence import Likelihoods, TaskConfidence
 from actors.replicas.draws import Draw, drawn
 from actors.replicas.judging import at_most, of_its_own, taken
 from actors.replicas.meter import Meter, Turn, once
@@ -53,9 +54,11 @@ class _Told:
 class TaskPolicy:
     """The policy client of one strategy within a task."""
 
-    def __init__(self, bench: TaskBench, meter: Meter, turn: Turn) -> None:
+    def __init__(
+        self, bench: TaskBench, meter: Meter, turn: Turn, likelihoods: Likelihoods | None = None
+    ) -> None:
         self._bench, self._meter, self._turn = bench, meter, turn
-        self._prefilled = False
+        self._prefilled, self._likelihoods = False, likelihoods
 
     @property
     def max_tokens(self) -> int:
@@ -84,6 +87,8 @@ class TaskPolicy:
             raise
         finally:
             turn.drawing -= 1
+        if self._likelihoods is not None:
+            self._likelihoods.note("policy", bench.prompt.token_ids, prefix, sample)
         if first and sample.finish != "stop":
             turn.came(bench, prefix + sample.token_ids)
         if not first:
@@ -341,7 +346,7 @@ class TaskModels:
 
     policy: TaskPolicy
     reviser: TaskReviser
-    verifier: TaskVerifier
+    verifier: TaskVerifier | TaskConfidence
     reader: TaskReader
     market: TaskMarket
     seed: int
@@ -351,10 +356,11 @@ class TaskModels:
         cls, bench: TaskBench, meter: Meter, seat: int = 0, *, judged: bool = False, key: str = ""
     ) -> TaskModels:
         turn = Turn(seat, judged and bench.scorer is not None)
+        noted = None if bench.run.measure is None else Likelihoods()
         return cls(
-            TaskPolicy(bench, meter, turn),
-            TaskReviser(bench, meter, turn),
-            TaskVerifier(bench, meter, turn),
+            TaskPolicy(bench, meter, turn, noted),
+            TaskReviser(bench, meter, turn, noted),
+            TaskVerifier(bench, meter, turn) if noted is None else TaskConfidence(bench, noted),
             TaskReader(bench.steps, bench.reader),
             TaskMarket(bench, meter, turn, bench.prior.decisions.get(key, ())),
             bench.seed,

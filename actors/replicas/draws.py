@@ -39,7 +39,9 @@ async def drawn(bench: TaskBench, meter: Meter, draw: Draw, rank: Rank) -> Sampl
     """Make a draw, or find it. Raises PurseEmpty where the budget does not allow its worst case."""
     request = draw.request
     key = sample_key(bench.run.salt(draw.role), request.seed, request.token_ids, request.max_tokens)
-    if (known := bench.prior.samples.get(key)) is not None:
+    known = bench.prior.samples.get(key)
+    # Where scores are told from log-probabilities, one that a run without them drew is drawn again.
+    if known is not None and (known.logprobs or not known.token_ids or bench.run.measure is None):
         return known
     lost = 0
     while True:

@@ -14,6 +14,7 @@ from collections import defaultdict
 from actors.engines.base import GenerateRequest
 from actors.ledger import Rank
 from actors.replicas.bench import RevisionKey, TaskBench
+from actors.replicas.confidence import Likelihoods
 from actors.replicas.draws import Draw, drawn
 from actors.replicas.meter import Meter, Turn, once
 from actors.replicas.sound import check_draw, check_ids
@@ -25,8 +26,10 @@ from actors.work import Cost
 class TaskReviser:
     """The reviser client of one strategy within a task."""
 
-    def __init__(self, bench: TaskBench, meter: Meter, turn: Turn) -> None:
-        self._bench, self._meter, self._turn = bench, meter, turn
+    def __init__(
+        self, bench: TaskBench, meter: Meter, turn: Turn, likelihoods: Likelihoods | None = None
+    ) -> None:
+        self._bench, self._meter, self._turn, self._likelihoods = bench, meter, turn, likelihoods
         # what stands before a solution -> what was drawn of it so far
         self._made: defaultdict[tuple[int, ...], set[tuple[int, ...]]] = defaultdict(set)
         # How much of the prompt stood at the beginning of a context.
@@ -63,6 +66,8 @@ class TaskReviser:
         finally:
             turn.drawing -= 1
         solution = prefix + sample.token_ids
+        if self._likelihoods is not None:
+            self._likelihoods.note("reviser", before, prefix, sample, attempts)
         if first:
             if sample.finish != "stop":
                 turn.came(bench, solution)

@@ -63,7 +63,7 @@ def _sweep(settings: CalibrateSettings, dry: bool, command: str, console: Consol
 
     try:
         prepared = prepare(settings.sweep)
-        check_sweep(prepared)
+        check_sweep(prepared, settings.plan.difficulty)
     except KeyboardInterrupt:
         return not_begun(command)
     if dry:

@@ -50,6 +50,8 @@ def show_plan(prepared: Prepared, console: Console) -> None:
         public = f" ({model.family.text})" if model.family is not None else ""
         about = f"{model.name}{public}, {model.cost.parameters:,} parameters that count, {model.dtype}, "
         grid.add_row(role, about + _share(model.share))
+    if prepared.measure is not None:
+        grid.add_row("verifier", f"the policy's own confidence ({prepared.measure}): no model, no FLOPs")
     grid.add_row(
         "memory",
         "\n".join(
@@ -159,13 +161,17 @@ def _idle(prepared: Prepared) -> tuple[str, ...]:
     idle: tuple[str, ...] = (
         made if prepared.settings.dataset.path is not None else ("dataset.path", "dataset.columns")
     )
-    if given._target_ is not None:
+    if given.measure is not None:
+        idle += (*own, *public, "verifier.path", "verifier.engine", "verifier.dtype", "cluster.verifier")
+    elif given._target_ is not None:
         idle += ("verifier.engine", *public)
     elif given.path is not None:
         idle += own
         idle += tuple(key for key in public if getattr(given, key.partition(".")[2]) is None)
     else:
         idle += (*own, *public, "verifier.engine", "verifier.dtype")
+    if given.measure is None:
+        idle += ("verifier.measure",)
     if prepared.policy.server is None:
         idle += ("policy.url", "policy.model", "policy.key_variable", "policy.timeout")
     for role in ROLES:

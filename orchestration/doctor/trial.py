@@ -46,7 +46,9 @@ def pair_found(case: Case) -> Iterator[Finding]:
     """Whether the verifier tells right solutions from wrong ones."""
     verifier = case.models.get("verifier") or case.alone.get("verifier")
     if "verifier" not in case.asked:
-        yield skipped("pair", "no strategy asks a verifier")
+        measure = case.settings.verifier.measure
+        own = f"the verifier is the policy's own confidence ({measure}), which scores what the policy draws alone"
+        yield skipped("pair", own if measure is not None else "no strategy asks a verifier")
         return
     if verifier is None:
         yield skipped("pair", "the verifier's files are wrong")

@@ -112,9 +112,12 @@ class CalibrateSettings:
 PLAN_FILE = "plan.yaml"
 
 
-def check_sweep(prepared: Prepared) -> None:
+def check_sweep(prepared: Prepared, difficulty: str = DIFFICULTIES[0]) -> None:
     """Raise UserError where what would be drawn is too little to learn from: too few problems, none with an answer, no whole
-    samples. Nothing has been spent by then."""
+    samples, no value of a prompt alone that would tell its `difficulty`. Nothing has been spent by then."""
+    if difficulty == PROMPT and prepared.measure is not None:
+        mend = "the policy's own confidence has no value of a prompt alone: tell bins by samples, or take another verifier"
+        raise UserError.of("plan.difficulty", difficulty, mend)
     check_drawn(choose("strategies", [one.text for one in prepared.strategies])[0])
     first = list(itertools.islice(prepared.dataset, LEAST))
     if len(first) < LEAST:

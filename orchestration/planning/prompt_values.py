@@ -29,6 +29,8 @@ _BATCH = 64
 
 _JUDGES_NONE = "its verifier judges no prompt before a step: leave it out, or train one that does"
 
+_CONFIDENCE = "its verifier is the policy's own confidence, and of a prompt alone there is none: leave it out"
+
 
 class NotJudged(UserError):
     """Nothing tells the values of a run's prompts, and why."""
@@ -94,6 +96,8 @@ def _verifier(run: Run) -> VerifierEngine:
     from actors.engines.plan import ModelPlan
 
     told, identity = run.info.get("models", {}).get("verifier"), run.info["identity"]
+    if told is None and identity.get("verifier"):
+        raise NotJudged(_CONFIDENCE)
     if told is None:
         raise NotJudged(f"{run.folder} had no verifier: leave it out")
     path = Path(told["path"])

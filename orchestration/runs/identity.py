@@ -147,6 +147,8 @@ def identify(prepared: Prepared) -> Identity:
     if not settings.policy.reproducible:
         for role in models.keys() - {"verifier"}:
             models[role] = replace(models[role], engine=f"{models[role].engine}, not reproducible")
+    if prepared.measure is not None:
+        models["verifier"] = _confidence(prepared.measure, models["policy"])
     return Identity(
         models=models,
         grader=prepared.grader.version,
@@ -154,6 +156,11 @@ def identify(prepared: Prepared) -> Identity:
         delimiter=prepared.ending,
         max_tokens=settings.policy.max_tokens,
     )
+
+
+def _confidence(measure: str, policy: ModelIdentity) -> ModelIdentity:
+    """What decides the scores of the policy's own confidence: what is measured, and all that decides its likelihoods."""
+    return ModelIdentity(f"{measure} of {policy.files}", "", policy.dtype, policy.engine)
 
 
 def _prompt_words(prompt: PromptFormat) -> str:

@@ -135,12 +135,15 @@ def _compared(
     if before.get("dataset.source") != after["dataset.source"]:
         # Of another kind of data set no setting can be compared.
         after = {name: value for name, value in after.items() if name in before or name == "dataset.source"}
-    for role in names:
-        if role in models and old[role] != mine[role]:
-            # Paths tell a reader more than hashes do; but it is the hash that counts.
-            # A public verifier's family first: what is long loses its middle.
-            told = {"path": names[role]} | _family(prepared.models[role])
+    for role in ROLES:
+        if old.get(role) == mine.get(role):
+            continue
+        # Paths tell a reader more than hashes do; but it is the hash that counts. The policy's own confidence has neither.
+        # A public verifier's family first: what is long loses its middle.
+        if role in models:
             before[role] = f"{_named(models[role])} (files {old[role][:8]})"
+        if role in names:
+            told = {"path": names[role]} | _family(prepared.models[role])
             after[role] = f"{_named(told)} (files {mine[role][:8]})"
     return mine, before, after
 

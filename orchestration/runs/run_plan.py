@@ -69,6 +69,7 @@ def run_plan(
             judged=prepared.contexts.tokens.get("verifier"),
             texts=verifier is not None and verifier.target is not None,
             family=verifier.family if verifier is not None else None,
+            measure=prepared.measure,
             strategies=tuple((one.text, cloudpickle.dumps(one)) for one in prepared.strategies),
         ),
         allocator=allocator,

@@ -230,8 +230,10 @@ def _inside(data: dict[str, Any], key: str, own: set[str]) -> str:
 
 def _unknown(key: str, data: dict[str, Any], picked: dict[str, str]) -> UserError:
     group = key.split(".")[0]
-    # Of several the one that takes any file.
-    several = sorted(options(group), key=lambda one: one != "table") if group in picked else []
+    # Of several the one that takes any file, or folder.
+    several = (
+        sorted(options(group), key=lambda one: one not in ("table", "folder")) if group in picked else []
+    )
     for option in several:
         other = {group: yaml.safe_load((CONF / group / f"{option}.yaml").read_text())}
         if key in flatten(other) and option != picked[group]:

@@ -79,7 +79,9 @@ def check_asked(settings: EvaluateSettings, strategies: Sequence[Strategy]) -> N
     """Raise UserError where a strategy asks a verifier or a reviser and there is none."""
     _check_revisers(settings, strategies)
     needing = [strategy.text for strategy in strategies if strategy.uses_verifier]
-    if needing and settings.verifier.path is None and settings.verifier._target_ is None:
+    if needing and settings.verifier.measure is not None:
+        _check_likelihoods(settings)
+    elif needing and settings.verifier.path is None and settings.verifier._target_ is None:
         other = [strategy.text for strategy in strategies if not strategy.uses_verifier]
         other = other or [_without_verifier(strategies[0])]
         mend = (
@@ -87,6 +89,12 @@ def check_asked(settings: EvaluateSettings, strategies: Sequence[Strategy]) -> N
             f"verifier.path=...), or go without, as in strategies=[{','.join(other)}]"
         )
         raise UserError.of("verifier.path", None, mend)
+
+
+def _check_likelihoods(settings: EvaluateSettings) -> None:
+    if not settings.policy.likelihoods:
+        mend = "the verifier is the policy's own confidence, told from them: leave it true, or choose another one"
+        raise UserError.of("policy.likelihoods", False, mend)
 
 
 def _without_verifier(strategy: Strategy) -> str:
@@ -150,8 +158,10 @@ def read_models(
     settings: EvaluateSettings, policy: ModelFolder, asked: Collection[Role]
 ) -> dict[Role, ModelSetup]:
     """The models by role, given the policy's folder: its own, for whose tokens and prompts all others are, and those that are
-    `asked`."""
-    others: tuple[Role, ...] = ("reviser", "verifier")
+    `asked`. The policy's own confidence is a verifier without a model."""
+    others: tuple[Role, ...] = (
+        ("reviser",) if settings.verifier.measure is not None else ("reviser", "verifier")
+    )
     models: dict[Role, ModelSetup] = {"policy": read_role("policy", settings, policy)}
     models |= {role: read_role(role, settings, policy) for role in others if role in asked}
     if not paper_alone(model.cost for model in models.values()):

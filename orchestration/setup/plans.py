@@ -104,10 +104,19 @@ def judges_prompts(strategies: Sequence[Strategy]) -> bool:
     return any(isinstance(one, ComputeOptimal) and one.judges_prompts for one in strategies)
 
 
-def check_judging(strategies: Sequence[Strategy], models: Mapping[Role, ModelSetup]) -> None:
-    """Raise UserError for a plan that asks for the value of each prompt alone where the verifier or its engine tells none."""
+def check_judging(
+    strategies: Sequence[Strategy], models: Mapping[Role, ModelSetup], measure: str | None = None
+) -> None:
+    """Raise UserError for a plan that asks for the value of each prompt alone where the verifier or its engine tells none.
+    With a `measure` there is no verifier model."""
     if not judges_prompts(strategies):
         return
+    if measure is not None:
+        mend = (
+            "the plan asks what the verifier makes of each prompt alone, and there is no token yet to be confident of: "
+            "calibrate with this verifier"
+        )
+        raise UserError.of("verifier.measure", measure, mend)
     family = models["verifier"].family
     if family is not None:
         mend = (

@@ -11,8 +11,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from actors.engines.verifiers.confidence import Measure
 from actors.errors import UserError, counted
 from actors.strategy import ROLES, Role, Strategy, asked_by
 from actors.work import Unit, prompt_cost
@@ -89,6 +90,11 @@ class Prepared:
         return costs_of(self.models)
 
     @property
+    def measure(self) -> Measure | None:
+        """Of the policy's own confidence, where a strategy asks it for scores."""
+        return cast("Measure | None", self.settings.verifier.measure) if "verifier" in self.asked else None
+
+    @property
     def reads_texts(self) -> bool:
         """Whether a verifier is told questions as text."""
         verifier = self.models.get("verifier")
@@ -121,7 +127,7 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     models = read_models(settings, policy, asked)
     check_engines(settings, models)
     crowded = check_sharing(models)
-    check_judging(strategies, models)
+    check_judging(strategies, models, settings.verifier.measure)
     check_whole(strategies, models)
     running = {role: model for role, model in models.items() if role in asked}
     check_machine(settings.cluster, {role: model.share for role, model in running.items()})

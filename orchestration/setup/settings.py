@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from actors.engines.plan import ReplicaShare
+from actors.engines.verifiers.confidence import MEASURES
 from actors.errors import UserError, nearest
 from actors.strategy import ROLES
 from actors.work import Unit
@@ -190,7 +191,7 @@ class VerifierSettings:
 
     `family` is that of a public verifier, `separator` the text that ended its steps in training, for one that was trained
     with any; `max_tokens`, `temperature` and `chains` say how one writes that does so before it scores; see
-    `setup.public_verifier`.
+    `setup.public_verifier`. With a `measure` there is no model: what the policy's own log-probabilities say is the score.
     """
 
     path: str | None = "bundled/countdown"
@@ -199,6 +200,7 @@ class VerifierSettings:
     max_tokens: int | None = None
     temperature: float | None = None
     chains: int | None = None
+    measure: str | None = None
     engine: str = "auto"
     dtype: str = "float32"
     _target_: str | None = None
@@ -318,6 +320,7 @@ def check(settings: EvaluateSettings) -> None:
         _choose(f"{role}.engine", model.engine, ENGINES)
         _choose(f"{role}.dtype", model.dtype, DTYPES)
     _check_turn(settings)
+    _check_measure(settings.verifier)
     _at_least("policy.max_tokens", policy.max_tokens, 1)
     _at_least("policy.typical_tokens", policy.typical, 1)
     if policy.typical > policy.max_tokens:
@@ -400,6 +403,15 @@ def _check_turn(settings: EvaluateSettings) -> None:
     if not turn.strip():
         mend = "give what a chat's user says to an attempt, or null: as the reviser was trained"
         raise UserError.of("reviser.turn", turn, mend)
+
+
+def _check_measure(given: VerifierSettings) -> None:
+    if given.measure is None:
+        return
+    _choose("verifier.measure", given.measure, MEASURES)
+    if given.path is not None:
+        mend = "the policy's own confidence is told without a model: leave it null, or take verifier=folder for this one"
+        raise UserError.of("verifier.path", given.path, mend)
 
 
 def _check_gpus(name: str, replica: ReplicaShare) -> None:

@@ -100,7 +100,7 @@ def test_a_plan_from_python_takes_the_words_of_the_command(
     nothing_runs: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(write_planned(tmp_path / "run", problems=50, ladder=(1, 4)))
-    monkeypatch.setattr(api, "check_sweep", lambda prepared: None)
+    monkeypatch.setattr(api, "check_sweep", lambda prepared, difficulty: None)
     monkeypatch.setattr(api, "evaluate_prepared", lambda prepared, on_progress: run)
     out = tmp_path / "plan.yaml"
     plan = api.calibrate(

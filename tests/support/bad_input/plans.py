@@ -147,6 +147,17 @@ def verifier_gone() -> Words:
 
 
 @case
+def prompts_without_a_token() -> Words:
+    """prompts to be judged by the policy's own confidence"""
+    record = write_planned(Path("runs/old"), problems=50, ladder=(1, 4)) / "run.json"
+    told = json.loads(record.read_text())
+    del told["models"]["verifier"]
+    told["identity"]["verifier"] = f"mean_logprob of {told['identity']['policy']}"
+    record.write_text(json.dumps(told))
+    return ["difficulty", "runs/old", "prompt=true"]
+
+
+@case
 def no_scores_for_a_vote() -> Words:
     """a weighted vote of samples without scores"""
     write_planned(Path("runs/plain"), problems=50, ladder=(1, 4))
@@ -164,6 +175,13 @@ def no_bins_by_prompts() -> Words:
     """a plan whose bins nothing tells"""
     write_planned(Path("runs/old"), problems=50, ladder=(1, 4))
     return ["calibrate", "runs/old", "plan.difficulty=prompt"]
+
+
+@case
+def bins_without_a_token() -> Words:
+    """bins by prompts of the policy's own confidence"""
+    words = [word for word in sweep() if not word.startswith("verifier")]
+    return [*words, "verifier=confidence", "plan.difficulty=prompt"]
 
 
 @case

@@ -47,7 +47,9 @@ def pair_found(case: Case) -> Iterator[Finding]:
     verifier = case.models.get("verifier") or case.alone.get("verifier")
     if "verifier" not in case.asked:
         measure = case.settings.verifier.measure
-        own = f"the verifier is the policy's own confidence ({measure}), which scores what the policy draws alone"
+        own = (
+            f"the verifier is the policy's own confidence ({measure}), which scores only what the policy drew"
+        )
         yield skipped("pair", own if measure is not None else "no strategy asks a verifier")
         return
     if verifier is None:

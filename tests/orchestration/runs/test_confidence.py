@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,19 @@ def test_what_is_there_is_drawn_no_second_time(first: Run, tmp_path: Path) -> No
     assert before.items() <= after.items()
 
 
+def drawn(of: Run) -> dict[tuple[Any, ...], dict[str, Any]]:
+    return {(one["strategy"], one["problem_id"], *one["token_ids"]): one for one in rows(of, "candidates")}
+
+
+def check_alike(here: Run, elsewhere: Run) -> int:
+    """Whether equal solutions have equal scores; returns how many are equal."""
+    mine, theirs = drawn(here), drawn(elsewhere)
+    both = mine.keys() & theirs.keys()
+    for name in both:
+        assert theirs[name]["scores"] == pytest.approx(mine[name]["scores"], abs=1e-4)
+    return len(both)
+
+
 def test_behind_an_address_it_is_the_same(first: Run, server: ServerProcess, tmp_path: Path) -> None:
     url = server.serve("confident", MODELS / "countdown" / "policy")
     with without_ray():
@@ -111,17 +125,26 @@ def test_behind_an_address_it_is_the_same(first: Run, server: ServerProcess, tmp
             verifier="confidence",
             settings=["policy.engine=http", f"policy.url={url}"],
         )
+    assert check_alike(first, run) == len(drawn(run)) > 2
 
-    def drawn(of: Run) -> dict[tuple[Any, ...], list[float]]:
-        return {
-            (one["strategy"], one["problem_id"], *one["token_ids"]): one["scores"]
-            for one in rows(of, "candidates")
-        }
 
-    here, served = drawn(first), drawn(run)
-    assert len(served) > 2
-    for name, scores in served.items():
-        assert scores == pytest.approx(here[name], abs=1e-4)
+@pytest.mark.vllm
+@pytest.mark.slow
+def test_on_vllm_it_is_the_same(first: Run, tmp_path: Path) -> None:
+    with without_ray():
+        run = evaluate(
+            STRATEGIES[:2],
+            folder=tmp_path / "vllm",
+            count=3,
+            verifier="confidence",
+            settings=["policy.engine=vllm"],
+        )
+    # It draws otherwise, and of short solutions some are the same.
+    assert check_alike(first, run) > 2
+    for one in rows(run, "candidates"):
+        sums = itertools.accumulate(one["logprobs"])
+        means = [math.exp(total / end) for total, end in zip(sums, one["step_tokens"], strict=True)]
+        assert one["scores"] == pytest.approx(means, abs=1e-6)
 
 
 def test_a_plan_is_made_with_it_and_for_it_alone(tmp_path: Path) -> None:

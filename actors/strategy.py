@@ -48,12 +48,14 @@ class Sample:
     """A drawn continuation: its tokens, their log-probabilities at temperature 1 (none in a run that goes without), and why
     it ended.
 
-    "stop" means: ended with the step delimiter, so it can go on; "eos": the solution is complete; "length": cut off.
+    "stop" means: ended with the step delimiter, so it can go on; "eos": the solution is complete; "length": cut off. Where a
+    run measures it, `certainties` say of each token how far the model's distribution was from the uniform one, in nats.
     """
 
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     finish: Finish
+    certainties: tuple[float, ...] = ()
 
 
 class Answer(str):

@@ -44,7 +44,7 @@ class GenerateRequest:
     `temperature` 0 is greedy. `extend` says that the result may be continued, so its keys and values are worth keeping. Of
     requests that wait, the one of the lowest `priority` is next. An engine that is `paced` computes nothing while the
     `pace` of a request is not paid. Of the tokens `asked` the local engine, and no other, tells how likely each was to be the
-    first new one.
+    first new one; and with `certainty`, how far each token's distribution was from the uniform one.
     """
 
     token_ids: tuple[int, ...]
@@ -59,6 +59,7 @@ class GenerateRequest:
     likelihoods: bool = True
     pace: Pace | None = field(default=None, compare=False, repr=False)
     asked: tuple[int, ...] = ()
+    certainty: bool = False
 
     def finish_of(self, tokens: Sequence[int], eos_ids: tuple[int, ...]) -> Finish:
         """Why it ended with these new tokens: an end of the solution comes before an end of a step."""
@@ -95,7 +96,8 @@ class Generation:
 
     `prefilled` counts the context tokens that had to be computed for this request (the rest came from a cache), `beyond` the
     tokens that may have been drawn after the end, at most, before the engine heard of it. `told` are the log-probabilities of
-    the tokens `asked`.
+    the tokens `asked`, `certainties` the divergence from the uniform distribution to the model's at temperature 1 where each
+    token was drawn (nats, 0 and above), where they were asked for.
     """
 
     token_ids: tuple[int, ...]
@@ -104,6 +106,7 @@ class Generation:
     prefilled: int
     beyond: int = 0
     told: tuple[float, ...] = ()
+    certainties: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

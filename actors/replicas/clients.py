@@ -138,6 +138,7 @@ class TaskPolicy:
             # The end of a tree comes before the start of another: what it holds of the cache is free the sooner.
             priority=-len(prefix),
             likelihoods=bench.run.likelihoods,
+            certainty=bench.run.measure == "self_certainty",
         )
         return await drawn(bench, self._meter, Draw("policy", request, place, prefix), rank)
 
@@ -356,7 +357,7 @@ class TaskModels:
         cls, bench: TaskBench, meter: Meter, seat: int = 0, *, judged: bool = False, key: str = ""
     ) -> TaskModels:
         turn = Turn(seat, judged and bench.scorer is not None)
-        noted = None if bench.run.measure is None else Likelihoods()
+        noted = None if bench.run.measure is None else Likelihoods(bench.run.measure)
         return cls(
             TaskPolicy(bench, meter, turn, noted),
             TaskReviser(bench, meter, turn, noted),

@@ -1,8 +1,8 @@
 """The verifier client of a strategy whose verifier is the confidence of the model that drew: it asks no model, and costs
 nothing.
 
-Who drew with which log-probabilities is noted as it comes, strategy by strategy, so that a score hangs on nothing that
-another strategy drew. It knows no strategy. Invariant: what has no known log-probabilities has no score.
+Who drew, and what was told of each token, is noted as it comes, strategy by strategy, so that a score hangs on nothing that
+another strategy drew. It knows no strategy. Invariant: tokens of which nothing was told have no score.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from actors.engines.verifiers.confidence import confidences
+from actors.engines.verifiers.confidence import Measure, confidences
 from actors.replicas.bench import TaskBench
 from actors.replicas.sound import check_prompt_value, check_values
 from actors.store.library import score_row
@@ -27,13 +27,19 @@ class _Noted:
     role: Role
     before: tuple[int, ...]
     start: int
-    logprobs: tuple[float, ...]
+    told: tuple[float, ...]
+
+
+def told_of(sample: Sample, measure: Measure) -> tuple[float, ...]:
+    """What was told of each token of a draw; nothing where it was not measured."""
+    return sample.logprobs if measure == "mean_logprob" else sample.certainties
 
 
 @dataclass(slots=True)
 class Likelihoods:
     """What one strategy drew, by the solution up to the end of the draw, and what it was drawn after."""
 
+    measure: Measure
     # (attempts, solution) -> the draw that it ends with
     _noted: dict[tuple[Attempts, tuple[int, ...]], _Noted] = field(default_factory=dict)
 
@@ -46,16 +52,16 @@ class Likelihoods:
         attempts: Attempts = (),
     ) -> None:
         """Note a draw that came. Of equal ones the first stays: they differ by an engine's rounding at most."""
-        noted = _Noted(role, before, len(prefix), sample.logprobs)
+        noted = _Noted(role, before, len(prefix), told_of(sample, self.measure))
         self._noted.setdefault((attempts, prefix + sample.token_ids), noted)
 
     def found(self, solution: tuple[int, ...], attempts: Attempts) -> tuple[_Noted, Sequence[float]]:
-        """The last draw of a solution, and the log-probabilities of all its tokens; of one that ends within a draw, too.
+        """The last draw of a solution, and what was told of all its tokens; of one that ends within a draw, too.
         Raises ValueError where some of it was not drawn by this strategy."""
         last = self._noted.get((attempts, solution)) or self._longer(solution, attempts)
         parts, rest, at = list[Sequence[float]](), solution, last
         while True:
-            parts.append(at.logprobs[: len(rest) - at.start])
+            parts.append(at.told[: len(rest) - at.start])
             rest = rest[: at.start]
             if not rest:
                 break
@@ -88,11 +94,11 @@ class TaskConfidence:
         bench.check_open()
         if not solution:
             return ()
-        noted, logprobs = self.likelihoods.found(solution, after)
-        if len(logprobs) != len(solution):
-            raise ValueError(f"{len(logprobs)} log-probabilities of {len(solution)} tokens")
+        noted, told = self.likelihoods.found(solution, after)
+        if len(told) != len(solution):
+            raise ValueError(f"the engine told of {len(told)} tokens, of {len(solution)} (verifier.measure)")
         last = bench.steps_after(noted.before, noted.role).keyed(solution)
-        values = confidences(logprobs, last.ends)
+        values = confidences(self.likelihoods.measure, told, last.ends)
         check_values(values, len(last.ends))
         steps = [*last.path()][::-1]
         for step, value in zip(steps, values, strict=True):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from actors.engines.base import Aborted, AnswerLost, GenerateRequest
 from actors.ledger import Kind, Rank
 from actors.replicas.bench import Bill, TaskBench
+from actors.replicas.confidence import told_of
 from actors.replicas.meter import Meter
 from actors.replicas.peers import CallLost
 from actors.store.library import sample_key, sample_row
@@ -39,9 +40,9 @@ async def drawn(bench: TaskBench, meter: Meter, draw: Draw, rank: Rank) -> Sampl
     """Make a draw, or find it. Raises PurseEmpty where the budget does not allow its worst case."""
     request = draw.request
     key = sample_key(bench.run.salt(draw.role), request.seed, request.token_ids, request.max_tokens)
-    known = bench.prior.samples.get(key)
-    # Where scores are told from log-probabilities, one that a run without them drew is drawn again.
-    if known is not None and (known.logprobs or not known.token_ids or bench.run.measure is None):
+    known, measure = bench.prior.samples.get(key), bench.run.measure
+    # Of one that another run drew nothing may have been told that scores could be made of: it is drawn again.
+    if known is not None and (measure is None or told_of(known, measure)):
         return known
     lost = 0
     while True:
@@ -107,4 +108,4 @@ async def _made(bench: TaskBench, meter: Meter, draw: Draw, rank: Rank) -> tuple
         if pace is not None:
             pace.end()
         bench.purse.settle(worst, took, role, kind)
-    return Sample(result.token_ids, result.logprobs, result.finish), took
+    return Sample(result.token_ids, result.logprobs, result.finish, result.certainties), took

@@ -159,6 +159,7 @@ class TaskReviser:
             # The end of a chain, or of a tree, comes before the start of another.
             priority=-len(context),
             likelihoods=bench.run.likelihoods,
+            certainty=bench.run.measure == "self_certainty",
         )
         return await drawn(bench, self._meter, Draw("reviser", request, place, prefix), rank)
 

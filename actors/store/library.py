@@ -11,7 +11,7 @@ import hashlib
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ def sample_row(
     key: bytes, problem_id: str, seed: int, place: tuple[int, ...], start: int, sample: Sample
 ) -> Row:
     """A row of `samples`; numbers travel as bytes."""
-    return {
+    row: Row = {
         "key": key,
         "problem_id": problem_id,
         "seed": seed,
@@ -90,6 +90,9 @@ def sample_row(
         "logprobs": array("f", sample.logprobs).tobytes(),
         "finish_reason": sample.finish,
     }
+    if not sample.certainties:
+        return row
+    return row | {"certainties": array("f", sample.certainties).tobytes()}
 
 
 def score_row(key: bytes, problem_id: str, value: float, written: tuple[int, ...] = ()) -> Row:
@@ -145,9 +148,8 @@ class SampleLibrary:
                 decided += rows.to_pylist()
             else:
                 for sampled, sample in _samples(rows):
-                    # One that a run without likelihoods drew says less.
-                    if sample.logprobs or sampled not in found.samples:
-                        found.samples[sampled] = sample
+                    known = found.samples.get(sampled)
+                    found.samples[sampled] = sample if known is None else _richer(known, sample)
         # One outcome's may stand in two row groups.
         found.decisions.update(newest_decisions(decided))
         return found
@@ -202,5 +204,17 @@ def _samples(rows: pa.Table) -> Iterable[tuple[bytes, Sample]]:
     columns: list[list[Any]] = [
         rows[n].to_pylist() for n in ("key", "token_ids", "logprobs", "finish_reason")
     ]
-    for key, ids, logprobs, finish in zip(*columns, strict=True):
-        yield key, Sample(tuple(ids), tuple(logprobs), finish)
+    # Parts of earlier versions do not have the column.
+    measured = "certainties" in rows.column_names and rows["certainties"].null_count < len(rows)
+    columns.append(rows["certainties"].to_pylist() if measured else [None] * len(rows))
+    for key, ids, logprobs, finish, certain in zip(*columns, strict=True):
+        yield key, Sample(tuple(ids), tuple(logprobs), finish, tuple(certain or ()))
+
+
+def _richer(known: Sample, later: Sample) -> Sample:
+    """Of one draw that stands there twice what says the most: one of them may have been drawn without likelihoods, or with
+    nothing measured."""
+    return replace(
+        later if later.logprobs else known,
+        certainties=later.certainties or known.certainties,
+    )

@@ -94,9 +94,11 @@ SAMPLES = pa.schema(
         ("token_ids", pa.list_(pa.int32())),
         ("logprobs", pa.list_(pa.float32())),
         ("finish_reason", pa.string()),
+        ("certainties", pa.list_(pa.float32())),
     ]
 )
-"""`place` is the draw's path of child indices in its search, `start` the tokens of the solution before it."""
+"""`place` is the draw's path of child indices in its search, `start` the tokens of the solution before it. `certainties` have
+the self-certainty of each token; null: nobody measured it, as in parts of earlier versions."""
 
 SCORES = pa.schema(
     [

@@ -365,7 +365,7 @@ class RunWriter:
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-_NUMBERS = {"token_ids": "<i4", "logprobs": "<f4"}
+_NUMBERS = {"token_ids": "<i4", "logprobs": "<f4", "certainties": "<f4"}
 """Columns of samples that travel as bytes, and their numbers."""
 
 

@@ -17,7 +17,8 @@ _SETTINGS = {
     "tokenizer": "policy.path's tokenizer",
     "dtype": "policy.dtype",
     "engine": "policy.engine",
-    "verifier": "verifier.path",
+    # A folder, a class of the user's own, or the policy's own confidence.
+    "verifier": "verifier",
     "reviser": "reviser.path",
     "reviser_tokenizer": "reviser.path's tokenizer",
     "reviser_reads": "reviser.turn",

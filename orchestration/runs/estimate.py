@@ -26,6 +26,8 @@ from orchestration.setup.revising import Framed
 _ROW = {"all": 32.0, "no_token_ids": 11.0, "answers": 11.0}
 _TOKEN = {"all": 3.0, "no_token_ids": 0.6, "answers": 0.0}
 _OUTCOME = 65.0
+# Of a token whose self-certainty is kept, too: nearly all bits of a float32.
+_CERTAINTY = 4.0
 # Of a problem with its prompt, and of a letter of it: a question stands in both. What all prompts have in common, such as
 # worked examples, costs next to nothing. Letters are of text with many words; what is
 # generated repeats itself, and takes half.
@@ -77,11 +79,14 @@ def estimate(prepared: Prepared, problems: int) -> Needs:
         total_worst = _times(sum((one for one in worst if one is not None), Cost()), times)
     candidates = times * sum(need.candidates for need in each)
     tokens, problem = times * shared.drawn, _of_a_problem(prepared)
+    bytes_of = dict(_TOKEN)
+    if prepared.measure == "self_certainty":
+        bytes_of["all"] += _CERTAINTY
     disk = {
         keep: int(
             problems * problem
             + candidates * _ROW[keep]
-            + tokens * _TOKEN[keep]
+            + tokens * bytes_of[keep]
             + times * len(each) * _OUTCOME
         )
         for keep in _ROW

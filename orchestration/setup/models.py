@@ -80,7 +80,7 @@ def check_asked(settings: EvaluateSettings, strategies: Sequence[Strategy]) -> N
     _check_revisers(settings, strategies)
     needing = [strategy.text for strategy in strategies if strategy.uses_verifier]
     if needing and settings.verifier.measure is not None:
-        _check_likelihoods(settings)
+        _check_told(settings)
     elif needing and settings.verifier.path is None and settings.verifier._target_ is None:
         other = [strategy.text for strategy in strategies if not strategy.uses_verifier]
         other = other or [_without_verifier(strategies[0])]
@@ -91,8 +91,8 @@ def check_asked(settings: EvaluateSettings, strategies: Sequence[Strategy]) -> N
         raise UserError.of("verifier.path", None, mend)
 
 
-def _check_likelihoods(settings: EvaluateSettings) -> None:
-    if not settings.policy.likelihoods:
+def _check_told(settings: EvaluateSettings) -> None:
+    if settings.verifier.measure == "mean_logprob" and not settings.policy.likelihoods:
         mend = "the verifier is the policy's own confidence, told from them: leave it true, or choose another one"
         raise UserError.of("policy.likelihoods", False, mend)
 
@@ -286,6 +286,17 @@ def _own_verifier(settings: EvaluateSettings, policy: ModelFolder) -> ModelSetup
         share=settings.cluster.verifier,
         target=own.target,
     )
+
+
+def check_measure(measure: str | None, models: Mapping[Role, ModelSetup]) -> None:
+    """Raise UserError for a measure of confidence that the engine of a model which draws does not tell."""
+    for role, model in models.items():
+        if measure == "self_certainty" and role != "verifier" and model.engine != "local":
+            mend = (
+                "it is told of the probabilities of all tokens of the vocabulary, which the local engine alone gives: set "
+                f"{role}.engine=local (here {model.engine}), or verifier.measure=mean_logprob"
+            )
+            raise UserError.of("verifier.measure", measure, mend)
 
 
 _HEEDS = {"tensor_parallel": "only vLLM", "memory": "no verifier of your own"}

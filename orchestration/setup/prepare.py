@@ -39,7 +39,15 @@ from orchestration.setup.endings import ending
 from orchestration.setup.examples import worked_examples
 from orchestration.setup.machine import check_machine
 from orchestration.setup.memory import ReplicaMemory, check_memory, check_sharing, estimated, runs_here
-from orchestration.setup.models import ModelSetup, check_engines, costs_of, notes_of, read_models, read_policy
+from orchestration.setup.models import (
+    ModelSetup,
+    check_engines,
+    check_measure,
+    costs_of,
+    notes_of,
+    read_models,
+    read_policy,
+)
 from orchestration.setup.packages import importable
 from orchestration.setup.plans import check_allocation, check_judging, check_whole, judges_prompts, with_plan
 from orchestration.setup.revising import Framed, read_framing, read_judging, reads_of
@@ -126,6 +134,8 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     policy = read_policy(settings, strategies)
     models = read_models(settings, policy, asked)
     check_engines(settings, models)
+    if "verifier" in asked:
+        check_measure(settings.verifier.measure, models)
     crowded = check_sharing(models)
     check_judging(strategies, models, settings.verifier.measure)
     check_whole(strategies, models)

@@ -30,7 +30,7 @@ from actors.engines.base import (
 from actors.engines.local.decoder import Decoder, load_decoder
 from actors.engines.local.kv import PrefixCache
 from actors.engines.local.room import IDLE_S, ROW_BYTES, Room
-from actors.engines.local.sampling import draw, uniforms
+from actors.engines.local.sampling import certainties, draw, uniforms
 from actors.engines.model_config import engine_info
 from actors.engines.plan import PREFIX_BYTES
 from actors.engines.text_ends import TextEnds
@@ -46,7 +46,8 @@ class _Job:
     """A request, its future, and what it has so far."""
 
     __slots__ = (
-        "admitted", "cancelled", "drawn", "future", "logprobs", "most", "prefilled", "request", "tokens", "told"
+        "admitted", "cancelled", "certainties", "drawn", "future", "logprobs", "most", "prefilled", "request", "tokens",
+        "told",
     )  # fmt: skip
 
     def __init__(self, request: GenerateRequest, future: asyncio.Future[Generation]) -> None:
@@ -58,6 +59,7 @@ class _Job:
         self.drawn = uniforms(request.seed, request.max_tokens) if request.temperature else None
         self.tokens: list[int] = []
         self.logprobs: list[float] = []
+        self.certainties: list[float] = []
         self.told: tuple[float, ...] = ()
 
 
@@ -387,6 +389,9 @@ class LocalEngine:
             torch.from_numpy(self._top_p[:n]).to(self._device),
             torch.from_numpy(uniform).to(self._device),
         )
+        if any(job.request.certainty for job in self._running):
+            for job, certainty in zip(self._running, certainties(logits).tolist(), strict=True):
+                job.certainties.append(certainty)
         new = drawn.cpu().numpy()
         self._last[:n] = new
         self._length[:n] += 1
@@ -419,7 +424,10 @@ class LocalEngine:
         self._ended += finish != "stop"
         self._cut_off += finish == "length"
         logprobs = tuple(job.logprobs) if job.request.likelihoods else ()
-        return Generation(tuple(job.tokens), logprobs, finish, job.prefilled, told=job.told)
+        certain = tuple(job.certainties) if job.request.certainty else ()
+        return Generation(
+            tuple(job.tokens), logprobs, finish, job.prefilled, told=job.told, certainties=certain
+        )
 
     def _release(self, row: int) -> None:
         """Free a row: the last running row takes its place, so that running rows stay together."""

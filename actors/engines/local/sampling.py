@@ -6,6 +6,8 @@ parameters and uniform alone.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -39,6 +41,12 @@ def draw(logits: Tensor, temperature: Tensor, top_p: Tensor, uniform: Tensor) ->
         if bool(greedy.any()):
             tokens = torch.where(greedy, logits.argmax(dim=-1), tokens)
     return tokens, logprobs.gather(-1, tokens[:, None])[:, 0]
+
+
+def certainties(logits: Tensor) -> Tensor:
+    """Of each row [B, V] float32 the Kullback-Leibler divergence from the uniform distribution to the softmax, in nats [B]:
+    -1/V sum_j log(V p_j), the self-certainty of a token in Kang et al. 2025 (2502.18581)."""
+    return torch.logsumexp(logits, dim=-1) - logits.mean(dim=-1) - math.log(logits.shape[-1])
 
 
 def _nucleus(probs: Tensor, top_p: Tensor) -> Tensor:

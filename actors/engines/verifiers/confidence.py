@@ -1,4 +1,4 @@
-"""The policy's own confidence in what it drew, as the scores of a verifier: told from log-probabilities alone.
+"""The policy's own confidence in what it drew, as the scores of a verifier: told from what the engine says of each token.
 
 It knows no model and loads none. Invariants: a score is a chance in [0, 1], and never hangs on the tokens behind its step.
 """
@@ -10,16 +10,21 @@ import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-Measure = Literal["mean_logprob"]
-"""What is made of the log-probabilities: `mean_logprob` is exp of their mean over the tokens so far, the normalised
-probability of Wang et al. 2022 (2203.11171, equation 1)."""
+Measure = Literal["mean_logprob", "self_certainty"]
+"""What is told of the tokens so far. `mean_logprob` is exp of the mean of their log-probabilities, the normalised probability
+of Wang et al. 2022 (2203.11171, equation 1). `self_certainty` is the mean, over them, of the divergence from the uniform
+distribution to the policy's (Kang et al. 2025, 2502.18581, which calls it so), brought into [0, 1) by c / (1 + c), for it has
+no upper bound: that keeps the order of values, not their distances."""
 
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 
-def confidences(logprobs: Sequence[float], step_ends: Sequence[int]) -> tuple[float, ...]:
-    """Of a solution's tokens with these log-probabilities (natural, at temperature 1), by `mean_logprob`: a value for each
-    step, of all tokens up to its end (exclusive, ascending)."""
-    sums = list(itertools.accumulate(logprobs, initial=0.0))
-    # An engine's rounding may put a certain token's a hair above 0.
-    return tuple(min(1.0, math.exp(sums[end] / end)) for end in step_ends)
+def confidences(measure: Measure, told: Sequence[float], step_ends: Sequence[int]) -> tuple[float, ...]:
+    """A value for each step, of all tokens up to its end (exclusive, ascending). `told` has of each token of the solution its
+    log-probability (natural), or its self-certainty (nats), at temperature 1."""
+    sums = list(itertools.accumulate(told, initial=0.0))
+    means = [sums[end] / end for end in step_ends]
+    # An engine's rounding may put a log-probability a hair above 0, and a self-certainty below.
+    if measure == "mean_logprob":
+        return tuple(min(1.0, math.exp(one)) for one in means)
+    return tuple(one / (1 + one) for one in (max(0.0, one) for one in means))

@@ -9,8 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
-from actors.engines.verifiers.confidence import confidences
+from actors.engines.local.sampling import certainties
+from actors.engines.verifiers.confidence import Measure, confidences
 from actors.messages import Commit, Record
 from actors.replicas.confidence import TaskConfidence
 from actors.store.library import NOTHING, Prior, SampleLibrary
@@ -55,13 +58,18 @@ async def table(policy: Path, verifier: Path, tmp_path: Path) -> AsyncIterator[M
     """Makes a task's bench whose scores are told from log-probabilities; with a reviser that is another model."""
     tables: list[Table] = []
 
-    def make(prior: Prior = NOTHING, *, revising: bool = False, measured: bool = True) -> Table:
+    def make(
+        prior: Prior = NOTHING, *, revising: bool = False, measure: Measure | None = "mean_logprob"
+    ) -> Table:
         reviser = save_policy(tmp_path / "reviser", seed=9) if revising else None
         one = Table(policy, verifier, reviser=reviser)
-        run, salts = one.bench.run, {"policy": "policy", "reviser": "reviser", "verifier": "confidence"}
+        run, salts = (
+            one.bench.run,
+            {"policy": "policy", "reviser": "reviser", "verifier": f"confidence {measure}"},
+        )
         costs = {role: cost for role, cost in run.costs.items() if role != "verifier"}
-        one.bench.run = replace(run, costs=costs, salts=salts, measure="mean_logprob" if measured else None)
-        if not measured:
+        one.bench.run = replace(run, costs=costs, salts=salts, measure=measure)
+        if measure is None:
             one.bench.run = replace(one.bench.run, likelihoods=False)
         one.bench.scorer, one.bench.prior = None, prior
         tables.append(one)
@@ -90,10 +98,49 @@ def of_its_tokens(one: Candidate) -> list[float]:
 def test_a_score_is_the_geometric_mean_of_the_tokens_so_far() -> None:
     # 1/2, 1/8 and 1/4: of the first alone 1/2, of all three the third root of 1/64.
     logprobs = [math.log(one) for one in (1 / 2, 1 / 8, 1 / 4, 1 / 100)]
-    assert confidences(logprobs, (1, 3)) == pytest.approx((1 / 2, 1 / 4), abs=1e-12)
-    assert confidences(logprobs, (2,)) == pytest.approx((1 / 4,), abs=1e-12)
-    assert confidences(logprobs, ()) == ()
-    assert confidences((1e-7,), (1,)) == (1.0,)
+    assert confidences("mean_logprob", logprobs, (1, 3)) == pytest.approx((1 / 2, 1 / 4), abs=1e-12)
+    assert confidences("mean_logprob", logprobs, (2,)) == pytest.approx((1 / 4,), abs=1e-12)
+    assert confidences("mean_logprob", logprobs, ()) == ()
+    assert confidences("mean_logprob", (1e-7,), (1,)) == (1.0,)
+
+
+def test_self_certainty_is_the_distance_from_the_uniform_distribution() -> None:
+    # Probabilities 1/2, 1/4, 1/4 of three tokens: minus a third of log(3/2 * 3/4 * 3/4).
+    skewed, even = torch.tensor([1 / 2, 1 / 4, 1 / 4]).log(), torch.zeros(3)
+    told = certainties(torch.stack((skewed + 7, even)))
+    by_hand = -math.log(27 / 32) / 3
+    assert told.tolist() == pytest.approx([by_hand, 0], abs=1e-6)
+    assert confidences("self_certainty", (3.0, 1.0, 99.0), (1, 2)) == pytest.approx((3 / 4, 2 / 3), abs=1e-12)
+    assert confidences("self_certainty", (-1e-7,), (1,)) == (0.0,)
+
+
+async def test_self_certainty_is_that_of_the_models_whole_distribution(
+    table: Make, policy: Path, tmp_path: Path
+) -> None:
+    one = table(measure="self_certainty")
+    solution, whole = await one.solve(Beam(n=4, width=2), BestOfN(n=2))
+    model = AutoModelForCausalLM.from_pretrained(policy)
+    for candidate in (c for c in (*solution.candidates, *whole.candidates) if c.scores):
+        ids = [*PROMPT.token_ids, *candidate.token_ids]
+        with torch.inference_mode():
+            logits = model(torch.tensor([ids])).logits[0, len(PROMPT.token_ids) - 1 : -1]
+        logprobs = logits.double().log_softmax(-1)
+        each = -(logprobs + math.log(logprobs.shape[-1])).mean(-1)
+        means = [float(each[:end].mean()) for end in candidate.step_ends]
+        assert candidate.scores == pytest.approx([mean / (1 + mean) for mean in means], abs=1e-5)
+    prior = kept(tmp_path / "run", one)
+    again = table(prior, measure="self_certainty")
+    assert await again.solve(Beam(n=4, width=2), BestOfN(n=2)) == [solution, whole]
+    assert again.engine.requests == []
+    # What was drawn with another measure says too little, and what says more is of use to all.
+    other = table(prior)
+    await other.solve(BestOfN(n=2))
+    assert other.engine.requests == []
+    plain = table()
+    await plain.solve(BestOfN(n=2))
+    late = table(kept(tmp_path / "plain", plain), measure="self_certainty")
+    await late.solve(BestOfN(n=2))
+    assert len(late.engine.requests) == 2
 
 
 @pytest.mark.parametrize("strategy", SEARCHES, ids=lambda one: one.text)
@@ -149,7 +196,7 @@ async def test_what_is_on_record_is_drawn_and_stored_no_second_time(table: Make,
 
 
 async def test_samples_without_log_probabilities_are_drawn_again(table: Make, tmp_path: Path) -> None:
-    bare = table(measured=False)
+    bare = table(measure=None)
     samples = [await bare.models().policy.sample((), (at,)) for at in range(2)]
     assert all(one.logprobs == () for one in samples)
     one = table(kept(tmp_path / "run", bare))

@@ -173,6 +173,7 @@ def test_a_row_says_where_it_was_drawn(tmp_path: Path) -> None:
             "token_ids": [7, 8],
             "logprobs": [-0.5, -1.0],
             "finish_reason": "stop",
+            "certainties": None,
         }
     ]
 

@@ -70,12 +70,15 @@ def test_its_keys_are_of_the_measure_and_of_the_policy(
     save_file({name: one + 1 for name, one in weights.items()}, other / "model.safetensors", {"format": "pt"})
     changed = identify(prepared(common, f"policy.path={other}"))
     assert changed.salt("verifier") != identity.salt("verifier")
+    measured = identify(prepared(common, "verifier.measure=self_certainty"))
+    assert measured.salt("verifier") != identity.salt("verifier")
+    assert measured.salt("policy") == identity.salt("policy"), "it draws the same"
     # Who asks no verifier has the outcomes of a run without.
     plain = identify(prepared(common, "verifier=none", "strategies=[greedy]"))
     assert plain.flat()["verifier"] == ""
     assert identify(prepared(common, "strategies=[greedy]")).flat() == plain.flat()
-    keys = [outcome_key("p", 7, SCORED, ROLES, 0, found) for found in (identity, changed, plain)]
-    assert len(set(keys)) == 3
+    keys = [outcome_key("p", 7, SCORED, ROLES, 0, found) for found in (identity, changed, plain, measured)]
+    assert len(set(keys)) == 4
     greedy = [outcome_key("p", 7, "greedy", ["policy"], 0, found) for found in (identity, plain)]
     assert greedy[0] == greedy[1]
 
@@ -90,10 +93,10 @@ def test_a_folder_goes_on_with_it_and_not_with_another_verifier(
     assert joined["identity"]["verifier"].startswith("mean_logprob of ")
     assert "verifier" not in joined["models"]
     other = prepared(common, "verifier=folder", f"verifier.path={models[1]}")
-    with pytest.raises(UserError, match=r"verifier\.path was .mean_logprob of \w+. and is .*prm \(files "):
+    with pytest.raises(UserError, match=r"verifier was .mean_logprob of \w+. and is .*prm \(files "):
         run_record(other, identify(other), joined)
     scored = run_record(other, identify(other), None)
-    with pytest.raises(UserError, match=r"verifier\.path was .*prm \(files .* and is .mean_logprob of "):
+    with pytest.raises(UserError, match=r"verifier was .*prm \(files .* and is .mean_logprob of "):
         run_record(one, identify(one), scored)
 
 
@@ -117,3 +120,12 @@ def test_the_doctor_has_no_verifier_to_try(common: list[str]) -> None:
     [one] = pair_found(case)
     assert one.mark == "-"
     assert "the policy's own confidence (mean_logprob)" in one.text
+
+
+def test_what_is_kept_of_each_token_takes_room(common: list[str]) -> None:
+    plain, measured = (
+        estimate(prepared(common, f"verifier.measure={one}"), 2) for one in ("mean_logprob", "self_certainty")
+    )
+    assert measured.expected == plain.expected
+    more = {keep: size - plain.disk[keep] for keep, size in measured.disk.items()}
+    assert more == {"all": pytest.approx(4 * plain.expected.drawn, abs=1), "no_token_ids": 0, "answers": 0}

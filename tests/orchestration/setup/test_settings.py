@@ -61,6 +61,7 @@ CHANGES = {
     "verifier.max_tokens": "20",
     "verifier.temperature": "0.7",
     "verifier.chains": "3",
+    "verifier.measure": "self_certainty",
     "verifier._target_": f"{own_targets.__name__}.Other",
     "verifier.options": "{weight: 2}",
     "verifier.parameters": "7",
@@ -69,8 +70,6 @@ CHANGES = {
     "reviser.turn": "Again.",
     "budget.unit": "exact",
 }
-# It has one value beside null; that a folder of another verifier refuses it is tested with it (test_confidence).
-ALONE = {"verifier.measure"}
 WRITES = ("verifier.max_tokens", "verifier.temperature", "verifier.chains")
 # Another value adds rows or money.
 EXTENDS = {
@@ -146,8 +145,8 @@ def test_every_setting_is_sorted() -> None:
     for group in groups("evaluate"):
         for option in options(group):
             known |= set(flatten({group: yaml.safe_load((CONF / group / f"{option}.yaml").read_text())}))
-    assert known == set(CHANGES) | ALONE | set(EXTENDS) | set(FREE)
-    for expected, keys in (("changes", {*CHANGES, *ALONE}), ("extends", EXTENDS), ("free", FREE)):
+    assert known == set(CHANGES) | set(EXTENDS) | set(FREE)
+    for expected, keys in (("changes", CHANGES), ("extends", EXTENDS), ("free", FREE)):
         assert {key: effect_of(key) for key in keys} == dict.fromkeys(keys, expected)
     with pytest.raises(KeyError):
         effect_of("polcy.dtype")
@@ -183,6 +182,8 @@ def base(key: str, words: list[str], table: Path) -> list[str]:
             f"verifier._target_={own_targets.__name__}.Rule",
             "verifier.parameters=3",
         ]
+    if key == "verifier.measure":
+        words = [word for word in words if not word.startswith("verifier.path=")] + ["verifier=confidence"]
     if key in WRITES:
         words = [word for word in words if not word.startswith("verifier.path=")]
         words += ["verifier=thinkprm", f"verifier.path={save_thinkprm(table / 'thinkprm')}"]
@@ -243,7 +244,11 @@ def test_what_changes_results_is_refused(
     changed = [word for word in before if not word.startswith(f"{key}=")]
     with pytest.raises(UserError, match="another set-up") as error:
         record_of([*changed, f"{key}={value}"], known)
-    told = {"verifier._target_": "Rule(", "dataset.name": "dataset.source"}
+    told = {
+        "verifier._target_": "Rule(",
+        "dataset.name": "dataset.source",
+        "verifier.measure": "verifier was",
+    }
     told |= dict(zip(WRITES, ("2 x 20 at 0.4", "2 x 10 at 0.7", "3 x 10 at 0.4"), strict=True))
     name = told.get(key, key.split(".")[-1])
     assert key.split(".")[1] in str(error.value) or name in str(error.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.support.bad_input.cases import Words, case, evaluate
+from tests.support.bad_input.served import served
 
 
 def confident(*more: str) -> Words:
@@ -24,8 +25,17 @@ def engine_of_none() -> Words:
 
 @case
 def another_measure() -> Words:
-    """a measure of confidence that there is not"""
-    return confident("verifier.measure=self_certainty")
+    """a measure of confidence that is misspelt"""
+    return confident("verifier.measure=self_certanty")
+
+
+@case
+def measure_of_another_engine() -> Words:
+    """a measure of confidence that the engine does not tell"""
+    behind = [
+        word for word in served("verifier=confidence") if not word.startswith(("verifier.path", "strategies"))
+    ]
+    return [*behind, "verifier.measure=self_certainty", "strategies=[best_of_n(n=2)]"]
 
 
 @case

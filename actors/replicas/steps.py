@@ -22,8 +22,9 @@ _NEAR = 8
 class Step:
     """One non-empty step; `ends` are the offsets where it and those before it end. The root has no parent and no tokens.
 
-    `known` is a score that an earlier run has given it; `scored` says that there is one, of this task or an earlier. `text`
-    is what it says, once that was asked for; `written` how many tokens a judge wrote in each chain for its score.
+    `known` is a score that an earlier run has given it, or this task where scores cost nothing; `scored` says that there is
+    one, of this task or an earlier. `text` is what it says, once that was asked for; `written` how many tokens a judge wrote
+    in each chain for its score.
     """
 
     parent: Step | None = None

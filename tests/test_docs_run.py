@@ -28,6 +28,7 @@ import torch
 from transformers import AutoTokenizer
 
 from actors.cluster.ray_start import start_ray
+from actors.engines.verifiers.families.known import recognised
 from orchestration.analysis.pairs import read_pair
 from orchestration.api import Run
 from orchestration.commands.main import main
@@ -40,6 +41,7 @@ from tests.support.handmade import write_run
 from tests.support.here import without_ray
 from tests.support.planned import write_planned
 from tests.support.plans import plan_for
+from tests.support.public_verifiers import PUBLIC, with_pickled_head
 from tests.support.smaller import SCRIPTS, SMALLER, THROUGH_RAY, smaller
 
 # Pages that speak of a run which another page makes.
@@ -224,6 +226,9 @@ def run_script(text: str) -> None:
         text = text.replace(long, short)
     if "/models/mine" in text:
         text = text.replace("/models/mine", str(pickled()))
+    if "/models/ReasonFlux-PRM-1.5B" in text:
+        made = PUBLIC["reasonflux_prm_1_5b"].save(Path("models/reasonflux").absolute())
+        text = text.replace("/models/ReasonFlux-PRM-1.5B", str(with_pickled_head(made)))
     done = subprocess.run(
         [sys.executable, "-c", text], capture_output=True, text=True, timeout=240, check=False
     )
@@ -352,6 +357,7 @@ def anonymous(line: str) -> str:
 
 
 def check_models(said: str) -> None:
+    assert recognised(Path("models/reasonflux")).name == "reasonflux_prm_1_5b"
     for model in ("plain", "mine"):
         assert {"value_head.json", "model.safetensors", "tokenizer.json"} <= {
             path.name for path in Path(f"runs/{model}/model").iterdir()

@@ -249,6 +249,46 @@ def reasonflux_card(folder: Path, question: str, steps: Sequence[str]) -> list[f
     )
 
 
+def save_reasonflux_small(folder: Path) -> Path:
+    """As published, but for the head: in safetensors beside the weights, as docs/models.md has it made."""
+    tokenizer = byte_level("chatml", bos=True)
+    # As R1's distilled models put one first.
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", tokenizer.bos_token_id)]
+    )
+    config = Qwen2Config(**sizes(tokenizer))
+    save(folder, config, tokenizer, {}, "Qwen2ForCausalLM", vocabulary=True)
+    head = {"reward_head.weight": torch.randn(1, WIDTH) * 0.2, "reward_head.bias": torch.randn(1)}
+    save_file(head, folder / REWARD_HEAD)
+    return folder
+
+
+REWARD_HEAD = "model-reward-head.safetensors"
+
+
+def with_pickled_head(folder: Path) -> Path:
+    """The same as published: its head as `RewardModel.save_pretrained` writes it."""
+    head = {name.removeprefix("reward_head."): one for name, one in load_file(folder / REWARD_HEAD).items()}
+    torch.save(head, folder / "reward_head.pt")
+    (folder / REWARD_HEAD).unlink()
+    return folder
+
+
+def reasonflux_small_script(folder: Path, question: str, steps: Sequence[str]) -> list[float]:
+    """Gen-Verse/ReasonFlux, ReasonFlux_PRM/README.md and utils/rm_utils.py: one value of problem + completion, here of the
+    completion up to each step."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    head = load_file(folder / REWARD_HEAD)
+    scores = []
+    for count in range(1, len(steps) + 1):
+        ids = tokenizer(question + "".join(steps[:count]))["input_ids"]
+        final = hidden_states(folder, ids)[-1]
+        scores.append(
+            float(torch.sigmoid(head["reward_head.weight"] @ final + head["reward_head.bias"]).squeeze(-1))
+        )
+    return scores
+
+
 def save_shepherd(folder: Path) -> Path:
     tokenizer = sentence_pieces()
     # As Mistral 7B's first version, on which the published one stands.
@@ -438,7 +478,7 @@ class Public:
 
     def give_head(self, folder: Path, direction: Tensor, middle: float) -> None:
         """Have the head say good of hidden states along a direction beyond `middle`, by the card's order of classes."""
-        file = folder / "model.safetensors"
+        file = folder / (REWARD_HEAD if (folder / REWARD_HEAD).is_file() else "model.safetensors")
         weights = load_file(file)
         d = direction
         if "score.0.weight" in weights:
@@ -449,6 +489,8 @@ class Public:
             weights["score.2.bias"].zero_()
         elif "v_head.summary.weight" in weights:
             weights["v_head.summary.weight"][0], weights["v_head.summary.bias"][0] = d, -middle
+        elif "reward_head.weight" in weights:
+            weights["reward_head.weight"][0], weights["reward_head.bias"][0] = d, -middle
         elif "score.bias" in weights:
             weights["score.weight"][:] = torch.stack((-d, d))
             weights["score.bias"][:] = torch.tensor([middle, -middle])
@@ -467,6 +509,7 @@ PUBLIC = {
     for one in (
         Public("qwen_math_prm", save_qwen, qwen_card),
         Public("reasonflux_prm", save_qwen, reasonflux_card, told=False),
+        Public("reasonflux_prm_1_5b", save_reasonflux_small, reasonflux_small_script),
         Public("math_shepherd", save_shepherd, shepherd_card, told=False),
         Public("rlhflow_prm", save_rlhflow, rlhflow_script, told=False),
         Public("skywork_prm", save_skywork, skywork_script),

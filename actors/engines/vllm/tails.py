@@ -23,7 +23,7 @@ MODELS = {
 }
 """Architectures that can be scored on vLLM, and the class of vllm_value_model that does it."""
 
-HEADS = ("score.", "v_head.")
+HEADS = ("score.", "v_head.", "reward_head.")
 """How the names of a head's weights begin, where they lie among the model's own."""
 
 TASK = "token_classify"

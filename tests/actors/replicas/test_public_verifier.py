@@ -33,7 +33,15 @@ STRATEGIES: tuple[Strategy, ...] = (
     Beam(n=4, width=2),
     ParticleFiltering(n=4),
 )
-FAMILIES = ("qwen_math_prm", "math_shepherd", "rlhflow_prm", "skywork_prm", "trl_prm", "outcome")
+FAMILIES = (
+    "qwen_math_prm",
+    "reasonflux_prm_1_5b",
+    "math_shepherd",
+    "rlhflow_prm",
+    "skywork_prm",
+    "trl_prm",
+    "outcome",
+)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from actors.engines.loading import load_verifier
@@ -17,12 +18,14 @@ from orchestration.runs.estimate import estimate
 from orchestration.runs.identity import identify
 from orchestration.runs.run_plan import run_plan
 from orchestration.setup.prepare import Prepared, prepare
-from tests.support.public_verifiers import PUBLIC
+from tests.support.documents import ROOT, blocks
+from tests.support.public_verifiers import PUBLIC, REWARD_HEAD, with_pickled_head
 from tests.support.thinking_verifiers import save_thinkprm
 
 CONFS = {
     "qwen_math_prm": "qwen_math_prm",
     "reasonflux_prm": "reasonflux_prm",
+    "reasonflux_prm_1_5b": "reasonflux_prm_1_5b",
     "math_shepherd": "math_shepherd",
     "rlhflow_deepseek": "rlhflow_prm",
     "rlhflow_mistral": "rlhflow_prm",
@@ -66,14 +69,16 @@ def test_one_word_and_a_path_choose_a_verifier_of_another_tokenizer(
     assert model.family is not None
     context = 512 if not short else 1024 - model.cost.writes
     assert (model.family.name, model.engine, model.context) == (name, "local", context)
-    weights = load_file(folders[name] / "model.safetensors")
-    head = [one for one in weights if one.startswith(("score.", "v_head."))]
+    weights = {
+        key: one for file in folders[name].glob("*.safetensors") for key, one in load_file(file).items()
+    }
+    head = [one for one in weights if one.startswith(("score.", "v_head.", "reward_head."))]
     left_out = {"model.embed_tokens.weight"} | ({"lm_head.weight"} if head else set())
     assert model.cost.parameters == sum(one.numel() for key, one in weights.items() if key not in left_out)
 
 
 def test_a_folder_that_tells_its_family_needs_no_word(common: list[str], folders: dict[str, Path]) -> None:
-    for name in ("qwen_math_prm", "skywork_prm", "trl_prm", "outcome"):
+    for name in ("qwen_math_prm", "reasonflux_prm_1_5b", "skywork_prm", "trl_prm", "outcome"):
         family = prepared(common, folders[name]).models["verifier"].family
         assert family is not None
         assert family.name == name
@@ -133,6 +138,22 @@ def test_what_fits_no_family_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=why):
         prepared(common, folders[name], *words)
+
+
+def test_a_head_as_published_is_saved_once_by_the_script_of_the_docs(
+    common: list[str], tmp_path: Path
+) -> None:
+    folder = PUBLIC["reasonflux_prm_1_5b"].save(tmp_path / "model")
+    head = load_file(folder / REWARD_HEAD)
+    with_pickled_head(folder)
+    with pytest.raises(UserError, match=r"its head is pickled \(reward_head.pt\)"):
+        prepared(common, folder, option="reasonflux_prm_1_5b")
+    [script] = [block.text for block in blocks(ROOT / "docs" / "models.md") if "reward_head.pt" in block.text]
+    exec(script.replace("/models/ReasonFlux-PRM-1.5B", str(folder)), {})
+    assert prepared(common, folder).models["verifier"].family is not None
+    saved = load_file(folder / REWARD_HEAD)
+    assert saved.keys() == head.keys()
+    assert all(torch.equal(saved[name], head[name]) for name in head)
 
 
 def test_one_of_flopwise_has_no_family(common: list[str], models: tuple[Path, Path]) -> None:

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from tests.support.bad_input.cases import Words, case, edit, evaluate
 from tests.support.bad_input.data import offline
 from tests.support.model_folders import tokenizer_of
-from tests.support.public_verifiers import PUBLIC
+from tests.support.public_verifiers import PUBLIC, with_pickled_head
 from tests.support.thinking_verifiers import save_thinkprm
 
 
@@ -334,6 +334,13 @@ def public_without_template() -> Words:
     for file in Path("public").glob("chat_template*"):
         file.unlink()
     return evaluate("verifier=outcome_rm", "verifier.path=public")
+
+
+@case
+def pickled_head() -> Words:
+    """a verifier's head that is pickled"""
+    with_pickled_head(PUBLIC["reasonflux_prm_1_5b"].save(Path("public")))
+    return evaluate("verifier=reasonflux_prm_1_5b", "verifier.path=public")
 
 
 @case

@@ -1,7 +1,7 @@
-"""Families that read plain text: Math-Shepherd, Skywork-o1-Open-PRM, and what TRL's PRMTrainer makes.
+"""Families that read plain text: Math-Shepherd, Skywork-o1-Open-PRM, ReasonFlux-PRM-1.5B, and what TRL's PRMTrainer makes.
 
 Each says where its authors' code puts question, steps and tags, with the source. None knows a model. Invariant: as many ends
-as steps, whatever the texts hold.
+as steps, or one where scores are read alone, whatever the texts hold.
 """
 
 from __future__ import annotations
@@ -97,6 +97,32 @@ class Skywork:
             ids.append(self._line)
             ends.append(len(ids))
         return Reading(tuple(ids), start, tuple(ends))
+
+
+TRAINED = 8192
+"""Tokens to which the texts of ReasonFlux-PRM-1.5B were cut in training (Gen-Verse/ReasonFlux, utils/rm_utils.py)."""
+
+
+@dataclass(slots=True)
+class OutcomeText:
+    """Question and answer as one text with nothing between them, read at its last token (Gen-Verse/ReasonFlux,
+    utils/rm_utils.py, `RewardModel`). The value of a step is that of the answer up to there: a reading of its own."""
+
+    pieces: Pieces
+    context: int
+    alone: bool = True
+    writing: Writing | None = None
+    pair: tuple[int, int] | None = None
+    _lead: tuple[int, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        # A begin token, of a tokenizer that puts one first.
+        self._lead = tuple(self.pieces.tokenizer.encode(""))
+
+    def read(self, question: str, steps: Sequence[str]) -> Reading:
+        ids = self._lead + self.pieces.encode(question + "".join(steps).strip())
+        start = len(self._lead) + len(self.pieces.encode(question))
+        return Reading(ids, min(start, len(ids) - 1), (len(ids),))
 
 
 @dataclass(slots=True)

@@ -17,22 +17,33 @@ from actors.engines.folder_files import read_settings, settings_if_any
 from actors.engines.positions import steady_context
 from actors.engines.verifiers.families.base import Choice, Wording
 from actors.engines.verifiers.families.chats import BOXED, EXTRA, OutcomeChat, TaggedChat, TurnChat, YesNoChat
-from actors.engines.verifiers.families.formats import MathShepherd, Skywork, Trl, check_separator
+from actors.engines.verifiers.families.formats import (
+    TRAINED,
+    MathShepherd,
+    OutcomeText,
+    Skywork,
+    Trl,
+    check_separator,
+)
 from actors.engines.verifiers.families.pieces import Pieces
 from actors.engines.verifiers.families.thinking import ThinkChat
 from actors.engines.weights import tensor_shapes
 from actors.errors import UserError, counted, nearest
 
-HeadKind = Literal["layers", "linear", "value", "words"]
-"""Two layers `score.0` and `score.2`; one layer `score`; one layer `v_head.summary`; two words of the language model."""
+HeadKind = Literal["layers", "linear", "value", "reward", "words"]
+"""Two layers `score.0` and `score.2`; one, `score`, `v_head.summary` or `reward_head`; two words of the language model."""
 
 HEADS: Mapping[HeadKind, tuple[str, ...]] = {
     "layers": ("score.0.weight", "score.0.bias", "score.2.weight", "score.2.bias"),
     "linear": ("score.weight", "score.bias"),
     "value": ("v_head.summary.weight", "v_head.summary.bias"),
+    "reward": ("reward_head.weight", "reward_head.bias"),
     "words": (),
 }
 """The tensors of each kind of head; those of `linear` may lack the bias."""
+
+PICKLED = "reward_head.pt"
+"""As the head of ReasonFlux-PRM-1.5B is published, beside its weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +124,13 @@ FAMILIES: Mapping[str, Family] = {
             steps={"\n\n": ""},
         ),
         Family(
+            "reasonflux_prm_1_5b",
+            "ReasonFlux-PRM-1.5B",
+            ("reward",),
+            1,
+            lambda pieces, one: OutcomeText(pieces, min(context_of(one.path), TRAINED)),
+        ),
+        Family(
             "math_shepherd",
             "math-shepherd-mistral-7b-prm",
             ("words",),
@@ -175,6 +193,8 @@ def recognised(folder: Path, named: str = "") -> Family:
     labels = shapes.get("score.2.weight", shapes.get("score.weight", (0,)))[0]
     if HEADS["value"][0] in shapes:
         return FAMILIES["skywork_prm"]
+    if HEADS["reward"][0] in shapes:
+        return FAMILIES["reasonflux_prm_1_5b"]
     if HEADS["layers"][0] in shapes:
         if labels == 2 and EXTRA in _added(folder):
             return FAMILIES["qwen_math_prm"]
@@ -208,6 +228,12 @@ def head_of(folder: Path, family: Family) -> HeadKind:
         wanted = family.labels or "1 or 2"
         given = counted(last[0], "value")
         mend = f"its head gives {given}, and one of the family {family.name} {wanted}: it is another's"
+        raise UserError.of("verifier.path", str(folder), mend)
+    if "reward" in family.heads and (folder / PICKLED).is_file():
+        mend = (
+            f"its head is pickled ({PICKLED}), and reading a pickle can run any code: save it once as safetensors, as "
+            "docs/models.md says"
+        )
         raise UserError.of("verifier.path", str(folder), mend)
     wanted = " or ".join(HEADS[kind][0] for kind in family.heads)
     mend = (

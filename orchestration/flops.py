@@ -55,7 +55,8 @@ class ModelCost:
     only. `matrix` counts the weights that multiply a token inside the layers, `head` those of one row of the
     output head; `hidden` is the size of a token's state, `width` heads x head size. `window_layers` of the
     layers read at most `window` keys, `full_layers` read all. Without `exact_known` the paper's accounting is all there is. A
-    judge `writes` up to so many tokens in each of its `chains` for one score (none: it reads alone).
+    judge `writes` up to so many tokens in each of its `chains` for one score (none: it reads alone), of one step (`stepwise`)
+    or of all.
     """
 
     parameters: int
@@ -69,6 +70,7 @@ class ModelCost:
     exact_known: bool = True
     writes: int = 0
     chains: int = 0
+    stepwise: bool = False
 
     def paper(self, tokens: int) -> int:
         """2 x parameters per token, generated or scored (paper section 7: Y = 2 N D_inference)."""

@@ -121,11 +121,13 @@ class Thinking:
 @dataclass(frozen=True, slots=True)
 class Writing:
     """What a judge does with what it has read: it writes, as `thinking` says, up to one of the texts `stops`, and reads
-    `then`, behind which its score stands."""
+    `then`, behind which its score stands. It judges all that it has read at once, or the last step alone (`stepwise`), and
+    reads then what it wrote about the steps before."""
 
     thinking: Thinking
     stops: tuple[str, ...]
     then: tuple[int, ...]
+    stepwise: bool = False
 
     @property
     def most(self) -> int:
@@ -187,13 +189,15 @@ class Scores:
 
     `computed` counts the tokens of the request that it made the engine compute, at most all of them. `prompt` is the value of
     the prompt alone, before any step; None where the verifier does not judge one. `written` are the chains of a judge that
-    writes, whose `computed` leaves out what it wrote.
+    writes, whose `computed` leaves out what it wrote; of one that judges `stepwise`, `left` are the tokens that its first
+    chain leaves to the next step: what stands before the verdict, what was read then, and the verdict.
     """
 
     values: tuple[float, ...]
     computed: int
     prompt: float | None = None
     written: tuple[Written, ...] = ()
+    left: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from actors.engines.base import PolicyEngine, ScoreRequest, Scores
 from actors.engines.verifiers.confidence import Measure
-from actors.engines.verifiers.families.base import Reading, Wording
+from actors.engines.verifiers.families.base import Following, Reading, Wording
 from actors.engines.verifiers.families.chosen import ChosenFamily
 from actors.ledger import Purpose, Purse
 from actors.messages import Row
@@ -131,6 +131,7 @@ class TaskBench:
     readings: dict[Step, Reading] = field(default_factory=dict)
     # by the salt of scores, and what stands before the steps
     _trees: dict[tuple[str, tuple[int, ...]], StepTree] = field(default_factory=dict)
+    _asking: dict[Step, asyncio.Lock] = field(default_factory=dict)
 
     @property
     def steps(self) -> StepTree:
@@ -159,20 +160,37 @@ class TaskBench:
             return Reading(before + solution[: last.end], start, tuple(start + end for end in last.ends))
         found = self.readings.get(last)
         if found is None:
-            texts = self.steps_after(before).texts(solution, last)
-            found = self.readings[last] = self.wording.read(self.prompt.question, texts)
+            found = self.readings[last] = self._read(self.steps_after(before).texts(solution, last), last)
         if len(found.ids) > self.wording.context:
             # Never truncated: that would be another text, and fewer steps.
             raise ValueError(
                 f"question and solution are {len(found.ids):,} of the verifier's tokens, and its context is "
-                f"{self.wording.context:,}{' without what it writes' if self.whole else ''}"
+                f"{self.wording.context:,}{'' if self.wording.writing is None else ' without what it writes'}"
             )
         return found
+
+    def _read(self, texts: tuple[str, ...], last: Step) -> Reading:
+        assert self.wording is not None
+        if not isinstance(self.wording, Following):
+            return self.wording.read(self.prompt.question, texts)
+        left = tuple(step.left for step in last.path())[:0:-1]
+        return self.wording.read_on(self.prompt.question, texts, left)
 
     @property
     def whole(self) -> bool:
         """Whether the verifier writes one judgement of a solution, whatever its steps."""
-        return self.wording is not None and self.wording.writing is not None
+        writing = None if self.wording is None else self.wording.writing
+        return writing is not None and not writing.stepwise
+
+    @property
+    def follows(self) -> bool:
+        """Whether it reads what it wrote about the steps before a step."""
+        writing = None if self.wording is None else self.wording.writing
+        return writing is not None and writing.stepwise
+
+    def asking(self, step: Step) -> asyncio.Lock:
+        """Held by whoever has a step judged by itself, so that all others who need it wait for that."""
+        return self._asking.setdefault(step, asyncio.Lock())
 
     def rows(self, reading: Reading, since: int = 0) -> int:
         """Tokens of a reading behind its first `since` that go through the verifier's head: those of the solution, or where a
@@ -211,8 +229,8 @@ class TaskBench:
         )
         return self.run.price(drawn) + (self.judging(room) if scored else 0)
 
-    def judging(self, tokens: int) -> int:
-        """FLOPs that the scores of a solution of so many tokens take at worst; 0 without a verifier."""
+    def judging(self, tokens: int, steps: int = 1) -> int:
+        """FLOPs that the scores of a solution of so many tokens and `steps` take at worst; 0 without a verifier."""
         judge = self.run.costs.get("verifier")
         if judge is None:
             return 0
@@ -222,7 +240,10 @@ class TaskBench:
             # A forecast, so that a first candidate can be scored: what is reserved then is its own tokens' price.
             prompt, tokens = STRETCH * prompt, STRETCH * tokens
             if (writing := self.wording.writing) is not None:
-                written = writing_cost(judge, prompt + tokens, writing.most, writing.thinking.chains)
+                # Behind each step stands what was written about those before.
+                texts = steps if writing.stepwise else 1
+                read = prompt + tokens + (texts - 1) * writing.most
+                written = writing_cost(judge, read, writing.most, texts * writing.thinking.chains)
         scored = Cost(paper=judge.paper(tokens), exact=judge.exact(0, prompt + tokens, tokens))
         return self.run.price(scored + written)
 

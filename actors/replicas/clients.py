@@ -209,7 +209,8 @@ class TaskVerifier:
         if bench.whole:
             # The steps before it have no score of their own.
             fresh = fresh[:1]
-        for step in fresh if alone else [last]:
+        # In order: a judge reads what it wrote about the steps before.
+        for step in fresh[::-1] if alone else [last]:
             reading = bench.reading(before, solution, step)
             if before not in self._read:
                 # Cached is what the attempt before it was judged after: that follows from the request alone.
@@ -221,7 +222,8 @@ class TaskVerifier:
                 exact += cost.exact(cached, reading.start - cached, 0)
                 self._read.add(before)
             if reading.writing is not None:
-                judged = of_its_own(cost, reading, reading.since(0), reading.start, step.written)
+                cached = reading.start - reading.fresh
+                judged = of_its_own(cost, reading, reading.since(0), cached, step.written)
                 exact += judged.exact
                 new += judged.tokens["verifier"]
                 continue
@@ -253,10 +255,12 @@ class TaskVerifier:
         if bench.wording is not None and bench.wording.alone:
             paid = 0
             for step in steps:
-                if step.known is None:
-                    part = solution[: step.end]
-                    told = await self._passed(bench.reading(before, part, step), part, [step], rank, paid)
-                    (step.known,), paid = told.values, told.paid
+                # What two solutions have in common is judged once.
+                async with bench.asking(step):
+                    if step.known is None or (bench.follows and not step.left):
+                        part = solution[: step.end]
+                        told = await self._passed(bench.reading(before, part, step), part, [step], rank, paid)
+                        (step.known,), paid = told.values, told.paid
             return tuple(step.known for step in steps if step.known is not None)
         told = await self._passed(bench.reading(before, solution, last), solution, steps, rank)
         return tuple(v if k is None else k for k, v in zip(known, told.values, strict=True))
@@ -296,11 +300,14 @@ class TaskVerifier:
                 if reading.writing is not None:
                     spent = taken(cost, reading, new, scores)
                     steps[-1].written = tuple(one.drawn for one in scores.written)
+                    steps[-1].left = scores.left
                 self._meter.spent += spent
                 took, kind = bench.run.price(spent), _KEPT
                 for step, value in zip(steps, scores.values, strict=True):
                     if not step.scored:
-                        bench.score_rows.append(score_row(step.key, bench.prompt.id, value, step.written))
+                        bench.score_rows.append(
+                            score_row(step.key, bench.prompt.id, value, step.written, step.left)
+                        )
                         step.scored = True
                 bench.bill(Bill("verifier", paid + took, solution))
                 return _Told(tuple(scores.values), paid + took)

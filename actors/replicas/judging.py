@@ -28,6 +28,10 @@ def taken(cost: CostModel, reading: Reading, new: int, scores: Scores) -> Cost:
         raise RuntimeError(
             f"the verifier tells of {len(scores.written)} chains, of {writing.thinking.chains}"
         )
+    first = scores.written[0]
+    left = first.kept + len(writing.then) + 1 if writing.stepwise else 0
+    if len(scores.left) != left:
+        raise RuntimeError(f"the verifier leaves {len(scores.left)} tokens to the next step, of {left}")
     tokens, exact = new, 0
     for one in scores.written:
         behind = read + one.kept + len(writing.then)

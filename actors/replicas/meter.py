@@ -73,7 +73,7 @@ class Turn:
             bench.purse.need(self.seat, 0)
         elif self.drawn == 1 and not self.scored:
             # It is none before it is scored.
-            bench.purse.need(self.seat, bench.judging(len(solution)))
+            bench.purse.need(self.seat, bench.judging(len(solution), len(bench.steps.last(solution).ends)))
 
 
 async def once(

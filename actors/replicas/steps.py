@@ -24,7 +24,7 @@ class Step:
 
     `known` is a score that an earlier run has given it, or this task where scores cost nothing; `scored` says that there is
     one, of this task or an earlier. `text` is what it says, once that was asked for; `written` how many tokens a judge wrote
-    in each chain for its score.
+    in each chain for its score, and `left` those that the next step's judgement reads.
     """
 
     parent: Step | None = None
@@ -36,6 +36,7 @@ class Step:
     scored: bool = False
     text: str | None = None
     written: tuple[int, ...] = ()
+    left: tuple[int, ...] = ()
 
     @property
     def end(self) -> int:
@@ -83,6 +84,7 @@ class StepTree:
             step.key = step.hash.digest()
             step.known = self._prior.scores.get(step.key)
             step.written = self._prior.written.get(step.key, ())
+            step.left = self._prior.left.get(step.key, ())
         return last
 
     def texts(self, solution: tuple[int, ...], last: Step) -> tuple[str, ...]:

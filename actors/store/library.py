@@ -65,12 +65,13 @@ def _hash(text: str, ids: Sequence[int]) -> hashlib.blake2b:
 @dataclass(frozen=True, slots=True)
 class Prior:
     """What exists of one problem, by key: that of a draw or a score; of decisions, of the outcome. `written` has the tokens
-    that a judge wrote for a score, chain by chain."""
+    that a judge wrote for a score, chain by chain, and `left` the ids of those that the next step's reads."""
 
     samples: dict[bytes, Sample] = field(default_factory=dict)
     scores: dict[bytes, float] = field(default_factory=dict)
     decisions: dict[str, tuple[Decision, ...]] = field(default_factory=dict)
     written: dict[bytes, tuple[int, ...]] = field(default_factory=dict)
+    left: dict[bytes, tuple[int, ...]] = field(default_factory=dict)
 
 
 NOTHING = Prior()
@@ -95,10 +96,21 @@ def sample_row(
     return row | {"certainties": array("f", sample.certainties).tobytes()}
 
 
-def score_row(key: bytes, problem_id: str, value: float, written: tuple[int, ...] = ()) -> Row:
-    """A row of `scores`; `written` are the tokens of each chain of a judge that wrote, and none of another."""
+def score_row(
+    key: bytes,
+    problem_id: str,
+    value: float,
+    written: tuple[int, ...] = (),
+    left: tuple[int, ...] = (),
+) -> Row:
+    """A row of `scores`; `written` are the tokens of each chain of a judge that wrote, and `left` the ids of those that the
+    next step's judgement reads: none of another."""
     row: Row = {"key": key, "problem_id": problem_id, "value": value}
-    return row | {"written": list(written)} if written else row
+    if written:
+        row["written"] = list(written)
+    if left:
+        row["left"] = array("i", left).tobytes()
+    return row
 
 
 def anything(folders: Iterable[Path], own: Path) -> bool:
@@ -143,7 +155,8 @@ class SampleLibrary:
             if table == "scores":
                 keys = rows["key"].to_pylist()
                 found.scores.update(zip(keys, rows["value"].to_pylist(), strict=True))
-                found.written.update(_written(keys, rows))
+                found.written.update(_lists("written", keys, rows))
+                found.left.update(_lists("left", keys, rows))
             elif table == "decisions":
                 decided += rows.to_pylist()
             else:
@@ -175,12 +188,12 @@ class SampleLibrary:
         return self._groups[key]
 
 
-def _written(keys: list[bytes], rows: pa.Table) -> dict[bytes, tuple[int, ...]]:
-    """What a judge wrote for these scores; parts of earlier versions do not have the column."""
-    if "written" not in rows.column_names or rows["written"].null_count == len(keys):
+def _lists(column: str, keys: list[bytes], rows: pa.Table) -> dict[bytes, tuple[int, ...]]:
+    """What a column says of what a judge wrote for these scores; parts of earlier versions do not have it."""
+    if column not in rows.column_names or rows[column].null_count == len(keys):
         return {}
-    each = zip(keys, rows["written"].to_pylist(), strict=True)
-    return {key: tuple(counts) for key, counts in each if counts is not None}
+    each = zip(keys, rows[column].to_pylist(), strict=True)
+    return {key: tuple(numbers) for key, numbers in each if numbers is not None}
 
 
 def _id_digest(problem_id: str) -> int:

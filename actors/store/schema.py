@@ -106,10 +106,11 @@ SCORES = pa.schema(
         ("problem_id", pa.string()),
         ("value", pa.float64()),
         ("written", pa.list_(pa.int32())),
+        ("left", pa.list_(pa.int32())),
     ]
 )
-"""`written` has the tokens that a judge wrote for a score, one number a chain; null: it wrote none, as in parts of earlier
-versions."""
+"""`written` has the tokens that a judge wrote for a score, one number a chain, and `left` the ids of those that the judgement
+of the next step reads; null: it wrote none, or leaves none, as in parts of earlier versions."""
 
 DECISIONS = pa.schema(
     [

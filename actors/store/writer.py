@@ -365,8 +365,8 @@ class RunWriter:
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-_NUMBERS = {"token_ids": "<i4", "logprobs": "<f4", "certainties": "<f4"}
-"""Columns of samples that travel as bytes, and their numbers."""
+_NUMBERS = {"token_ids": "<i4", "logprobs": "<f4", "certainties": "<f4", "left": "<i4"}
+"""Columns of samples and scores that travel as bytes, and their numbers."""
 
 
 def _coded(row: Row) -> Row:

@@ -96,7 +96,8 @@ def _tokens(case: Case, role: Role, setup: ModelSetup) -> str:
         return f"{count}, the policy's"
     wording = setup.family.wording()
     reading = wording.read("1 + 1?", ("1 + 1 = 2",))
-    where = _token(folder.tokenizer, reading.ids[reading.ends[-1] - 1])
+    read = reading.ids if reading.writing is None else reading.writing.then
+    where = _token(folder.tokenizer, read[-1])
     if wording.pair is not None:
         good, bad = (_token(folder.tokenizer, one) for one in wording.pair)
         return f"{count} of its own; a score is how much likelier {good} is than {bad} behind {where}"

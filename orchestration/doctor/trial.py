@@ -58,6 +58,9 @@ def pair_found(case: Case) -> Iterator[Finding]:
     if verifier.family is None and ("verifier" not in case.models or case.prompts is None):
         yield skipped("pair", "it takes the policy's prompts and tokens, and those are not known")
         return
+    if verifier.family is not None and verifier.family.thinking is not None:
+        yield skipped("pair", "the verifier writes before it scores, which takes too long for a look")
+        return
     place = _place(case, "verifier", verifier)
     if isinstance(place, str):
         yield skipped("pair", place)

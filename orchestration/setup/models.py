@@ -134,10 +134,16 @@ def notes_of(
         )
     judge = models.get("verifier")
     if judge is not None and judge.family is not None and (how := judge.family.thinking) is not None:
+        often = (
+            "once for each step, and reads what it wrote about the steps before; estimates count one score a solution, as if "
+            "it had one step, of all that it may write"
+            if judge.cost.stepwise
+            else "once for a solution of best-of-N, once for each step of a search; estimates count one score a solution, of "
+            "all that it may write"
+        )
         notes.append(
             f"the verifier writes for each score ({counted(how.chains, 'text')} of up to {counted(how.tokens, 'token')}): "
-            "once for a solution of best-of-N, once for each step of a search; estimates count one score a solution, of all "
-            "that it may write"
+            + often
         )
     if not models["policy"].tells_cached:
         notes.append(

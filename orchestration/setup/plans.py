@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from actors.engines.verifiers.families.known import family_of
 from actors.errors import UserError, nearest
 from actors.strategy import Role, Strategy
 from orchestration.allocation.plan import Plan, read_plan
@@ -138,7 +139,7 @@ _MANY = re.compile(r"aggregation=(?:min|product|mean)")
 def check_whole(strategies: Sequence[Strategy], models: Mapping[Role, ModelSetup]) -> None:
     """Raise UserError for a value that is made of several steps' scores, where a judge has one for all of them."""
     family = models["verifier"].family if "verifier" in models else None
-    if family is None or family.thinking is None:
+    if family is None or not family_of(family.name).whole:
         return
     for strategy in strategies:
         if found := _MANY.search(strategy.text):

@@ -104,7 +104,8 @@ def read_public(settings: VerifierSettings, folder: Path, policy: Path | None) -
     if wording is None:
         return PublicVerifier(chosen, cost, context_of(folder))
     if (writing := wording.writing) is not None:
-        cost = replace(cost, writes=writing.most, chains=writing.thinking.chains)
+        chains = writing.thinking.chains
+        cost = replace(cost, writes=writing.most, chains=chains, stepwise=writing.stepwise)
     return PublicVerifier(chosen, cost, wording.context)
 
 

@@ -63,9 +63,21 @@ LLAMA3 = (
 )
 """As Llama 3.1's, without tools; it trims what is said."""
 
+R1 = (
+    "{{- bos_token }}{%- if messages[0]['role'] == 'system' %}{{- messages[0]['content'] }}{%- endif %}"
+    "{%- for message in messages %}{%- if message.role == 'user' %}{{- '<｜User｜>' + message.content }}"
+    "{%- elif message.role == 'assistant' %}"
+    "{{- '<｜Assistant｜>' + message.content.split('</think>')[-1] + '<｜end▁of▁sentence｜>' }}{%- endif %}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<｜Assistant｜><think>\\n' }}{%- endif %}"
+)
+"""As DeepSeek's R1 and what was distilled from it, without tools."""
+
+TEMPLATES = {"chatml": CHATML, "llama3": LLAMA3, "r1": R1}
+
 SPECIAL = {
     "chatml": ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<extra_0>"],
     "llama3": ["<|begin_of_text|>", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>"],
+    "r1": ["<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"],
 }
 
 
@@ -106,7 +118,7 @@ def byte_level(
         eos_token=special[2] if kind == "chatml" else special[1],
         pad_token=special[0],
         additional_special_tokens=special[1:],
-        chat_template=CHATML if kind == "chatml" else LLAMA3,
+        chat_template=TEMPLATES[kind],
     )
 
 

@@ -82,9 +82,9 @@ Review and critique each step in the proposed solution to determine whether each
     return float(logits.softmax(dim=-1)[0]), drawn
 
 
-def write_by_heart(folder: Path, text: str, verdict: str) -> Path:
-    """Have a saved judge write this text behind its prompt's ":", whatever it reads, and say " yes" or " no" behind a "?". No
-    token may stand in it twice, but ":" at its end."""
+def write_by_heart(folder: Path, text: str, verdict: str, *, begin: str = ":", asked: str = "?") -> Path:
+    """Have a saved judge write this text behind the token that its prompt ends with (`begin`), whatever it reads, and say its
+    verdict behind the one that asks for it. No token may stand in it twice, but `begin` at its end."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     file = folder / "model.safetensors"
     weights = load_file(file)
@@ -94,9 +94,9 @@ def write_by_heart(folder: Path, text: str, verdict: str) -> Path:
             one.zero_()
     embeddings = torch.nn.functional.normalize(torch.randn(weights["model.embed_tokens.weight"].shape), dim=1)
     head = weights["lm_head.weight"].zero_()
-    chain = [*tokenizer.encode(":"), *tokenizer.encode(text)]
+    chain = [*tokenizer.encode(begin), *tokenizer.encode(text)]
     for before, after in itertools.pairwise(chain):
         head[after] += 4 * embeddings[before]
-    head[tokenizer.encode(verdict)[-1]] += 4 * embeddings[tokenizer.encode("?")[-1]]
+    head[tokenizer.encode(verdict)[-1]] += 4 * embeddings[tokenizer.encode(asked)[-1]]
     save_file(weights | {"model.embed_tokens.weight": embeddings}, file, {"format": "pt"})
     return folder

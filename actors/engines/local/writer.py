@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -33,6 +33,15 @@ from actors.engines.verifiers.families.chosen import ChosenFamily
 from actors.engines.verifiers.families.known import family_config
 from actors.engines.verifiers.families.pieces import Pieces
 from actors.seeds import derive
+
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """One text of a judge: the chance that its verdict is good, and the tokens before that."""
+
+    value: float
+    written: Written
+    kept: tuple[int, ...]
 
 
 class WritingEngine:
@@ -89,13 +98,19 @@ class WritingEngine:
         chains = await asyncio.gather(
             *(self._chain(request.token_ids, writing, number) for number in range(writing.thinking.chains))
         )
-        value = math.fsum(value for value, _ in chains) / len(chains)
-        written = tuple(one for _, one in chains)
+        value = math.fsum(one.value for one in chains) / len(chains)
+        written = tuple(one.written for one in chains)
         # The last token is read with the first that is drawn.
         computed = sum(one.prefilled for one in written) + len(written)
-        return Scores((value,), min(computed, len(request.token_ids)), written=written)
+        left = self._left(chains[0], writing) if writing.stepwise else ()
+        return Scores((value,), min(computed, len(request.token_ids)), written=written, left=left)
 
-    async def _chain(self, ids: tuple[int, ...], writing: Writing, number: int) -> tuple[float, Written]:
+    def _left(self, chain: _Chain, writing: Writing) -> tuple[int, ...]:
+        """What a chain leaves to the next step, its verdict the likelier word."""
+        good, bad = self._pair
+        return (*chain.kept, *writing.then, good if chain.value >= 0.5 else bad)
+
+    async def _chain(self, ids: tuple[int, ...], writing: Writing, number: int) -> _Chain:
         thinking = writing.thinking
         drawn = await self._engine.generate(
             GenerateRequest(
@@ -123,7 +138,8 @@ class WritingEngine:
         )
         good, bad = asked.told
         value = 1 / (1 + math.exp(min(bad - good, 700.0)))
-        return value, Written(len(drawn.token_ids), kept, drawn.prefilled, asked.prefilled)
+        written = Written(len(drawn.token_ids), kept, drawn.prefilled, asked.prefilled)
+        return _Chain(value, written, drawn.token_ids[:kept])
 
     def _finds(self, text: str) -> TextEnds:
         if text not in self._ends:

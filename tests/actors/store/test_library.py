@@ -207,6 +207,7 @@ def test_its_index_takes_some_tens_of_bytes_for_each_problem(tmp_path: Path) -> 
         "problem_id": names,
         "value": [0.5] * count,
         "written": [None] * count,
+        "left": [None] * count,
     }
     for table in ("scores", "outcomes"):
         (tmp_path / table).mkdir()
@@ -223,11 +224,14 @@ def test_its_index_takes_some_tens_of_bytes_for_each_problem(tmp_path: Path) -> 
     assert len(SampleLibrary([tmp_path / "none"])) == 0
 
 
-@pytest.mark.parametrize("names", [SCORES.names, SCORES.names[:3]])
+@pytest.mark.parametrize("names", [SCORES.names, SCORES.names[:4], SCORES.names[:3]])
 def test_what_a_judge_wrote_is_found_where_a_part_has_it(names: list[str], tmp_path: Path) -> None:
     """Parts of earlier versions have no such column, and most scores are read without a word."""
     keys = [bytes([number]) * 16 for number in range(3)]
-    rows = [score_row(keys[0], "p", 0.1), score_row(keys[1], "p", 0.2, (7, 9)), score_row(keys[2], "p", 0.3)]
+    judged = score_row(keys[1], "p", 0.2, (7, 9), (5, 0, 2**31 - 1))
+    # It travels as bytes, and is a list in the table.
+    judged["left"] = list(memoryview(judged["left"]).cast("i"))
+    rows = [score_row(keys[0], "p", 0.1), judged, score_row(keys[2], "p", 0.3)]
     schema = pa.schema([SCORES.field(name) for name in names])
     columns = [pa.array([row.get(one.name) for row in rows], one.type) for one in schema]
     for table in ("scores", "outcomes"):
@@ -236,3 +240,4 @@ def test_what_a_judge_wrote_is_found_where_a_part_has_it(names: list[str], tmp_p
     prior = SampleLibrary([tmp_path]).prior("p")
     assert prior.scores == dict(zip(keys, (0.1, 0.2, 0.3), strict=True))
     assert prior.written == ({keys[1]: (7, 9)} if "written" in names else {})
+    assert prior.left == ({keys[1]: (5, 0, 2**31 - 1)} if "left" in names else {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -24,6 +25,8 @@ from orchestration.doctor.trial import generation_found, pair_found
 from orchestration.setup import memory
 from orchestration.setup.domains import MODELS
 from tests.support.public_verifiers import PUBLIC
+from tests.support.step_judges import save_genprm
+from tests.support.thinking_verifiers import save_thinkprm
 
 Check = Callable[[Case], Iterator[Finding]]
 
@@ -393,6 +396,26 @@ def test_a_public_verifier_is_tried_without_a_policy(common: list[str], qwen: Pa
     [found] = findings(words, pair_found, *BEFORE)
     assert found.mark in ("ok", "warning")
     assert "of 3 pairs written for this" in found.text
+
+
+@pytest.mark.parametrize(
+    ("name", "save", "told"),
+    [
+        ("thinkprm", save_thinkprm, r'how much likelier " yes" \(\d+\) is than " no" \(\d+\) behind "\?"'),
+        ("genprm", save_genprm, r'how much likelier "Yes" \(\d+\) is than "No" \(\d+\) behind "{"'),
+    ],
+)
+def test_of_a_judge_that_writes_its_verdict_is_told_and_no_pair_tried(
+    name: str, save: Callable[[Path], Path], told: str, common: list[str], tmp_path: Path
+) -> None:
+    folder = save(tmp_path / "model")
+    words = [*common, f"verifier={name}", f"verifier.path={folder}", "verifier.max_tokens=20"]
+    found = findings(words, tokenizers_found)
+    assert marks(found) == ["ok", "ok"]
+    assert re.search(told, found[1].text)
+    [pair] = findings(words, pair_found, *BEFORE)
+    assert pair.mark == "-"
+    assert "writes before it scores" in pair.text
 
 
 def test_scores_that_are_no_numbers(common: list[str], qwen: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from actors.engines.loading import load_verifier
+from actors.engines.verifiers.families.known import FAMILIES
 from actors.errors import UserError
 from orchestration.allocation.first_come import FirstCome
 from orchestration.api import settings_of
@@ -20,6 +21,7 @@ from orchestration.runs.run_plan import run_plan
 from orchestration.setup.prepare import Prepared, prepare
 from tests.support.documents import ROOT, blocks
 from tests.support.public_verifiers import PUBLIC, REWARD_HEAD, with_pickled_head
+from tests.support.step_judges import CONTEXT, save_genprm
 from tests.support.thinking_verifiers import save_thinkprm
 
 CONFS = {
@@ -35,6 +37,7 @@ CONFS = {
     "qwen_math_rm": "qwen_math_rm",
     "judge": "judge",
     "thinkprm": "thinkprm",
+    "genprm": "genprm",
 }
 """The option of each family, by its name."""
 
@@ -43,7 +46,8 @@ CONFS = {
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     at = tmp_path_factory.mktemp("public")
     return {name: one.save(at / name) for name, one in PUBLIC.items()} | {
-        "thinkprm": save_thinkprm(at / "thinkprm")
+        "thinkprm": save_thinkprm(at / "thinkprm"),
+        "genprm": save_genprm(at / "genprm"),
     }
 
 
@@ -64,10 +68,10 @@ def test_one_word_and_a_path_choose_a_verifier_of_another_tokenizer(
 ) -> None:
     name = CONFS[option]
     # What is to be written has to have room.
-    short = ["verifier.max_tokens=100"] if name == "thinkprm" else []
+    short = ["verifier.max_tokens=100"] if FAMILIES[name].thinking is not None else []
     model = prepared(common, folders[name], *short, option=option).models["verifier"]
     assert model.family is not None
-    context = 512 if not short else 1024 - model.cost.writes
+    context = {"thinkprm": 1024, "genprm": CONTEXT}.get(name, 512) - model.cost.writes
     assert (model.family.name, model.engine, model.context) == (name, "local", context)
     weights = {
         key: one for file in folders[name].glob("*.safetensors") for key, one in load_file(file).items()
@@ -117,7 +121,7 @@ def test_the_dry_run_tells_it(
 @pytest.mark.parametrize(
     ("name", "words", "why"),
     [
-        ("rlhflow_prm", (), "verifier.path = .*set verifier.family to one of judge, math_shepherd, "),
+        ("rlhflow_prm", (), "verifier.path = .*set verifier.family to one of genprm, judge, "),
         (
             "trl_prm",
             ("verifier.family=tlr_prm",),
@@ -192,6 +196,22 @@ def test_nobody_bounds_what_a_search_asks_a_judge(common: list[str], folders: di
     needs = estimate(judge(common, folders), 10)
     assert [one.strategy for one in needs.each if one.worst is None] == ["beam(n=4,width=2)"]
     assert needs.worst is None
+
+
+def test_of_a_judge_of_steps_a_dry_run_tells_that_it_writes_for_each(
+    common: list[str], folders: dict[str, Path]
+) -> None:
+    plain = [word for word in common if not word.startswith("strategies")]
+    words = [*plain, "strategies=[best_of_n(n=2,aggregation=min)]", "verifier.max_tokens=50"]
+    one = prepared(words, folders["genprm"], option="genprm")
+    assert any(
+        "once for each step, and reads what it wrote about the steps before" in note for note in one.notes
+    )
+    needs = estimate(one, 10)
+    # Nobody knows how many steps a solution will have.
+    assert needs.worst is None
+    cost = one.models["verifier"].cost
+    assert needs.expected.paper > 10 * 2 * cost.paper(cost.writes)
 
 
 @pytest.mark.parametrize("how", ["min", "product", "mean"])

@@ -412,6 +412,13 @@ def verdicts_alike() -> Words:
 
 
 @case
+def verdicts_of_steps_alike() -> Words:
+    """a judge of steps whose tokenizer does not tell its verdicts apart"""
+    PUBLIC["judge"].save(Path("public"))
+    return evaluate("verifier=genprm", "verifier.path=public", "verifier.max_tokens=50")
+
+
+@case
 def value_of_several_steps() -> Words:
     """a value of several steps' scores, of which a judge writes one"""
     return _judged("verifier.max_tokens=50", "strategies=[best_of_n(n=4,aggregation=min)]")

@@ -9,21 +9,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from actors.engines.base import Thinking, Writing
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a model reads: `ids`, the first `start` of which stand before the first step. A score is read at the last token
-    before each of `ends` (offsets, exclusive, ascending), the last of which is the number of ids; behind the `writing`, where
-    there is one."""
+    """What a model reads: `ids`, the first `start` of which stand before the first step that is scored. A score is read at
+    the last token before each of `ends` (offsets, exclusive, ascending), the last of which is the number of ids; behind the
+    `writing`, where there is one. The last `fresh` tokens before `start` stood in no reading of the steps before."""
 
     ids: tuple[int, ...]
     start: int
     ends: tuple[int, ...]
     writing: Writing | None = None
+    fresh: int = 0
 
     def since(self, known: int) -> int:
         """Tokens of the solution behind its first `known` steps."""
@@ -56,8 +57,8 @@ class Wording(Protocol):
 
     @property
     def writing(self) -> Writing | None:
-        """What is written before a score, but for the texts that end it at some solutions alone; None: nothing. One score
-        stands for the whole solution then, and for each of its steps."""
+        """What is written before a score, but for the texts that end it at some solutions alone; None: nothing. Unless it is
+        `stepwise`, one score stands for the whole solution, and for each of its steps."""
 
     @property
     def pair(self) -> tuple[int, int] | None:
@@ -68,3 +69,11 @@ class Wording(Protocol):
 
         Raises ValueError where the ids of a text cannot be told apart into steps.
         """
+
+
+@runtime_checkable
+class Following(Wording, Protocol):
+    """The wording of a judge that reads what it wrote about the steps before a step: its `writing` is stepwise."""
+
+    def read_on(self, question: str, steps: Sequence[str], left: Sequence[tuple[int, ...]]) -> Reading:
+        """The reading of the last of these steps, behind what the judge left of each before it (`Scores.left`)."""

@@ -67,12 +67,7 @@ class TurnChat:
 
     def __post_init__(self) -> None:
         self.pair = (self.pieces.last_of("+"), self.pieces.last_of("-"))
-        around = self.pieces.turns(3, None)
-        # A template may begin with special words; from the second turn on all are written alike.
-        if around[1] != around[3] or around[3] != around[5] or around[2] != around[4]:
-            mend = "its chat template does not write all turns alike, as this family's does"
-            raise UserError.of("verifier.path", str(self.pieces.folder), mend)
-        self._around = around[:3]
+        self._around = self.pieces.turns_alike(None)
         self._check()
 
     def _check(self) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from actors.engines.base import Thinking
 from actors.engines.folder_files import read_settings, settings_if_any
 from actors.engines.positions import steady_context
+from actors.engines.verifiers.families.analysing import AnalysisChat
 from actors.engines.verifiers.families.base import Choice, Wording
 from actors.engines.verifiers.families.chats import BOXED, EXTRA, OutcomeChat, TaggedChat, TurnChat, YesNoChat
 from actors.engines.verifiers.families.formats import (
@@ -52,7 +53,7 @@ class Family:
     `steps` says how steps of its training ended, and for each of these ends how they began; empty where any will do.
 
     `version` is raised with every change that gives the same text another score; `thinking` is how one writes, unless it is
-    told, that writes before its score.
+    told, that writes before its score, and `whole` says that it writes one judgement of all steps together.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Family:
     separator: str | None = None
     version: int = 1
     thinking: Thinking | None = None
+    whole: bool = False
     steps: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -103,6 +105,9 @@ def _outcome(system: str | None) -> Callable[[Pieces, Choice], Wording]:
 
 THINKS = Thinking(4096)
 """As in the recipes of ThinkPRM's authors: one chain, greedy."""
+
+ANALYSES = Thinking(2048)
+"""As long as GenPRM's authors let it write, but greedy."""
 
 FAMILIES: Mapping[str, Family] = {
     one.name: one
@@ -174,6 +179,16 @@ FAMILIES: Mapping[str, Family] = {
             2,
             lambda pieces, one: ThinkChat(pieces, context_of(one.path), one.thinking or THINKS),
             thinking=THINKS,
+            whole=True,
+        ),
+        Family(
+            "genprm",
+            "GenPRM-1.5B, -7B and -32B, without programs",
+            ("words",),
+            2,
+            lambda pieces, one: AnalysisChat(pieces, context_of(one.path), one.thinking or ANALYSES),
+            thinking=ANALYSES,
+            steps={"\n\n": ""},
         ),
     )
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,24 @@ class Pieces:
                 marks.append(mark)
         return self._around(said, marks, add_generation_prompt=False)
 
+    def turns_alike(self, system: str | None) -> list[str]:
+        """The same around any number of turns: before the first, between a user's and its answer, between that and the next.
+        Raises UserError for a template that writes some otherwise."""
+        around = self.turns(3, system)
+        # A template may begin with special words; from the second turn on all are written alike.
+        if around[1] != around[3] or around[3] != around[5] or around[2] != around[4]:
+            mend = "its chat template does not write all turns alike, as this family's does"
+            raise UserError.of("verifier.path", str(self.folder), mend)
+        return around[:3]
+
+    def unanswered(self, system: str) -> str:
+        """What the chat template writes behind a user's only turn where nobody answers, without an end token."""
+        mark = _QUESTION.format(0)
+        said = [{"role": "system", "content": system}, {"role": "user", "content": mark}]
+        behind = self._around(said, [mark], add_generation_prompt=False)[1]
+        end: str = self.tokenizer.eos_token or ""
+        return behind.removesuffix(f"{end}\n") if behind.endswith(f"{end}\n") else behind.removesuffix(end)
+
     def asking(self, *, thinks: bool = False) -> list[str]:
         """What the chat template writes around the text of a user's only turn, up to where the assistant answers; at once,
         unless it `thinks` before."""
@@ -130,8 +149,12 @@ class Writer:
         return self
 
     def token(self, token: int) -> Writer:
+        return self.tokens((token,))
+
+    def tokens(self, tokens: Sequence[int]) -> Writer:
+        """Write tokens as they are, such as a model drew."""
         self.close()
-        self._ids.append(token)
+        self._ids.extend(tokens)
         return self
 
     def close(self) -> int:

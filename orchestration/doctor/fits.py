@@ -19,7 +19,7 @@ from orchestration.setup.contexts import Contexts, check_contexts
 from orchestration.setup.footprint import shared_gpu
 from orchestration.setup.machine import check_machine
 from orchestration.setup.memory import check_memory, check_sharing, estimated, runs_here
-from orchestration.setup.models import check_engines
+from orchestration.setup.models import check_engines, too_long_for
 from orchestration.setup.prepare import contexts_of, paths_of, prepare
 from orchestration.setup.revising import Framed, read_framing, read_judging
 
@@ -52,7 +52,8 @@ def contexts_found(case: Case) -> Iterator[Finding]:
     if refused:
         text = f"{len(refused):,} {which} are left out (quarantined): {refused[0]}"
         yield Finding("contexts", "warning", text)
-    if why := _too_long_for_public(case):
+    questions = (one.question for one in case.problems)
+    if why := too_long_for(case.models.get("verifier"), questions, contexts.most):
         yield Finding("contexts", "warning", why)
     takes = ", ".join(
         f"{role} {'-' if size is None else f'{size:,}'}" for role, size in contexts.tokens.items()
@@ -70,22 +71,6 @@ def _refused(contexts: Contexts, length: int) -> str:
     if not found and "verifier" in contexts.tokens:
         found = contexts.verifier_refuses(length)
     return found
-
-
-def _too_long_for_public(case: Case) -> str:
-    """What is to say where a public verifier's own tokens and context leave no room for a longest solution."""
-    verifier = case.models.get("verifier")
-    if verifier is None or verifier.family is None or verifier.context is None:
-        return ""
-    question = max((one.question for one in case.problems), key=len)
-    prompt, most = len(verifier.family.wording().read(question, ()).ids), case.settings.policy.max_tokens
-    if prompt + most <= verifier.context:
-        return ""
-    return (
-        f"in the verifier's own tokens the longest question has {prompt:,}, and a solution of policy.max_tokens = {most:,} "
-        f"about as many as in the policy's: they exceed its context of {verifier.context:,}, and solutions of that length "
-        "fail unscored; lower policy.max_tokens"
-    )
 
 
 def memory_found(case: Case) -> Iterator[Finding]:
@@ -146,7 +131,8 @@ def run_found(case: Case) -> Iterator[Finding]:
         yield Finding("run", "wrong", str(error))
         return
     for note in prepared.notes:
-        if not note.startswith("memory is tight"):
+        # What is told above.
+        if not note.startswith(("memory is tight", "in the verifier's own tokens")):
             yield Finding("run", "warning", note)
     folder = case.settings.folder
     yield Finding("run", "ok", f"{folder} goes on where it stopped" if start.begun else f"{folder} is begun")

@@ -6,7 +6,7 @@ and what only another engine heeds is refused by name.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -51,6 +51,21 @@ class ModelSetup:
     def name(self) -> str:
         """What a reader knows the model by."""
         return self.target.text if self.target else str(self.path)
+
+
+def too_long_for(verifier: ModelSetup | None, questions: Iterable[str], most: int) -> str:
+    """What is to say where a public verifier's own tokens and context leave no room for a solution of `most` tokens behind
+    the longest of these questions; empty where they do."""
+    if verifier is None or verifier.family is None or verifier.context is None:
+        return ""
+    prompt = len(verifier.family.wording().read(max(questions, key=len, default=""), ()).ids)
+    if prompt + most <= verifier.context:
+        return ""
+    return (
+        f"in the verifier's own tokens the longest question has {prompt:,}, and a solution of policy.max_tokens = {most:,} "
+        f"about as many as in the policy's: they exceed its context of {verifier.context:,}, and solutions of that length "
+        "fail unscored; lower policy.max_tokens"
+    )
 
 
 def costs_of(models: Mapping[Role, ModelSetup]) -> dict[Role, ModelCost]:

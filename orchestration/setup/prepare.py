@@ -47,6 +47,7 @@ from orchestration.setup.models import (
     notes_of,
     read_models,
     read_policy,
+    too_long_for,
 )
 from orchestration.setup.packages import importable
 from orchestration.setup.plans import check_allocation, check_judging, check_whole, judges_prompts, with_plan
@@ -143,10 +144,12 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     check_machine(settings.cluster, {role: model.share for role, model in running.items()})
     framing, judging = read_framing(settings, models), read_judging(settings, models)
     contexts = contexts_of(settings, strategies, models, {"reviser": framing, "verifier": judging})
-    lengths = prompt_lengths(dataset, policy.tokenizer, prompt)
+    questions = first_questions(dataset)
+    lengths = prompt_lengths(questions, policy.tokenizer, prompt)
     check_contexts(lengths, contexts, paths_of(settings), shown.shots)
     fitting = [length for length in lengths if not contexts.policy_refuses(length)]
     mean, longest = round(sum(fitting) / len(fitting)), max(fitting)
+    too_long = too_long_for(running.get("verifier"), questions, contexts.most)
     here = runs_here(settings.cluster)
     memory = estimated(running, contexts, longest, here=here)
     tight = check_memory(running, memory, here=here)
@@ -185,7 +188,7 @@ def prepare(settings: EvaluateSettings) -> Prepared:
         notes=(
             *notes_of(settings, policy, models),
             *([framing.note] if framing and framing.note else []),
-            *(note for note in (crowded, tight) if note),
+            *(note for note in (too_long, crowded, tight) if note),
         ),
     )
 
@@ -291,16 +294,18 @@ def strategies_of(settings: EvaluateSettings) -> tuple[Strategy, ...]:
     return tuple(strategy for _, strategy in found.values())
 
 
-def prompt_lengths(dataset: Dataset, tokenizer: Any, prompt: PromptFormat, most: int = 100) -> list[int]:
-    """Lengths of the first prompts in tokens, without the few tokens of a chat template's own. UserError where there is
-    no problem."""
-    lengths = []
-    for problem, _ in zip(dataset, range(most), strict=False):
-        text = (prompt.system or "") + prompt.text(problem.question)
-        lengths.append(len(tokenizer.encode(text, add_special_tokens=not prompt.chat).ids))
-    if not lengths:
+def first_questions(dataset: Dataset, most: int = 100) -> list[str]:
+    """The first questions. UserError where there is no problem."""
+    questions = [problem.question for problem in itertools.islice(dataset, most)]
+    if not questions:
         raise no_problem(dataset)
-    return lengths
+    return questions
+
+
+def prompt_lengths(questions: Sequence[str], tokenizer: Any, prompt: PromptFormat) -> list[int]:
+    """Lengths of their prompts in tokens, without the few tokens of a chat template's own."""
+    texts = ((prompt.system or "") + prompt.text(question) for question in questions)
+    return [len(tokenizer.encode(text, add_special_tokens=not prompt.chat).ids) for text in texts]
 
 
 def no_problem(dataset: Dataset) -> UserError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -142,6 +144,18 @@ def test_what_fits_no_family_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=why):
         prepared(common, folders[name], *words)
+
+
+def test_a_context_too_short_in_the_verifiers_own_tokens_is_told_before_a_run(
+    common: list[str], folders: dict[str, Path], tmp_path: Path
+) -> None:
+    said = "in the verifier's own tokens the longest question has"
+    folder = shutil.copytree(folders["qwen_math_prm"], tmp_path / "prm")
+    config = json.loads((folder / "config.json").read_text())
+    # Its template alone has more tokens than the policy's prompts.
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 170}))
+    assert [said in note for note in prepared(common, folder).notes].count(True) == 1
+    assert not any(said in note for note in prepared(common, folders["qwen_math_prm"]).notes)
 
 
 def test_a_head_as_published_is_saved_once_by_the_script_of_the_docs(

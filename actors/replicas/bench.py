@@ -149,7 +149,9 @@ class TaskBench:
             # The policy's files are in the verifier's salt.
             salt = f"{salt} {self.run.salt(drawer)}"
         if (salt, context) not in self._trees:
-            self._trees[salt, context] = StepTree(self.reader, context, salt, self.prior)
+            self._trees[salt, context] = StepTree(
+                self.reader, context, salt, self.prior, follows=self.follows
+            )
         return self._trees[salt, context]
 
     def reading(self, before: tuple[int, ...], solution: tuple[int, ...], last: Step) -> Reading:

@@ -257,7 +257,7 @@ class TaskVerifier:
             for step in steps:
                 # What two solutions have in common is judged once.
                 async with bench.asking(step):
-                    if step.known is None or (bench.follows and not step.left):
+                    if step.known is None:
                         part = solution[: step.end]
                         told = await self._passed(bench.reading(before, part, step), part, [step], rank, paid)
                         (step.known,), paid = told.values, told.paid

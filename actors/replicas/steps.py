@@ -57,10 +57,19 @@ class Step:
 
 
 class StepTree:
-    """All steps that were read or scored of one task's solutions."""
+    """All steps that were read or scored of one task's solutions. Where a step's judgement `follows` what was written about
+    those before, a score that an earlier run gave counts with what it left alone."""
 
-    def __init__(self, reader: TokenReader, prompt: tuple[int, ...], salt: str, prior: Prior) -> None:
-        self._reader, self._prior = reader, prior
+    def __init__(
+        self,
+        reader: TokenReader,
+        prompt: tuple[int, ...],
+        salt: str,
+        prior: Prior,
+        *,
+        follows: bool = False,
+    ) -> None:
+        self._reader, self._prior, self._follows = reader, prior, follows
         self._root = Step(hash=score_hash(salt, prompt))
         # whole solutions that were asked about -> their last step
         self._last: dict[tuple[int, ...], Step] = {}
@@ -82,9 +91,10 @@ class StepTree:
             step.hash = step.parent.hash.copy()
             feed(step.hash, solution[step.start : step.end])
             step.key = step.hash.digest()
-            step.known = self._prior.scores.get(step.key)
-            step.written = self._prior.written.get(step.key, ())
             step.left = self._prior.left.get(step.key, ())
+            if step.left or not self._follows:
+                step.known = self._prior.scores.get(step.key)
+                step.written = self._prior.written.get(step.key, ())
         return last
 
     def texts(self, solution: tuple[int, ...], last: Step) -> tuple[str, ...]:

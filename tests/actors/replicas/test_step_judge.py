@@ -161,14 +161,14 @@ async def test_a_step_that_is_known_is_gone_on_from_as_it_was_judged(policy: Pat
             pytest.approx(c.scores, abs=1e-6) for c in one.candidates
         ]
         assert second.meters[0].attributed == first.meters[0].attributed
-        # Without what was written, a step before has to be written about again; its score is no other one.
+        # Without what was written no score counts as known.
         third = table(policy, folder)
         third.bench.prior = replace(second.bench.prior, left={})
         (again,) = await third.solve(BestOfN(n=3))
         assert [c.scores for c in again.candidates] == [
             pytest.approx(c.scores, abs=1e-6) for c in one.candidates
         ]
-        assert {row["key"] for row in third.bench.score_rows} == last
+        assert len(third.scorer.requests) == len(first.scorer.requests)
         await third.close()
     finally:
         await first.close()

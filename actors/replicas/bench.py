@@ -131,7 +131,6 @@ class TaskBench:
     readings: dict[Step, Reading] = field(default_factory=dict)
     # by the salt of scores, and what stands before the steps
     _trees: dict[tuple[str, tuple[int, ...]], StepTree] = field(default_factory=dict)
-    _asking: dict[Step, asyncio.Lock] = field(default_factory=dict)
 
     @property
     def steps(self) -> StepTree:
@@ -189,10 +188,6 @@ class TaskBench:
         """Whether it reads what it wrote about the steps before a step."""
         writing = None if self.wording is None else self.wording.writing
         return writing is not None and writing.stepwise
-
-    def asking(self, step: Step) -> asyncio.Lock:
-        """Held by whoever has a step judged by itself, so that all others who need it wait for that."""
-        return self._asking.setdefault(step, asyncio.Lock())
 
     def rows(self, reading: Reading, since: int = 0) -> int:
         """Tokens of a reading behind its first `since` that go through the verifier's head: those of the solution, or where a

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from functools import partial
 
 from actors.engines.base import GenerateRequest, ScoreRequest
 from actors.engines.verifiers.families.base import Reading
@@ -41,14 +42,6 @@ def _pass(bench: TaskBench, cost: CostModel, reading: Reading, computed: int) ->
     if not 0 <= computed <= tokens:
         raise RuntimeError(f"the verifier says that it computed {computed} of {tokens} tokens")
     return cost.exact(tokens - computed, computed, bench.rows(reading, tokens - computed))
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What the verifier gave, one value a step that was asked for, and the FLOPs `paid` so far."""
-
-    values: tuple[float, ...]
-    paid: int
 
 
 class TaskPolicy:
@@ -188,13 +181,7 @@ class TaskVerifier:
         rank = turn.score()
         turn.scoring += 1
         try:
-            values, first = await once(
-                bench,
-                self._meter,
-                bench.scores,
-                last,
-                lambda: self._ask(before, solution[: last.end], last, rank),
-            )
+            values, first = await self._values(before, solution[: last.end], last, rank)
         except PurseEmpty:
             self._meter.refused = True
             raise
@@ -235,6 +222,33 @@ class TaskVerifier:
         self._meter.attributed += Cost(tokens={"verifier": new}, paper=cost.paper(new), exact=exact)
         return values
 
+    async def _values(
+        self, before: tuple[int, ...], solution: tuple[int, ...], last: Step, rank: Rank
+    ) -> tuple[tuple[float, ...], bool]:
+        """The scores of all steps, and whether this strategy has the last one's for the first time. Where each step is
+        judged by itself each is a request of its own, so that what two solutions have in common is judged once."""
+        bench = self._bench
+        if bench.whole or bench.wording is None or not bench.wording.alone:
+            ask = partial(self._ask, before, solution, last, rank)
+            return await once(bench, self._meter, bench.scores, last, ask)
+        values: list[float] = []
+        first = False
+        for step in list(last.path())[::-1]:
+            ask = partial(self._judge_step, before, solution[: step.end], step, rank)
+            (value,), first = await once(bench, self._meter, bench.scores, step, ask)
+            values.append(value)
+        return tuple(values), first
+
+    async def _judge_step(
+        self, before: tuple[int, ...], solution: tuple[int, ...], step: Step, rank: Rank
+    ) -> tuple[float, ...]:
+        bench = self._bench
+        check_ids("solution", solution, bench.engine.info.vocabulary)
+        if step.known is not None:
+            step.scored = True
+            return (step.known,)
+        return await self._passed(bench.reading(before, solution, step), solution, [step], rank)
+
     async def _ask(
         self, before: tuple[int, ...], solution: tuple[int, ...], last: Step, rank: Rank
     ) -> tuple[float, ...]:
@@ -243,8 +257,8 @@ class TaskVerifier:
         steps = list(last.path())[::-1]
         if bench.whole:
             if last.known is None:
-                told = await self._passed(bench.reading(before, solution, last), solution, [last], rank)
-                (last.known,) = told.values
+                reading = bench.reading(before, solution, last)
+                (last.known,) = await self._passed(reading, solution, [last], rank)
             # One judgement of all that is there.
             return (last.known,) * len(steps)
         known = [step.known for step in steps]
@@ -252,24 +266,13 @@ class TaskVerifier:
             return tuple(value for value in known if value is not None)
         for step in steps:
             step.scored = step.scored or step.known is not None
-        if bench.wording is not None and bench.wording.alone:
-            paid = 0
-            for step in steps:
-                # What two solutions have in common is judged once.
-                async with bench.asking(step):
-                    if step.known is None:
-                        part = solution[: step.end]
-                        told = await self._passed(bench.reading(before, part, step), part, [step], rank, paid)
-                        (step.known,), paid = told.values, told.paid
-            return tuple(step.known for step in steps if step.known is not None)
         told = await self._passed(bench.reading(before, solution, last), solution, steps, rank)
-        return tuple(v if k is None else k for k, v in zip(known, told.values, strict=True))
+        return tuple(v if k is None else k for k, v in zip(known, told, strict=True))
 
     async def _passed(
-        self, reading: Reading, solution: tuple[int, ...], steps: list[Step], rank: Rank, paid: int = 0
-    ) -> _Told:
-        """Have the verifier read this, and note the scores of these steps; FLOPs `paid` for the same before are billed with
-        it."""
+        self, reading: Reading, solution: tuple[int, ...], steps: list[Step], rank: Rank
+    ) -> tuple[float, ...]:
+        """Have the verifier read this, and note the scores of these steps."""
         bench, cost = self._bench, self._bench.run.costs.get("verifier")
         assert bench.scorer is not None
         assert cost is not None
@@ -279,7 +282,7 @@ class TaskVerifier:
         if bench.run.texts:
             texts = bench.steps_after(reading.ids[: reading.start]).texts(solution, steps[-1])
             request = replace(request, question=bench.prompt.question, steps=texts)
-        tries = 0
+        tries = paid = 0
         while True:
             await bench.purse.reserve(worst, rank=rank)
             took, kind = worst, _FAILED
@@ -310,7 +313,7 @@ class TaskVerifier:
                         )
                         step.scored = True
                 bench.bill(Bill("verifier", paid + took, solution))
-                return _Told(tuple(scores.values), paid + took)
+                return tuple(scores.values)
             except ScoreError:
                 # Maybe it passes. Asked again here, it costs this request alone, and nobody who waits for others.
                 tries += 1

@@ -51,9 +51,12 @@ class Likelihoods:
         sample: Sample,
         attempts: Attempts = (),
     ) -> None:
-        """Note a draw that came. Of equal ones the first stays: they differ by an engine's rounding at most."""
+        """Note a draw that came. Of equal ones of a model the first stays: they differ by rounding at most. Of two
+        models' it is the policy's, whichever came first."""
         noted = _Noted(role, before, len(prefix), told_of(sample, self.measure))
-        self._noted.setdefault((attempts, prefix + sample.token_ids), noted)
+        key = attempts, prefix + sample.token_ids
+        if key not in self._noted or (role == "policy" and self._noted[key].role != role):
+            self._noted[key] = noted
 
     def found(self, solution: tuple[int, ...], attempts: Attempts) -> tuple[_Noted, Sequence[float]]:
         """The last draw of a solution, and what was told of all its tokens; of one that ends within a draw, too.

@@ -226,7 +226,9 @@ def _samples(rows: pa.Table) -> Iterable[tuple[bytes, Sample]]:
 
 def _richer(known: Sample, later: Sample) -> Sample:
     """Of one draw that stands there twice what says the most: one of them may have been drawn without likelihoods, or with
-    nothing measured."""
+    nothing measured. Where their tokens differ, as rounding may have it, the one that was found first stands."""
+    if known.token_ids != later.token_ids:
+        return known
     return replace(
         later if later.logprobs else known,
         certainties=later.certainties or known.certainties,

@@ -118,7 +118,9 @@ def ratio_cells(one: Ratios) -> tuple[list[str], Cells]:
             percent(ratio.accuracy.mean),
             interval(ratio.accuracy),
             *(
-                f"{percent(told.mean)} ({interval(told)})" if (told := ratio.bins.get(each)) else "-"
+                f"{percent(told.mean)} ({interval(told)})"
+                if (told := ratio.bins.get(each)) and told.problems
+                else "-"
                 for each in one.bins
             ),
         ]

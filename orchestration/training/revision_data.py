@@ -133,7 +133,9 @@ def pairs_of(pool: Pool, choice: Choice) -> list[Pair]:
     if not pool.right:
         return []
     distances = _distances(pool) if pool.wrong else None
-    answers = [(place, time) for place in range(len(pool.right)) for time in range(choice.times)]
+    # Without a wrong answer there is nothing to draw anew.
+    times = choice.times if pool.wrong else 1
+    answers = [(place, time) for place in range(len(pool.right)) for time in range(times)]
     found = [_revised(pool, choice, place, time, distances) for place, time in answers]
     return found + [pair for pair in (_kept(pool, choice, place, time) for place, time in answers) if pair]
 

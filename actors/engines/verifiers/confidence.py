@@ -24,7 +24,7 @@ def confidences(measure: Measure, told: Sequence[float], step_ends: Sequence[int
     log-probability (natural), or its self-certainty (nats), at temperature 1."""
     sums = list(itertools.accumulate(told, initial=0.0))
     means = [sums[end] / end for end in step_ends]
-    # An engine's rounding may put a log-probability a hair above 0, and a self-certainty below.
+    # An engine's rounding may put a log-probability a hair above 0, and a self-certainty below. What is no number stays so.
     if measure == "mean_logprob":
-        return tuple(min(1.0, math.exp(one)) for one in means)
-    return tuple(one / (1 + one) for one in (max(0.0, one) for one in means))
+        return tuple(1.0 if one > 0 else math.exp(one) for one in means)
+    return tuple(0.0 if one < 0 else one / (1 + one) for one in means)

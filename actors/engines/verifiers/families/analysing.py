@@ -63,7 +63,8 @@ class AnalysisChat:
             raise UserError.of("verifier.path", str(self.pieces.folder), mend)
         self.pair = words
         self.writing = Writing(self.thinking, (END,), then, stepwise=True)
-        self.context = self.model_context - self.writing.most
+        # The pass that reads the verdict asks for one more token.
+        self.context = self.model_context - self.writing.most - 1
         if self.context < 1:
             mend = f"its thought and the verdict leave nothing of the context of {self.model_context:,}: lower it"
             raise UserError.of("verifier.max_tokens", self.thinking.tokens, mend)

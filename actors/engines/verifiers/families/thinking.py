@@ -56,7 +56,8 @@ class ThinkChat:
             raise UserError.of("verifier.path", str(self.pieces.folder), mend)
         self.pair = words[0][len(then)], words[1][len(then)]
         self._usual = self.writing = Writing(self.thinking, STOPS, then)
-        self.context = self.model_context - self._usual.most
+        # The pass that reads the verdict asks for one more token.
+        self.context = self.model_context - self._usual.most - 1
         if self.context < 1:
             mend = f"its thought and the verdict leave nothing of the context of {self.model_context:,}: lower it"
             raise UserError.of("verifier.max_tokens", self.thinking.tokens, mend)

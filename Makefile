@@ -24,7 +24,7 @@ test: $(READY)  ## the whole test suite, in two processes, of which one has all 
 test-vllm: $(READY_VLLM)  ## the tests of vLLM on this machine's processor, in an environment of their own
 	$(VENV_VLLM)/bin/python -m pytest -m "vllm and not slow"
 
-test-faults: $(READY)  ## kills processes of the main job at random moments, a quarter of an hour
+test-faults: $(READY)  ## kills processes of the main job at random moments, over half an hour
 	$(BIN)/python -m pytest tests/faults -m "faults or not faults" --timeout 600
 
 check: $(READY)  ## lint, format, types and who may import whom

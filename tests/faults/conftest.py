@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from tests.faults.job import CHAINS, JOB, SHORT
+from tests.faults.job import ASKED, CHAINS, JOB, SHORT
 from tests.faults.trials import Figures, Unbroken, run_unbroken
 
 MEASURED = pytest.StashKey[list[Figures]]()
@@ -28,6 +28,11 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
 @pytest.fixture(scope="session")
 def unbroken_chains(tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
     return run_unbroken(CHAINS, tmp_path_factory.mktemp("unbroken_chains"))
+
+
+@pytest.fixture(scope="session")
+def unbroken_asked(tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
+    return run_unbroken(ASKED, tmp_path_factory.mktemp("unbroken_asked"))
 
 
 @pytest.fixture(scope="session")

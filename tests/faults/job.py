@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,9 @@ from tests.support.processes import descendants
 LOOK = 0.1
 """Seconds between two looks at a run."""
 
+LONGEST = 480.0
+"""Seconds that a command may take on a machine that has other work."""
+
 
 REVISER = [
     "reviser=folder",
@@ -43,11 +47,12 @@ REVISER = [
 @dataclass(frozen=True, slots=True)
 class Job:
     """Problems and strategies for two replicas that draw and a verifier on two cores: of a `reviser`, where chains are among
-    the strategies, and a policy's beside them."""
+    the strategies, and a policy's beside them. A `remote` reviser holds no task: the policy's ask it for its draws."""
 
     problems: int
     strategies: tuple[str, ...]
     reviser: bool = False
+    remote: bool = False
 
     @property
     def outcomes(self) -> int:
@@ -55,8 +60,16 @@ class Job:
 
     @property
     def tasks(self) -> int:
-        """Chains of a problem are a task of their own."""
-        return self.problems * (1 + self.reviser)
+        """Chains of a problem are a task of their own, unless the policy has a part in each."""
+        return self.problems * (1 + (self.reviser and not self.remote))
+
+    def replicas(self, kind: str) -> int:
+        """How many there are of a model that draws."""
+        return 1 if self.reviser and kind == "policy" else 2
+
+    def holds_tasks(self, kind: str) -> bool:
+        """Whether tasks are lost with such an actor."""
+        return kind == "policy" or (kind == "reviser" and not self.remote)
 
     def words(self, folder: Path, budget: int) -> list[str]:
         """The command that runs it in a folder under a budget in FLOPs."""
@@ -91,6 +104,18 @@ CHAINS = Job(
     reviser=True,
 )
 """The same of chains: most of the work is the reviser's."""
+
+ASKED = Job(
+    20,
+    (
+        "best_of_n(n=4)",
+        "revision(sequential=6,parallel=2,first=policy)",
+        "revision_search(of='best_of_n(n=4)',search='beam(n=8)',best=2)",
+    ),
+    reviser=True,
+    remote=True,
+)
+"""The same of chains and trees that begin with the policy's samples, and go on with draws of a reviser elsewhere."""
 
 
 class Command:
@@ -145,9 +170,11 @@ class Command:
         return sum(file.stat().st_size for file in self._ray.rglob("*") if file.is_file())
 
     def done(self, pid: int | None = None) -> int:
-        """FLOPs that its replicas that draw have really used so far, or the one of them in process `pid`."""
-        told = [self._tally / str(pid)] if pid is not None else self._tally.iterdir()
-        return sum(int.from_bytes(one.read_bytes(), "little") for one in told)
+        """FLOPs that its replicas that draw have really used so far, or that were used for the tasks of the one in process
+        `pid`, whoever drew."""
+        if pid is not None:
+            return sum(struct.unpack("<2q", (self._tally / str(pid)).read_bytes()))
+        return sum(struct.unpack("<2q", one.read_bytes())[0] for one in self._tally.iterdir())
 
     def listen(self) -> None:
         """Note for how long it has said nothing."""
@@ -263,7 +290,7 @@ class Watch:
             if title.startswith(f"ray::{kind}") or (title.startswith("ray::") and f":{kind}." in title)
         }
 
-    def until(self, condition: Callable[[], bool], what: str, seconds: float = 240) -> None:
+    def until(self, condition: Callable[[], bool], what: str, seconds: float = LONGEST) -> None:
         """Look until the condition holds; fails where that takes long."""
         limit = time.monotonic() + seconds
         while True:

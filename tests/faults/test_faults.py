@@ -42,6 +42,14 @@ def test_killed_in_mid_chain(
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize(("kind", "number"), [("reviser", 2), ("reviser", 3), ("policy", 2), ("driver", 2)])
+def test_killed_while_a_reviser_draws_for_tasks_of_the_policy(
+    kind: Kind, number: int, unbroken_asked: Unbroken, measured: list[Figures], tmp_path: Path
+) -> None:
+    measured.append(strike(kind, moment(kind, number, COUNT), unbroken_asked, tmp_path))
+
+
+@pytest.mark.faults
 def test_hardly_a_problem_differs(measured: list[Figures]) -> None:
     differing = [flip for one in measured for flip in one.flips]
     assert len(differing) * DIFFER <= sum(one.problems for one in measured), "\n".join(map(str, differing))

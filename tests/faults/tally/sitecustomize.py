@@ -1,8 +1,9 @@
 """Counts, in each replica of a command that draws, what has really been done there, where it can be read when it was killed.
 
 Python imports a module of this name at its start wherever it is on the path. A mapped file outlives a killed process: its
-number is FLOPs (paper) of all tokens that the engine has drawn and of all scores that came. A call that was on its way to the
-verifier counts for nothing, so what was done is told too low rather than too high.
+numbers are FLOPs (paper) of all tokens that the engine has drawn and of all scores that came, and of what replicas of another
+model have drawn for tasks here, which their own engines count, too. A call that was on its way counts for nothing, so what
+was done is told too low rather than too high.
 """
 
 import importlib.abc
@@ -19,8 +20,8 @@ from typing import Any
 WATCHED = "actors.replicas.solver"
 
 
-def tell(number: mmap.mmap, price: int, tokens: int, scores: int) -> None:
-    struct.pack_into("<q", number, 0, price * tokens + scores)
+def tell(number: mmap.mmap, price: int, tokens: int, scores: int, others: int) -> None:
+    struct.pack_into("<2q", number, 0, price * tokens + scores, others)
 
 
 def watch(solver: ModuleType) -> None:
@@ -29,14 +30,16 @@ def watch(solver: ModuleType) -> None:
     from actors.ledger import Purse
 
     make, step, settle = solver.SolverReplica.__init__, LocalEngine._step, Purse.settle
-    seen = {"price": 0, "tokens": 0, "scores": 0}
+    seen = {"price": 0, "tokens": 0, "scores": 0, "others": 0}
+    mine = ["policy"]
     path = Path(os.environ["FAULTS_TALLY"]) / str(os.getpid())
-    path.write_bytes(bytes(8))
+    path.write_bytes(bytes(16))
     with path.open("r+b") as file:
-        number = mmap.mmap(file.fileno(), 8)
+        number = mmap.mmap(file.fileno(), 16)
 
     def made(replica: Any, name: str, plan: Any, bench: Any, *rest: Any, **named: Any) -> None:
-        seen["price"] = bench.costs[named.get("role", "policy")].paper(1)
+        mine[0] = named.get("role", "policy")
+        seen["price"] = bench.costs[mine[0]].paper(1)
         make(replica, name, plan, bench, *rest, **named)
 
     def stepped(engine: Any) -> Any:
@@ -47,8 +50,8 @@ def watch(solver: ModuleType) -> None:
 
     def settled(purse: Any, reserved: int, spent: int, purpose: str, kind: str = "kept") -> None:
         settle(purse, reserved, spent, purpose, kind)
-        if purpose == "verifier":
-            seen["scores"] += spent
+        if purpose != mine[0] and kind == "kept":
+            seen["others" if purpose in ("policy", "reviser") else "scores"] += spent
             tell(number, **seen)
 
     solver.SolverReplica.__init__ = made

@@ -7,6 +7,7 @@ import math
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -15,10 +16,12 @@ from transformers import AutoModelForCausalLM
 from actors.engines.local.sampling import certainties
 from actors.engines.verifiers.confidence import Measure, confidences
 from actors.messages import Commit, Record
-from actors.replicas.confidence import TaskConfidence
+from actors.replicas.confidence import Likelihoods, TaskConfidence
+from actors.replicas.remote_scorer import ScoreError
+from actors.replicas.sound import check_values
 from actors.store.library import NOTHING, Prior, SampleLibrary
 from actors.store.writer import RunWriter
-from actors.strategy import Candidate, Described
+from actors.strategy import Candidate, Described, Role, Sample
 from orchestration.strategies.revision.refine import Refine
 from orchestration.strategies.revision.revision import Revision
 from orchestration.strategies.revision.revision_search import RevisionSearch
@@ -104,6 +107,15 @@ def test_a_score_is_the_geometric_mean_of_the_tokens_so_far() -> None:
     assert confidences("mean_logprob", (1e-7,), (1,)) == (1.0,)
 
 
+@pytest.mark.parametrize("measure", get_args(Measure))
+def test_what_is_no_number_makes_no_score(measure: Measure) -> None:
+    first, second = confidences(measure, (-1.0 if measure == "mean_logprob" else 1.0, math.nan), (1, 2))
+    assert 0 < first < 1
+    assert math.isnan(second)
+    with pytest.raises(ScoreError):
+        check_values((first, second), 2)
+
+
 def test_self_certainty_is_the_distance_from_the_uniform_distribution() -> None:
     # Probabilities 1/2, 1/4, 1/4 of three tokens: minus a third of log(3/2 * 3/4 * 3/4).
     skewed, even = torch.tensor([1 / 2, 1 / 4, 1 / 4]).log(), torch.zeros(3)
@@ -180,6 +192,16 @@ async def test_equal_tokens_of_two_models_have_scores_of_their_own(table: Make) 
     assert second == pytest.approx([value / math.e for value in first], abs=1e-6)
     assert len({row["key"] for row in one.bench.score_rows}) == 2 * len(first)
     assert await others.verifier.score(revised.token_ids) != first
+
+
+@pytest.mark.parametrize("order", [("policy", "reviser"), ("reviser", "policy")])
+def test_of_equal_tokens_that_both_models_drew_the_policys_count(order: tuple[Role, Role]) -> None:
+    noted = Likelihoods("mean_logprob")
+    told = {"policy": (-0.1, -0.1), "reviser": (-2.0, -2.0)}
+    for role in order:
+        noted.note(role, (1,), (), Sample((5, 6), told[role], "eos"))
+    draw, found = noted.found((5, 6), ())
+    assert (draw.role, tuple(found)) == ("policy", told["policy"])
 
 
 async def test_what_is_on_record_is_drawn_and_stored_no_second_time(table: Make, tmp_path: Path) -> None:

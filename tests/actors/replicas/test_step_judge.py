@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.engines.base import Thinking
+from actors.engines.base import ScoreRequest, Scores, Thinking
 from actors.engines.verifiers.families.chosen import ChosenFamily
 from actors.store.library import SampleLibrary
 from actors.strategy import Candidate, Solution
@@ -135,6 +136,69 @@ async def test_alone_each_strategy_is_attributed_what_it_would_have_paid(policy:
     finally:
         await one.close()
         await other.close()
+
+
+async def _sharing(one: Table) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Two solutions of two steps or more that have their first one in common."""
+    drawing = one.models()
+    ends: tuple[int, ...] = ()
+    for at in range(60):
+        first = (await drawing.policy.sample((), (at,))).token_ids
+        ends = tuple(drawing.reader.step_ends(first))
+        if len(ends) > 1:
+            break
+    begun = first[: ends[0]]
+    for at in range(60):
+        second = begun + (await drawing.policy.sample(begun, (99, at))).token_ids
+        if second[: ends[1]] != first[: ends[1]] and len(drawing.reader.step_ends(second)) > 1:
+            break
+    return first[: ends[1]], second
+
+
+async def test_who_ends_takes_no_judgement_of_a_step_from_another(policy: Path, folder: Path) -> None:
+    one = table(policy, folder)
+    first, second = await _sharing(one)
+    a, b = one.models(), one.models()
+    gate, real = asyncio.Event(), one.scorer.engine.score
+
+    async def held(request: ScoreRequest) -> Scores:
+        await gate.wait()
+        return await real(request)
+
+    one.scorer.engine.score = held  # type: ignore[method-assign]
+    ending = asyncio.ensure_future(a.verifier.score(first))
+    waiting = asyncio.ensure_future(b.verifier.score(second))
+    await asyncio.sleep(0.05)
+    one.meters[1].end()
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    assert len(await waiting) > 1
+    asked = [request.token_ids for request in one.scorer.requests]
+    assert len(asked) == len(set(asked)), "the first step was judged once"
+    assert {entry.kind for entry in one.purse.entries if entry.purpose == "verifier"} == {"kept"}
+    await one.close()
+
+
+async def test_a_step_that_another_used_is_no_failure_of_who_paid(policy: Path, folder: Path) -> None:
+    one = table(policy, folder)
+    first, second = await _sharing(one)
+    a, b = one.models(), one.models()
+    real, asked = one.scorer.engine.score, itertools.count(1)
+
+    async def failing(request: ScoreRequest) -> Scores:
+        if next(asked) == 2:
+            raise RuntimeError("no second step")
+        return await real(request)
+
+    one.scorer.engine.score = failing  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="no second step"):
+        await a.verifier.score(first)
+    assert len(await b.verifier.score(second)) > 1
+    before = one.purse.entries
+    one.bench.book_failed(one.meters[0].used | one.meters[2].used)
+    assert one.purse.entries == before
+    await one.close()
 
 
 async def test_a_step_that_is_known_is_gone_on_from_as_it_was_judged(policy: Path, folder: Path) -> None:

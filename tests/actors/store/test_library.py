@@ -155,6 +155,20 @@ def test_a_sample_without_likelihoods_gives_way_to_one_that_has_them(
     assert SampleLibrary([tmp_path / "bare"]).prior("a").samples[key].logprobs == ()
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_two_draws_of_one_key_that_differ_are_never_mixed(tmp_path: Path, order: tuple[int, int]) -> None:
+    key = sample_key("a1", 3, (0, 5), 9)
+    samples = Sample((7, 8), (), "stop", (1.0, 2.0)), Sample((7, 9, 4), (-0.5, -1.0, -0.25), "stop")
+    for name, sample in enumerate(samples):
+        writer = RunWriter(tmp_path / str(name), None)
+        writer.stage(1, "a/4", Record((outcome("a"),), [], [sample_row(key, "a", 4, (0,), 0, sample)], []))
+        writer.commit(Commit(settled=(settled("a/4"),)))
+        writer.close()
+    # The folder that was named first is the run's own.
+    found = SampleLibrary([tmp_path / str(name) for name in order]).prior("a").samples
+    assert found == {key: samples[order[0]]}
+
+
 def test_a_row_says_where_it_was_drawn(tmp_path: Path) -> None:
     key = sample_key("a1", 3, (0, 5), 9)
     writer = RunWriter(tmp_path, None)

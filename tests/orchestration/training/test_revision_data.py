@@ -162,6 +162,11 @@ def test_an_answer_may_have_several_pairs_with_attempts_drawn_anew() -> None:
     assert abs(kept - 0.5 * len(plain)) < 5 * (len(plain) / 4) ** 0.5
 
 
+def test_without_wrong_answers_nothing_is_drawn_anew() -> None:
+    pairs = pairs_of(made("q", 3, 0, 0), Choice(4, seed=0, keep=1.0, times=4))
+    assert len(pairs) == len(set(pairs)) == 6
+
+
 def test_a_kept_answer_needs_no_wrong_one() -> None:
     [plain, kept] = pairs_of(made("q", 1, 0, 0), Choice(4, seed=0, keep=1.0))
     assert (plain.attempts, kept.attempts) == ((), (kept.answer,))

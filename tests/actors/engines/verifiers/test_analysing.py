@@ -17,7 +17,7 @@ from actors.replicas.judging import at_most, of_its_own, taken
 from orchestration.flops import ModelCost
 from tests.support.public_verifiers import PUBLIC
 from tests.support.step_judges import Judged, genprm_script, save_genprm
-from tests.support.thinking_verifiers import write_by_heart
+from tests.support.thinking_verifiers import save_thinkprm, write_by_heart
 
 QUESTION = "How many eggs are 2 and 3?"
 STEPS = ["First add 2.\n\n", "Then + 3 = 5, the sum.\n\n", "So: 5"]
@@ -148,6 +148,23 @@ async def test_what_is_read_is_the_authors_chat(folder: Path) -> None:
     with pytest.raises(ValueError, match="2 steps are judged after what was written about 1"):
         judge.wording.read(QUESTION, HOSTILE)
     await judge.engine.close()
+
+
+@pytest.mark.parametrize("family", ["genprm", "thinkprm"])
+async def test_what_fills_its_context_is_judged_whatever_it_writes(
+    folder: Path, tmp_path: Path, family: str
+) -> None:
+    place = folder if family == "genprm" else save_thinkprm(tmp_path / "thinkprm")
+    chosen = ChosenFamily(family, place, place, thinking=Thinking(5))
+    wording, engine = chosen.wording(), WritingEngine.load(chosen)
+    assert wording.writing is not None
+    # None of these ends a thought: it is cut off at its limit, and the verdict is read at the context's end.
+    ids = tuple(7 + number % 40 for number in range(wording.context))
+    scores = await engine.score(ScoreRequest(ids, len(ids) - 3, (len(ids),), writing=wording.writing))
+    [written] = scores.written
+    assert written.drawn == 5, "it is no test of the limit otherwise"
+    assert 0 <= scores.values[0] <= 1
+    await engine.close()
 
 
 def test_what_it_cannot_be_is_refused(folder: Path, tmp_path: Path) -> None:

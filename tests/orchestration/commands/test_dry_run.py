@@ -117,6 +117,7 @@ def _words(given: object) -> list[tuple[str, object]]:
         "dataset.system",
         "verifier._target_",
         "verifier.family",
+        "verifier.measure",
         "verifier.separator",
         "verifier.max_tokens",
         "verifier.temperature",

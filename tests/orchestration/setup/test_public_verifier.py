@@ -73,7 +73,8 @@ def test_one_word_and_a_path_choose_a_verifier_of_another_tokenizer(
     short = ["verifier.max_tokens=100"] if FAMILIES[name].thinking is not None else []
     model = prepared(common, folders[name], *short, option=option).models["verifier"]
     assert model.family is not None
-    context = {"thinkprm": 1024, "genprm": CONTEXT}.get(name, 512) - model.cost.writes
+    # A judge that writes has room for all that, and for the pass that reads its verdict.
+    context = {"thinkprm": 1024, "genprm": CONTEXT}.get(name, 512) - model.cost.writes - bool(short)
     assert (model.family.name, model.engine, model.context) == (name, "local", context)
     weights = {
         key: one for file in folders[name].glob("*.safetensors") for key, one in load_file(file).items()
@@ -250,7 +251,7 @@ def test_one_judgement_of_all_steps_has_no_other_value(
             ("verifier.max_tokens=1023",),
             "verifier.max_tokens = 1023: .* leave nothing of the context of 1,024",
         ),
-        (("verifier.max_tokens=970",), "policy.max_tokens = .* exceeds the verifier's context of 32;"),
+        (("verifier.max_tokens=970",), "policy.max_tokens = .* exceeds the verifier's context of 31;"),
     ],
 )
 def test_what_a_judge_cannot_write_is_refused(

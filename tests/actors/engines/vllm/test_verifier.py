@@ -400,5 +400,5 @@ async def test_other_families(family: Any, likelihood: bool, tmp_path: Path) -> 
         assert scores.values == pytest.approx((await ours.score(request)).values, abs=1e-4)
     await one.close()
     for child in multiprocessing.active_children():
-        child.join(10)
+        child.join(60)
     assert not multiprocessing.active_children()

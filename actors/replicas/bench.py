@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from actors.engines.base import PolicyEngine, ScoreRequest, Scores
+from actors.engines.base import PolicyEngine, ScoreRequest, Scores, Writing
 from actors.engines.verifiers.confidence import Measure
 from actors.engines.verifiers.families.base import Following, Reading, Wording
 from actors.engines.verifiers.families.chosen import ChosenFamily
@@ -180,14 +180,16 @@ class TaskBench:
     @property
     def whole(self) -> bool:
         """Whether the verifier writes one judgement of a solution, whatever its steps."""
-        writing = None if self.wording is None else self.wording.writing
-        return writing is not None and not writing.stepwise
+        return self._writing is not None and not self._writing.stepwise
 
     @property
     def follows(self) -> bool:
         """Whether it reads what it wrote about the steps before a step."""
-        writing = None if self.wording is None else self.wording.writing
-        return writing is not None and writing.stepwise
+        return self._writing is not None and self._writing.stepwise
+
+    @property
+    def _writing(self) -> Writing | None:
+        return None if self.wording is None else self.wording.writing
 
     def rows(self, reading: Reading, since: int = 0) -> int:
         """Tokens of a reading behind its first `since` that go through the verifier's head: those of the solution, or where a

@@ -7,12 +7,13 @@ and what only another engine heeds is refused by name.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from actors.engines.base import EngineName
 from actors.engines.plan import ReplicaShare, Server
 from actors.engines.verifiers.custom import Target
+from actors.engines.verifiers.families.base import Wording
 from actors.engines.verifiers.families.chosen import ChosenFamily
 from actors.engines.weights import check_unquantised
 from actors.errors import UserError, counted
@@ -31,8 +32,8 @@ from orchestration.strategies.revision.revision import Revision
 class ModelSetup:
     """One model. `path` has its files, or is the policy's folder where a verifier of the user's own (`target`) loads none;
     `tokenizer` is the folder of the token ids that it is asked about; `context` is in tokens, None: not known. A public
-    verifier is of a `family`. A `server` that runs it serves it by the name `served`, and `tells_cached` where it says what
-    came from its cache."""
+    verifier is of a `family`, and its `wording` the one that was read with it. A `server` that runs it serves it by the name
+    `served`, and `tells_cached` where it says what came from its cache."""
 
     path: Path
     tokenizer: Path
@@ -43,6 +44,7 @@ class ModelSetup:
     share: ReplicaShare
     target: Target | None = None
     family: ChosenFamily | None = None
+    wording: Wording | None = field(default=None, compare=False, repr=False)
     server: Server | None = None
     served: str = ""
     tells_cached: bool = True
@@ -56,9 +58,9 @@ class ModelSetup:
 def too_long_for(verifier: ModelSetup | None, questions: Iterable[str], most: int) -> str:
     """What is to say where a public verifier's own tokens and context leave no room for a solution of `most` tokens behind
     the longest of these questions; empty where they do."""
-    if verifier is None or verifier.family is None or verifier.context is None:
+    if verifier is None or verifier.wording is None or verifier.context is None:
         return ""
-    prompt = len(verifier.family.wording().read(max(questions, key=len, default=""), ()).ids)
+    prompt = len(verifier.wording.read(max(questions, key=len, default=""), ()).ids)
     if prompt + most <= verifier.context:
         return ""
     return (
@@ -292,6 +294,7 @@ def _public(settings: EvaluateSettings, policy: ModelFolder | None) -> ModelSetu
         dtype=given.dtype,
         share=share,
         family=public.family,
+        wording=public.wording,
     )
 
 

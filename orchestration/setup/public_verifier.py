@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from actors.engines.base import Thinking
+from actors.engines.verifiers.families.base import Wording
 from actors.engines.verifiers.families.chosen import ChosenFamily
 from actors.engines.verifiers.families.known import (
     HEADS,
@@ -33,11 +34,12 @@ _WRITES = {"max_tokens": "tokens", "temperature": "temperature", "chains": "chai
 
 @dataclass(frozen=True, slots=True)
 class PublicVerifier:
-    """`context` is in the verifier's own tokens."""
+    """`context` is in the verifier's own tokens; `wording` is None as long as the policy is not known."""
 
     family: ChosenFamily
     cost: ModelCost
     context: int
+    wording: Wording | None = None
 
 
 def is_public(settings: VerifierSettings) -> bool:
@@ -106,7 +108,7 @@ def read_public(settings: VerifierSettings, folder: Path, policy: Path | None) -
     if (writing := wording.writing) is not None:
         chains = writing.thinking.chains
         cost = replace(cost, writes=writing.most, chains=chains, stepwise=writing.stepwise)
-    return PublicVerifier(chosen, cost, wording.context)
+    return PublicVerifier(chosen, cost, wording.context, wording)
 
 
 def check_public(chosen: ChosenFamily) -> None:

@@ -18,7 +18,6 @@ import torch
 from actors.engines.model_config import read_config
 from actors.engines.whole import load_whole
 from orchestration.problems import load
-from orchestration.problems.prompting import PromptFormat
 from orchestration.training.pair_store import Learnt, read_pairs
 from orchestration.training.step_data import held_out
 from tests.benchmarks.chains import Chains
@@ -36,7 +35,7 @@ class Answers:
     @torch.inference_mode()
     def nats(self, pair: Learnt, attempts: tuple[tuple[int, ...], ...]) -> float:
         """Minus the log-probability of a pair's answer behind these attempts."""
-        prompt = PromptFormat().prompt_ids(self.chains.tokenizer, self.questions[pair.problem_id])
+        prompt = self.chains.prompts.prompt_ids(self.chains.tokenizer, self.questions[pair.problem_id])
         before = self.chains.revising.context(tuple(prompt), attempts, self.chains.room)
         ids = torch.tensor([[*before, *pair.answer]])
         told = torch.log_softmax(self.model(input_ids=ids).logits[0, len(before) - 1 : -1].float(), -1)

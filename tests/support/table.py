@@ -7,9 +7,10 @@ overdrawn.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from actors.engines.base import EngineCounters, EngineInfo, GenerateRequest, Generation, ScoreRequest, Scores
 from actors.engines.local.policy import LocalEngine
@@ -27,6 +28,7 @@ from tests.support.tiny import make_bench, make_task
 
 PROMPT = make_task(123, ()).prompt
 PLENTY = 1 << 60
+T = TypeVar("T")
 
 
 @dataclass
@@ -167,12 +169,13 @@ class Table:
         await self.scorer.engine.close()
 
 
-async def refused_at_a_stand(one: Table, *strategies: Strategy) -> list[Solution]:
-    """Solve, and tell the purse that there is no more once nothing is under way, as the scheduler does."""
-    working, stood = asyncio.ensure_future(one.solve(*strategies)), 0
+async def refused_at_a_stand(purse: Purse, work: Awaitable[T]) -> T:
+    """Let it work, and tell the purse that there is no more once nothing is under way, as the scheduler does."""
+    working, stood = asyncio.ensure_future(work), 0
     while not working.done():
         await asyncio.sleep(0)
-        stood = stood + 1 if one.purse.lacking and not one.purse.reserved else 0
+        # Whoever has just been answered asks for more within a few turns.
+        stood = stood + 1 if purse.lacking and not purse.reserved else 0
         if stood == 50:
-            one.purse.refill(None)
+            purse.refill(None)
     return await working

@@ -16,7 +16,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config
 
 from actors.engines.whole import quiet
+from actors.work import Unit
 from tests.support.public_verifiers import byte_level, save, sizes
+from tests.support.table import Table
 
 WORDS = [("Ġ", "y"), ("e", "s"), ("Ġy", "es"), ("Ġ", "n"), ("Ġn", "o")]
 """Merges that make one token of " yes" and of " no", as in Qwen's tokenizer."""
@@ -100,3 +102,26 @@ def write_by_heart(folder: Path, text: str, verdict: str, *, begin: str = ":", a
     head[tokenizer.encode(verdict)[-1]] += 4 * embeddings[tokenizer.encode(asked)[-1]]
     save_file(weights | {"model.embed_tokens.weight": embeddings}, file, {"format": "pt"})
     return folder
+
+
+def check_books(one: Table, unit: Unit) -> None:
+    """Whether all that a judge wrote, and read for it, is on the books at its price."""
+    cost, spent = one.costs["verifier"], one.spent()
+    own = exact = paper = 0
+    for request, scores in one.scorer.pairs:
+        assert request.writing is not None
+        read, then = len(request.token_ids), len(request.writing.then)
+        paper += read - request.prompt_length
+        for chain in scores.written:
+            own += chain.prefilled + chain.drawn + chain.again + 1
+            paper += chain.drawn + then
+            exact += cost.exact(read - 1 - chain.prefilled, chain.prefilled, 0)
+            exact += cost.exact(read - 1, chain.drawn, chain.drawn)
+            behind = read + chain.kept + then
+            exact += cost.exact(behind - 1 - chain.again, chain.again + 1, 1)
+    # The engine's own count of what it computed.
+    assert own == one.scorer.engine.counters().tokens_computed
+    verifier = sum(entry.flops for entry in one.purse.entries if entry.purpose == "verifier")
+    assert verifier == (exact if unit == "exact" else cost.paper(paper))
+    assert spent.tokens["verifier"] == paper
+    assert one.purse.reserved == 0

@@ -143,7 +143,7 @@ async def test_a_small_purse_is_never_overdrawn_and_ends_with_an_answer(
         one = table(policy, "rlhflow_prm", folders, int(share * whole), unit)
         try:
             # The scorer asserts that each request finds its price reserved.
-            solutions = await refused_at_a_stand(one, BestOfN(n=4), Beam(n=4, width=2))
+            solutions = await refused_at_a_stand(one.purse, one.solve(BestOfN(n=4), Beam(n=4, width=2)))
             assert one.purse.spent <= one.purse.granted
             assert one.purse.reserved == 0
             assert any(solution.candidates for solution in solutions)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -14,24 +13,13 @@ from actors.replicas.solving import run
 from actors.store.library import Prior
 from actors.strategy import PurseEmpty, Sample
 from orchestration.strategies.sampling.best_of_n import BestOfN
+from tests.support.table import refused_at_a_stand
 from tests.support.tiny import MAX_TOKENS, make_task
 
 
 def prices(one: Any) -> tuple[int, int]:
     """What a whole draw takes at worst, and its scores."""
     return one.costs["policy"].paper(MAX_TOKENS), one.costs["verifier"].paper(MAX_TOKENS)
-
-
-async def refused_at_a_stand(one: Any, *work: Coroutine[Any, Any, Any]) -> list[Any]:
-    """Let them work, and tell the purse that there is no more once nothing is under way, as the scheduler does."""
-    working, stood = asyncio.gather(*work, return_exceptions=True), 0
-    while not working.done():
-        await asyncio.sleep(0)
-        # Whoever has just been answered asks for more within a few turns.
-        stood = stood + 1 if one.purse.lacking and not one.purse.reserved else 0
-        if stood == 50:
-            one.purse.refill(None)
-    return await working
 
 
 @pytest.mark.parametrize("seed", [2, 3, 9])
@@ -41,7 +29,8 @@ async def test_the_score_of_a_first_candidate_is_paid_before_a_second_draw(table
     one.bench.seed = seed
     task = make_task(123, (BestOfN(6),), seed)
     one.purse.need(0, one.bench.candidate(["policy"], scored=True))
-    [ended] = await refused_at_a_stand(one, run(task.keys[0], task.strategies[0], task, one.bench))
+    work = run(task.keys[0], task.strategies[0], task, one.bench)
+    ended = await refused_at_a_stand(one.purse, work)
     assert ended.outcome.state == "answered"
     first = ended.solution.candidates[0]
     assert first.scores or not first.step_ends

@@ -23,6 +23,7 @@ from orchestration.strategies.search.particle_filtering import ParticleFiltering
 from tests.support.inprocess import Cell
 from tests.support.step_judges import genprm_script, save_genprm
 from tests.support.table import PLENTY, PROMPT, Table, refused_at_a_stand
+from tests.support.thinking_verifiers import check_books
 from tests.support.tiny import make_task
 
 QUESTION = "What is 1 + 2 + 3?"
@@ -85,25 +86,7 @@ async def test_what_it_wrote_is_on_the_books_and_never_more_than_was_reserved(
     try:
         # The scorer asserts that each request finds its price reserved.
         await one.solve(BestOfN(n=3), Beam(n=4, width=2))
-        cost, spent = one.costs["verifier"], one.spent()
-        own = exact = paper = 0
-        for request, scores in one.scorer.pairs:
-            assert request.writing is not None
-            read, then = len(request.token_ids), len(request.writing.then)
-            paper += read - request.prompt_length
-            for chain in scores.written:
-                own += chain.prefilled + chain.drawn + chain.again + 1
-                paper += chain.drawn + then
-                exact += cost.exact(read - 1 - chain.prefilled, chain.prefilled, 0)
-                exact += cost.exact(read - 1, chain.drawn, chain.drawn)
-                behind = read + chain.kept + then
-                exact += cost.exact(behind - 1 - chain.again, chain.again + 1, 1)
-        # The engine's own count of what it computed.
-        assert own == one.scorer.engine.counters().tokens_computed
-        verifier = sum(entry.flops for entry in one.purse.entries if entry.purpose == "verifier")
-        assert verifier == (exact if unit == "exact" else cost.paper(paper))
-        assert spent.tokens["verifier"] == paper
-        assert one.purse.reserved == 0
+        check_books(one, unit)
     finally:
         await one.close()
 
@@ -115,7 +98,7 @@ async def test_a_small_purse_is_never_overdrawn(policy: Path, folder: Path) -> N
     await plenty.close()
     one = table(policy, folder, int(0.6 * whole))
     try:
-        solutions = await refused_at_a_stand(one, BestOfN(n=3), BestOfN(n=4))
+        solutions = await refused_at_a_stand(one.purse, one.solve(BestOfN(n=3), BestOfN(n=4)))
         assert one.purse.spent <= one.purse.granted
         assert one.purse.reserved == 0
         assert all(solution.candidates for solution in solutions)

@@ -19,7 +19,7 @@ from orchestration.strategies.search.beam import Beam
 from orchestration.strategies.search.particle_filtering import ParticleFiltering
 from tests.support.inprocess import Cell
 from tests.support.table import PLENTY, PROMPT, Table, refused_at_a_stand
-from tests.support.thinking_verifiers import save_thinkprm, thinkprm_script
+from tests.support.thinking_verifiers import check_books, save_thinkprm, thinkprm_script
 from tests.support.tiny import make_task
 
 QUESTION = "What is 1 + 2 + 3?"
@@ -92,25 +92,7 @@ async def test_what_it_wrote_is_on_the_books_and_never_more_than_was_reserved(
     one = table(policy, folder, unit=unit, thinking=thinking)
     try:
         await one.solve(BestOfN(n=4), Beam(n=4, width=2))
-        cost, spent = one.costs["verifier"], one.spent()
-        own = exact = paper = 0
-        for request, scores in one.scorer.pairs:
-            assert request.writing is not None
-            read, then = len(request.token_ids), len(request.writing.then)
-            paper += read - request.prompt_length
-            for chain in scores.written:
-                own += chain.prefilled + chain.drawn + chain.again + 1
-                paper += chain.drawn + then
-                exact += cost.exact(read - 1 - chain.prefilled, chain.prefilled, 0)
-                exact += cost.exact(read - 1, chain.drawn, chain.drawn)
-                behind = read + chain.kept + then
-                exact += cost.exact(behind - 1 - chain.again, chain.again + 1, 1)
-        # The engine's own count of what it computed.
-        assert own == one.scorer.engine.counters().tokens_computed
-        verifier = sum(entry.flops for entry in one.purse.entries if entry.purpose == "verifier")
-        assert verifier == (exact if unit == "exact" else cost.paper(paper))
-        assert spent.tokens["verifier"] == paper
-        assert one.purse.reserved == 0
+        check_books(one, unit)
     finally:
         await one.close()
 
@@ -124,7 +106,7 @@ async def test_a_small_purse_is_never_overdrawn(unit: Unit, policy: Path, folder
     one = table(policy, folder, int(0.7 * whole), unit)
     try:
         # The scorer asserts that each request finds its price reserved.
-        (solution,) = await refused_at_a_stand(one, BestOfN(n=4))
+        (solution,) = await refused_at_a_stand(one.purse, one.solve(BestOfN(n=4)))
         assert one.purse.spent <= one.purse.granted
         assert one.purse.reserved == 0
         assert solution.candidates

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from actors.engines.base import Thinking, Writing
+from actors.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,16 @@ class Reading:
     def since(self, known: int) -> int:
         """Tokens of the solution behind its first `known` steps."""
         return len(self.ids) - (self.ends[known - 1] if known else self.start)
+
+
+def room_before(writing: Writing, context: int) -> int:
+    """Tokens of a model's `context` that a judge may read, before all that it may write. Raises UserError for none."""
+    # The pass that reads the verdict asks for one more token.
+    room = context - writing.most - 1
+    if room < 1:
+        mend = f"its thought and the verdict leave nothing of the context of {context:,}: lower it"
+        raise UserError.of("verifier.max_tokens", writing.thinking.tokens, mend)
+    return room
 
 
 class Choice(Protocol):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from actors.engines.base import Thinking, Writing
-from actors.engines.verifiers.families.base import Reading
+from actors.engines.verifiers.families.base import Reading, room_before
 from actors.engines.verifiers.families.pieces import Pieces, Writer
 from actors.errors import UserError
 
@@ -56,11 +56,7 @@ class ThinkChat:
             raise UserError.of("verifier.path", str(self.pieces.folder), mend)
         self.pair = words[0][len(then)], words[1][len(then)]
         self._usual = self.writing = Writing(self.thinking, STOPS, then)
-        # The pass that reads the verdict asks for one more token.
-        self.context = self.model_context - self._usual.most - 1
-        if self.context < 1:
-            mend = f"its thought and the verdict leave nothing of the context of {self.model_context:,}: lower it"
-            raise UserError.of("verifier.max_tokens", self.thinking.tokens, mend)
+        self.context = room_before(self._usual, self.model_context)
 
     def read(self, question: str, steps: Sequence[str]) -> Reading:
         head, behind = self._around

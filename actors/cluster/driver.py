@@ -14,9 +14,16 @@ from dataclasses import replace
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
+from ray.exceptions import (
+    ActorUnavailableError,
+    ActorUnschedulableError,
+    RayActorError,
+    RayTaskError,
+    RuntimeEnvSetupError,
+)
 
 from actors.cluster.links import mistake_in
+from actors.cluster.ray_start import logs_folder
 from actors.errors import UserError
 from actors.messages import Pulse
 from actors.work import Progress, Task
@@ -207,9 +214,12 @@ class Driver:
 
 
 def get(reference: Any) -> Any:
-    """`ray.get` that gives a UserError of the other side back as itself."""
+    """`ray.get` that gives a UserError of the other side back as itself, and one in place of what says that Ray starts no
+    process."""
     try:
         return ray.get(reference)
+    except (ActorUnschedulableError, RuntimeEnvSetupError) as error:
+        raise UserError(_not_started(error)) from None
     except (RayTaskError, RayActorError) as error:
         cause = error.cause if isinstance(error, RayTaskError) else error
         if isinstance(cause, UserError):
@@ -220,3 +230,12 @@ def get(reference: Any) -> Any:
             if mistake is not None:
                 raise UserError(mistake) from None
         raise
+
+
+def _not_started(error: Exception) -> str:
+    """What to say where Ray has no process for an actor: its node is gone, or its environment cannot be made."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # What an environment failed of stands at the end of a traceback.
+    why = lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}"
+    mend = f"its logs are in {logs_folder()}; where the machine is busy, give the same command when less runs on it"
+    return f"Ray starts no process for an actor of the run: {why[:600]} ({mend})"

@@ -130,6 +130,11 @@ def _may_pass(error: Exception) -> bool:
     return kind == "trouble" or (kind == "unknown" and not isinstance(error, ValueError | TypeError))
 
 
+def logs_folder() -> Path:
+    """Where Ray writes its logs on this machine."""
+    return Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "session_*" / "logs"
+
+
 def _given_up(address: str | None, tries: int, error: Exception) -> UserError:
     lines = str(error).strip().splitlines() or [repr(error)]
     why = f"{lines[0][:300]} (tried {tries} times)" if tries > 1 else lines[0][:300]
@@ -137,9 +142,8 @@ def _given_up(address: str | None, tries: int, error: Exception) -> UserError:
         return UserError.of(
             "cluster.address", address, f"it cannot be joined: {why}; null starts Ray on this machine"
         )
-    logs = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "session_*" / "logs"
     mend = "where the machine is busy, give the same command when less runs on it"
-    return UserError(f"Ray does not start on this machine: {why}; its logs are in {logs}; {mend}")
+    return UserError(f"Ray does not start on this machine: {why}; its logs are in {logs_folder()}; {mend}")
 
 
 @contextmanager

@@ -255,7 +255,8 @@ def _verdict(prepared: Prepared, needs: Needs, session: Session) -> list[str]:
         + (
             f"{scientific(needs.worst.paper)} FLOPs (paper), {_exact(needs.worst.exact)} (exact)."
             if needs.worst
-            else "no bound is known for some strategies; a budget bounds them."
+            else "no bound is known for some strategies (a public verifier reads tokens of its own, a strategy of yours "
+            "draws as it likes); a budget bounds them."
         ),
         f"On disk about {disk}.",
     ]

@@ -132,9 +132,9 @@ def _need(prepared: Prepared, strategy: Strategy, forecast: Forecast, most: int)
     expected += _reading(prepared.framing, reviser, prompt, revised, mean, reads)
     expected += _reading(prepared.judging, verifier, prompt, revised, mean, reads)
     worst = None
-    # How many steps are judged nobody knows beforehand, and of a judge that writes each may be a judgement.
-    judged = verifier is not None and verifier.chains and (forecast.shared is None or verifier.stepwise)
-    if bound is not None and not judged:
+    # How many of its own tokens a public verifier reads, and how often it writes, nobody knows beforehand.
+    public = verifier is not None and prepared.models["verifier"].family is not None
+    if bound is not None and not public:
         revised = min(bound, forecast.most_revised or (bound if revised else 0))
         worst = _drawn(prepared, longest, bound, revised, most) + _scoring(verifier, longest, bound, most)
         if forecast.reads:

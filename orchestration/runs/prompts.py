@@ -6,15 +6,14 @@ time goes: a template that tells the date is told the day on which the run was b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from actors.errors import UserError
 from orchestration.problems import PromptFormat
 from orchestration.setup.contexts import LEAST
+from orchestration.setup.prompt_lengths import in_settings
 
 
 class Prompts:
@@ -40,7 +39,7 @@ class Prompts:
         return tuple(self._loaded().encode(text, add_special_tokens=False))
 
     def ids(self, question: str) -> tuple[int, ...]:
-        with _named():
+        with in_settings():
             return tuple(self._format.prompt_ids(self._loaded(), question, self._begun))
 
     def note(self) -> str:
@@ -49,7 +48,7 @@ class Prompts:
         # Of a plain prompt there is nothing to say, and no tokenizer to load for it.
         if not self._format.chat:
             return ""
-        with _named():
+        with in_settings():
             return self._format.note(self._loaded())
 
     def _loaded(self) -> Any:
@@ -76,13 +75,3 @@ class Longest:
         # A token has a byte at least, so that few questions have to be encoded.
         if self._around + len(question.encode()) > self.tokens:
             self.tokens = max(self.tokens, len(self._prompts.ids(question)))
-
-
-@contextmanager
-def _named() -> Iterator[None]:
-    """Name a setting as a user of a run knows it."""
-    try:
-        yield
-    except UserError as error:
-        ours = str(error).startswith("prompt.")
-        raise UserError(f"policy.{error}" if ours else str(error)) from None

@@ -84,9 +84,10 @@ def compose(root: str, words: Sequence[str], schema: type[T]) -> T:
     for group in chosen:
         del changes[group]
     picked = known_groups | {group: said[group] for group in known_groups if group in said} | chosen
-    for group in (one for one in picked if pair is not None and picked[one] == "???"):
-        raise UserError(f"{group} must be given: add {group}=..., for the pair {pair} names none")
-    options_chosen = tuple(f"{group}={option}" for group, option in picked.items())
+    lacking = {group for group in picked if pair is not None and picked[group] == "???"}
+    # Another option stands in for one that is lacking, so that what is mistyped elsewhere is told first.
+    standing = {group: options(group)[0] if group in lacking else option for group, option in picked.items()}
+    options_chosen = tuple(f"{group}={option}" for group, option in standing.items())
     data = copy.deepcopy(_defaults(root, options_chosen, bool(known_groups)))
     for key, value in defaults_of(domain, root).items():
         if key not in picked:
@@ -96,7 +97,7 @@ def compose(root: str, words: Sequence[str], schema: type[T]) -> T:
         data[group]["options"] = {}
         for key, value in mappings.get(group, {}).items():
             _set(data, _inside(data, f"{group}.{key}", own), value)
-    for key in (one for one in said if one not in picked):
+    for key in (one for one in said if one not in picked and one.split(".")[0] not in lacking):
         try:
             place = _inside(data, key, own)
             _kind(schema, data, place, picked)
@@ -104,11 +105,15 @@ def compose(root: str, words: Sequence[str], schema: type[T]) -> T:
             raise UserError.of(WORD, pair, str(error)) from None
         _set(data, place, said[key])
     for key, text in changes.items():
+        if key.split(".")[0] in lacking:
+            continue
         key = _inside(data, key, own)
         kind = _kind(schema, data, key, picked)
         if _field(schema, key).get("quoted"):
             check_quoted(text, key)
         _set(data, key, _value(key, text, kind))
+    for group in sorted(lacking):
+        raise UserError(f"{group} must be given: add {group}=..., for the pair {pair} names none")
     if "policy.prompt.system" not in changes:
         _set_system(data)
     if domain is None and has_domains(root):

@@ -48,7 +48,8 @@ def settings_of_pair(given: str) -> dict[str, Any]:
     file = _FOLDER / f"{given}.yaml" if given in pairs() else resolved(given)
     if not file.is_file():
         mend = f"choose one of {', '.join(pairs())}, or give a yaml file of yours{nearest(given, pairs())}"
-        raise UserError.of(WORD, given, mend)
+        missing = "there is no such file: " if "/" in given or file.suffix in (".yaml", ".yml") else ""
+        raise UserError.of(WORD, given, missing + mend)
     try:
         content = yaml.load(file.read_text(encoding="utf-8"), Yaml)
     except (yaml.YAMLError, ValueError, OSError) as error:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from actors.engines.verifiers.confidence import Measure
 from actors.errors import UserError, counted
@@ -51,6 +51,7 @@ from orchestration.setup.models import (
 )
 from orchestration.setup.packages import importable
 from orchestration.setup.plans import check_allocation, check_judging, check_whole, judges_prompts, with_plan
+from orchestration.setup.prompt_lengths import prompt_lengths
 from orchestration.setup.revising import Framed, read_framing, read_judging, reads_of
 from orchestration.setup.serving import check_served
 from orchestration.setup.settings import DatasetSettings, EvaluateSettings, check
@@ -145,7 +146,7 @@ def prepare(settings: EvaluateSettings) -> Prepared:
     framing, judging = read_framing(settings, models), read_judging(settings, models)
     contexts = contexts_of(settings, strategies, models, {"reviser": framing, "verifier": judging})
     questions = first_questions(dataset)
-    lengths = prompt_lengths(questions, policy.tokenizer, prompt)
+    lengths = prompt_lengths(questions, policy, prompt)
     check_contexts(lengths, contexts, paths_of(settings), shown.shots)
     fitting = [length for length in lengths if not contexts.policy_refuses(length)]
     mean, longest = round(sum(fitting) / len(fitting)), max(fitting)
@@ -300,12 +301,6 @@ def first_questions(dataset: Dataset, most: int = 100) -> list[str]:
     if not questions:
         raise no_problem(dataset)
     return questions
-
-
-def prompt_lengths(questions: Sequence[str], tokenizer: Any, prompt: PromptFormat) -> list[int]:
-    """Lengths of their prompts in tokens, without the few tokens of a chat template's own."""
-    texts = ((prompt.system or "") + prompt.text(question) for question in questions)
-    return [len(tokenizer.encode(text, add_special_tokens=not prompt.chat).ids) for text in texts]
 
 
 def no_problem(dataset: Dataset) -> UserError:

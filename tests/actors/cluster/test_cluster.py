@@ -25,8 +25,9 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 from ray.exceptions import ActorUnavailableError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.cluster.driver import SUCCESSOR
+from actors.cluster.driver import SUCCESSOR, get
 from actors.cluster.links import StartLink
 from actors.cluster.placement import Cluster, _VerifierActor, replica_actor
 from actors.cluster.ray_start import start_ray
@@ -55,6 +56,33 @@ def cluster_of_this_machine() -> Iterator[None]:
     start_ray(cpus=2)
     yield
     ray.shutdown()
+
+
+class _Nothing:
+    """An actor that does nothing."""
+
+    def there(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("where", "why"),
+    [
+        (
+            {"scheduling_strategy": NodeAffinitySchedulingStrategy("1" * 56, soft=False)},
+            "doesn't exist any more",
+        ),
+        ({"runtime_env": {"conda": "no-such-environment"}}, "Failed to set up runtime environment. "),
+    ],
+)
+def test_a_ray_that_starts_no_process_is_told_in_one_line(where: dict[str, Any], why: str) -> None:
+    actor: Any = ray.remote(_Nothing).options(num_cpus=0, **where).remote()
+    with pytest.raises(
+        UserError, match=r"Ray starts no process for an actor of the run: .*logs are in"
+    ) as told:
+        get(actor.there.remote())
+    assert why in str(told.value)
+    assert "\n" not in str(told.value)
 
 
 @dataclass(frozen=True)

@@ -269,6 +269,22 @@ def test_end_tokens_are_shown_with_what_names_them(
     assert any("none: a solution ends by its text" in line for line in lines(kept, capsys, *more))
 
 
+def test_prompts_count_the_tokens_of_a_chat_template(
+    words: list[str], models: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Trap: a template's turns, and the system text that it tells of its own, are longer than the question."""
+    shutil.copytree(models[0], tmp_path / "chat")
+    turns = "You are a careful solver. {% for m in messages %}1 2 3 {{ m.content }}{% endfor %} 4 5 6: "
+    (tmp_path / "chat" / "chat_template.jinja").write_text(turns)
+    kept = [word for word in words if not word.startswith("policy.path")]
+    more = ["strategies=[greedy]", f"policy.path={tmp_path / 'chat'}", "policy.prompt.chat=true"]
+    found = lines([*kept, "dataset.count=1"], capsys, *more)
+    told = next(line for line in found if line.startswith("The prompt of the first problem"))
+    tokens = re.search(r"its (\d+) tokens", told)
+    assert tokens is not None
+    assert any(f"prompt {tokens[1]} on average" in line for line in found)
+
+
 def test_a_chat_template_that_fails_is_named(
     words: list[str], models: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -212,6 +212,34 @@ def test_without_a_pair_nothing_is_one() -> None:
         compose("report", ["pair=qwen2_5"], CalibrateSettings)
 
 
+@pytest.mark.parametrize(
+    ("text", "words", "told"),
+    [
+        (
+            "policy: chat\npolicy.max_tokns: 9\n",
+            [],
+            r"^pair = .*: policy.max_tokns: no such setting \(did you mean",
+        ),
+        ("policy: chat\n", ["policy.max_tokns=9"], r"^policy.max_tokns: no such setting \(did you mean"),
+        ("policy: chat\n", ["dataset.count=9"], r"^dataset must be given: add dataset=\.\.\., for the pair"),
+    ],
+)
+def test_what_is_mistyped_is_told_before_the_data_set_that_is_lacking(
+    text: str, words: list[str], told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=told):
+        settings_of([f"pair={mine(tmp_path, text)}", *words])
+
+
+def test_a_file_that_is_not_there_is_said_to_be_missing() -> None:
+    with pytest.raises(
+        UserError, match=r"^pair = 'my/pair.yaml': there is no such file: choose one of gemma_3"
+    ):
+        settings("pair=my/pair.yaml")
+    with pytest.raises(UserError, match=r"^pair = 'qwen2': choose one of gemma_3"):
+        settings("pair=qwen2")
+
+
 def test_the_help_lists_them_and_shows_their_values() -> None:
     text = help_of("evaluate", ["pair=r1_distill"])
     assert all(f"pair={name} " in text for name in pairs())

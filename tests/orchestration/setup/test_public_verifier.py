@@ -203,13 +203,20 @@ def test_estimates_and_first_grants_have_room_for_what_a_judge_writes(
     added = needs[1].expected.paper - needs[0].expected.paper
     # Ten problems, two samples each.
     assert added == 10 * 2 * 2 * cost.paper(cost.writes)
-    assert needs[0].worst is not None
     assert any("the verifier writes for each score (1 text of up to 50 tokens)" in note for note in few.notes)
 
 
-def test_nobody_bounds_what_a_search_asks_a_judge(common: list[str], folders: dict[str, Path]) -> None:
-    needs = estimate(judge(common, folders), 10)
-    assert [one.strategy for one in needs.each if one.worst is None] == ["beam(n=4,width=2)"]
+@pytest.mark.parametrize("family", ["thinkprm", "skywork_prm"])
+def test_nobody_bounds_what_a_public_verifier_reads(
+    family: str, common: list[str], folders: dict[str, Path]
+) -> None:
+    """Trap: a text that is short in the policy's tokens may be long in its own."""
+    plain = [word for word in common if not word.startswith("strategies")]
+    words = [*plain, "strategies=[greedy,best_of_n(n=2),beam(n=4,width=2)]"]
+    one = judge(words, folders) if family == "thinkprm" else prepared(words, folders[family], option=family)
+    needs = estimate(one, 10)
+    unbounded = [need.strategy for need in needs.each if need.worst is None]
+    assert unbounded == ["best_of_n(n=2)", "beam(n=4,width=2)"]
     assert needs.worst is None
 
 
@@ -223,8 +230,6 @@ def test_of_a_judge_of_steps_a_dry_run_tells_that_it_writes_for_each(
         "once for each step, and reads what it wrote about the steps before" in note for note in one.notes
     )
     needs = estimate(one, 10)
-    # Nobody knows how many steps a solution will have.
-    assert needs.worst is None
     cost = one.models["verifier"].cost
     assert needs.expected.paper > 10 * 2 * cost.paper(cost.writes)
 

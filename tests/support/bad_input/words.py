@@ -82,6 +82,12 @@ def misspelt_pair() -> Words:
 
 
 @case
+def missing_pair_file() -> Words:
+    """a pair file that is not there"""
+    return evaluate("pair=my/pair.yaml")
+
+
+@case
 def pair_beside_a_domain() -> Words:
     """a pair beside a domain"""
     return evaluate("pair=qwen3", "domain=countdown")

@@ -6,13 +6,17 @@ grader where they are of a data set, by arithmetic where they are written here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestration.problems import Grader, Problem
 
-PAIRS = 5
-"""Pairs of a data set that are scored; an odd number, so that one side has more."""
+PAIRS = 7
+"""Pairs of a data set that are scored: so many that chance seldom tells all but one."""
+
+LEAST = 3
+"""Fewer of a data set say nothing that chance would not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +68,65 @@ WRITTEN = (
             "The answer is: 30",
         ),
     ),
+    Pair(
+        "A shirt costs 40 dollars and is sold at 15% off. What is its new price?",
+        (
+            "15% of 40 dollars is 0.15 * 40 = 6 dollars.",
+            "The new price is 40 - 6 = 34 dollars.",
+            "The answer is: 34",
+        ),
+        (
+            "15% of 40 dollars is 40 / 15 = 3 dollars.",
+            "The new price is 40 + 3 = 43 dollars.",
+            "The answer is: 43",
+        ),
+    ),
+    Pair(
+        "What is the sum of the first 10 positive whole numbers?",
+        (
+            "The sum of the first n positive whole numbers is n(n + 1) / 2.",
+            "With n = 10 these are 10 * 11 = 110, and 110 / 2 = 55.",
+            "The answer is: 55",
+        ),
+        (
+            "The sum of the first n positive whole numbers is n * n.",
+            "With n = 10 it is 10 * 10 = 20.",
+            "The answer is: 20",
+        ),
+    ),
+    Pair(
+        "The sides of a rectangle are 9 cm and 4 cm long. What is its area in square centimetres?",
+        (
+            "The area of a rectangle is the product of its sides.",
+            "So it is 9 * 4 = 36 square centimetres.",
+            "The answer is: 36",
+        ),
+        (
+            "The area of a rectangle is the sum of its sides.",
+            "So it is 9 + 4 = 14 square centimetres.",
+            "The answer is: 14",
+        ),
+    ),
+    Pair(
+        "Tom has 3 times as many marbles as Ann. Together they have 48. How many does Ann have?",
+        (
+            "If Ann has a marbles, Tom has 3a, and together they have a + 3a = 4a.",
+            "From 4a = 48 follows a = 48 / 4 = 12.",
+            "The answer is: 12",
+        ),
+        (
+            "If Ann has a marbles, Tom has a + 3, and together they have 3a.",
+            "From 3a = 48 follows a = 48 - 3 = 46.",
+            "The answer is: 46",
+        ),
+    ),
 )
 """For verifiers that were trained on mathematics in words."""
 
 
 def pairs_of(problems: Sequence[Problem], grader: Grader) -> tuple[Pair, ...]:
     """Pairs of problems that have worked solutions: the wrong one of each is another's solution, of as many steps where there
-    is such a one. None where the data set has no worked solutions."""
+    is such a one. None where the data set has too few of them."""
     found: list[Pair] = []
     worked = [(one, _steps(one)) for one in problems if one.solution]
     for problem, right in worked:
@@ -82,7 +138,13 @@ def pairs_of(problems: Sequence[Problem], grader: Grader) -> tuple[Pair, ...]:
         if others:
             wrong = min(others, key=lambda steps: abs(len(steps) - len(right)))
             found.append(Pair(problem.question, right, wrong))
-    return tuple(found)
+    return tuple(found) if len(found) >= LEAST else ()
+
+
+def by_chance(told: int, pairs: int) -> float:
+    """How often a coin tells so many of the pairs, or more."""
+    ways = sum(math.comb(pairs, number) for number in range(told, pairs + 1))
+    return ways / (1 << pairs)
 
 
 def _steps(problem: Problem) -> tuple[str, ...]:

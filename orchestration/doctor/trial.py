@@ -22,7 +22,7 @@ from actors.memory import free_memory
 from actors.strategy import Role
 from orchestration.doctor.case import Case
 from orchestration.doctor.findings import Finding, skipped
-from orchestration.doctor.pairs import WRITTEN, Pair, pairs_of
+from orchestration.doctor.pairs import WRITTEN, Pair, by_chance, pairs_of
 from orchestration.setup.footprint import NUMBER
 from orchestration.setup.memory import size_of
 from orchestration.setup.models import ModelSetup
@@ -162,6 +162,9 @@ async def _drawn(plan: ModelPlan, ids: tuple[int, ...]) -> tuple[tuple[int, ...]
         await engine.close()
 
 
+SELDOM = 1 / 8
+"""How often a coin may do as well as a verifier that is taken to tell right from wrong: 3 of 3, 6 of 7."""
+
 _Told = tuple[tuple[float, ...], tuple[float, ...]]
 """The scores of the steps of a pair's right solution, and of its wrong one."""
 
@@ -240,8 +243,15 @@ def _judged(
     ends = ", ".join(f"{right[-1]:.3f} to {wrong[-1]:.3f}" for right, wrong in told)
     of = "written for this" if written else "of the data set"
     text = f"right solutions score above wrong ones in {above} of {len(told)} pairs {of} ({ends}{said})"
-    if 2 * above > len(told):
+    chance = by_chance(above, len(told))
+    if chance <= SELDOM:
         return Finding("pair", "ok", text, tuple(details))
+    if 2 * above > len(told):
+        text += (
+            f": a coin reaches that in {chance:.0%} of such looks, so that it may tell nothing of these solutions; look at it on "
+            "a few problems of your own (flopwise evaluate: best_of_n against majority)"
+        )
+        return Finding("pair", "warning", text, tuple(details))
     why = "the class of its score may be inverted"
     why += ", or it is of another family than verifier.family says" if family else ""
     text += (

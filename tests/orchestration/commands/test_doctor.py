@@ -70,7 +70,7 @@ def test_a_public_verifier_of_another_tokenizer(
     marks = {check: mark for mark, check, _ in found}
     assert marks["steps"] == "warning", "the policy's steps are lines"
     texts = [text for _, check, text in found if check == "pair"]
-    assert "of 3 pairs written for this" in texts[0]
+    assert "of 7 pairs written for this" in texts[0]
 
 
 def test_what_is_wrong_ends_with_1_and_how_to_mend_it(

@@ -21,7 +21,8 @@ from orchestration.doctor.data import data_found, prompts_found, settings_found
 from orchestration.doctor.findings import Finding, Mark
 from orchestration.doctor.fits import contexts_found, memory_found, run_found
 from orchestration.doctor.models import files_found, steps_found, tokenizers_found
-from orchestration.doctor.trial import generation_found, pair_found
+from orchestration.doctor.pairs import WRITTEN, Pair
+from orchestration.doctor.trial import _judged, generation_found, pair_found
 from orchestration.setup import memory
 from orchestration.setup.domains import MODELS
 from tests.support.public_verifiers import PUBLIC
@@ -360,11 +361,11 @@ def test_a_pair_of_the_data_set(domain: str, tmp_path: Path) -> None:
     words = [f"domain={domain}", "dataset.count=40", f"folder={tmp_path / 'run'}"]
     [right] = findings(words, pair_found, *BEFORE)
     assert right.mark == "ok"
-    assert right.text.startswith("right solutions score above wrong ones in 5 of 5 pairs of the data set (")
+    assert right.text.startswith("right solutions score above wrong ones in 7 of 7 pairs of the data set (")
     other = inverted(MODELS / domain / "prm", tmp_path / "prm")
     [warning] = findings([*words, f"verifier.path={other}"], pair_found, *BEFORE)
     assert warning.mark == "warning"
-    assert "in 0 of 5 pairs of the data set" in warning.text
+    assert "in 0 of 7 pairs of the data set" in warning.text
     assert "the class of its score may be inverted" in warning.text
     # What was scored is shown, each step with its score.
     question, right_steps, scores, *_ = warning.details
@@ -385,17 +386,43 @@ def test_of_a_public_verifier_and_its_inverse_one_is_warned_of(
             weights[key] = -weights[key]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     [other] = findings(words, pair_found, *BEFORE)
-    assert {one.mark, other.mark} == {"ok", "warning"}
-    [warning] = [found for found in (one, other) if found.mark == "warning"]
+    above = [int(found.text.split(" in ")[1].split(" of ")[0]) for found in (one, other)]
+    assert sum(above) == len(WRITTEN)
+    assert [found.mark for found in (one, other)] == ["ok" if count >= 6 else "warning" for count in above]
+    warning = (one, other)[above[0] > above[1]]
     assert "pairs written for this" in warning.text
     assert "or it is of another family than verifier.family says" in warning.text
+
+
+@pytest.mark.parametrize(
+    ("above", "mark"), [(7, "ok"), (6, "ok"), (5, "warning"), (4, "warning"), (3, "warning")]
+)
+def test_what_a_coin_often_tells_is_not_taken_for_a_verifiers_word(above: int, mark: str) -> None:
+    told = [((0.2, 0.9), (0.2, 0.1))] * above + [((0.2, 0.1), (0.2, 0.9))] * (7 - above)
+    found = _judged(told, WRITTEN, written=True, family=True, said="")
+    assert found.mark == mark
+    assert ("a coin reaches that in " in found.text) == (above in (4, 5))
+    assert ("may be inverted" in found.text) == (above == 3)
+
+
+@pytest.mark.parametrize("pair", WRITTEN, ids=lambda pair: pair.right[-1])
+def test_written_solutions_say_what_they_do(pair: Pair) -> None:
+    """The right one reckons rightly in each step, the wrong one ends elsewhere."""
+    for step in pair.right:
+        for left, right in re.findall(r"([\d.]+ [-+*/] [\d.]+) = ([\d.]+)", step):
+            first, sign, second = left.split()
+            value = {"+": float(first) + float(second), "-": float(first) - float(second),
+                     "*": float(first) * float(second), "/": float(first) / float(second)}[sign]  # fmt: skip
+            assert value == pytest.approx(float(right.rstrip(".")))
+    assert pair.right[-1] != pair.wrong[-1]
+    assert len(pair.right) == len(pair.wrong)
 
 
 def test_a_public_verifier_is_tried_without_a_policy(common: list[str], qwen: Path) -> None:
     words = [*common, "policy.path=/nowhere", "verifier=qwen_math_prm", f"verifier.path={qwen}"]
     [found] = findings(words, pair_found, *BEFORE)
     assert found.mark in ("ok", "warning")
-    assert "of 3 pairs written for this" in found.text
+    assert "of 7 pairs written for this" in found.text
 
 
 @pytest.mark.parametrize(

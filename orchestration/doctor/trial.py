@@ -248,8 +248,8 @@ def _judged(
         return Finding("pair", "ok", text, tuple(details))
     if 2 * above > len(told):
         text += (
-            f": a coin reaches that in {chance:.0%} of such looks, so that it may tell nothing of these solutions; look at it on "
-            "a few problems of your own (flopwise evaluate: best_of_n against majority)"
+            f": a coin reaches that in {chance:.0%} of such looks, so it may tell nothing of these solutions; look at it "
+            "on a few problems of your own (flopwise evaluate: best_of_n against majority)"
         )
         return Finding("pair", "warning", text, tuple(details))
     why = "the class of its score may be inverted"

@@ -10,16 +10,16 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-import os
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
 from actors.errors import UserError, nearest
+from orchestration.setup.build import build, choices_of
 from orchestration.setup.domains import DOMAIN, DOMAIN_WORD, defaults_of, domain_of, has_domains
 from orchestration.setup.meant import check_mapping, words_meant
 from orchestration.setup.pairs import WORD, above, pair_of, settings_of_pair
@@ -119,7 +119,7 @@ def compose(root: str, words: Sequence[str], schema: type[T]) -> T:
     if domain is None and has_domains(root):
         for key in (one for one in data if data[one] == "???" and one in defaults_of(DOMAIN, root)):
             raise UserError(f"{key} must be given: add {key}=..., or domain={DOMAIN}, which has one")
-    built: T = _build(schema, data, "")
+    built: T = build(schema, data, "")
     return built
 
 
@@ -154,7 +154,7 @@ def said_by(pair: str, root: str, words: Sequence[str]) -> dict[str, Any]:
 
 def settings_from(config: Mapping[str, Any]) -> EvaluateSettings:
     """The settings of an evaluation from its resolved config, as a run keeps it. Raises UserError for what is none."""
-    built: EvaluateSettings = _build(EvaluateSettings, dict(config), "")
+    built: EvaluateSettings = build(EvaluateSettings, dict(config), "")
     return built
 
 
@@ -270,7 +270,7 @@ def _value(key: str, text: str, kind: Any) -> Any:
     if not text.strip():
         mend = f"nothing stands behind the equals sign: give a value, as in {key}={_example(kind)}"
         raise UserError.of(key, text, mend)
-    if int in _choices(kind) and (number := whole_number(text)) is not None:
+    if int in choices_of(kind) and (number := whole_number(text)) is not None:
         return number
     try:
         return yaml.load(text, Yaml)
@@ -278,16 +278,11 @@ def _value(key: str, text: str, kind: Any) -> Any:
         raise UserError.of(key, text, "cannot be read; write numbers, true, false, null or [a, b]") from None
 
 
-def _choices(kind: Any) -> tuple[Any, ...]:
-    """The types that a value may have."""
-    return typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-
-
 def _example(kind: Any) -> str:
     """A value of this type, for a message."""
     examples = {bool: "true", int: "1", float: "0.5"}
-    found = next((examples[one] for one in _choices(kind) if one in examples), "[...]")
-    return f"{found}, or null" if types.NoneType in _choices(kind) else found
+    found = next((examples[one] for one in choices_of(kind) if one in examples), "[...]")
+    return f"{found}, or null" if types.NoneType in choices_of(kind) else found
 
 
 def _is_list_of_texts(kind: Any) -> bool:
@@ -312,103 +307,3 @@ def _mapping(key: str, text: str) -> dict[str, Any]:
         mend = "write a mapping as {_target_: my_package.module.Class, name: value}"
         raise UserError.of(key, text, mend)
     return value
-
-
-def _build(kind: Any, value: Any, key: str) -> Any:
-    """Check a value against a type and return it in that type; dataclasses are built field by field."""
-    if kind is Any:
-        return value
-    if isinstance(value, str) and value == "???":
-        raise UserError(f"{key} must be given: add {key}=...")
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        if not isinstance(value, dict):
-            raise UserError.of(key, value, "it must be a mapping, as in {name: value}")
-        hints = typing.get_type_hints(kind)
-        for name in value:
-            if name not in hints and not str(name).startswith("_"):
-                meant = nearest(str(name), hints)
-                raise UserError(f"{key}.{name}: no such setting{meant}; --help lists them all")
-        inside = f"{key}." if key else ""
-        values = {
-            name: _build(hints[name], one, f"{inside}{name}")
-            for name, one in value.items()
-            if name in hints  # else Hydra's own
-        }
-        for field in dataclasses.fields(kind):
-            if field.metadata.get("path") and field.name in values:
-                values[field.name] = _path(f"{inside}{field.name}", values[field.name])
-        return kind(**values)
-    if typing.get_origin(kind) is typing.Literal:
-        words = [str(word) for word in typing.get_args(kind)]
-        if value not in typing.get_args(kind):
-            raise UserError.of(key, value, f"choose one of {', '.join(words)}{nearest(str(value), words)}")
-        return value
-    choices = _choices(kind)
-    if value is None and types.NoneType in choices:
-        return None
-    for choice in choices:
-        read = _as(choice, value, key)
-        if read is not None:
-            return read
-    if typing.get_origin(kind) is list and isinstance(value, int | float | str):
-        raise UserError.of(key, value, f"it must be a list, as in {key}=[{value}]")
-    raise UserError.of(key, value, f"it must be {_name(choices)}")
-
-
-def _path(key: str, value: Any) -> Any:
-    """A path, or each of a list, with its ~ resolved."""
-    if isinstance(value, list):
-        return [_path(key, one) for one in value]
-    if value is None:
-        return None
-    if not value.strip() or "\0" in value:
-        raise UserError.of(key, value, "it must be the name of a file or folder")
-    return os.path.expanduser(value)
-
-
-def _as(kind: Any, value: Any, key: str) -> Any:
-    """Return the value as this type, or None where it is none."""
-    if typing.get_origin(kind) is list and isinstance(value, list):
-        (item,) = typing.get_args(kind)
-        return [_build(item, one, key) for one in value]
-    if typing.get_origin(kind) is tuple and isinstance(value, list):
-        items = typing.get_args(kind)
-        if items[-1] is Ellipsis:
-            items = (items[0],) * len(value)
-        if len(items) != len(value):
-            return None
-        return tuple(_build(item, one, key) for item, one in zip(items, value, strict=True))
-    if typing.get_origin(kind) is dict and isinstance(value, dict):
-        return value
-    if kind is bool or isinstance(value, bool):
-        return value if kind is bool and isinstance(value, bool) else None
-    if kind in (int, float):
-        number = _number(value)
-        if number is None or (kind is int and number != int(number)):
-            return None
-        return kind(number)
-    return value if kind is str and isinstance(value, str) else None
-
-
-def _number(value: Any) -> float | int | None:
-    if isinstance(value, int | float):
-        return value if abs(value) != float("inf") and value == value else None
-    # YAML 1.1 takes 1e13 for a text.
-    try:
-        return _number(float(value)) if isinstance(value, str) else None
-    except ValueError:
-        return None
-
-
-def _name(choices: Iterable[Any]) -> str:
-    names = {
-        int: "a whole number",
-        float: "a number",
-        bool: "true or false",
-        str: "a text",
-        types.NoneType: "null",
-    }
-    return " or ".join(
-        names.get(choice, "a list" if typing.get_origin(choice) is list else "a mapping")
-        for choice in choices
-    )

@@ -38,8 +38,8 @@ class Row:
     there; `if_wrong` is what its accuracy would be if the others counted as wrong
     (NaN where there are none). `samples` is the size of the set that its accuracy was estimated from (0: it is what the
     strategy answered). Where this n was not `ran`, tokens and FLOPs are what its series' largest n tells; NaN: not known.
-    `wasted` is the share of tokens drawn that stand in no kept candidate, `truncated` the candidates cut off by the
-    token limit for each generation, `unreadable` the share of those that ended in which no answer was read (NaN: an earlier
+    `wasted` is the share of tokens drawn that stand in no kept candidate, `truncated` the share of its candidates
+    that the token limit cut off, dropped ones too, `unreadable` the share in which no answer was read (NaN: an earlier
     version did not count them). `correct` has a value for each of its problems and run seeds (P, S); `by_seed` is the
     accuracy of each seed that was asked all of the row's problems and has any answer, over those on which all of these seeds
     have one.
@@ -211,8 +211,8 @@ def _row(
     if drawn > 0:
         wasted = 1 - costs["kept_tokens"] / drawn
     if one is not None and one.generations:
-        truncated = one.tally.truncated / one.generations
-    unreadable = _unreadable(one)
+        truncated = _cut_off(one)
+    unreadable = float("nan") if one is None else _share(one.tally.unreadable, one)
     exact = costs.get("attributed_flops_exact", np.nan)
     if exact == 0 and drawn > 0:
         # Every token costs something: it was not known.
@@ -273,13 +273,20 @@ def _told_costs(row: Row, largest: Measured, told: Estimates, token_price: float
         flops = drawn * share + (flops - drawn) * read
     else:
         flops *= share
-    truncated = largest.tally.truncated / largest.generations if largest.generations else 0.0
     return replace(
-        row, tokens=tokens * share, flops=flops, truncated=truncated, unreadable=_unreadable(largest)
+        row,
+        tokens=tokens * share,
+        flops=flops,
+        truncated=_cut_off(largest),
+        unreadable=_share(largest.tally.unreadable, largest),
     )
 
 
-def _unreadable(one: Measured | None) -> float:
-    if one is None or not one.tally.ended:
-        return float("nan")
-    return one.tally.unreadable / one.tally.ended
+def _cut_off(one: Measured) -> float:
+    # Of none it is known whoever counted the others.
+    return _share(one.tally.truncated, one) if one.tally.truncated else 0.0
+
+
+def _share(part: int, of: Measured) -> float:
+    """The share of a strategy's candidates; NaN where they were not counted."""
+    return part / of.tally.ended if of.tally.ended else float("nan")

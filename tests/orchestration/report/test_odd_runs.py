@@ -132,6 +132,21 @@ def test_a_strategy_whose_candidates_tell_little_is_named_below_the_table(folder
     assert "cut off at policy.max_tokens" not in text
 
 
+def test_what_a_search_cut_off_is_a_share_of_all_that_it_drew(folder: Path) -> None:
+    """Trap: with those that it dropped it may cut off more than it has generations."""
+
+    def cut(row: dict[str, Any]) -> dict[str, Any]:
+        n = row["generations"]
+        searched = row["strategy"].startswith("beam")
+        return row | {"ended": 2 * n, "truncated": n + n // 2 if searched else 0}
+
+    edit(folder, "outcomes", cut)
+    rows, _ = reported(folder)
+    told = {row["strategy"]: row["truncated"] for row in rows if row["ran"] == "true"}
+    assert told.pop("beam(n=4,width=4)") == "0.75"
+    assert set(told.values()) == {"0"}
+
+
 def test_a_run_of_before_candidates_were_counted_raises_no_doubt(folder: Path) -> None:
     rows, text = reported(folder)
     assert {row["unreadable"] for row in rows} == {""}

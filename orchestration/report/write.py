@@ -236,7 +236,7 @@ def _markdown(
         f"{counted(measures.problems, 'problem')}, {measures.labelled:,} of them with an answer. Intervals ({level:.0%}) are "
         "over problems: Wilson's, and Bonett and Price's for differences. Costs are a problem's, as if each strategy had "
         "run alone; FLOPs are 2 x parameters a token, exact FLOPs are prefill, decode and attention. Dropped: the share of "
-        "tokens that stand in no kept candidate. Cut off: candidates that met the token limit, for each generation. "
+        "tokens that stand in no kept candidate. Cut off: the share of candidates that met the token limit. "
         "No answer: the share of ended candidates in which none could be read.",
         *_about_seeds(measures),
         markdown_table(*main_cells(measures)),

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -16,6 +15,7 @@ from torch.utils.data import Dataset
 from actors.errors import UserError
 from orchestration.problems.revising import Revising
 from orchestration.training.step_data import Solved
+from orchestration.training.trainer import batched
 
 IGNORED_LABEL = -100
 """What a token is labelled with that has no part in the loss: the value that torch leaves out."""
@@ -44,15 +44,7 @@ class StepBatches(Dataset[dict[str, Tensor]]):
     """
 
     def __init__(self, rows: Sequence[Labelled], tokens: int, pad: int, seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        order = rng.permutation(len(rows))
-        order = order[np.argsort([len(rows[i].ids) for i in order], kind="stable")]
-        batches: list[list[int]] = []
-        for index in order.tolist():
-            if not batches or (len(batches[-1]) + 1) * len(rows[index].ids) > tokens:
-                batches.append([])
-            batches[-1].append(index)
-        self._batches = [batches[i] for i in rng.permutation(len(batches))]
+        self._batches = batched([len(row.ids) for row in rows], tokens, seed)
         self.rows, self._pad = rows, pad
 
     def __len__(self) -> int:

@@ -7,7 +7,6 @@ machine, and a run that was interrupted and resumed ends where an uninterrupted 
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, SequentialSampler
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Trainer, TrainingArguments
+from torch.utils.data import Dataset
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from actors.errors import UserError
 from actors.memory import keep_freed_memory
@@ -32,6 +31,7 @@ from orchestration.training.checkpoints import claim, last_checkpoint
 from orchestration.training.muon import MuonAdamW
 from orchestration.training.naming import as_here
 from orchestration.training.tokenizer import train_tokenizer
+from orchestration.training.trainer import BatchTrainer, batched, linear_schedule, trainer_arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +96,7 @@ class BatchedRows(Dataset[dict[str, Tensor]]):
     """
 
     def __init__(self, rows: Sequence[Row], tokens: int, pad: int, seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        # Rows are shuffled before the stable sort, so that equal lengths mix differently with every seed.
-        order = rng.permutation(len(rows))
-        order = order[np.argsort([len(rows[i].ids) for i in order], kind="stable")]
-        batches: list[list[int]] = [[]]
-        for index in order.tolist():
-            # Sorted, the newest row is the longest: it decides the width.
-            if batches[-1] and (len(batches[-1]) + 1) * len(rows[index].ids) > tokens:
-                batches.append([])
-            batches[-1].append(index)
-        self._batches = [batches[i] for i in rng.permutation(len(batches))]
+        self._batches = batched([len(row.ids) for row in rows], tokens, seed)
         self._rows, self._pad = rows, pad
 
     def __len__(self) -> int:
@@ -143,33 +133,6 @@ def encode_rows(
             raise UserError.of("shape.context", context, f"{problem.id} needs {len(ids)} tokens")
         rows.append(Row(np.asarray(ids, dtype=np.int32), len(start)))
     return rows
-
-
-class BatchTrainer(Trainer):  # type: ignore[misc]
-    """A Trainer whose dataset items are whole batches, taken in their own order."""
-
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        return self._loader(self.train_dataset)
-
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
-        return self._loader(self.eval_dataset if eval_dataset is None else eval_dataset)
-
-    def _loader(self, dataset: Any) -> DataLoader[Any]:
-        return DataLoader(dataset, batch_size=1, sampler=SequentialSampler(dataset), collate_fn=_only)
-
-
-def _only(items: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return items[0]
-
-
-def linear_schedule(optimizer: torch.optim.Optimizer, steps: int, warmup: float) -> Any:
-    """Return a scheduler: linearly up over the first `warmup` share of the steps, then linearly to 0."""
-    rise = max(1, math.ceil(steps * warmup))
-
-    def factor(step: int) -> float:
-        return min((step + 1) / rise, (steps - step) / max(1, steps - rise + 1))
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
 def build_model(shape: PolicyShape, tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
@@ -252,23 +215,13 @@ def train_policy(settings: PolicyTraining, output: Path) -> dict[str, float]:
     optimizer = MuonAdamW(model, settings.muon_lr, settings.adamw_lr)
     checkpoints = output / "checkpoints"
     claim(checkpoints, asdict(settings))
-    arguments = TrainingArguments(
-        output_dir=str(checkpoints),
-        max_steps=len(batches),
-        per_device_train_batch_size=1,
-        per_device_eval_batch_size=1,
-        max_grad_norm=0.0,  # both optimizers scale their steps themselves
-        save_steps=settings.save_every,
-        save_total_limit=2,
-        eval_strategy="steps",
-        eval_steps=settings.save_every,
-        logging_steps=50,
-        report_to="none",
-        disable_tqdm=True,
+    # Both optimizers scale their steps themselves.
+    arguments = trainer_arguments(
+        checkpoints,
+        steps=len(batches),
+        save_every=settings.save_every,
+        evaluate_every=settings.save_every,
         seed=settings.seed,
-        use_cpu=True,
-        remove_unused_columns=False,
-        prediction_loss_only=True,
     )
     trainer = BatchTrainer(
         model=model,

@@ -35,8 +35,8 @@ from orchestration.training.batches import IGNORED_LABEL, Labelled, Shown, StepB
 from orchestration.training.checkpoints import claim, last_checkpoint
 from orchestration.training.measures import measure, on_device, step_logits, value_loss
 from orchestration.training.muon import MuonAdamW
-from orchestration.training.policy import BatchTrainer, linear_schedule
 from orchestration.training.sides import check_right, check_values, split
+from orchestration.training.trainer import BatchTrainer, linear_schedule, trainer_arguments
 
 _FLAT = 0.01
 """By which share a loss falls at least, to count as falling."""
@@ -202,7 +202,8 @@ def train_prm(
         settings,
         checkpoints / "value",
         steps,
-        strategy="epoch",
+        save_strategy="epoch",
+        eval_strategy="epoch",
         load_best_model_at_end=True,
         metric_for_best_model="eval_loss",
         greater_is_better=False,
@@ -278,27 +279,13 @@ def _standardise(model: Any, batches: StepBatches) -> None:
     head.scale.copy_(features.std(0).clamp(min=1e-3))
 
 
-def _arguments(
-    settings: PrmTraining, folder: Path, steps: int, strategy: str = "steps", **more: Any
-) -> TrainingArguments:
-    return TrainingArguments(
-        output_dir=str(folder),
-        max_steps=steps,
-        per_device_train_batch_size=1,
-        per_device_eval_batch_size=1,
-        max_grad_norm=0.0,
-        save_strategy=strategy,
-        save_steps=settings.save_every,
-        save_total_limit=2,
-        eval_strategy=strategy,
-        eval_steps=settings.save_every,
-        logging_steps=50,
-        report_to="none",
-        disable_tqdm=True,
+def _arguments(settings: PrmTraining, folder: Path, steps: int, **more: Any) -> TrainingArguments:
+    return trainer_arguments(
+        folder,
+        steps=steps,
+        save_every=settings.save_every,
+        evaluate_every=settings.save_every,
         seed=settings.seed,
-        use_cpu=not torch.cuda.is_available(),
-        remove_unused_columns=False,
-        prediction_loss_only=True,
         label_names=["language", "targets"],
         **more,
     )

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from transformers import TrainerCallback, TrainingArguments
+from transformers import TrainerCallback
 
 from actors.engines.identity import TOKENIZER_FILES
 from actors.engines.model_config import model_hash, read_config
@@ -33,8 +33,9 @@ from orchestration.problems.revising import Revising, RevisionFormat
 from orchestration.training.checkpoints import claim, last_checkpoint
 from orchestration.training.muon import MuonAdamW
 from orchestration.training.pair_store import Learnt
-from orchestration.training.policy import BatchedRows, BatchTrainer, Row, linear_schedule
+from orchestration.training.policy import BatchedRows, Row
 from orchestration.training.step_data import held_out
+from orchestration.training.trainer import BatchTrainer, linear_schedule, trainer_arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +205,14 @@ def train_reviser(
         optimizer = torch.optim.AdamW(trained, lr=settings.lr, betas=(0.9, 0.95), weight_decay=0.0)
     trainer = BatchTrainer(
         model=model,
-        args=_arguments(settings, checkpoints, steps, math.ceil(len(batches) / settings.evaluations)),
+        args=trainer_arguments(
+            checkpoints,
+            steps=steps,
+            save_every=settings.save_every,
+            evaluate_every=math.ceil(len(batches) / settings.evaluations),
+            seed=settings.seed,
+            clip=0.0 if settings.optimizer == "muon" else 1.0,
+        ),
         train_dataset=batches,
         eval_dataset=held,
         optimizers=(optimizer, linear_schedule(optimizer, steps, settings.warmup)),
@@ -274,26 +282,3 @@ def _digest(rows: Rows) -> str:
             digest.update(row.prompt.to_bytes(4, "big") + row.ids.tobytes())
         digest.update(b"\0")
     return digest.hexdigest()
-
-
-def _arguments(
-    settings: RevisionTraining, folder: Path, steps: int, evaluate_every: int
-) -> TrainingArguments:
-    return TrainingArguments(
-        output_dir=str(folder),
-        max_steps=steps,
-        per_device_train_batch_size=1,
-        per_device_eval_batch_size=1,
-        max_grad_norm=0.0 if settings.optimizer == "muon" else 1.0,
-        save_steps=settings.save_every,
-        save_total_limit=2,
-        eval_strategy="steps",
-        eval_steps=evaluate_every,
-        logging_steps=50,
-        report_to="none",
-        disable_tqdm=True,
-        seed=settings.seed,
-        use_cpu=not torch.cuda.is_available(),
-        remove_unused_columns=False,
-        prediction_loss_only=True,
-    )

@@ -17,7 +17,6 @@ from orchestration.problems.datasets.load import source_of
 from orchestration.training.muon import MuonAdamW, orthogonalise
 from orchestration.training.policy import (
     BatchedRows,
-    BatchTrainer,
     PolicyShape,
     PolicyTraining,
     build_model,
@@ -25,6 +24,7 @@ from orchestration.training.policy import (
     train_policy,
 )
 from orchestration.training.tokenizer import train_tokenizer
+from orchestration.training.trainer import BatchTrainer
 
 OPTIONS = {"legs": [1, 3], "terms": [2, 3], "sums": 0.4}
 SOURCE = source_of("arithmetic", OPTIONS)

@@ -27,10 +27,11 @@ from orchestration.training import measures, prm, sampling
 from orchestration.training.batches import Labelled, StepBatches
 from orchestration.training.checkpoints import claim
 from orchestration.training.job import PrmJob, Sampled, make_prm, sampling_settings
-from orchestration.training.policy import BatchTrainer, PolicyShape, PolicyTraining, train_policy
+from orchestration.training.policy import PolicyShape, PolicyTraining, train_policy
 from orchestration.training.prm import PrmTraining, train_prm
 from orchestration.training.sides import check_values, split
 from orchestration.training.step_data import Drawn, held_out, labelled_solutions
+from orchestration.training.trainer import BatchTrainer
 from tests.support.here import without_ray
 
 EASY: dict[str, Any] = {"legs": [1, 2], "counts": [1, 5], "sums": 0.0}

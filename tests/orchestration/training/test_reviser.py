@@ -16,7 +16,7 @@ from actors.errors import UserError
 from orchestration.problems.prompting import PromptFormat
 from orchestration.problems.revising import RevisionFormat, trained_format
 from orchestration.training.pair_store import Learnt
-from orchestration.training.policy import BatchedRows, BatchTrainer
+from orchestration.training.policy import BatchedRows
 from orchestration.training.reviser import (
     RevisionTraining,
     Rows,
@@ -27,6 +27,7 @@ from orchestration.training.reviser import (
 )
 from orchestration.training.reviser_job import CHAINS, SAMPLES
 from orchestration.training.step_data import held_out
+from orchestration.training.trainer import BatchTrainer
 from tests.support.model_folders import EOS, Folder, tokenizer_of
 
 TINY = RevisionTraining(

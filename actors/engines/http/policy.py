@@ -54,7 +54,8 @@ PAUSE_S = 0.25
 LONGEST_PAUSE_S = 15.0
 
 LOST_IN_A_ROW = 16
-"""Answers that may be lost one after another, none coming between, before the server counts as gone."""
+"""Times in a row that answers may be lost, none coming between, before the server counts as gone. What was in flight together
+is lost once."""
 
 STEPS_AHEAD = 4
 """Steps that a server may be ahead of what it has sent."""
@@ -78,13 +79,15 @@ class _Refused(Exception):
 
 @dataclass(slots=True)
 class _Asked:
-    """A request and its answer so far; nothing is `sent` while it waits its turn. `last`: when its last piece came."""
+    """A request and its answer so far; nothing is `sent` while it waits its turn. `last`: when its last piece came; `turn`: how
+    often losses had been counted, or forgotten, when it was sent."""
 
     request: GenerateRequest
     ends: Sequence[int]
     answer: Answer
     sent: bool = False
     last: float = field(default_factory=time.perf_counter)
+    turn: int = 0
 
     @property
     def came(self) -> int:
@@ -111,7 +114,8 @@ class HttpPolicy:
         self._busy = Busy()
         # Seconds a token of one answer: a mean of the last ones.
         self._pace = 0.0
-        self._tokens_out = self._tokens_computed = self._ended = self._cut_off = self._lost = 0
+        self._tokens_out = self._tokens_computed = self._ended = self._cut_off = 0
+        self._lost = self._turn = 0
 
     @classmethod
     def load(cls, plan: ModelPlan) -> HttpPolicy:
@@ -176,7 +180,8 @@ class HttpPolicy:
         while True:
             try:
                 await self._ask(asked)
-                self._lost = 0
+                if self._lost:
+                    self._lost, self._turn = 0, self._turn + 1
                 return
             except _Refused as refused:
                 asked.sent = False
@@ -193,7 +198,7 @@ class HttpPolicy:
         answer = asked.answer = Answer(request, asked.ends, self._info.vocabulary)
         words_of = body(request, self._served.model, asked.ends, seeded=self._seeded)
         client = self._resting.pop() if self._resting else self._new_client()
-        asked.sent, asked.last = True, time.perf_counter()
+        asked.sent, asked.last, asked.turn = True, time.perf_counter(), self._turn
         try:
             async with client.stream("POST", f"{self._server.url}/completions", json=words_of) as response:
                 await self._check_status(response)
@@ -212,11 +217,11 @@ class HttpPolicy:
             raise EngineError(f"{self._server.url} does not answer what it is asked: {error}") from error
         except (ServerFailed, httpx2.RequestError) as error:
             if not answer.done:
-                raise self._lose(words(error)) from error
+                raise self._lose(asked, words(error)) from error
         finally:
             self._resting.append(client)
         if not (answer.seen or answer.done):
-            raise self._lose("its connection was closed within an answer")
+            raise self._lose(asked, "its connection was closed within an answer")
         if answer.read is None or tuple(answer.read) != request.token_ids:
             raise EngineError(f"{self._server.url} read other token ids than it was sent")
 
@@ -251,10 +256,12 @@ class HttpPolicy:
             raise ValueError(f"{self._server.url}: {said}")
         raise EngineError(f"{self._server.url}: {said}")
 
-    def _lose(self, why: str) -> Exception:
-        self._lost += 1
+    def _lose(self, asked: _Asked, why: str) -> Exception:
+        # Others that were in flight with it are lost by the same trouble, which counts once.
+        if asked.turn == self._turn:
+            self._lost, self._turn = self._lost + 1, self._turn + 1
         if self._lost > LOST_IN_A_ROW:
-            return EngineError(f"{self._server.url} has lost {self._lost} answers in a row, last: {why}")
+            return EngineError(f"{self._server.url} has lost answers {self._lost} times in a row, last: {why}")
         return AnswerLost(f"{self._server.url}: {why}")
 
     def _see(self, asked: _Asked, new: int) -> None:

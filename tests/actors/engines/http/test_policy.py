@@ -143,7 +143,7 @@ async def test_an_answer_that_does_not_come_is_lost_and_the_next_one_comes(
         (["no_ids"], "no token ids"),
         (["other_ids"], "read other token ids than it was sent"),
         (["404"], "told to fail with 404"),
-        (["500"] * 17, "has lost 17 answers in a row"),
+        (["500"] * 17, "has lost answers 17 times in a row"),
         (["503"] * 40, "has taken no request for"),
     ],
 )
@@ -158,6 +158,17 @@ async def test_a_server_that_does_not_do_what_it_is_asked_is_a_dead_engine(
         assert all(isinstance(one, AnswerLost) for one in ended[:-1])
         assert isinstance(ended[-1], EngineError)
         assert why in str(ended[-1])
+
+
+async def test_what_is_lost_together_counts_once(policy: Path, server: ServerProcess) -> None:
+    """Trap: one hiccup with more in flight than may be lost in a row is no dead server."""
+    async with engine_of(policy, server.serve("hiccup", policy)) as engine:
+        right = await together(engine, requests(40))
+        server.tell("hiccup", faults=["500"] * 40)
+        ended = await asyncio.gather(*map(engine.generate, requests(40)), return_exceptions=True)
+        assert all(isinstance(one, AnswerLost) for one in ended)
+        again = await together(engine, requests(40))
+        assert [one.token_ids for one in again] == [one.token_ids for one in right]
 
 
 async def ending(engine: HttpPolicy) -> Exception | None:

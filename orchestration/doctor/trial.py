@@ -113,6 +113,12 @@ def _place(case: Case, role: Role, model: ModelSetup) -> _Place | str:
     import torch
 
     share = replace(model.share, replicas=1, max_sequences=8)
+    if model.server is not None:
+        seeded = case.settings.policy.reproducible
+        plan = ModelPlan(
+            model.path, share, model.dtype, engine=model.engine, server=model.server, seeded=seeded
+        )
+        return _Place(plan, f", by {model.server.url}")
     engine, said = model.engine, ""
     need = 0 if model.target is not None else int(BESIDE * weight_bytes(model.path, NUMBER[model.dtype]))
     if model.share.device_kind == "cuda" and torch.cuda.is_available():

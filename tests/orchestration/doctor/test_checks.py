@@ -26,6 +26,7 @@ from orchestration.doctor.trial import _judged, generation_found, pair_found
 from orchestration.setup import memory
 from orchestration.setup.domains import MODELS
 from tests.support.public_verifiers import PUBLIC
+from tests.support.served import ServerProcess
 from tests.support.step_judges import save_genprm
 from tests.support.thinking_verifiers import save_thinkprm
 
@@ -392,6 +393,18 @@ def test_of_a_public_verifier_and_its_inverse_one_is_warned_of(
     warning = (one, other)[above[0] > above[1]]
     assert "pairs written for this" in warning.text
     assert "or it is of another family than verifier.family says" in warning.text
+
+
+def test_a_policy_behind_an_address_draws_there(server: ServerProcess, tmp_path: Path) -> None:
+    """Trap: its folder may have no weights, and who loads them here needs them."""
+    folder = shutil.copytree(MODELS / "arithmetic" / "policy", tmp_path / "behind")
+    url = server.serve("examined", MODELS / "arithmetic" / "policy")
+    (folder / "model.safetensors").unlink()
+    words = ["domain=arithmetic", "dataset.count=3", "strategies=[greedy]", f"folder={tmp_path / 'run'}"]
+    words += [f"policy.path={folder}", "policy.engine=http", f"policy.url={url}"]
+    [found] = findings(words, generation_found, *BEFORE)
+    assert found.mark == "ok", found.text
+    assert f", by {url}" in found.text
 
 
 @pytest.mark.parametrize(

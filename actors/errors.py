@@ -44,7 +44,7 @@ def _shown(value: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]}...{text[-_LONGEST // 2 :]}"
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return " (did you mean 'x'?)" for the closest known name, or an empty string."""
-    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+def nearest(word: str, known: Iterable[str], alike: float = 0.5) -> str:
+    """Return " (did you mean 'x'?)" for the closest known name, or an empty string where none is so much `alike` (0 to 1)."""
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=alike)
     return f" (did you mean {matches[0]!r}?)" if matches else ""

@@ -48,8 +48,10 @@ def settings_of_pair(given: str) -> dict[str, Any]:
     file = _FOLDER / f"{given}.yaml" if given in pairs() else resolved(given)
     if not file.is_file():
         mend = f"choose one of {', '.join(pairs())}, or give a yaml file of yours{nearest(given, pairs())}"
-        missing = "there is no such file: " if "/" in given or file.suffix in (".yaml", ".yml") else ""
-        raise UserError.of(WORD, given, missing + mend)
+        if "/" in given or file.suffix in (".yaml", ".yml"):
+            there = [str(one.name) for one in file.parent.glob("*.y*ml")]
+            mend = f"there is no such file{nearest(file.name, there)}: {mend}"
+        raise UserError.of(WORD, given, mend)
     try:
         content = yaml.load(file.read_text(encoding="utf-8"), Yaml)
     except (yaml.YAMLError, ValueError, OSError) as error:

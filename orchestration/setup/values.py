@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
+from typing import Any
 
 import yaml
 
@@ -17,7 +18,17 @@ from actors.errors import UserError
 
 
 class Yaml(yaml.SafeLoader):
-    """YAML as Hydra reads it: 1e-3 is a number."""
+    """YAML as Hydra reads it: 1e-3 is a number, and no key is given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key in (one for one, _ in node.value if isinstance(one, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key.value} is given twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 Yaml.add_implicit_resolver(

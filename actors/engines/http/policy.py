@@ -79,8 +79,8 @@ class _Refused(Exception):
 
 @dataclass(slots=True)
 class _Asked:
-    """A request and its answer so far; nothing is `sent` while it waits its turn. `last`: when its last piece came; `turn`: how
-    often losses had been counted, or forgotten, when it was sent."""
+    """A request and its answer so far; nothing is `sent` while it waits its turn. `last`: when its last piece came;
+    `turn`: how often losses had been counted, or forgotten, when it was sent."""
 
     request: GenerateRequest
     ends: Sequence[int]
@@ -261,7 +261,9 @@ class HttpPolicy:
         if asked.turn == self._turn:
             self._lost, self._turn = self._lost + 1, self._turn + 1
         if self._lost > LOST_IN_A_ROW:
-            return EngineError(f"{self._server.url} has lost answers {self._lost} times in a row, last: {why}")
+            return EngineError(
+                f"{self._server.url} has lost answers {self._lost} times in a row, last: {why}"
+            )
         return AnswerLost(f"{self._server.url}: {why}")
 
     def _see(self, asked: _Asked, new: int) -> None:

@@ -55,7 +55,7 @@ class Columns:
 def known_places(columns: Columns, known: set[str], path: Path) -> Columns:
     """The columns with those places alone that a file may have, of whose columns some are known. Raises UserError where it
     has none of them."""
-    found: dict[str, str] = {}
+    found: dict[str, str | None] = {}
     for which, place in columns.places().items():
         if place in known:
             continue
@@ -63,6 +63,10 @@ def known_places(columns: Columns, known: set[str], path: Path) -> Columns:
             mend = "write column, column.name or column.name[0]"
             raise UserError.of(f"dataset.columns.{which}", place, mend)
         there = [one for one in options(place) if one == AUTO or column_of(one, known) in known]
+        if not there and which == "answer" and columns.tests is not None and place == Columns().answer:
+            # Tests judge, and nobody named a column of answers.
+            found[which] = None
+            continue
         if not there:
             error = no_column(f"dataset.columns.{which}", place, path, known)
             if which == "answer":
@@ -74,5 +78,5 @@ def known_places(columns: Columns, known: set[str], path: Path) -> Columns:
 
 def no_column(setting: str, name: str, path: Path, known: Collection[str]) -> UserError:
     """What is to be said of a column that a file does not have."""
-    mend = f"{path.name} has no such column; it has {', '.join(sorted(known))}{nearest(name, known)}"
+    mend = f"{path.name} has no such column; it has {', '.join(sorted(known))}{nearest(name, known, 0.75)}"
     return UserError.of(setting, name, mend)

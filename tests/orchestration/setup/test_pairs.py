@@ -231,7 +231,21 @@ def test_what_is_mistyped_is_told_before_the_data_set_that_is_lacking(
         settings_of([f"pair={mine(tmp_path, text)}", *words])
 
 
-def test_a_file_that_is_not_there_is_said_to_be_missing() -> None:
+def test_a_key_that_is_given_twice_is_refused(tmp_path: Path) -> None:
+    """Trap: YAML takes the last one without a word."""
+    file = mine(tmp_path, "policy: chat\npolicy.path: /a\npolicy.path: /b\n")
+    with pytest.raises(
+        UserError, match=r"^pair = .*: the file cannot be read as YAML \(policy.path is given twice"
+    ):
+        settings(f"pair={file}")
+
+
+def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
+    file = mine(tmp_path, "policy: chat\n")
+    with pytest.raises(
+        UserError, match=r"there is no such file \(did you mean 'mine.yaml'\?\): choose one of"
+    ):
+        settings(f"pair={file.with_suffix('.yml')}")
     with pytest.raises(
         UserError, match=r"^pair = 'my/pair.yaml': there is no such file: choose one of gemma_3"
     ):

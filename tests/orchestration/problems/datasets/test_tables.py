@@ -253,3 +253,17 @@ def test_whatever_a_column_holds_can_be_stored(tmp_path: Path) -> None:
     stored = json.dumps(problem.metadata, ensure_ascii=False, allow_nan=False).encode()
     assert json.loads(stored) == problem.metadata
     assert set(problem.metadata) == {"half", "?", "deep", "long"}
+
+
+def test_where_tests_judge_nobody_has_to_say_that_there_are_no_answers(tmp_path: Path) -> None:
+    path = _jsonl(tmp_path / "code.jsonl", [{"question": "add", "tests": "assert add(1, 2) == 3"}])
+    [one] = Table(path, Columns(tests="tests"))
+    assert one.reference == '{"tests": ["assert add(1, 2) == 3"]}'
+    with pytest.raises(UserError, match=r"^dataset.columns.answer = 'gold': code.jsonl has no such column"):
+        list(Table(path, Columns(answer="gold", tests="tests")))
+
+
+def test_no_column_is_guessed_that_is_hardly_alike(tmp_path: Path) -> None:
+    path = _jsonl(tmp_path / "d.jsonl", [{"prompt": "1 + 1?", "solution": "2"}])
+    with pytest.raises(UserError, match=r"^dataset.columns.question = .*; it has prompt, solution$"):
+        list(Table(path))

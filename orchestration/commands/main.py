@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import NoReturn
 
 from actors.errors import UserError, nearest
 from orchestration.commands.arguments import complain, shell
@@ -56,6 +59,9 @@ COMMANDS = (
     "train",
 )
 
+STOPPED = 130
+"""The exit code after Ctrl-C."""
+
 GOES_ON = ("evaluate", "calibrate", "train")
 """Commands that go on where they were stopped."""
 
@@ -80,12 +86,25 @@ def main(words: Sequence[str] | None = None) -> int:
         )
         if given[0] in GOES_ON:
             print(f"go on with: {shell(given)}", file=sys.stderr)
-        return 130
+        code = STOPPED
     except BrokenPipeError:
         # The reader of our output has gone, as with `| head`.
         sys.stderr.close()
         return 0
+    if code == STOPPED and words is None:
+        _leave()
     return code
+
+
+def _leave() -> NoReturn:
+    """End this process at once: an interpreter that winds up while a thread of a start that was stopped still loads may
+    crash, with an exit code of its own."""
+    with suppress(BaseException):
+        if (ray := sys.modules.get("ray")) is not None:
+            ray.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(STOPPED)
 
 
 def _run(given: list[str]) -> int:

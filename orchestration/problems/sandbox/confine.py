@@ -2,8 +2,9 @@
 processes, threads, signals, and memory and time without end.
 
 Three parts of Linux, none of which asks for root or user namespaces: resource limits; Landlock, which leaves a few folders
-to be read; seccomp, which lets through the system calls that are named here. It knows nothing of what is run afterwards.
-Invariant: either all three hold, or `Unconfined` is raised.
+to be read; seccomp, which lets through the system calls that `calls` names. It knows nothing of what is run afterwards. No
+part of them hides a name: that a file or a process is there, its size, times and owner can be told of any, what is in it
+cannot. Invariant: either all three hold, or `Unconfined` is raised.
 """
 
 from __future__ import annotations
@@ -16,45 +17,12 @@ import sys
 import sysconfig
 from collections.abc import Sequence
 
-MACHINES = ("x86_64", "aarch64")
-
-# By name: the numbers on x86_64 and on aarch64, None where there is no such call. Linux, asm/unistd_64.h and
-# asm-generic/unistd.h.
-_CALLS: dict[str, tuple[int | None, int | None]] = {
-    # what is read: Landlock says where, and `openat` below that it is only read
-    "read": (0, 63), "pread64": (17, 67), "readv": (19, 65), "lseek": (8, 62), "close": (3, 57), "openat": (257, 56),
-    "open": (2, None), "stat": (4, None), "fstat": (5, 80), "lstat": (6, None), "newfstatat": (262, 79), "statx": (332, 291),
-    "access": (21, None), "faccessat": (269, 48), "faccessat2": (439, 439), "readlink": (89, None), "readlinkat": (267, 78),
-    "getdents64": (217, 61), "getcwd": (79, 17), "fcntl": (72, 25), "dup": (32, 23), "dup2": (33, None), "dup3": (292, 24),
-    # to files that are open already
-    "write": (1, 64), "writev": (20, 66), "poll": (7, None), "ppoll": (271, 73), "pselect6": (270, 72), "select": (23, None),
-    # memory
-    "mmap": (9, 222), "munmap": (11, 215), "mremap": (25, 216), "mprotect": (10, 226), "brk": (12, 214), "madvise": (28, 233),
-    # itself
-    "rt_sigaction": (13, 134), "rt_sigprocmask": (14, 135), "rt_sigreturn": (15, 139), "sigaltstack": (131, 132),
-    "futex": (202, 98), "getpid": (39, 172), "gettid": (186, 178), "getppid": (110, 173), "getuid": (102, 174),
-    "geteuid": (107, 175), "getgid": (104, 176), "getegid": (108, 177), "uname": (63, 160), "sysinfo": (99, 179),
-    "getrlimit": (97, 163), "getrusage": (98, 165), "times": (100, 153), "sched_yield": (24, 124),
-    "sched_getaffinity": (204, 123), "getrandom": (318, 278), "restart_syscall": (219, 128), "exit": (60, 93),
-    "exit_group": (231, 94),
-    # the clock
-    "clock_gettime": (228, 113), "clock_getres": (229, 114), "gettimeofday": (96, 169), "time": (201, None),
-    "nanosleep": (35, 101), "clock_nanosleep": (230, 115),
-}  # fmt: skip
-_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-_IOCTL, _CLONE3 = (16, 29), (435, 435)
-_EPERM, _EACCES, _ENOTTY, _ENOSYS = 1, 13, 25, 38
-
-_ALLOW, _KILL, _ERROR = 0x7FFF0000, 0x80000000, 0x00050000
-_LOAD, _EQUAL, _SET, _RETURN = 0x20, 0x15, 0x45, 0x06
-_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
-_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+from .calls import MACHINES, program
 
 _NO_NEW_PRIVS, _SECCOMP, _FILTER, _DEATH_SIGNAL = 38, 22, 2, 1
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT, _CAPSET = 444, 445, 446, {"x86_64": 126, "aarch64": 91}
-# Rights of Landlock's first version: to execute, to write, to read, to list, to remove, and to make files of seven kinds.
-_ALL_RIGHTS, _READ_FILE, _READ_FOLDER = (1 << 13) - 1, 1 << 2, 1 << 3
-_PATH_BENEATH = 1
+_ASK_VERSION, _PATH_BENEATH = 1, 1
+_READ_FILE, _READ_FOLDER = 1 << 2, 1 << 3
 
 
 class Unconfined(Exception):
@@ -65,8 +33,8 @@ def confine(processor_seconds: int, memory_bytes: int, packages: Sequence[str] =
     """Keep this process within its own computation, with so many seconds of a processor and bytes of address space.
 
     Files can be read in the folders of Python's library, of installed `packages` and of shared libraries, and nowhere else;
-    nothing can be written, sent or started. Open files stay open. It ends with the process that started it. Raises
-    Unconfined.
+    nothing can be written, sent or started, and no other process signalled. Open files stay open. It ends with the process
+    that started it. Raises Unconfined.
     """
     if sys.platform != "linux" or platform.machine() not in MACHINES:
         raise Unconfined(
@@ -106,8 +74,9 @@ def _limit(processor_seconds: int, memory_bytes: int) -> None:
 
 
 def _landlock(libc: ctypes.CDLL, paths: Sequence[str]) -> None:
-    rights = ctypes.create_string_buffer(struct.pack("Q", _ALL_RIGHTS))
-    rules = _call(libc, "Landlock", _LANDLOCK_CREATE, rights, ctypes.c_size_t(8), 0)
+    version = _call(libc, "Landlock", _LANDLOCK_CREATE, 0, 0, _ASK_VERSION)
+    rights = ruleset(version)
+    rules = _call(libc, "Landlock", _LANDLOCK_CREATE, rights, ctypes.c_size_t(len(rights)), 0)
     for path in paths:
         allowed = _READ_FILE | (_READ_FOLDER if os.path.isdir(path) else 0)
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
@@ -116,6 +85,21 @@ def _landlock(libc: ctypes.CDLL, paths: Sequence[str]) -> None:
         os.close(place)
     _call(libc, "Landlock", _LANDLOCK_RESTRICT, rules, 0)
     os.close(rules)
+
+
+def ruleset(version: int) -> bytes:
+    """All that a version of Landlock can take: 64-bit words for files, for the network from version 4 on, and from 6 on for
+    sockets without a file and signals to who is not confined with it."""
+    # The first 13 rights: to execute, write, read, list, remove, and make files of seven kinds.
+    files = (1 << 13) - 1
+    for since, right in ((2, 13), (3, 14), (5, 15)):  # to link elsewhere, to cut off, to control devices
+        files |= (version >= since) << right
+    words = [files]
+    if version >= 4:
+        words += [0b11]
+    if version >= 6:
+        words += [0b11]
+    return struct.pack(f"={len(words)}Q", *words)
 
 
 def readable_paths(packages: Sequence[str]) -> list[str]:
@@ -145,33 +129,6 @@ def _seccomp(libc: ctypes.CDLL) -> None:
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
     described = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(steps), ctypes.addressof(code)))
     _prctl(libc, _SECCOMP, _FILTER, ctypes.addressof(described))
-
-
-def program(machine: str) -> list[tuple[int, int, int, int]]:
-    """The filter of system calls, as steps of classic BPF (operation, jumps if true and if false, operand): those that are
-    named are let through, opening a file only for reading, all others fail."""
-    place = MACHINES.index(machine)
-    opening = [
-        (name, argument) for name, argument in (("openat", 2), ("open", 1)) if _CALLS[name][place] is not None
-    ]
-    steps = [(_LOAD, 0, 0, _ARCHITECTURE), (_EQUAL, 1, 0, _ARCHITECTURES[machine]), (_RETURN, 0, 0, _KILL)]
-    steps += [(_LOAD, 0, 0, _NUMBER)]
-    for name, argument in opening:
-        number = _CALLS[name][place] or 0
-        steps += [
-            (_EQUAL, 0, 4, number),
-            (_LOAD, 0, 0, _FIRST_ARGUMENT + 8 * argument),
-            (_SET, 0, 1, _WRITING),
-            (_RETURN, 0, 0, _ERROR | _EACCES),
-            (_RETURN, 0, 0, _ALLOW),
-        ]
-    # Python asks of each file whether it is a terminal; the C library takes the older call where this one is not there.
-    for number, error in ((_IOCTL[place], _ENOTTY), (_CLONE3[place], _ENOSYS)):
-        steps += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _ERROR | error)]
-    for name, numbers in _CALLS.items():
-        if numbers[place] is not None and name not in dict(opening):
-            steps += [(_EQUAL, 0, 1, numbers[place] or 0), (_RETURN, 0, 0, _ALLOW)]
-    return [*steps, (_RETURN, 0, 0, _ERROR | _EPERM)]
 
 
 def _prctl(libc: ctypes.CDLL, option: int, *arguments: int) -> None:

@@ -18,7 +18,10 @@ from typing import Any
 
 _FOLDER = Path(__file__).resolve().parent
 
-_START = "import sys; sys.path.insert(0, {0!r}); from sandbox.{1} import main; sys.path.remove({0!r}); main(*{2!r}, {3!r})"
+_START = (
+    "import os, sys; os.environ.pop('PYTHONHOME'); sys.path.insert(0, {0!r}); from sandbox.{1} import main; "
+    "sys.path.remove({0!r}); main(*{2!r}, {3!r})"
+)
 _WALL = 6
 """Seconds of the clock for each of the processor: a program may sleep, but not for ever."""
 
@@ -47,7 +50,7 @@ class Verdict:
 
 def run(job: dict[str, Any], limits: Limits) -> Verdict:
     """Judge a program by its tests (`harness.judge` says what `job` holds)."""
-    packages = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+    packages = sorted({os.path.realpath(sysconfig.get_path(name)) for name in ("purelib", "platlib")})
     given = {
         "processor_seconds": limits.processor_seconds,
         "memory_bytes": limits.memory_bytes,
@@ -124,6 +127,8 @@ def _waited(pid: int) -> float:
 def _process(module: str, ends: list[int], limits: dict[str, Any]) -> subprocess.Popen[bytes]:
     # By its folder alone: the package around it loads what no program is to find.
     code = _START.format(str(_FOLDER.parent), module, ends, limits)
+    # By names that are no links, for inside no link can be read.
+    home = ":".join(map(os.path.realpath, (sys.base_prefix, sys.base_exec_prefix)))
     return subprocess.Popen(
         [sys.executable, "-s", "-P", "-S", "-B", "-c", code],
         pass_fds=ends,
@@ -133,7 +138,13 @@ def _process(module: str, ends: list[int], limits: dict[str, Any]) -> subprocess
         cwd="/",
         start_new_session=True,
         # Nothing of ours, whatever secrets it holds. One order of sets, and one thread for those who would start more.
-        env={"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        env={
+            "PYTHONHOME": home,
+            "PYTHONHASHSEED": "0",
+            "LC_ALL": "C.UTF-8",
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        },
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -173,6 +175,29 @@ def test_name_of_pythons_is_the_programs_where_it_is_said_so() -> None:
     program, test = "def sum(a, b): return a * b", "assert sum(2, 3) == 6"
     assert judged(program, test, names=["sum"]) == Verdict(passed=True)
     assert not judged(program, test).passed
+
+
+@needs_sandbox
+def test_python_behind_a_link_knows_its_own_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Links cannot be read inside, and inspect asks of each module where it really is.
+    (tmp_path / "python").symlink_to(sys.base_prefix)
+    monkeypatch.setattr("sys.base_prefix", str(tmp_path / "python"))
+    monkeypatch.setattr("sys.base_exec_prefix", str(tmp_path / "python"))
+    program = "import inspect, json, os\ndef f(x): return inspect.getmodule(json.loads).__name__, 'PYTHONHOME' in os.environ"
+    assert judged(program, "assert f(2) == ('json', False)") == Verdict(passed=True)
+
+
+@needs_sandbox
+def test_event_loop_runs() -> None:
+    program = (
+        "import asyncio\n"
+        "async def one(x):\n"
+        "    await asyncio.sleep(0.01)\n"
+        "    return x\n"
+        "async def both(x): return sum(await asyncio.gather(one(x), one(x)))\n"
+        "def f(x): return asyncio.run(both(x))\n"
+    )
+    assert judged(program) == Verdict(passed=True)
 
 
 PLAIN = [

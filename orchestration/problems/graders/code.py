@@ -48,7 +48,7 @@ class CodeGrader:
     def version(self) -> str:
         limits, python = Limits(), ".".join(platform.python_version_tuple()[:2])
         size = f"{limits.processor_seconds} s, {limits.memory_bytes >> 20} MB"
-        return f"code-1 python-{python} ({size})"
+        return f"code-2 python-{python} ({size})"
 
     def extract(self, text: str) -> Answer | None:
         program = program_in(own_turn(text))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import builtins
 import json
 import random
+import sys
 from typing import Any
 
 from .confine import Unconfined, confine
@@ -43,6 +44,7 @@ def main(job: int, verdict: int, asked: int, answers: int, limits: dict[str, Any
         except (Unconfined, OSError, ValueError) as error:
             out.write(json.dumps({"refused": str(error)}))
             return
+        sys.path += limits["packages"]
         with open(job, "rb") as file:
             given = json.loads(file.read())
         found: dict[str, Any] = {"passed": False}

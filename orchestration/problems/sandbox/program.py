@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,7 @@ def main(asked: int, answers: int, limits: dict[str, Any]) -> None:
     except (Unconfined, OSError, ValueError) as error:
         say({"refused": str(error)})
         return
+    sys.path += limits["packages"]
     say({"ready": True})
     random.seed(0)
     try:

@@ -130,6 +130,7 @@ def _process(module: str, ends: list[int], limits: dict[str, Any]) -> subprocess
     # By names that are no links, for inside no link can be read.
     home = ":".join(map(os.path.realpath, (sys.base_prefix, sys.base_exec_prefix)))
     return subprocess.Popen(
+        # Without site, which runs what .pth files say: a confined process puts the packages on its path itself.
         [sys.executable, "-s", "-P", "-S", "-B", "-c", code],
         pass_fds=ends,
         stdin=subprocess.DEVNULL,

@@ -178,6 +178,26 @@ def test_name_of_pythons_is_the_programs_where_it_is_said_so() -> None:
 
 
 @needs_sandbox
+def test_installed_packages_can_be_imported_on_both_sides() -> None:
+    program = "import numpy as np\ndef f(x): return np.linalg.inv(np.eye(300) / x).sum()"
+    tests = ["import numpy as np", "assert np.isclose(f(2), 600)"]
+    assert judged(program, *tests) == Verdict(passed=True)
+
+
+@needs_sandbox
+def test_no_code_of_packages_runs_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = "import sys; sys.unasked = True"
+    (tmp_path / "mine.py").write_text("two = 2")
+    (tmp_path / "mine.pth").write_text(trace)
+    for name in ("sitecustomize", "usercustomize", "json", "ctypes", "sandbox"):
+        (tmp_path / f"{name}.py").write_text(trace)
+    monkeypatch.setattr("orchestration.problems.sandbox.run.sysconfig.get_path", lambda name: str(tmp_path))
+    program = "import mine, sys\ndef f(x): return mine.two * x, hasattr(sys, 'unasked')"
+    tests = ["assert f(2) == (4, False), f(2)", "import mine, sys", "assert not hasattr(sys, 'unasked')"]
+    assert judged(program, *tests) == Verdict(passed=True)
+
+
+@needs_sandbox
 def test_python_behind_a_link_knows_its_own_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Links cannot be read inside, and inspect asks of each module where it really is.
     (tmp_path / "python").symlink_to(sys.base_prefix)

@@ -1,7 +1,8 @@
 """Answers that are programs in Python, judged by running tests in a sandbox.
 
-It finds the program in a solution; the sandbox knows how to run one. Invariants: nothing that a model wrote runs in this
-process, in a helper's, or anywhere unconfined; a machine that cannot confine it judges nothing.
+`fences` finds the blocks of a solution, and a helper which of them are its program; the sandbox knows how to run one.
+Invariants: nothing that a model wrote runs in this process, in a helper's, or anywhere unconfined; a machine that cannot
+confine it judges nothing.
 """
 
 from __future__ import annotations
@@ -9,31 +10,26 @@ from __future__ import annotations
 import ast
 import json
 import platform
-import re
 from dataclasses import dataclass
 
 from actors.errors import UserError
 from actors.strategy import Answer
-from orchestration.problems.graders.ending import own_turn
+from orchestration.problems.graders.fences import programs_in
 from orchestration.problems.problem import Problem
 from orchestration.problems.sandbox.run import Limits, why_not
 from orchestration.problems.workers.deadline import NoAnswer, Stalled, shared_pool, warn
 
 _CODE = "orchestration.problems.workers.code"
 _LONGEST = 60_000
-"""Characters of a program, at most."""
+"""Characters of a block, at most."""
 
-_FENCE = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*([\w+-]*)[^\n]*$", re.MULTILINE)
-_PYTHON = ("", "python", "py", "python3")
-_DEFINES = re.compile(r"^[ \t]*(?:async[ \t]+def|def|class)\b", re.MULTILINE)
-_BEGINS = re.compile(
-    r"^(?:(?:async[ \t]+def|def|class|import|from|@\w)|[A-Za-z_]\w*[ \t]*=(?!=))", re.MULTILINE
-)
+_BLOCKS = 20
+"""The last so many blocks of a solution are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
 class CodeGrader:
-    """A program in a fenced block, or as plain text, that passes its tests.
+    """A program in fenced blocks, or as plain text, that passes its tests.
 
     The reference is JSON: `tests`, a list of texts in Python; maybe `setup`, which stands before them; `entry_point`, then
     the tests define `check(candidate)`, and `prompt` with the beginning of the program; `names`, which are the program's
@@ -51,13 +47,13 @@ class CodeGrader:
         return f"code-2 python-{python} ({size})"
 
     def extract(self, text: str) -> Answer | None:
-        program = program_in(own_turn(text))
-        if not program or len(program) > _LONGEST:
+        blocks = programs_in(text)[-_BLOCKS:]
+        if not blocks or any(len(block) > _LONGEST for block in blocks):
             return None
         try:
-            found = shared_pool(_CODE, self.workers, self.deadline).call("canonical", program)
+            found = shared_pool(_CODE, self.workers, self.deadline).call("canonical", *blocks)
         except NoAnswer as error:
-            warn(f"is not read, for {error}", program)
+            warn(f"is not read, for {error}", blocks[-1])
             return None
         return None if found is None else Answer(*map(str, found))
 
@@ -113,28 +109,3 @@ def refusal(why: str) -> UserError:
         "seccomp"
     )
     return UserError.of("dataset.grader", "code", mend)
-
-
-def program_in(text: str) -> str:
-    """The program in a solution: the last fenced block of Python that defines something, else the last one; without fences
-    the text from its first line of Python on. A block that is not closed goes to the end."""
-    # What a model thought before its answer may hold drafts.
-    text = text.rpartition("</think>")[2]
-    blocks, start, mark, kept = [], None, "", False
-    for fence in _FENCE.finditer(text):
-        if start is None:
-            start, mark, kept = fence.end() + 1, fence[1], fence[2].lower() in _PYTHON
-        elif fence[1].startswith(mark) and not fence[2]:
-            if kept:
-                blocks.append(text[start : fence.start()])
-            start = None
-    if start is not None and kept:
-        blocks.append(text[start:])
-    blocks = [block for block in blocks if block.strip()]
-    if blocks:
-        return next((block for block in reversed(blocks) if _DEFINES.search(block)), blocks[-1])
-    bare = text.lstrip("\n")
-    if bare[:1].isspace():
-        return bare
-    found = _BEGINS.search(text)
-    return "" if found is None else text[found.start() :]

@@ -12,11 +12,12 @@ import re
 MARKER = "####"
 """What stands before a final answer, as in GSM8K."""
 
-# Text of tokens that end a turn: behind it another turn begins, whoever speaks it.
-_END_OF_TURN = re.compile(
+END_OF_TURN = re.compile(
     r"<\|(?:im_end|im_start|eot_id|endoftext|end_of_text|end|eom_id|user|assistant|return|START_OF_TURN_TOKEN"
     r"|END_OF_TURN_TOKEN|end_of_turn)\|>|<(?:end_of_turn|start_of_turn|eos|pad)>|</s>|<｜end▁of▁sentence｜>|\[/?INST\]"
 )
+"""Text of tokens that end a turn: behind it another turn begins, whoever speaks it."""
+
 _NEXT_QUESTION = re.compile(
     r"^[ \t#*]*(?:next )?(?:question|problem|q|human|user|instruction|exercise)\b[ \t]*+\d*+[ \t]*+[*]*[:.][*]*[ \t]*\S",
     re.IGNORECASE | re.MULTILINE,
@@ -74,7 +75,7 @@ def marked_answer(text: str) -> str | None:
 
 def own_turn(text: str) -> str:
     """The text up to where the turn ends."""
-    end = next((one.start() for one in _END_OF_TURN.finditer(text) if text[: one.start()].strip()), None)
+    end = next((one.start() for one in END_OF_TURN.finditer(text) if text[: one.start()].strip()), None)
     return text if end is None else text[:end]
 
 

@@ -13,12 +13,9 @@ from dataclasses import asdict
 from typing import Any
 
 from orchestration.problems.sandbox.run import Limits, run
+from orchestration.problems.workers.blocks import names_of, program_of
 from orchestration.problems.workers.deadline import serve
 
-_CUTS = 20
-"""Lines that are no Python, and what follows them, are left out so often; behind that a text is none."""
-
-_HEAD = "def _():\n"
 _ACTS = (
     ast.FunctionDef,
     ast.AsyncFunctionDef,
@@ -30,36 +27,14 @@ _ACTS = (
 )
 
 
-def canonical(text: str) -> list[str] | None:
-    """The longest beginning of a text that is Python, and the one name of all programs that say the same; None for no
-    program.
-
-    A text that begins indented is the body of the function that the question began.
-    """
-    lines = text.rstrip().splitlines()
-    while lines and not lines[0].strip():
-        lines.pop(0)
-    head = ""
-    if lines and lines[0][0].isspace():
-        head = _HEAD
-        end = next(
-            (place for place, line in enumerate(lines) if line.strip() and not line[0].isspace()), len(lines)
-        )
-        lines = lines[:end]
-    for _ in range(_CUTS):
-        source = "\n".join(lines).rstrip()
-        try:
-            tree = ast.parse(head + source)
-        except SyntaxError as error:
-            lines = lines[: (error.lineno or 1) - 1 - head.count("\n")]
-            if not any(line.strip() for line in lines):
-                return None
-            continue
-        if not any(isinstance(one, _ACTS) for one in tree.body):
-            return None
-        digest = hashlib.blake2b(ast.dump(_told(tree)).encode(), digest_size=8).hexdigest()
-        return [source, f"program {digest}"]
-    return None
+def canonical(*blocks: str) -> list[str] | None:
+    """The program in a solution's blocks (`blocks.program_of` says which), and the one name of all that say the same; None
+    for no program."""
+    found = program_of(list(blocks))
+    if found is None or not any(isinstance(one, _ACTS) for one in found.tree.body):
+        return None
+    digest = hashlib.blake2b(ast.dump(_told(found.tree)).encode(), digest_size=8).hexdigest()
+    return [found.source, f"program {digest}"]
 
 
 def judge(answer: str, reference: str) -> dict[str, Any]:
@@ -76,19 +51,6 @@ def judge(answer: str, reference: str) -> dict[str, Any]:
         own = whole is not None and entry in names_of(whole)
         job["program"] = [prompt, answer] if own else [f"{prompt.rstrip()}\n{answer}"]
     return asdict(run(job, Limits()))
-
-
-def names_of(tree: ast.Module) -> set[str]:
-    """The names that a program's outermost statements define."""
-    found = {
-        one.name
-        for one in tree.body
-        if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-    }
-    for one in tree.body:
-        if isinstance(one, ast.Assign):
-            found |= {target.id for target in one.targets if isinstance(target, ast.Name)}
-    return found
 
 
 def _parsed(text: str) -> ast.Module | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
 from actors.errors import UserError
 from actors.strategy import ballot_of
 from orchestration.problems import CodeGrader, make_grader
-from orchestration.problems.graders.code import program_in
+from orchestration.problems.graders.fences import programs_in
 from tests.support.kernel import needs_sandbox
 
 CODE = CodeGrader()
@@ -26,6 +27,26 @@ WRITTEN = {
     "as plain text": SOLUTION,
     "between sentences": f"Here it is:\n\n{SOLUTION}\nThis adds two numbers.",
     "before the end of its turn": f"```python\n{SOLUTION}```<|im_end|>\n```python\ndef add(): ...\n```",
+    "in a list": "1. So:\n   ```python\n   def add(a, b):\n       return a + b\n   ```\n2. Done.",
+    "in a list, further in": "1. So:\n   ```python\n    def add(a, b):\n        return a + b\n   ```\n2. Done.",
+    "in a list, by a tab": "- So:\n\t```python\n\tdef add(a, b):\n\t\treturn a + b\n\t```",
+    "in a list, its fence alone": f"1. So:\n   ```python\n{SOLUTION}   ```\n2. Done.",
+    "at the point of a list": "1. ```python\n   def add(a, b):\n       return a + b\n   ```\n2. Done.",
+    "before its test": f"```python\n{SOLUTION}```\n```python\ndef test_add():\n    assert add(1, 2) == 3\n\ntest_add()\n```",
+    "before its test cases": (
+        f"```python\n{SOLUTION}```\n```python\nimport unittest\n\nclass TestAdd(unittest.TestCase):\n"
+        "    def test_it(self):\n        self.assertEqual(add(1, 2), 3)\n```"
+    ),
+    "before two tests": (
+        f"```python\n{SOLUTION}```\n```python\ndef test_add(): assert add(1, 2) == 4\n```\n"
+        "```python\ndef main():\n    print(add(1, 2))\n\nmain()\n```"
+    ),
+    "behind a word in backticks": f"Take\n```add``` as its name.\n```python\n{SOLUTION}```",
+    "with a fence in its docstring": (
+        '```python\ndef add(a, b):\n    """Sum.\n\n    ```\n    add(1, 2)\n    ```\n    """\n    return a + b\n```'
+    ),
+    "behind an open draft": f"<think>\n```python\nx = 'don\n</think>\n```python\n{SOLUTION}```",
+    "cut off by the end of its turn": f"```python\n{SOLUTION}</s>\n```python\ndef add(): ...\n```",
     "commented": '```python\ndef add(a, b):\n    """Sum."""\n    # easy\n    return (a\n            + b)\n```',
 }
 
@@ -51,13 +72,90 @@ def test_other_programs_have_other_ballots() -> None:
     assert ballot_of(first) != ballot_of(second)
 
 
+QUOTED = [
+    "def end(text):\n    return text.removesuffix('</s>')",
+    'def end(text):\n    return [one for one in ("<s>", "</s>", "<|im_end|>") if text.endswith(one)]',
+    'def end(text):\n    """Cut at\n    </s> or </think>.\n    """\n    return text.split("</think>")[-1]',
+    'def end(text):\n    """</s>"""\n    return text.removesuffix("it\'s </s>")',
+]
+
+
+@pytest.mark.parametrize("program", QUOTED)
+def test_end_of_a_turn_that_a_program_quotes_ends_nothing(program: str) -> None:
+    text = f"<think>It's easy.</think>Here:\n```python\n{program}\n```\nThat's all.</s>```python\ndef end(): ...\n```"
+    assert programs_in(text) == [f"{program}\n"]
+    assert CODE.extract(text) == program
+
+
+IN_PARTS = {
+    "helper first": ("def twice(x):\n    return 2 * x", "def add(a, b):\n    return twice(a) - a + b"),
+    "imports first": ("import operator", "def add(a, b):\n    return operator.add(a, b)"),
+    "names in a chain": (
+        "ONE = 1",
+        "def one():\n    return ONE",
+        "def add(a, b):\n    return a + b + one() - 1",
+    ),
+    "helper twice": (
+        "def half(x): 1 / 0",
+        "def half(x): return x / 2",
+        "def add(a, b): return int(half(2 * a)) + b",
+    ),
+    "no function": ("add = lambda a, b: a + b", "print(add(1, 2))"),
+    "with what does not run": ("1 / 0\nx = 1", "int(input())", "def add(a, b):\n    x = a\n    return x + b"),
+    "no Python between": (
+        "import operator",
+        "add(1, 2) gives 3",
+        "def add(a, b):\n    return operator.add(a, b)",
+    ),
+    "with a future": (
+        "def B(): ...",
+        "from __future__ import annotations\ndef add(a: B, b: B): return a + b",
+    ),
+    "asked for as a test": (
+        "def two():\n    return 2",
+        "def test_two(a):\n    return two()\ndef add(a, b): return a + b",
+    ),
+    "of a class": (
+        "class Base:\n    by = 0",
+        "class CheckBase(Base):\n    pass\nadd = lambda a, b: a + b + CheckBase.by",
+    ),
+}
+
+
+@needs_sandbox
+@pytest.mark.parametrize("parts", IN_PARTS.values(), ids=IN_PARTS.keys())
+def test_program_in_parts_has_those_that_it_takes(parts: tuple[str, ...]) -> None:
+    text = "\n".join(f"Then:\n```python\n{part}\n```" for part in parts)
+    assert CODE.correct(CODE.extract(text), json.dumps({"tests": ["assert add(1, 2) == 3"]}))
+
+
+def test_body_of_a_function_in_a_list_stays_a_body() -> None:
+    assert (
+        CODE.extract("1. So:\n   ```python\n       c = a + b\n       return c\n   ```")
+        == "    c = a + b\n    return c"
+    )
+
+
 def test_body_of_a_function_ends_where_its_indentation_does() -> None:
     answer = CODE.extract("    total = a + b\n\n    return total\n\n\ndef main():\n    print(add(1, 2))\n")
     assert answer == "    total = a + b\n\n    return total"
 
 
 def test_many_fences_are_read_in_linear_time() -> None:
-    assert program_in("```python\n" * 20_000 + "x = 1") == "```python\n" * 19_999 + "x = 1"
+    assert programs_in("```python\n" * 20_000 + "x = 1") == ["```python\n" * 19_999 + "x = 1"]
+    for text in (
+        "```python\n</think>\n",
+        '```\n"""\n',
+        '```python\n"""\n```\n',
+        '\\"',
+        "'</s>'",
+        "'''\"\"\"",
+        "</think>",
+    ):
+        start = time.process_time()
+        programs_in("```python\n" + text * 20_000)
+        programs_in(text * 20_000)
+        assert time.process_time() - start < 2, text
     assert CODE.extract("(" * 50_000) is None
     assert CODE.extract(f"x = {'-' * 50_000}1") is None
 

@@ -21,7 +21,7 @@ from .calls import MACHINES, program
 
 _NO_NEW_PRIVS, _SECCOMP, _FILTER, _DEATH_SIGNAL = 38, 22, 2, 1
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT, _CAPSET = 444, 445, 446, {"x86_64": 126, "aarch64": 91}
-_ASK_VERSION, _PATH_BENEATH = 1, 1
+_ASK_VERSION, _PATH_BENEATH, _NO_LOG = 1, 1, 1
 _READ_FILE, _READ_FOLDER = 1 << 2, 1 << 3
 
 
@@ -83,7 +83,8 @@ def _landlock(libc: ctypes.CDLL, paths: Sequence[str]) -> None:
         rule = ctypes.create_string_buffer(struct.pack("=Qi", allowed, place))
         _call(libc, "Landlock", _LANDLOCK_ADD, rules, _PATH_BENEATH, rule, 0)
         os.close(place)
-    _call(libc, "Landlock", _LANDLOCK_RESTRICT, rules, 0)
+    # What is refused goes to the system's log from version 7 on, which a program could fill.
+    _call(libc, "Landlock", _LANDLOCK_RESTRICT, rules, _NO_LOG if version >= 7 else 0)
     os.close(rules)
 
 

@@ -53,15 +53,14 @@ class AnalysisChat:
     def __post_init__(self) -> None:
         self._around = self.pieces.turns_alike(SYSTEM)
         self._behind = self.pieces.unanswered(SYSTEM)
-        then = self.pieces.encode(VERDICT)
-        words = self.pieces.last_of("Yes"), self.pieces.last_of("No")
-        if words[0] == words[1] or any(
-            self.pieces.encode(VERDICT + text) != (*then, word)
-            for text, word in zip(("Yes", "No"), words, strict=True)
-        ):
+        # Behind what was written.
+        then = self.pieces.encode(VERDICT, first=False)
+        words = [self.pieces.encode(VERDICT + word, first=False) for word in ("Yes", "No")]
+        told = [one[len(then) :] for one in words if one[: len(then)] == then]
+        if [len(one) for one in told] != [1, 1] or told[0] == told[1]:
             mend = f'its tokenizer does not tell "Yes" from "No" by one token behind "{VERDICT.splitlines()[-1]}"'
             raise UserError.of("verifier.path", str(self.pieces.folder), mend)
-        self.pair = words
+        self.pair = told[0][0], told[1][0]
         self.writing = Writing(self.thinking, (END,), then, stepwise=True)
         self.context = room_before(self.writing, self.model_context)
 

@@ -43,7 +43,10 @@ class ChosenFamily:
         from actors.engines.verifiers.families.known import family_of
         from actors.engines.verifiers.families.pieces import Pieces
 
-        return family_of(self.name).make(Pieces(self.path), self)
+        pieces = Pieces(self.path)
+        made = family_of(self.name).make(pieces, self)
+        pieces.prepare()
+        return made
 
     def identity(self) -> str:
         """Hash, in hex, of all that decides a score besides the policy's token ids and the question."""

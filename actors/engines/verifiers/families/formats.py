@@ -90,7 +90,7 @@ class Skywork:
         self._begin, self._line = begin, self.pieces.last_of("\n")
 
     def read(self, question: str, steps: Sequence[str]) -> Reading:
-        ids = [self._begin, *self.pieces.encode(question + "\n")]
+        ids = [self._begin, *self.pieces.encode(question + "\n", first=False)]
         start, ends = len(ids), []
         for step in steps:
             ids += self.pieces.encode(re.sub(r"[\r\n]+", " ", step.strip("\r\n")))
@@ -136,19 +136,25 @@ class Trl:
     alone: bool = False
     writing: Writing | None = None
     pair: tuple[int, int] | None = None
+    _between: tuple[int, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        # It may be a tag.
+        self.pieces.own(self.separator, words=True)
+        self._between = Writer(self.pieces).frame(self.separator).ids
 
     def read(self, question: str, steps: Sequence[str]) -> Reading:
         begin = self.pieces.tokenizer.bos_token_id
         ids = [*([] if begin is None else [begin]), *self.pieces.encode(question)]
         start, ends = len(ids), []
         for step in steps:
-            ids += [*self.pieces.encode(step.strip()), *self.pieces.encode(self.separator)]
+            ids += [*self.pieces.encode(step.strip()), *self._between]
             ends.append(len(ids))
         return Reading(tuple(ids), start, tuple(ends))
 
 
 def check_separator(pieces: Pieces, separator: str) -> None:
     """Raise UserError for a separator that is no text."""
-    if not separator or not Writer(pieces).text(separator).ids:
+    if not separator or not Writer(pieces).frame(separator).ids:
         mend = 'it stands between steps, where a value is read: give the text of the training, as "\\n"'
         raise UserError.of("verifier.separator", separator, mend)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from actors.engines.verifiers.families.bare import BareTokenizer
 from actors.errors import UserError
 
 KEPT = 4096
@@ -26,34 +27,78 @@ DATE = "26 Jul 2024"
 """The day that Llama 3.1's chat template names where it is told none: a score must not hang on the day."""
 
 
+_MARK = re.compile(r"[^\w\s▁]")
+"""What tells a tag from a word or a run of spaces, which a tokenizer may have as tokens of their own, too."""
+
+# White space as Unicode has it, which such tokens take with them; Python's own has four more.
+_SPACE = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
+    map(chr, range(0x2000, 0x200B))
+)
+
+
 class Pieces:
-    """The tokenizer of a model folder."""
+    """The tokenizer of a model folder.
+
+    `special` are the ids of the tokens that no text of others has: those that the tokenizer calls special, and tags of the
+    family that it only added. Other tokens that it added, such as runs of spaces, are read in any text.
+    """
 
     def __init__(self, folder: Path) -> None:
-        from tokenizers import Tokenizer
         from transformers import AutoTokenizer
 
         self.folder = folder
         self.tokenizer: Any = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
         )
-        whole = json.loads(self.tokenizer.backend_tokenizer.to_str())
-        self.special: dict[str, int] = {one["content"]: one["id"] for one in whole["added_tokens"]}
-        bare = whole | {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
-        self._plain: Any = Tokenizer.from_str(json.dumps(bare))
+        # The added tokens by text, with their ids.
+        found = self.tokenizer.backend_tokenizer.get_added_tokens_decoder()
+        self._added: dict[str, tuple[int, Any]] = {
+            one.content: (number, one) for number, one in found.items()
+        }
+        named = set(self.tokenizer.all_special_tokens)
+        self.special: dict[str, int] = {}
+        self.encode = lru_cache(KEPT)(self._encode)
+        self._own(text for text, (_, one) in self._added.items() if one.special or text in named)
+
+    def _own(self, tokens: Iterable[str]) -> None:
+        """From here on no text of others has these added tokens."""
+        self.special |= {text: self._added[text][0] for text in tokens}
+        # Made when it is needed: more may follow.
+        self._bare: BareTokenizer | None = None
+        self.encode.cache_clear()
         longest_first = sorted(self.special, key=len, reverse=True)
         self._parts = (
             re.compile("(" + "|".join(map(re.escape, longest_first)) + ")") if longest_first else None
         )
-        self.encode = lru_cache(KEPT)(self._encode)
+        taking = [self._added[text] for text in self.special]
+        self.takes_before = frozenset(number for number, one in taking if one.lstrip)
+        self.takes_behind = frozenset(number for number, one in taking if one.rstrip)
 
-    def _encode(self, text: str) -> tuple[int, ...]:
-        """Ids of a text in which no special token is read."""
-        return tuple(self._plain.encode(text, add_special_tokens=False).ids) if text else ()
+    def prepare(self) -> BareTokenizer:
+        """Make what the first text needs, which may take a second."""
+        if self._bare is None:
+            whole = json.loads(self.tokenizer.backend_tokenizer.to_str())
+            self._bare = BareTokenizer(whole, self.special)
+        return self._bare
+
+    def own(self, text: str, *, words: bool = False) -> None:
+        """Take the tags in a text of the family's own, as a chat template, for special tokens; added `words` as well, if so
+        asked."""
+        found = [
+            one
+            for one in self._added.keys() - self.special.keys()
+            if one in text and one.strip(_SPACE + "▁") and (words or _MARK.search(one))
+        ]
+        if found:
+            self._own(found)
+
+    def _encode(self, text: str, *, first: bool = True) -> tuple[int, ...]:
+        """Ids of a text in which no special token is read; `first`: nothing stands before it."""
+        return self.prepare().ids(text, first=first)
 
     def encoding(self, text: str) -> Any:
-        """The same with the places of its characters."""
-        return self._plain.encode(text, add_special_tokens=False)
+        """The same, of a text that nothing stands before, with the places of its characters."""
+        return self.prepare().encoding(text)
 
     def split(self, text: str) -> list[str | int]:
         """A text of a family's own as special tokens, and what stands between them."""
@@ -61,9 +106,11 @@ class Pieces:
         return [self.special.get(part, part) for part in parts if part]
 
     def token(self, text: str, instead: str) -> int:
-        """The id of a special token. Raises UserError where there is none of this text; `instead` says what then."""
-        if text not in self.special:
+        """The id of a tag. Raises UserError where the tokenizer added none of this text; `instead` says what then."""
+        if text not in self._added:
             raise UserError.of("verifier.path", str(self.folder), f"its tokenizer has no {text}: {instead}")
+        if text not in self.special:
+            self._own([text])
         return self.special[text]
 
     def last_of(self, text: str) -> int:
@@ -115,10 +162,13 @@ class Pieces:
         if not self.tokenizer.chat_template:
             mend = "its tokenizer has no chat template, which says how this family is asked: copy all of its files"
             raise UserError.of("verifier.path", str(self.folder), mend)
+        self.own(str(self.tokenizer.chat_template))
 
     def _around(self, said: list[dict[str, str]], marks: list[str], **more: bool) -> list[str]:
         """The parts of a chat's text between these marks."""
         text: str = self.tokenizer.apply_chat_template(said, tokenize=False, date_string=DATE, **more)
+        # A template may put a tag together of its parts.
+        self.own(text)
         parts = re.split("|".join(map(re.escape, marks)), text)
         if len(parts) != len(marks) + 1:
             mend = "its chat template does not write every turn as it is: take the family's own tokenizer"
@@ -133,6 +183,8 @@ class Writer:
         self._pieces = pieces
         self._ids: list[int] = []
         self._open: list[str] = []
+        # Whether the token before takes the white space with it that begins what follows.
+        self._taken = False
 
     def frame(self, text: str) -> Writer:
         """Write a text of the family's own."""
@@ -149,19 +201,28 @@ class Writer:
         return self
 
     def token(self, token: int) -> Writer:
-        return self.tokens((token,))
+        if token in self._pieces.takes_before:
+            self._open = ["".join(self._open).rstrip(_SPACE)]
+        self.tokens((token,))
+        self._taken = token in self._pieces.takes_behind
+        return self
 
     def tokens(self, tokens: Sequence[int]) -> Writer:
         """Write tokens as they are, such as a model drew."""
         self.close()
         self._ids.extend(tokens)
+        self._taken = False
         return self
 
     def close(self) -> int:
         """Encode what is open, so that nothing that follows is a part of its tokens; the number of ids up to here."""
-        if self._open:
-            self._ids.extend(self._pieces.encode("".join(self._open)))
-            self._open.clear()
+        text = "".join(self._open)
+        self._open.clear()
+        if self._taken:
+            text = text.lstrip(_SPACE)
+        if text:
+            self._ids.extend(self._pieces.encode(text, first=not self._ids))
+            self._taken = False
         return len(self._ids)
 
     @property

@@ -49,8 +49,9 @@ class ThinkChat:
 
     def __post_init__(self) -> None:
         self._around = self.pieces.asking(thinks=True)
-        then = self.pieces.encode(VERDICT)
-        words = [self.pieces.encode(f"{VERDICT}{word}") for word in (" yes", " no")]
+        # Behind what was written.
+        then = self.pieces.encode(VERDICT, first=False)
+        words = [self.pieces.encode(f"{VERDICT}{word}", first=False) for word in (" yes", " no")]
         if any(one[: len(then)] != then for one in words) or words[0][len(then)] == words[1][len(then)]:
             mend = f'its tokenizer does not tell " yes" from " no" by one token behind "{VERDICT.strip()}"'
             raise UserError.of("verifier.path", str(self.pieces.folder), mend)

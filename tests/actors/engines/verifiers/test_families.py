@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoTokenizer
 
 from actors.engines.base import ScoreRequest
 from actors.engines.local.verifier import ScoringEngine
 from actors.engines.verifiers.families.chosen import ChosenFamily
 from actors.engines.verifiers.families.known import FAMILIES, head_weights, recognised
-from actors.engines.verifiers.families.pieces import Pieces, Writer
+from actors.engines.verifiers.families.pieces import Pieces
 from actors.errors import UserError
 from orchestration.flops import ModelCost
 from tests.support.public_verifiers import PUBLIC, QUESTION, STEPS, TEXTS, Family, Public, hidden_states
@@ -135,17 +134,6 @@ async def test_one_score_a_step_whatever_the_steps_hold(loaded: Loaded) -> None:
     for less, more in itertools.pairwise(grown):
         assert more.ids[: len(less.ids)] == less.ids
         assert more.ends[: len(less.ends)] == less.ends
-
-
-def test_parts_are_encoded_as_the_tokenizer_does_the_whole_text(folders: dict[str, Path]) -> None:
-    for name in ("qwen_math_prm", "rlhflow_prm"):
-        pieces = Pieces(folders[name])
-        tokenizer = AutoTokenizer.from_pretrained(folders[name])
-        head, middle, behind = pieces.turns(1, None)
-        for said in ("add the 2", "é: e\u0301\n\n", " the", "\n\nthe", ""):
-            writer = Writer(pieces).frame(head).text(said).frame(middle).text(said).frame(behind)
-            whole = f"{head}{said}{middle}{said}{behind}"
-            assert list(writer.ids) == tokenizer.encode(whole, add_special_tokens=False)
 
 
 def test_a_folder_tells_its_family_or_is_refused_with_all_their_names(

@@ -62,7 +62,7 @@ class Family:
     labels: int
     make: Callable[[Pieces, Choice], Wording]
     separator: str | None = None
-    version: int = 2
+    version: int = 3
     thinking: Thinking | None = None
     whole: bool = False
     steps: Mapping[str, str] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,10 @@ KEPT = 4096
 _QUESTION, _ANSWER = "\ue000question{}\ue001", "\ue000answer{}\ue001"
 """Where a turn's text goes in a chat template; private use characters, which no template writes."""
 
-DATE = "26 Jul 2024"
-"""The day that Llama 3.1's chat template names where it is told none: a score must not hang on the day."""
+_DAY = datetime(2024, 7, 26)
+_CLOCK = {"date_string": "26 Jul 2024", "strftime_now": _DAY.strftime}
+"""The time that every chat template is told: a score must not hang on the clock. Llama 3.1's names this day where it is told
+none."""
 
 
 _MARK = re.compile(r"[^\w\s▁]")
@@ -166,7 +169,7 @@ class Pieces:
 
     def _around(self, said: list[dict[str, str]], marks: list[str], **more: bool) -> list[str]:
         """The parts of a chat's text between these marks."""
-        text: str = self.tokenizer.apply_chat_template(said, tokenize=False, date_string=DATE, **more)
+        text: str = self.tokenizer.apply_chat_template(said, tokenize=False, **_CLOCK, **more)
         # A template may put a tag together of its parts.
         self.own(text)
         parts = re.split("|".join(map(re.escape, marks)), text)

@@ -70,6 +70,18 @@ def test_no_text_of_others_has_a_special_token(folder: Path) -> None:
                 assert ids
 
 
+CLOCK = "{{ strftime_now('%Y %H:%M:%S.%f') }} {{ date_string }}"
+
+
+def test_prompts_do_not_hang_on_the_clock(tmp_path: Path) -> None:
+    folder = save_kind("qwen", tmp_path / "qwen")
+    file = folder / "chat_template.jinja"
+    file.write_text(CLOCK + file.read_text())
+    for _ in range(2):
+        assert Pieces(folder).turns(1, None)[0].startswith("2024 00:00:00.000000 26 Jul 2024<")
+        assert Pieces(folder).asking()[0].startswith("2024 00:00:00.000000 26 Jul 2024<")
+
+
 def _trl_row(folder: Path, question: str, steps: list[str], separator: str) -> list[int]:
     """TRL, `PRMTrainer.tokenize_row`: each text by itself."""
     tokenizer = AutoTokenizer.from_pretrained(folder)

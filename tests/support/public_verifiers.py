@@ -401,6 +401,15 @@ def trl_script(folder: Path, question: str, steps: Sequence[str]) -> list[float]
     return model(torch.tensor([ids])).logits[0, labelled].softmax(dim=-1)[:, 1].tolist()
 
 
+def name_classes(folder: Path, *names: str) -> Path:
+    """Have a folder's config call its classes so."""
+    content = json.loads((folder / "config.json").read_text())
+    content["id2label"] = {str(number): name for number, name in enumerate(names)}
+    content["label2id"] = {name: number for number, name in enumerate(names)}
+    (folder / "config.json").write_text(json.dumps(content))
+    return folder
+
+
 def save_outcome(folder: Path) -> Path:
     tokenizer = byte_level("llama3", bos=True)
     config = LlamaConfig(**sizes(tokenizer), num_labels=1)

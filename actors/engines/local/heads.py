@@ -42,4 +42,4 @@ def load_family(
         pair = chosen.wording().pair
         assert pair is not None
         return WordHead(decoder, pair, dtype), decoder, config
-    return ClassHead.load(folder, kind).to(device), decoder, config
+    return ClassHead.load(folder, family).to(device), decoder, config

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from actors.engines.tensors import read_weights
-from actors.engines.verifiers.families.known import HEADS, HeadKind
+from actors.engines.verifiers.families.known import HEADS, Family, HeadKind, good_of, head_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,11 @@ class HeadReads:
 
 
 class ClassHead(nn.Module):
-    """One or two layers on the hidden state: one value, or two classes of which the second is good."""
+    """One or two layers on the hidden state: one value, or two classes of which number `good` is the good one."""
 
-    def __init__(self, kind: HeadKind, weights: Mapping[str, Tensor]) -> None:
+    def __init__(self, kind: HeadKind, weights: Mapping[str, Tensor], good: int) -> None:
         super().__init__()
+        self._good = good
         self.config = HeadReads()
         for name in HEADS[kind]:
             if name in weights:
@@ -38,9 +39,10 @@ class ClassHead(nn.Module):
         self._layers = ("score_0", "score_2") if kind == "layers" else (prefix,)
 
     @classmethod
-    def load(cls, folder: Path, kind: HeadKind) -> ClassHead:
-        """The head in a model folder's weights. Raises UserError where they cannot be read."""
-        return cls(kind, read_weights(folder, HEADS[kind])).eval()
+    def load(cls, folder: Path, family: Family) -> ClassHead:
+        """The head in the weights of a family's folder. Raises UserError where they cannot be read."""
+        kind = head_of(folder, family)
+        return cls(kind, read_weights(folder, HEADS[kind]), good_of(folder, family)).eval()
 
     def forward(self, hidden: Tensor, features: Tensor) -> Tensor:
         """The logits [...] of hidden states [..., D]."""
@@ -48,4 +50,4 @@ class ClassHead(nn.Module):
         for number, layer in enumerate(self._layers):
             out = F.relu(out) if number else out
             out = F.linear(out, getattr(self, f"{layer}_weight"), getattr(self, f"{layer}_bias", None))
-        return out[..., 0] if out.shape[-1] == 1 else out[..., 1] - out[..., 0]
+        return out[..., 0] if out.shape[-1] == 1 else out[..., self._good] - out[..., 1 - self._good]

@@ -42,9 +42,9 @@ class WordRows(nn.Module):
 
 def family_head(chosen: ChosenFamily, rows: Callable[[], Rows]) -> ClassHead | WordRows:
     """A family's head; `rows` opens the language model's own. Raises UserError where there is none."""
-    kind = head_of(chosen.path, family_of(chosen.name))
-    if kind != "words":
-        return ClassHead.load(chosen.path, kind)
+    family = family_of(chosen.name)
+    if head_of(chosen.path, family) != "words":
+        return ClassHead.load(chosen.path, family)
     pair = chosen.wording().pair
     assert pair is not None
     opened = rows()

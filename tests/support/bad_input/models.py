@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from tests.support.bad_input.cases import Words, case, edit, evaluate
 from tests.support.bad_input.data import offline
 from tests.support.model_folders import tokenizer_of
-from tests.support.public_verifiers import PUBLIC, with_pickled_head
+from tests.support.public_verifiers import PUBLIC, name_classes, with_pickled_head
 from tests.support.thinking_verifiers import save_thinkprm
 
 
@@ -316,6 +316,13 @@ def other_family() -> Words:
 def other_head() -> Words:
     """a verifier's head of another shape than its family's"""
     PUBLIC["outcome"].save(Path("public"))
+    return evaluate("verifier=trl_prm", "verifier.path=public")
+
+
+@case
+def public_of_two_good_classes() -> Words:
+    """a public verifier whose classes are both called good"""
+    name_classes(PUBLIC["trl_prm"].save(Path("public")), "correct", "true")
     return evaluate("verifier=trl_prm", "verifier.path=public")
 
 

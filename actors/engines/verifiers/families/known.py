@@ -26,6 +26,7 @@ from actors.engines.verifiers.families.formats import (
     Trl,
     check_separator,
 )
+from actors.engines.verifiers.families.labels import good_class
 from actors.engines.verifiers.families.pieces import Pieces
 from actors.engines.verifiers.families.thinking import ThinkChat
 from actors.engines.weights import tensor_shapes
@@ -53,7 +54,8 @@ class Family:
     `steps` says how steps of its training ended, and for each of these ends how they began; empty where any will do.
 
     `version` is raised with every change that gives the same text another score; `thinking` is how one writes, unless it is
-    told, that writes before its score, and `whole` says that it writes one judgement of all steps together.
+    told, that writes before its score, and `whole` says that it writes one judgement of all steps together. Of two classes
+    the second is good, but where `named` that which the config calls so.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Family:
     version: int = 3
     thinking: Thinking | None = None
     whole: bool = False
+    named: bool = False
     steps: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -160,9 +163,24 @@ FAMILIES: Mapping[str, Family] = {
             lambda pieces, one: Skywork(pieces, context_of(one.path)),
             steps={"\n": ""},
         ),
-        Family("trl_prm", "what TRL's PRMTrainer makes", ("linear",), 2, _trl, separator="\n"),
         Family(
-            "outcome", "reward models for sequence classification", ("linear", "layers"), 0, _outcome(None)
+            "trl_prm",
+            "what TRL's PRMTrainer makes",
+            ("linear",),
+            2,
+            _trl,
+            separator="\n",
+            version=4,
+            named=True,
+        ),
+        Family(
+            "outcome",
+            "reward models for sequence classification",
+            ("linear", "layers"),
+            0,
+            _outcome(None),
+            version=4,
+            named=True,
         ),
         Family("qwen_math_rm", "Qwen2.5-Math-RM-72B", ("layers",), 1, _outcome(BOXED)),
         Family(
@@ -239,6 +257,7 @@ def head_of(folder: Path, family: Family) -> HeadKind:
             continue
         last = shapes[names[2] if kind == "layers" else names[0]]
         if family.labels in (0, last[0]) and last[0] in (1, 2):
+            good_of(folder, family)
             return kind
         wanted = family.labels or "1 or 2"
         given = counted(last[0], "value")
@@ -255,6 +274,11 @@ def head_of(folder: Path, family: Family) -> HeadKind:
         f"its weights have no {wanted}, which is the head of the family {family.name}: choose its own family"
     )
     raise UserError.of("verifier.path", str(folder), mend)
+
+
+def good_of(folder: Path, family: Family) -> int:
+    """Which of two classes is the good one. Raises UserError where their names contradict one another."""
+    return good_class(folder) if family.named else 1
 
 
 def head_weights(folder: Path, family: Family) -> tuple[int, int] | None:

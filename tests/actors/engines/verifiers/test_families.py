@@ -9,16 +9,26 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from actors.engines.base import ScoreRequest
 from actors.engines.local.verifier import ScoringEngine
 from actors.engines.verifiers.families.chosen import ChosenFamily
-from actors.engines.verifiers.families.known import FAMILIES, head_weights, recognised
+from actors.engines.verifiers.families.known import FAMILIES, good_of, head_weights, recognised
 from actors.engines.verifiers.families.pieces import Pieces
 from actors.errors import UserError
 from orchestration.flops import ModelCost
-from tests.support.public_verifiers import PUBLIC, QUESTION, STEPS, TEXTS, Family, Public, hidden_states
+from tests.support.public_verifiers import (
+    PUBLIC,
+    QUESTION,
+    STEPS,
+    TEXTS,
+    Family,
+    Public,
+    hidden_states,
+    name_classes,
+)
 
 PASS = {"abs": 1e-4}
 
@@ -134,6 +144,57 @@ async def test_one_score_a_step_whatever_the_steps_hold(loaded: Loaded) -> None:
     for less, more in itertools.pairwise(grown):
         assert more.ids[: len(less.ids)] == less.ids
         assert more.ends[: len(less.ends)] == less.ends
+
+
+def _two_classes(folder: Path) -> None:
+    """Make two classes of an outcome model's one value."""
+    weights = load_file(folder / "model.safetensors")
+    given = weights["score.weight"]
+    weights["score.weight"] = torch.cat((given.flip(1), given))
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("names", "good"),
+    [
+        (("LABEL_0", "LABEL_1"), 1),
+        (("incorrect", "correct"), 1),
+        (("correct", "incorrect"), 0),
+        (("TRUE", "False"), 0),
+        (("+", "-"), 0),
+        (("1", "0"), 0),
+        (("Good", "LABEL_1"), 0),
+        (("LABEL_0", " Neg "), 0),
+    ],
+)
+@pytest.mark.parametrize("family", ["trl_prm", "outcome"])
+async def test_the_class_that_is_called_good_is_the_good_one(
+    family: str, names: tuple[str, str], good: int, tmp_path: Path
+) -> None:
+    folder = PUBLIC[family].save(tmp_path / family)
+    if family == "outcome":
+        _two_classes(folder)
+    usual = Loaded(name_classes(folder, "LABEL_0", "LABEL_1"), family)
+    second = await usual.scores(QUESTION, STEPS)
+    await usual.engine.close()
+    named = Loaded(name_classes(folder, *names), family)
+    expected = second if good else [1 - one for one in second]
+    assert await named.scores(QUESTION, STEPS) == pytest.approx(expected, **PASS)
+    await named.engine.close()
+    assert max(abs(one - 0.5) for one in second) > 1e-3
+
+
+def test_the_authors_of_other_families_fix_which_class_is_good(tmp_path: Path) -> None:
+    folder = name_classes(PUBLIC["qwen_math_prm"].save(tmp_path / "prm"), "correct", "incorrect")
+    assert good_of(folder, FAMILIES["qwen_math_prm"]) == 1
+    assert good_of(folder, FAMILIES["trl_prm"]) == 0
+
+
+@pytest.mark.parametrize(("said", "names"), [("good", ("correct", "true")), ("bad", ("bad", "NO"))])
+def test_classes_that_are_called_alike_are_refused(said: str, names: tuple[str, str], tmp_path: Path) -> None:
+    folder = name_classes(PUBLIC["trl_prm"].save(tmp_path / "prm"), *names)
+    with pytest.raises(UserError, match=f"id2label in its config.json calls both classes {said}"):
+        head_weights(folder, FAMILIES["trl_prm"])
 
 
 def test_a_folder_tells_its_family_or_is_refused_with_all_their_names(

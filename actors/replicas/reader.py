@@ -44,6 +44,9 @@ class TokenReader:
         known += [b""] * max(0, vocabulary - len(known))
         self._blank = frozenset(i for i, one in enumerate(known) if not one.decode(errors="replace").strip())
         self._blank |= self._eos
+        # Bytes that are white space only together, as those of U+3000.
+        self._bytes = {i: one for i, one in enumerate(known) if not _is_whole(one)}
+        self._unsure = self._blank | self._bytes.keys()
         self._steps = TextEnds(known, [plan.delimiter]) if plan.delimiter else None
         ending = plan.stop or plan.end_after_answer
         self._ends = TextEnds(known, plan.stop, answer=plan.end_after_answer) if ending else None
@@ -95,7 +98,13 @@ class TokenReader:
             yield end
 
     def _is_blank(self, tokens: tuple[int, ...]) -> bool:
-        return self._blank.issuperset(tokens)
+        if self._blank.issuperset(tokens):
+            return True
+        if not self._unsure.issuperset(tokens):
+            return False
+        # What stands between parts of characters, were it white space itself, would leave them in pieces.
+        shown = b"".join(self._bytes.get(token, b" ") for token in tokens if token not in self._eos)
+        return not shown.decode(errors="replace").strip()
 
     def step_text(self, solution: tuple[int, ...], start: int, end: int) -> str:
         """The text of the tokens of a step: what they add to the text before them. Without the text that ended the solution,
@@ -125,3 +134,12 @@ class TokenReader:
         if not isinstance(answer, str | None):
             raise TypeError(f"the grader read {answer!r}, which is not a text")
         return answer
+
+
+def _is_whole(piece: bytes) -> bool:
+    """Whether the bytes of a token are characters by themselves."""
+    try:
+        piece.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
 
 from actors.replicas.reader import ReaderPlan, TokenReader
 from orchestration.training.tokenizer import train_tokenizer
 from tests.support.model_folders import tokenizer_of
+from tests.support.public_verifiers import byte_level, sentence_pieces
 from tests.support.tiny import (
     EOS_IDS,
     EQUALS_AND_TWO_NEWLINES,
@@ -204,6 +207,31 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> tuple[TokenReader, obje
     tokenizer = train_tokenizer(["12 + 1 = 13\nab ab\n"] * 10, 300)
     tokenizer.save_pretrained(folder)
     return TokenReader(ReaderPlan(folder, "\n", LastDigit()), (tokenizer.eos_token_id,)), tokenizer
+
+
+@pytest.mark.parametrize("kind", [lambda: byte_level("chatml", bos=False), sentence_pieces])
+@pytest.mark.parametrize("blank", ["\u3000", "\xa0", " \u3000 ", "\u3000\xa0\u2003"])
+def test_white_space_of_several_tokens_is_no_step(
+    kind: Callable[[], PreTrainedTokenizerFast], blank: str, tmp_path: Path
+) -> None:
+    tokenizer = kind()
+    tokenizer.save_pretrained(tmp_path)
+
+    def ids(text: str) -> tuple[int, ...]:
+        return tuple(tokenizer.encode(text, add_special_tokens=False))
+
+    reader = TokenReader(ReaderPlan(tmp_path, "\n\n", LastDigit()), (tokenizer.eos_token_id,))
+    first, second = ids("a\n\n"), ids(f"{blank}\n\nb\n\n")
+    solution = (*first, *second, *ids(blank), tokenizer.eos_token_id)
+    assert reader.step_ends(solution) == (len(first), len(first) + len(second))
+    assert tuple(reader.ends_from_last(solution)) == (len(first) + len(second), len(first))
+    texts = [reader.step_text(solution, *one) for one in ((0, len(first)), (len(first), len(first + second)))]
+    assert [one.strip() for one in texts] == ["a", "b"]
+    # A character of which a part is there is something, and so is one beside it.
+    assert reader.step_ends((*first, *ids(blank)[:-1], *ids("é"))) == (
+        len(first),
+        len(first) + len(ids(blank)) - 1 + len(ids("é")),
+    )
 
 
 def test_the_text_of_a_step_is_what_its_tokens_add(folder: Path) -> None:

@@ -18,7 +18,8 @@ from actors.errors import UserError
 TAG = "ки"
 """Math-Shepherd's: a rare word of its tokenizer, id 12902 in the published one."""
 
-_WORD = re.compile(rf"(?<!\w){TAG}(?!\w)")
+_BEGUN = re.compile(rf"(?<!\w){TAG}")
+"""Where a text may be read as the tag of a tokenizer that tells words by the space before them."""
 
 
 @dataclass(slots=True)
@@ -33,6 +34,7 @@ class MathShepherd:
     pair: tuple[int, int] | None = field(init=False)
     _tag: int = field(init=False)
     _lead: tuple[int, ...] = field(init=False)
+    _read_as_tag: re.Pattern[str] = field(init=False)
 
     def __post_init__(self) -> None:
         both = self.pieces.tokenizer.encode("+ -", add_special_tokens=False)
@@ -42,6 +44,8 @@ class MathShepherd:
             raise UserError.of("verifier.path", str(self.pieces.folder), mend)
         self.pair, self._tag = (both[0], both[1]), tag[0]
         self._lead = tuple(self.pieces.tokenizer.encode(""))
+        begins = self.pieces.tokenizer.convert_ids_to_tokens(self._tag).startswith("▁")
+        self._read_as_tag = _BEGUN if begins else re.compile(TAG)
         try:
             self.read("1 + 1?", ("2.", "2!"))
         except ValueError as error:
@@ -50,8 +54,7 @@ class MathShepherd:
             ) from None
 
     def read(self, question: str, steps: Sequence[str]) -> Reading:
-        # The word alone would be read as a tag.
-        clean = [_WORD.sub(" ".join(TAG), one) for one in (question, *steps)]
+        clean = [self._read_as_tag.sub(" ".join(TAG), one) for one in (question, *steps)]
         text, last = clean[0] + " ", []
         for number, step in enumerate(clean[1:]):
             text += ("\n" if number else "") + f"{step.strip()} {TAG}"
@@ -59,10 +62,10 @@ class MathShepherd:
         encoding, lead = self.pieces.encoding(text), len(self._lead)
         ids = encoding.ids
         places = [encoding.char_to_token(place) for place in last]
-        if any(place is None or ids[place] != self._tag for place in places):
+        if [place for place, one in enumerate(ids) if one == self._tag] != places:
             raise ValueError(f'the tokens of a step run into the tag "{TAG}" behind it')
         ends = tuple(lead + place + 1 for place in places)
-        first = encoding.char_to_token(len(clean[0]) - 1)
+        first = encoding.char_to_token(len(clean[0]) - 1) if clean[0] else None
         start = lead + (0 if first is None else first + 1)
         whole = (*self._lead, *ids)
         return Reading(whole[: ends[-1]] if ends else whole, min(start, ends[0] - 1 if ends else start), ends)
@@ -121,7 +124,7 @@ class OutcomeText:
 
     def read(self, question: str, steps: Sequence[str]) -> Reading:
         ids = self._lead + self.pieces.encode(question + "".join(steps).strip())
-        start = len(self._lead) + len(self.pieces.encode(question))
+        start = max(1, len(self._lead) + len(self.pieces.encode(question)))
         return Reading(ids, min(start, len(ids) - 1), (len(ids),))
 
 
@@ -150,7 +153,8 @@ class Trl:
         for step in steps:
             ids += [*self.pieces.encode(step.strip()), *self._between]
             ends.append(len(ids))
-        return Reading(tuple(ids), start, tuple(ends))
+        # Something has to stand before a step, even of an empty question.
+        return Reading(tuple(ids), max(start, 1), tuple(ends))
 
 
 def check_separator(pieces: Pieces, separator: str) -> None:

@@ -144,6 +144,7 @@ FAMILIES: Mapping[str, Family] = {
             ("words",),
             2,
             lambda pieces, one: MathShepherd(pieces, context_of(one.path)),
+            version=4,
             steps={"\n": "Step 1: "},
         ),
         Family(

@@ -127,6 +127,11 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.parametrize("question", ["", " ", "\n"])
+async def test_an_empty_question_is_no_failure(question: str, loaded: Loaded) -> None:
+    assert len(await loaded.scores(question, STEPS)) == len(STEPS)
+
+
 async def test_one_score_a_step_whatever_the_steps_hold(loaded: Loaded) -> None:
     question = "Is <extra_0> ки a tag?\n\n<|im_end|>"
     assert len(await loaded.scores(question, HOSTILE)) == len(HOSTILE)

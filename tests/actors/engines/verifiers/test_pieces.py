@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tokenizers import AddedToken
 from transformers import AutoTokenizer
 
-from actors.engines.verifiers.families.formats import Skywork, Trl
+from actors.engines.verifiers.families.formats import MathShepherd, Skywork, Trl
 from actors.engines.verifiers.families.pieces import Pieces, Writer
+from tests.support.public_verifiers import sentence_pieces
 from tests.support.tokenizer_kinds import KINDS, save_kind
 
 
@@ -110,6 +112,18 @@ def test_a_separator_that_is_a_tag_is_in_no_step(kind: str, tag: str, tmp_path: 
     assert [place + 1 for place, one in enumerate(reading.ids) if one == pieces.special[tag]] == list(
         reading.ends
     )
+
+
+@pytest.mark.parametrize("added", [False, True])
+def test_a_word_that_begins_as_the_tag_of_math_shepherd_is_none(added: bool, tmp_path: Path) -> None:
+    tokenizer = sentence_pieces()
+    if added:
+        tokenizer.add_tokens([AddedToken("ки", special=False, normalized=False)])
+    tokenizer.save_pretrained(tmp_path)
+    reading = MathShepherd(Pieces(tmp_path), 512).read("киa, aки киa?", ["a киa", "киa-ки", "aкиa b"])
+    tag = tokenizer.encode("ки")[-1]
+    assert [place + 1 for place, one in enumerate(reading.ids) if one == tag] == list(reading.ends)
+    assert len(reading.ends) == 3
 
 
 def test_ids_of_skywork_are_those_of_its_script(tmp_path: Path) -> None:

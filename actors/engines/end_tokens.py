@@ -25,7 +25,9 @@ def end_ids(folder: Path, config: Any) -> tuple[int, ...]:
 def ends_by_source(folder: Path, config: Any) -> dict[str, list[int]]:
     """The same by what names them."""
     text = config.get_text_config()
-    found = {"config.json": [*_ids(config.eos_token_id), *_ids(text.eos_token_id)], **_beside_config(folder)}
+    # A config of several models may have them for its text alone.
+    own = [*_ids(getattr(config, "eos_token_id", None)), *_ids(text.eos_token_id)]
+    found = {"config.json": own, **_beside_config(folder)}
     rows = int(text.vocab_size)
     return {
         source: [one for one in dict.fromkeys(named) if 0 <= one < rows] for source, named in found.items()

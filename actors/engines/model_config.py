@@ -45,6 +45,6 @@ def engine_info(folder: Path, config: Any, *, engine: str, dtype: str, context: 
         engine=engine,
         dtype=dtype,
         context=context,
-        vocabulary=int(config.vocab_size),
+        vocabulary=int(config.get_text_config().vocab_size),
         eos_ids=end_ids(folder, config),
     )

@@ -72,23 +72,26 @@ class Family:
 
 
 def family_config(folder: Path) -> Any:
-    """The config of a family's folder, its context no longer than a sliding window: within it, the window hides nothing."""
+    """The config of a family's folder, its context no longer than the sliding window of any of its layers: within it the
+    window hides nothing, and the local engine has full attention alone."""
     from actors.engines.model_config import read_config
 
     config = read_config(folder)
-    window = getattr(config, "sliding_window", None)
-    if window and window < int(config.max_position_embeddings):
-        config.max_position_embeddings = int(window)
-    if window:
-        config.sliding_window = None
+    text = config.get_text_config()
+    window = getattr(text, "sliding_window", None)
+    if window and window < int(text.max_position_embeddings):
+        text.max_position_embeddings = int(window)
+    # Some models need it, for the layers that have it are of another kind.
+    if window and "sliding_attention" not in (getattr(text, "layer_types", None) or ()):
+        text.sliding_window = None
     return config
 
 
 @cache
 def context_of(folder: Path) -> int:
     """Tokens that a family's model takes."""
-    config = family_config(folder)
-    return steady_context(config) or int(config.max_position_embeddings)
+    text = family_config(folder).get_text_config()
+    return steady_context(text) or int(text.max_position_embeddings)
 
 
 def _padding(folder: Path) -> int | None:

@@ -82,11 +82,13 @@ def smallest_block(plan: ModelPlan) -> int:
 
 def started_for(plan: ModelPlan, config: Any) -> int:
     """Tokens of the longest sequence that vLLM is started for: the plan's, within what the model's config says."""
-    whole = int(config.max_position_embeddings)
+    # Where a model reads images too, its text has a config of its own.
+    text = config.get_text_config()
+    whole = int(text.max_position_embeddings)
     if plan.context is None:
         return whole
     # By how long texts may become vLLM chooses by which factors it turns the positions of all: they stay those of long ones.
-    steady = steady_context(config) or whole
+    steady = steady_context(text) or whole
     return min(whole, plan.context if steady >= whole else max(plan.context, steady + 1))
 
 

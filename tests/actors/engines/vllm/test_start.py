@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from transformers import Gemma3Config, LlamaConfig, PreTrainedConfig
 
 from actors.engines.plan import CPU_CACHE_BYTES, ModelPlan, ReplicaShare
 from actors.engines.troubles import kind_of
@@ -231,8 +232,14 @@ def test_what_vllm_refuses_is_one_line_with_the_setting_to_change(why: str, show
     assert kind_of(Exception(refusal)) == kind_of(Exception(why)), "as the words alone"
 
 
-def test_vllm_is_started_for_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = types.SimpleNamespace(max_position_embeddings=131_072)
+@pytest.mark.parametrize(
+    "config",
+    [
+        LlamaConfig(max_position_embeddings=131_072),
+        Gemma3Config(text_config={"max_position_embeddings": 131_072}),
+    ],
+)
+def test_vllm_is_started_for_what_is_needed(config: PreTrainedConfig) -> None:
     assert started_for(CPU, config) == 131_072
     assert started_for(replace(CPU, context=1024), config) == 1024
     assert started_for(replace(CPU, context=1 << 20), config) == 131_072
@@ -240,7 +247,8 @@ def test_vllm_is_started_for_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_positions_are_turned_by_the_same_factors_however_long_texts_may_become() -> None:
     """vLLM takes those of short texts for all where no text may be longer than the first training's."""
-    scaling = {"rope_type": "longrope", "original_max_position_embeddings": 4096}
-    config = types.SimpleNamespace(max_position_embeddings=131_072, rope_scaling=scaling)
+    factors = {"short_factor": [1.0] * 64, "long_factor": [2.0] * 64, "rope_theta": 10_000.0}
+    scaling = factors | {"rope_type": "longrope", "original_max_position_embeddings": 4096}
+    config = LlamaConfig(max_position_embeddings=131_072, rope_parameters=scaling)
     assert started_for(replace(CPU, context=1024), config) == 4097
     assert started_for(replace(CPU, context=9000), config) == 9000

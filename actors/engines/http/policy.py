@@ -124,8 +124,10 @@ class HttpPolicy:
         if server is None:
             raise UserError.of("policy.url", None, "policy.engine=http asks a server: give its address")
         config = read_config(plan.path)
-        own = getattr(config.get_text_config(), "max_position_embeddings", None)
-        served = greet(server, plan.path, int(config.vocab_size), own)
+        # Where a model reads images too, its text has a config of its own.
+        text = config.get_text_config()
+        own = getattr(text, "max_position_embeddings", None)
+        served = greet(server, plan.path, int(text.vocab_size), own)
         context = served.context or own
         if context is None:
             mend = "neither its config.json (max_position_embeddings) nor the server tells its context: write it there"

@@ -7,6 +7,8 @@ its own.
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -219,6 +221,17 @@ async def test_what_came_from_a_cache_counts_only_where_the_server_tells_it(
     server.tell("silent", hides_cached=False)
     async with engine_of(policy, url) as engine:
         assert (await engine.generate(request)).prefilled == 0
+
+
+async def test_a_model_whose_text_has_a_config_of_its_own(
+    policy: Path, server: ServerProcess, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(policy, tmp_path / "policy")
+    text = json.loads((folder / "config.json").read_text()) | {"model_type": "gemma3_text"}
+    (folder / "config.json").write_text(json.dumps({"model_type": "gemma3", "text_config": text}))
+    async with engine_of(folder, server.serve("several", policy)) as engine:
+        assert engine.info.vocabulary == text["vocab_size"]
+        assert (await engine.generate(requests(1)[0])).token_ids
 
 
 def refused(folder: Path, url: str, **more: Any) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from actors.engines.folder_files import has_chat_template, read_settings
 from actors.engines.positions import steady_context
+from actors.engines.verifiers.families.known import told
 from actors.engines.weights import check_readable, weight_files
 from actors.errors import UserError, nearest
 from orchestration.setup.domains import BUNDLED, bundled, folder_of
@@ -112,6 +113,12 @@ def read_model(path: str, kind: str, *, chat: bool = False, weights: bool = True
     text = config.get("text_config", config)
     if weights:
         weight_files(folder, field)
+        if kind != "verifier" and (family := told(folder)) is not None:
+            mend = (
+                f"it is a verifier (of the family {family.name}), and writes nothing: give it as verifier=folder "
+                f"verifier.path={path}, and here a language model"
+            )
+            raise UserError.of(field, path, mend)
     if kind == "verifier" and has_value_head(folder):
         width = read_settings(folder, "value_head.json", field).get("hidden_size")
         if width != text.get("hidden_size"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from actors.errors import UserError, nearest
 from orchestration.problems.datasets.places import OR, column_of, options, well_formed
@@ -55,7 +56,7 @@ class Columns:
 def known_places(columns: Columns, known: set[str], path: Path) -> Columns:
     """The columns with those places alone that a file may have, of whose columns some are known. Raises UserError where it
     has none of them."""
-    found: dict[str, str | None] = {}
+    found: dict[str, Any] = {}
     for which, place in columns.places().items():
         if place in known:
             continue

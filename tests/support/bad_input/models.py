@@ -313,6 +313,20 @@ def other_family() -> Words:
 
 
 @case
+def head_of_its_own() -> Words:
+    """a verifier with a head of its own for one without"""
+    PUBLIC["qwen_math_prm"].save(Path("public"))
+    return evaluate("verifier=rlhflow_deepseek", "verifier.path=public")
+
+
+@case
+def verifier_for_a_policy() -> Words:
+    """a public verifier for a policy"""
+    PUBLIC["qwen_math_prm"].save(Path("public"))
+    return evaluate("policy.path=public")
+
+
+@case
 def other_head() -> Words:
     """a verifier's head of another shape than its family's"""
     PUBLIC["outcome"].save(Path("public"))

@@ -224,8 +224,8 @@ def family_of(name: str) -> Family:
     return FAMILIES[name]
 
 
-def recognised(folder: Path, named: str = "") -> Family:
-    """The family of a model folder, `named` so by its user. Raises UserError where its files do not tell one."""
+def told(folder: Path) -> Family | None:
+    """The family that a model folder's files tell; None where they tell none."""
     shapes, kinds = tensor_shapes(folder), _architectures(folder)
     labels = shapes.get("score.2.weight", shapes.get("score.weight", (0,)))[0]
     if HEADS["value"][0] in shapes:
@@ -242,6 +242,14 @@ def recognised(folder: Path, named: str = "") -> Family:
             return FAMILIES["trl_prm"]
         if "ForSequenceClassification" in kinds:
             return FAMILIES["outcome"]
+    return None
+
+
+def recognised(folder: Path, named: str = "") -> Family:
+    """The family of a model folder, `named` so by its user. Raises UserError where its files do not tell one."""
+    family = told(folder)
+    if family is not None:
+        return family
     names = ", ".join(sorted(FAMILIES))
     mend = (
         "it is not a process reward model of this policy (there is no value_head.json), and its files do not tell which "
@@ -252,9 +260,12 @@ def recognised(folder: Path, named: str = "") -> Family:
 
 def head_of(folder: Path, family: Family) -> HeadKind:
     """Which head a family's folder has. Raises UserError where it has none that is the family's."""
-    shapes = tensor_shapes(folder)
+    shapes, own = tensor_shapes(folder), told(folder)
     for kind in family.heads:
         names = HEADS[kind]
+        if not names and own is not None:
+            mend = f"the family {family.name} reads a language model's head, and by its files it is of the family {own.name}"
+            raise UserError.of("verifier.path", str(folder), mend)
         if not names:
             return kind
         if names[0] not in shapes:
@@ -274,9 +285,8 @@ def head_of(folder: Path, family: Family) -> HeadKind:
         )
         raise UserError.of("verifier.path", str(folder), mend)
     wanted = " or ".join(HEADS[kind][0] for kind in family.heads)
-    mend = (
-        f"its weights have no {wanted}, which is the head of the family {family.name}: choose its own family"
-    )
+    mend = f"its weights have no {wanted}, which is the head of the family {family.name}: "
+    mend += f"its files tell that it is of the family {own.name}" if own else "choose its own family"
     raise UserError.of("verifier.path", str(folder), mend)
 
 

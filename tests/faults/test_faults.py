@@ -70,7 +70,8 @@ def test_nothing_of_a_killed_driver_lives_on(measured: list[Figures]) -> None:
             time.sleep(1)
 
 
-@pytest.mark.parametrize("kind", ["driver", "policy"])
+# A policy that dies is in every run of the suite through tests/actors/cluster.
+@pytest.mark.parametrize("kind", ["driver", pytest.param("policy", marks=pytest.mark.faults)])
 def test_a_short_job_that_is_killed_halfway(
     kind: Kind, unbroken_short: Unbroken, measured: list[Figures], tmp_path: Path
 ) -> None:

@@ -40,7 +40,7 @@ def test_a_policy_is_made_by_one_command(domain: str, tmp_path: Path) -> None:
     assert made["result"]["validation_loss"] < math.log(vocabulary)  # that of a uniform guess
 
 
-@every_domain
+@pytest.mark.parametrize("domain", ["countdown", pytest.param("arithmetic", marks=pytest.mark.slow)])
 def test_its_verifier_and_its_reviser_are_made_by_one_command_each(domain: str, tmp_path: Path) -> None:
     use = "value" if domain == "countdown" else "language"
     words = [f"domain={domain}", f"runs={tmp_path / 'runs'}", PARTS % use, "replicas=1"]

@@ -54,14 +54,15 @@ def here(models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPa
     # A user's package is found beside it, and stays imported.
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    before = set(sys.modules)
+    before = {name: sys.modules.get(name) for name in ("mine", "vllm", "peft")}
     yield tmp_path
     # What a case sets is forgotten after it.
     os.environ.clear()
     os.environ.update(environment)
-    for name in ("mine", "vllm", "peft"):
-        if name in sys.modules and name not in before:
-            del sys.modules[name]
+    for name, module in before.items():
+        sys.modules.pop(name, None)
+        if module is not None:
+            sys.modules[name] = module
     for lock in HELD:
         lock.release()
     HELD.clear()

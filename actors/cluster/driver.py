@@ -23,7 +23,7 @@ from ray.exceptions import (
 )
 
 from actors.cluster.links import mistake_in
-from actors.cluster.ray_start import logs_folder
+from actors.cluster.ray_start import where_to_look
 from actors.errors import UserError
 from actors.messages import Pulse
 from actors.work import Progress, Task
@@ -237,5 +237,4 @@ def _not_started(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     # What an environment failed of stands at the end of a traceback.
     why = lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}"
-    mend = f"its logs are in {logs_folder()}; where the machine is busy, give the same command when less runs on it"
-    return f"Ray starts no process for an actor of the run: {why[:600]} ({mend})"
+    return f"Ray starts no process for an actor of the run: {why[:600]} ({where_to_look()})"

@@ -130,9 +130,10 @@ def _may_pass(error: Exception) -> bool:
     return kind == "trouble" or (kind == "unknown" and not isinstance(error, ValueError | TypeError))
 
 
-def logs_folder() -> Path:
-    """Where Ray writes its logs on this machine."""
-    return Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "session_*" / "logs"
+def where_to_look() -> str:
+    """What is to be said wherever Ray itself does not do what it is asked on this machine."""
+    logs = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "session_*" / "logs"
+    return f"its logs are in {logs}; where the machine is busy, give the same command when less runs on it"
 
 
 def _given_up(address: str | None, tries: int, error: Exception) -> UserError:
@@ -142,8 +143,7 @@ def _given_up(address: str | None, tries: int, error: Exception) -> UserError:
         return UserError.of(
             "cluster.address", address, f"it cannot be joined: {why}; null starts Ray on this machine"
         )
-    mend = "where the machine is busy, give the same command when less runs on it"
-    return UserError(f"Ray does not start on this machine: {why}; its logs are in {logs_folder()}; {mend}")
+    return UserError(f"Ray does not start on this machine: {why}; {where_to_look()}")
 
 
 @contextmanager

@@ -222,6 +222,7 @@ def train_policy(settings: PolicyTraining, output: Path) -> dict[str, float]:
         save_every=settings.save_every,
         evaluate_every=settings.save_every,
         seed=settings.seed,
+        use_cpu=True,
     )
     trainer = BatchTrainer(
         model=model,

@@ -17,12 +17,10 @@ from actors.strategy import Answer
 from orchestration.problems.graders.fences import programs_in
 from orchestration.problems.problem import Problem
 from orchestration.problems.sandbox.run import Limits, why_not
+from orchestration.problems.workers.blocks import LONGEST
 from orchestration.problems.workers.deadline import NoAnswer, Stalled, shared_pool, warn
 
 _CODE = "orchestration.problems.workers.code"
-_LONGEST = 60_000
-"""Characters of a block, at most."""
-
 _BLOCKS = 20
 """The last so many blocks of a solution are looked at."""
 
@@ -48,7 +46,7 @@ class CodeGrader:
 
     def extract(self, text: str) -> Answer | None:
         blocks = programs_in(text)[-_BLOCKS:]
-        if not blocks or any(len(block) > _LONGEST for block in blocks):
+        if not blocks or any(len(block) > LONGEST for block in blocks):
             return None
         try:
             found = shared_pool(_CODE, self.workers, self.deadline).call("canonical", *blocks)

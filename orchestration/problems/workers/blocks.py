@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 _CUTS = 20
 """Lines that are no Python, and what follows them, are left out so often; behind that a text is none."""
 
-_LONGEST = 60_000
-"""Characters of a program of several blocks, at most."""
+LONGEST = 60_000
+"""Characters of a program, at most."""
 
 _HEAD = "def _():\n"
 _DEFINES = re.compile(r"^[ \t]*(?:async[ \t]+def|def|class)\b", re.MULTILINE)
@@ -56,7 +56,7 @@ def program_of(blocks: list[str]) -> Part | None:
             wanted = (wanted - one.gives) | one.takes
     whole = "\n\n".join(one.source for one in parts)
     # Nothing may stand before `from __future__`.
-    if len(parts) == 1 or len(whole) > _LONGEST or any("__future__" in one.source for one in parts[1:]):
+    if len(parts) == 1 or len(whole) > LONGEST or any("__future__" in one.source for one in parts[1:]):
         return last
     return parsed(whole)
 

@@ -53,14 +53,11 @@ class AnalysisChat:
     def __post_init__(self) -> None:
         self._around = self.pieces.turns_alike(SYSTEM)
         self._behind = self.pieces.unanswered(SYSTEM)
-        # Behind what was written.
-        then = self.pieces.encode(VERDICT, first=False)
-        words = [self.pieces.encode(VERDICT + word, first=False) for word in ("Yes", "No")]
-        told = [one[len(then) :] for one in words if one[: len(then)] == then]
-        if [len(one) for one in told] != [1, 1] or told[0] == told[1]:
+        then, (yes, no) = self.pieces.verdicts(VERDICT, ("Yes", "No"))
+        if len(yes) != 1 or len(no) != 1 or yes == no:
             mend = f'its tokenizer does not tell "Yes" from "No" by one token behind "{VERDICT.splitlines()[-1]}"'
             raise UserError.of("verifier.path", str(self.pieces.folder), mend)
-        self.pair = told[0][0], told[1][0]
+        self.pair = yes[0], no[0]
         self.writing = Writing(self.thinking, (END,), then, stepwise=True)
         self.context = room_before(self.writing, self.model_context)
 

@@ -260,10 +260,10 @@ def recognised(folder: Path, named: str = "") -> Family:
 
 def head_of(folder: Path, family: Family) -> HeadKind:
     """Which head a family's folder has. Raises UserError where it has none that is the family's."""
-    shapes, own = tensor_shapes(folder), told(folder)
+    shapes = tensor_shapes(folder)
     for kind in family.heads:
         names = HEADS[kind]
-        if not names and own is not None:
+        if not names and (own := told(folder)) is not None:
             mend = f"the family {family.name} reads a language model's head, and by its files it is of the family {own.name}"
             raise UserError.of("verifier.path", str(folder), mend)
         if not names:
@@ -286,6 +286,7 @@ def head_of(folder: Path, family: Family) -> HeadKind:
         raise UserError.of("verifier.path", str(folder), mend)
     wanted = " or ".join(HEADS[kind][0] for kind in family.heads)
     mend = f"its weights have no {wanted}, which is the head of the family {family.name}: "
+    own = told(folder)
     mend += f"its files tell that it is of the family {own.name}" if own else "choose its own family"
     raise UserError.of("verifier.path", str(folder), mend)
 

@@ -121,6 +121,13 @@ class Pieces:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
         return ids[-1]
 
+    def verdicts(self, begun: str, words: Sequence[str]) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+        """The ids of a verdict's beginning, behind what a judge wrote, and of each of these words behind it; none of a word
+        that is not told from it by tokens of its own."""
+        then = self.encode(begun, first=False)
+        whole = [self.encode(begun + word, first=False) for word in words]
+        return then, [one[len(then) :] if one[: len(then)] == then else () for one in whole]
+
     def turns(self, count: int, system: str | None) -> list[str]:
         """What the chat template writes around the texts of so many turns of a user, each answered by the assistant: before
         the first, between each and the next, and behind the last."""

@@ -49,13 +49,11 @@ class ThinkChat:
 
     def __post_init__(self) -> None:
         self._around = self.pieces.asking(thinks=True)
-        # Behind what was written.
-        then = self.pieces.encode(VERDICT, first=False)
-        words = [self.pieces.encode(f"{VERDICT}{word}", first=False) for word in (" yes", " no")]
-        if any(one[: len(then)] != then for one in words) or words[0][len(then)] == words[1][len(then)]:
+        then, (yes, no) = self.pieces.verdicts(VERDICT, (" yes", " no"))
+        if not yes or not no or yes[0] == no[0]:
             mend = f'its tokenizer does not tell " yes" from " no" by one token behind "{VERDICT.strip()}"'
             raise UserError.of("verifier.path", str(self.pieces.folder), mend)
-        self.pair = words[0][len(then)], words[1][len(then)]
+        self.pair = yes[0], no[0]
         self._usual = self.writing = Writing(self.thinking, STOPS, then)
         self.context = room_before(self._usual, self.model_context)
 

@@ -400,6 +400,8 @@ class Purse:
     @property
     def lacking(self) -> int:
         """What the waiting requests need beyond what is free: the size of refill to ask for."""
+        if not self._waiting:
+            return 0
         kept = self._kept if any(one.rank[0] > 0 for one in self._waiting) else 0
         return max(0, self.asked + kept - self.free)
 

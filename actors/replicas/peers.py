@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 from actors.errors import ServiceLost
@@ -17,6 +18,10 @@ from actors.messages import Pulse
 
 READY_ASK_S = 60.0
 """Seconds after which a replica that has not said that it is up is asked anew: its answer may be lost."""
+
+PULSES = 100
+"""How often in a deadline a replica is asked for its pulse at most, by all together who wait for it: each answer takes of the
+time that it has for what they wait for."""
 
 KILLED_S = 0.1
 """How often a replica that was killed is looked for: its channel of health may still answer for the process that hangs."""
@@ -59,10 +64,13 @@ def rendezvous(key: str, replicas: int) -> tuple[int, ...]:
 
 
 class Peers:
-    """All replicas of a `role` that can be asked."""
+    """All replicas of a `role` that can be asked; a call to one is lost when it hangs for `deadline` seconds."""
 
-    def __init__(self, role: str, links: Sequence[Peer]) -> None:
-        self._role, self._links = role, links
+    def __init__(self, role: str, links: Sequence[Peer], deadline: float) -> None:
+        self._role, self._links, self._fresh = role, links, deadline / PULSES
+        # Of each, what was asked last of its process, and when that came back.
+        self._pulses: dict[int, asyncio.Future[Pulse]] = {}
+        self._told: dict[int, float] = {}
         # Who is down, with the task that waits until it is up again (or never will be).
         self._down: dict[int, asyncio.Task[None]] = {}
         self._gone: dict[int, str] = {}
@@ -89,6 +97,20 @@ class Peers:
                 why = next(iter(self._gone.values()), "there is none")
                 raise ServiceLost(f"no {self._role} answers: {why}")
             await asyncio.wait(self._down.values(), return_when=asyncio.FIRST_COMPLETED)
+
+    async def pulse(self, number: int) -> Pulse:
+        """How a replica's process is, or was a moment ago: all who wait for it are told by one answer."""
+        loop = asyncio.get_running_loop()
+        asked = self._pulses.get(number)
+        if asked is None or (asked.done() and loop.time() >= self._told.get(number, 0.0) + self._fresh):
+            asked = self._pulses[number] = asyncio.ensure_future(self._links[number].pulse())
+            asked.add_done_callback(partial(self._has_told, number, loop))
+        return await asyncio.shield(asked)
+
+    def _has_told(self, number: int, loop: asyncio.AbstractEventLoop, asked: asyncio.Future[Pulse]) -> None:
+        self._told[number] = loop.time()
+        # Whoever asked may wait no more: its failure is read here, or asyncio says that nobody did.
+        _ = asked.cancelled() or asked.exception()
 
     def lose(self, number: int, error: Exception) -> bool:
         """A call was lost with this error: nothing is sent there before it is up again, by another process if it hung.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 from actors.engines.base import Aborted, EngineCounters, EngineInfo, GenerateRequest, Generation
@@ -48,7 +49,7 @@ class RemoteDrawer:
         self, role: Role, links: tuple[DrawLink, ...], *, deadline: float = DRAWER_TIMEOUT_S
     ) -> None:
         self._links, self._deadline = links, deadline
-        self._peers = Peers(role, links)
+        self._peers = Peers(role, links, deadline)
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._info: EngineInfo | None = None
         # Requests that wait here, or there.
@@ -83,7 +84,7 @@ class RemoteDrawer:
                 try:
                     answer = await answer_of(
                         link.draw(replace(request, watches=()), states),
-                        link.pulse,
+                        partial(self._peers.pulse, number),
                         self._deadline,
                         moves=lambda pulse: pulse.counters.tokens_computed,
                     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from actors.engines.base import ScoreRequest, Scores
@@ -62,7 +63,7 @@ class RemoteScorer:
     ) -> None:
         self._links = links
         self._deadline = deadline
-        self._peers = Peers("verifier", links)
+        self._peers = Peers("verifier", links, deadline)
         self._losses: dict[ScoreRequest, int] = {}
         # verifier -> what travels there next
         self._waiting: dict[int, list[_Waiting]] = {}
@@ -122,22 +123,21 @@ class RemoteScorer:
                 if not future.done():
                     future.set_exception(_Moved())
             return
-        link = self._links[number]
         try:
-            answers = await self._answers(link, [request for request, _ in batch])
+            answers = await self._answers(number, [request for request, _ in batch])
         except Exception as error:
             hangs = self._peers.lose(number, error)
             self._lose(batch, error)
             if hangs:
-                await link.restart()
+                await self._links[number].restart()
             return
         self._answer(batch, answers)
 
-    async def _answers(self, link: VerifierLink, requests: list[ScoreRequest]) -> list[Scores | str]:
+    async def _answers(self, number: int, requests: list[ScoreRequest]) -> list[Scores | str]:
         """Call a verifier; TimeoutError where it does not answer, nor compute anything, for `deadline` seconds of its own."""
         return await answer_of(
-            link.score(requests),
-            link.pulse,
+            self._links[number].score(requests),
+            partial(self._peers.pulse, number),
             self._deadline,
             moves=lambda pulse: pulse.counters.tokens_computed,
         )

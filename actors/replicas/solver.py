@@ -13,7 +13,7 @@ import os
 import socket
 import time
 from dataclasses import replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from actors.engines.base import EngineError, EngineInfo, GenerateRequest, Generation
 from actors.engines.plan import ModelPlan
@@ -76,6 +76,13 @@ class PriorClient(Protocol):
     async def prior(self, problem_id: str) -> Prior: ...
 
 
+class _Short(NamedTuple):
+    """What the purses of all tasks lack, and how many tasks wait for their purse alone."""
+
+    lacking: int
+    stuck: int
+
+
 class SolverReplica:
     """The engine of a model that draws, of this `role`, and the tasks that are solved with it."""
 
@@ -108,7 +115,8 @@ class SolverReplica:
         self._drawer = RemoteDrawer("reviser", revisers) if revisers else None
         self._work: dict[int, asyncio.Task[None]] = {}
         self._purses: dict[int, Purse] = {}
-        self._leases: dict[int, Lease] = {}
+        # Sequences that each task runs at once, at most.
+        self._widths: dict[int, int] = {}
         self._benches: dict[int, TaskBench] = {}
         self._finished: dict[int, Finished] = {}
         self._reported: set[int] = set()
@@ -166,12 +174,13 @@ class SolverReplica:
             self._stop()
         # What the orders brought is no news any more; what is lacking beyond it is.
         self._told = min(self._told, self._wanted())
-        self._told_lacking = min(self._told_lacking, self._lacking())
-        self._told_stuck = min(self._told_stuck, self._stuck())
+        short = self._short()
+        self._told_lacking = min(self._told_lacking, short.lacking)
+        self._told_stuck = min(self._told_stuck, short.stuck)
         started = time.monotonic()
         # Without work there will be no news, and the scheduler may have some at any moment.
         while self._work and not self._has_news():
-            stands = self._stuck() == len(self._work)
+            stands = self._short().stuck == len(self._work)
             if time.monotonic() - started > (STAND_S if stands else EXCHANGE_S):
                 break
             try:
@@ -182,7 +191,7 @@ class SolverReplica:
         self._news.clear()
         self._reported.update(self._finished)
         self._told_low = {number: _near(purse) for number, purse in self._purses.items() if purse.low}
-        self._told, self._told_lacking, self._told_stuck = self._wanted(), self._lacking(), self._stuck()
+        self._told, (self._told_lacking, self._told_stuck) = self._wanted(), self._short()
         return Report(
             finished=tuple(self._finished.values()),
             accounts=tuple(
@@ -208,10 +217,12 @@ class SolverReplica:
     def _has_news(self) -> bool:
         """Something ended, a purse is empty or its task came to a stand for it, one comes near its limit, or a quarter of the
         slots became free since the last report."""
+        if self._finished.keys() - self._reported:
+            return True
+        short = self._short()
         return (
-            bool(self._finished.keys() - self._reported)
-            or self._lacking() > self._told_lacking
-            or self._stuck() > self._told_stuck
+            short.lacking > self._told_lacking
+            or short.stuck > self._told_stuck
             or any(
                 purse.low and self._told_low.get(number) not in (_near(purse), (purse.limit, True))
                 for number, purse in self._purses.items()
@@ -219,17 +230,14 @@ class SolverReplica:
             or self._wanted() >= self._told + max(1, self._engine.slots // 4)
         )
 
-    def _lacking(self) -> int:
-        return sum(purse.lacking for purse in self._purses.values())
-
-    def _stuck(self) -> int:
-        """Tasks that wait for their purse alone."""
-        return sum(purse.lacking > 0 and not purse.reserved for purse in self._purses.values())
+    def _short(self) -> _Short:
+        needy = [purse for purse in self._purses.values() if purse.lacking]
+        return _Short(sum(purse.lacking for purse in needy), sum(not purse.reserved for purse in needy))
 
     def _wanted(self) -> int:
         """Sequences this replica could take on: by what it was promised, and by what its engine really runs."""
         most = int(LOAD * self._engine.slots)
-        free = most - sum(_width(lease) for lease in self._leases.values())
+        free = most - sum(self._widths.values())
         # Most of what was promised may have ended, or wait for a verifier.
         idle = most - self._engine.counters().running
         return max(free, idle if len(self._work) < self._engine.slots else 0)
@@ -238,7 +246,7 @@ class SolverReplica:
         purse = Purse(lease.grant, lease.limit)
         purse.on_ask = self._news
         self._purses[lease.id] = purse
-        self._leases[lease.id] = lease
+        self._widths[lease.id] = sum(strategy.sequences for strategy in lease.task.strategies)
         task, scorer = lease.task, None
         if self._scorer is not None:
             # Seeds of a problem share nothing but its prompt: apart they spread the load of few problems.
@@ -261,7 +269,7 @@ class SolverReplica:
         self._stopping.discard(lease)
         self._work.pop(lease).cancel()
         self._purses.pop(lease, None)
-        self._leases.pop(lease, None)
+        self._widths.pop(lease, None)
         self._benches.pop(lease, None)
 
     def _stop(self) -> None:
@@ -367,7 +375,7 @@ class SolverReplica:
         if lease.id in self._stopping and error:
             error, blameless = STOPPED, True
         self._stopping.discard(lease.id)
-        del self._purses[lease.id], self._leases[lease.id], self._benches[lease.id]
+        del self._purses[lease.id], self._widths[lease.id], self._benches[lease.id]
         self._finished[lease.id] = Finished(
             lease=lease.id,
             attempt=lease.attempt,
@@ -383,11 +391,6 @@ class SolverReplica:
 def _near(purse: Purse) -> tuple[int, bool]:
     """A purse's limit, and whether somebody waits for a higher one."""
     return purse.limit, purse.wanted > purse.limit
-
-
-def _width(lease: Lease) -> int:
-    """Sequences that a task runs at once, at most."""
-    return sum(strategy.sequences for strategy in lease.task.strategies)
 
 
 async def _abandon(runs: list[asyncio.Task[Ended]], bench: TaskBench) -> None:

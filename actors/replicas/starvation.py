@@ -9,24 +9,32 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+EVERY_S = 1.0
+"""A look reads some files of each thread: many replicas that ask at once are told what the last look saw."""
 
 
 class Starvation:
     """Seconds that a process and those under it have waited for a processor: of the thread that waited longest, look by
-    look."""
+    look, of which there is one in `every` seconds at most."""
 
-    def __init__(self, proc: Path = Path("/proc"), pid: int | None = None) -> None:
-        self._proc, self._pid = proc, os.getpid() if pid is None else pid
+    def __init__(self, proc: Path = Path("/proc"), pid: int | None = None, *, every: float = EVERY_S) -> None:
+        self._proc, self._pid, self._every = proc, os.getpid() if pid is None else pid, every
         self._seconds = 0.0
         self._waits = dict(self._read())
+        self._next = time.monotonic() + every
         # Asked from the work's thread and from that of health.
         self._lock = threading.Lock()
 
     def look(self) -> float:
-        """The sum so far; 0 where the kernel does not tell."""
+        """The sum so far, as it was a moment ago; 0 where the kernel does not tell."""
         with self._lock:
+            if time.monotonic() < self._next:
+                return self._seconds
+            self._next = time.monotonic() + self._every
             waits = dict(self._read())
             # One that is new has waited all of it since the last look.
             self._seconds += (

@@ -35,6 +35,7 @@ class Link:
     restarts: int = 0
     works: bool = False
     computed: int = 0
+    pulses: int = 0
 
     async def ready(self) -> str:
         if self.gone:
@@ -58,6 +59,7 @@ class Link:
         ]
 
     async def pulse(self) -> Pulse:
+        self.pulses += 1
         self.computed += self.works
         return Pulse(EngineCounters(0, self.computed, 0.0, 1))
 
@@ -273,6 +275,34 @@ async def test_a_verifier_that_is_busy_is_waited_for() -> None:
     assert (await asyncio.wait_for(asking, 5)).values == (0.5,)
     assert link.restarts == 0
     assert len(link.calls) == 1
+
+
+def test_all_calls_that_wait_for_a_busy_verifier_ask_for_one_pulse() -> None:
+    """Trap: each of hundreds asks for its own, and the verifier has no time left to answer any of them."""
+    loop = Clockwork()
+    done = asyncio.Event()
+    link = Link(waits=done, works=True)
+    scorer = scorer_of((link,), deadline=120)
+
+    asyncio.set_event_loop(loop)
+    asked = []
+    for place in range(200):
+        asked.append(loop.create_task(scorer.score(request(9 + place % 30))))
+        pass_by(loop, 0.2)
+    pass_by(loop, 200.0)
+    assert (len(link.calls), link.restarts) == (200, 0)
+    # In a deadline a hundred at most, and none before a quarter of it.
+    assert 10 < link.pulses <= 210 / 1.2 + 1
+    done.set()
+    pass_by(loop, 1.0)
+    assert all(one.done() for one in asked)
+    loop.close()
+
+
+def pass_by(loop: Clockwork, seconds: float) -> None:
+    for _ in range(max(1, round(seconds / 0.1))):
+        loop.now += 0.1
+        loop.rest()
 
 
 async def test_whatever_fails_nobody_waits_for_ever() -> None:

@@ -122,6 +122,8 @@ class Peers:
     def _watch(self, number: int, hung: str | None = None) -> None:
         """Send nothing to a replica before it is up again, by another process than one that `hung`."""
         if self.is_up(number):
+            # What was asked of a process that hangs may never be answered.
+            self._pulses.pop(number, None)
             self._down[number] = asyncio.create_task(self._comes_back(number, hung))
 
     async def _comes_back(self, number: int, hung: str | None) -> None:

@@ -22,7 +22,8 @@ from tests.support.cluster_driver import COUNT, GATED, run_plan, tasks
 from tests.support.processes import descendants
 from tests.support.tiny import save_policy
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
+# Six starts of vLLM, four minutes.
+pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module", autouse=True)

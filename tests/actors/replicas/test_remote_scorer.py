@@ -299,6 +299,32 @@ def test_all_calls_that_wait_for_a_busy_verifier_ask_for_one_pulse() -> None:
     loop.close()
 
 
+def test_a_pulse_that_never_came_back_is_not_waited_for_of_the_next_process() -> None:
+    @dataclass
+    class Mute(Link):
+        """Its first process answers nothing."""
+
+        async def pulse(self) -> Pulse:
+            if self.restarts == 0:
+                await asyncio.Event().wait()
+            return await super().pulse()
+
+    loop = Clockwork()
+    asyncio.set_event_loop(loop)
+    link = Mute(waits=asyncio.Event(), works=True)
+    scorer = scorer_of((link,), deadline=120)
+    asking = loop.create_task(insist(scorer, 9))
+    pass_by(loop, 160.0)
+    assert link.restarts == 1
+    pass_by(loop, 300.0)
+    assert (link.restarts, len(link.calls)) == (1, 2), "it computes, and is waited for"
+    assert link.waits is not None
+    link.waits.set()
+    pass_by(loop, 1.0)
+    assert asking.result().computed == 9
+    loop.close()
+
+
 def pass_by(loop: Clockwork, seconds: float) -> None:
     for _ in range(max(1, round(seconds / 0.1))):
         loop.now += 0.1

@@ -20,7 +20,7 @@ READY_ASK_S = 60.0
 """Seconds after which a replica that has not said that it is up is asked anew: its answer may be lost."""
 
 PULSES = 100
-"""How often in a deadline a replica is asked for its pulse at most, by all together who wait for it: each answer takes of the
+"""How often in a deadline a replica is asked for its pulse at most, by all tasks of another one: each answer takes of the
 time that it has for what they wait for."""
 
 KILLED_S = 0.1
@@ -122,8 +122,6 @@ class Peers:
     def _watch(self, number: int, hung: str | None = None) -> None:
         """Send nothing to a replica before it is up again, by another process than one that `hung`."""
         if self.is_up(number):
-            # What was asked of a process that hangs may never be answered.
-            self._pulses.pop(number, None)
             self._down[number] = asyncio.create_task(self._comes_back(number, hung))
 
     async def _comes_back(self, number: int, hung: str | None) -> None:
@@ -140,4 +138,6 @@ class Peers:
             except Exception:
                 # On its way up, or its machine is being replaced.
                 await asyncio.sleep(0.5)
+        # What was asked of a process that hung may never be answered.
+        self._pulses.pop(number, None)
         del self._down[number]

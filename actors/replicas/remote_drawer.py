@@ -9,15 +9,19 @@ one that nobody waits for any more is stopped there.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from actors.engines.base import Aborted, EngineCounters, EngineInfo, GenerateRequest, Generation
 from actors.messages import States
 from actors.replicas.peers import CallLost, Peer, Peers, rendezvous
 from actors.scheduling.own_time import answer_of
 from actors.strategy import Role
+
+T = TypeVar("T")
 
 DRAWER_TIMEOUT_S = 120.0
 """Seconds of a replica's own time without an answer, nor a token computed, after which a call is lost and it is started
@@ -52,6 +56,8 @@ class RemoteDrawer:
         self._peers = Peers(role, links, deadline)
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._info: EngineInfo | None = None
+        # One task asks what the model is, for all.
+        self._asking = asyncio.Lock()
         # Requests that wait here, or there.
         self.outstanding = 0
 
@@ -61,12 +67,11 @@ class RemoteDrawer:
         order = rendezvous(key, len(self._links))
         self.outstanding += 1
         try:
-            while self._info is None:
-                number = await self._peers.up(order)
-                try:
-                    self._info = await self._links[number].engine()
-                except Exception as error:
-                    self._peers.lose(number, error)
+            async with self._asking:
+                while self._info is None:
+                    number = await self._peers.up(order)
+                    with contextlib.suppress(CallLost):
+                        self._info = await self._answer(number, self._links[number].engine())
         finally:
             self.outstanding -= 1
         return TaskDrawer(self, order, self._info)
@@ -79,19 +84,10 @@ class RemoteDrawer:
         try:
             async with self._slots:
                 number = await self._peers.up(order)
-                link, sent = self._links[number], True
+                sent = True
                 states = tuple((one.finish, one.state) for one in request.watches)
-                try:
-                    answer = await answer_of(
-                        link.draw(replace(request, watches=()), states),
-                        partial(self._peers.pulse, number),
-                        self._deadline,
-                        moves=lambda pulse: pulse.counters.tokens_computed,
-                    )
-                except Exception as error:
-                    if self._peers.lose(number, error):
-                        await link.restart()
-                    raise CallLost(repr(error)[:400]) from None
+                draw = self._links[number].draw(replace(request, watches=()), states)
+                answer = await self._answer(number, draw)
         except asyncio.CancelledError:
             if not sent:
                 raise Aborted(0, 0) from None
@@ -101,6 +97,20 @@ class RemoteDrawer:
         if isinstance(answer, str):
             raise DrawError(answer)
         return answer
+
+    async def _answer(self, number: int, call: Coroutine[Any, Any, T]) -> T:
+        """What a replica answers to a call; one that hangs is started anew. Raises CallLost."""
+        try:
+            return await answer_of(
+                call,
+                partial(self._peers.pulse, number),
+                self._deadline,
+                moves=lambda pulse: pulse.counters.tokens_computed,
+            )
+        except Exception as error:
+            if self._peers.lose(number, error):
+                await self._links[number].restart()
+            raise CallLost(repr(error)[:400]) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,3 +144,36 @@ async def test_of_texts_that_end_a_draw_only_their_states_travel() -> None:
     await drawer_of(link).generate(request())
     assert link.watched == [((), (("eos", 0), ("stop", texts.state([1])))), ((), ())]
     assert texts.state([1]) != 0
+
+
+async def test_one_task_asks_what_the_model_is_for_all() -> None:
+    """Trap: hundreds of tasks that start ask a replica that has yet to come to it, and its draws wait behind them."""
+    waits = asyncio.Event()
+
+    class Asked(Link):
+        asked = 0
+
+        async def engine(self) -> EngineInfo:
+            self.asked += 1
+            await waits.wait()
+            return await super().engine()
+
+    link = Asked()
+    remote = RemoteDrawer("reviser", (link,))
+    tasks = [asyncio.create_task(remote.of(f"0/p{number}")) for number in range(20)]
+    await asyncio.sleep(0.01)
+    waits.set()
+    assert {one.info for one in await asyncio.gather(*tasks)} == {INFO}
+    assert link.asked == 1
+
+
+async def test_a_replica_that_does_not_say_what_its_model_is_is_started_anew() -> None:
+    class Mute(Link):
+        async def engine(self) -> EngineInfo:
+            if self.restarts == 0:
+                await asyncio.Event().wait()
+            return await super().engine()
+
+    link = Mute()
+    drawer = await asyncio.wait_for(RemoteDrawer("reviser", (link,), deadline=0.05).of("0/p1"), 5)
+    assert (drawer.info, link.restarts) == (INFO, 1)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.support.served import KEY, KEY_VARIABLE, ServerProcess, shared_server
 
@@ -39,6 +40,9 @@ def pytest_configure() -> None:
     # Processes of xdist are told how wide the screen is, and a command would fold its tables to that.
     os.environ.pop("COLUMNS", None)
     os.environ[KEY_VARIABLE] = KEY
+    # An example takes as long as a busy machine has it take.
+    settings.register_profile("unhurried", deadline=None)
+    settings.load_profile("unhurried")
 
 
 def ray_is_up() -> bool:

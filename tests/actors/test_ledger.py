@@ -114,7 +114,7 @@ class Books(RuleBasedStateMachine):
 
 
 TestBooks = Books.TestCase
-TestBooks.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestBooks.settings = settings(max_examples=100, stateful_step_count=40)
 
 
 def test_without_a_budget_a_lost_lease_is_charged_what_was_last_known() -> None:

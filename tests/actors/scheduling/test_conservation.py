@@ -223,7 +223,6 @@ def test_whatever_happens_every_flop_and_every_task_is_counted_once() -> None:
             settings=settings(
                 max_examples=60,
                 stateful_step_count=150,
-                deadline=None,
                 suppress_health_check=[HealthCheck.too_slow],
             ),
         )

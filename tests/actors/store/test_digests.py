@@ -16,7 +16,7 @@ NUMBERS = st.integers(0, (1 << 64) - 1)
 TEXTS = st.text(max_size=2) | st.sampled_from("abcdefgh")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(TEXTS, NUMBERS) | st.sampled_from(["count", "length"]), max_size=80),
     st.lists(TEXTS, max_size=5),

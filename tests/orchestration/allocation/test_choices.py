@@ -58,7 +58,7 @@ def mixed(table: ValueTable, budget: float, *, floor: bool = False) -> tuple[flo
     return float(solved.spent[0] @ shares), float(solved.right[0] @ shares)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seeds, st.floats(0.05, 30))
 def test_no_mixture_of_rules_beats_the_price(seed: int, budget: float) -> None:
     """Every rule of a small table, and every mixture of two of them: what a budget can buy at all."""
@@ -99,7 +99,7 @@ def linear_program(table: ValueTable, budget: float) -> float:
     return -float(found.fun)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seeds, st.floats(0.05, 60), st.sampled_from([LARGE, JUDGING]))
 def test_the_price_buys_what_a_linear_program_buys(seed: int, budget: float, offer: Offer) -> None:
     table = made_table(seed, offer)
@@ -108,7 +108,7 @@ def test_the_price_buys_what_a_linear_program_buys(seed: int, budget: float, off
     assert abs(right - linear_program(table, budget)) < 1e-6
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seeds)
 def test_the_value_falls_with_the_price_and_its_slope_is_what_is_spent(seed: int) -> None:
     solver = Solver(made_table(seed, LARGE), floor=False)
@@ -120,7 +120,7 @@ def test_the_value_falls_with_the_price_and_its_slope_is_what_is_spent(seed: int
     assert (solved.value >= solved.value[:, -1:]).all()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seeds)
 def test_a_state_goes_on_below_its_reserve_price_alone(seed: int) -> None:
     solver = Solver(made_table(seed, LARGE), floor=False)
@@ -163,7 +163,7 @@ def test_a_floor_leaves_it_open_what_a_prompt_begins_with() -> None:
     assert (solved.choice[cells:, 0] == STOP).all()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seeds)
 def test_with_a_floor_a_prompt_may_be_judged_before_its_sample_and_is_never_left_without(seed: int) -> None:
     table = made_table(seed, JUDGING)

@@ -152,7 +152,7 @@ def test_without_traces_there_is_no_table() -> None:
         fit_table(OFFER, [])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.integers(0, 40),
     st.lists(st.tuples(st.integers(1, 5), st.floats(0, 5), st.floats(0, 1)), max_size=6),

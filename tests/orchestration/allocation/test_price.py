@@ -87,7 +87,7 @@ def test_the_price_needs_no_more_memory_for_more_prompts() -> None:
     assert size(4_000) == size(400)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(0, 10_000), st.integers(1, 5), st.data())
 def test_shards_need_to_share_one_number(seed: int, shards: int, data: st.DataObject) -> None:
     """Counts of shards, heard in any order, make the price that one scheduler would have."""
@@ -124,7 +124,7 @@ def a_course(draw: st.DrawFn, table: ValueTable) -> Course:
         flops.append(draw(st.integers(1, 20)))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000), st.floats(1, 4_000))
 def test_what_is_expected_to_be_spent_is_what_is_left(seed: int, left: float) -> None:
     table = made_table(seed, OFFER)

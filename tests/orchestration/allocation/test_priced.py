@@ -128,7 +128,7 @@ def test_a_tasks_price_is_its_own_and_stands_still_between_solutions() -> None:
     assert set(before) <= {allocator.price.price.low, allocator.price.price.high}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1_500, 60_000), st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9_000)), max_size=60))
 def test_a_ledger_that_grants_what_it_says_is_never_overdrawn(
     budget: int, asks: list[tuple[int, int]]

@@ -63,7 +63,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(ROWS, st.sampled_from(RULES))
 def test_estimates_are_the_mean_over_all_subsets(
     rows: list[tuple[str | None, bool, float]], rule: Rule
@@ -74,7 +74,7 @@ def test_estimates_are_the_mean_over_all_subsets(
     np.testing.assert_allclose(accuracy_at([samples], rule, list(ns), seed=0)[0], expected, atol=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ROWS, st.sampled_from(RULES))
 def test_estimates_know_who_speaks_for_a_class(
     rows: list[tuple[str | None, bool, float]], rule: Rule

@@ -19,7 +19,7 @@ from tests.support.pools import OFFER, SEARCHES, made_pools, relabelled
 POOLS = made_pools(40)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.floats(0, 20_000),
     st.lists(st.tuples(st.integers(0, 39), st.integers(0, 9)), max_size=200),

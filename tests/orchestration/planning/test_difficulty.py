@@ -24,7 +24,7 @@ from orchestration.planning.difficulty import (
 values = st.lists(st.sampled_from([0.0, 0.125, 0.25, 0.5, 0.75, 1.0]), min_size=5, max_size=80)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(values)
 def test_equal_values_are_in_one_bin_and_easier_ones_in_no_harder(found: list[float]) -> None:
     bins = quantile_bins(found)
@@ -61,7 +61,7 @@ def test_too_few_values_make_no_bins() -> None:
             quantile_bins(few)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 2048), st.integers(1, 40))
 def test_many_samples_are_sharded_whole_and_even(samples: int, shards: int) -> None:
     found = ranges(samples, shards)

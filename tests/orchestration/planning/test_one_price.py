@@ -79,7 +79,7 @@ def test_a_walk_that_is_handed_the_same_evidence_and_prices_decides_the_same() -
     assert compared > len(JUDGED)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.floats(1.0, 3_000.0), st.integers(0, 100), st.booleans(), st.booleans())
 def test_no_budget_is_overspent_and_the_books_agree(each: float, seed: int, floor: bool, told: bool) -> None:
     pools = judged(JUDGED[:30])

@@ -44,7 +44,7 @@ def every_chain(numbers: list[int], target: int) -> int:
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=4), st.integers(-20, 60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_solutions_are_counted_as_by_trying_all(numbers: list[int], target: int) -> None:
     assert solutions(numbers, target) == every_chain(numbers, target)
 

@@ -95,14 +95,14 @@ def test_the_grader_that_reads_a_reference_is_named() -> None:
     assert told == "'26 from 7 8 30'; dataset.grader=countdown reads it"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(alphabet="0123456789+-*/() #.=\n٣７²", max_size=60) | st.text(max_size=60))
 def test_no_answer_raises_and_what_is_read_is_canonical(tail: str) -> None:
     answer = GRADER.extract(f"#### {tail}")
     assert answer is None or (GRADER.reads(answer) and GRADER.correct(answer, answer))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from("+-*"), st.integers(0, 999)), max_size=8), st.integers(0, 999))
 def test_a_chain_is_what_python_makes_of_it_from_left_to_right(
     moves: list[tuple[str, int]], first: int

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.errors import UserError
@@ -163,7 +163,6 @@ def test_beta_tail_is_the_integral(leader: int, runner_up: int) -> None:
     )
 
 
-@settings(deadline=None)
 @given(st.integers(0, 60), st.floats(0.5, 0.999))
 def test_lead_needed_is_the_smallest(runner_up: int, threshold: float) -> None:
     needed = lead_needed(runner_up, threshold)

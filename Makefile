@@ -21,8 +21,8 @@ run: $(READY)  ## the main job: the bundled models on the test problems, then a 
 test: $(READY)  ## the whole test suite, in two processes, of which one has all that starts Ray
 	$(BIN)/python -m pytest -n 2
 
-test-vllm: $(READY_VLLM)  ## the tests of vLLM on this machine's processor, in an environment of their own
-	$(VENV_VLLM)/bin/python -m pytest -m "vllm and not slow"
+test-vllm: $(READY_VLLM)  ## the tests of vLLM on this machine's processor, in an environment of their own and two processes
+	$(VENV_VLLM)/bin/python -m pytest -n 2 -m "vllm and not slow"
 
 test-faults: $(READY)  ## kills processes of the main job at random moments, over half an hour
 	$(BIN)/python -m pytest tests/faults -m "faults or not faults" --timeout 600

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from actors.errors import ServiceLost
 from actors.messages import Pulse
+from actors.scheduling.own_time import answer_of
+
+T = TypeVar("T")
 
 READY_ASK_S = 60.0
 """Seconds after which a replica that has not said that it is up is asked anew: its answer may be lost."""
@@ -64,13 +67,13 @@ def rendezvous(key: str, replicas: int) -> tuple[int, ...]:
 
 
 class Peers:
-    """All replicas of a `role` that can be asked; a call to one is lost when it hangs for `deadline` seconds."""
+    """All replicas of a `role` that can be asked; one hangs that neither answers a call nor computes anything for `deadline`
+    seconds of its own time."""
 
     def __init__(self, role: str, links: Sequence[Peer], deadline: float) -> None:
-        self._role, self._links, self._fresh = role, links, deadline / PULSES
-        # Of each, what was asked last of its process, and when that came back.
-        self._pulses: dict[int, asyncio.Future[Pulse]] = {}
-        self._told: dict[int, float] = {}
+        self._role, self._links, self._deadline = role, links, deadline
+        # Of each, when its process was last asked how it is, and what it says.
+        self._pulses: dict[int, tuple[float, asyncio.Future[Pulse]]] = {}
         # Who is down, with the task that waits until it is up again (or never will be).
         self._down: dict[int, asyncio.Task[None]] = {}
         self._gone: dict[int, str] = {}
@@ -98,21 +101,33 @@ class Peers:
                 raise ServiceLost(f"no {self._role} answers: {why}")
             await asyncio.wait(self._down.values(), return_when=asyncio.FIRST_COMPLETED)
 
-    async def pulse(self, number: int) -> Pulse:
+    async def answer(self, number: int, call: Coroutine[Any, Any, T]) -> T:
+        """What a replica answers to a call. Raises what the call does, and TimeoutError where the replica hangs, which is
+        started anew then; after either nothing is sent there before it is up again."""
+        try:
+            return await answer_of(
+                call,
+                partial(self._pulse, number),
+                self._deadline,
+                moves=lambda pulse: pulse.counters.tokens_computed,
+            )
+        except Exception as error:
+            if self._lose(number, error):
+                await self._links[number].restart()
+            raise
+
+    async def _pulse(self, number: int) -> Pulse:
         """How a replica's process is, or was a moment ago: all who wait for it are told by one answer."""
-        loop = asyncio.get_running_loop()
-        asked = self._pulses.get(number)
-        if asked is None or (asked.done() and loop.time() >= self._told.get(number, 0.0) + self._fresh):
-            asked = self._pulses[number] = asyncio.ensure_future(self._links[number].pulse())
-            asked.add_done_callback(partial(self._has_told, number, loop))
+        now = asyncio.get_running_loop().time()
+        at, asked = self._pulses.get(number, (now, None))
+        if asked is None or (asked.done() and now >= at + self._deadline / PULSES):
+            asked = asyncio.ensure_future(self._links[number].pulse())
+            # Whoever asked may wait no more: a failure is read here, or asyncio says that nobody did.
+            asked.add_done_callback(lambda told: told.cancelled() or told.exception())
+            self._pulses[number] = now, asked
         return await asyncio.shield(asked)
 
-    def _has_told(self, number: int, loop: asyncio.AbstractEventLoop, asked: asyncio.Future[Pulse]) -> None:
-        self._told[number] = loop.time()
-        # Whoever asked may wait no more: its failure is read here, or asyncio says that nobody did.
-        _ = asked.cancelled() or asked.exception()
-
-    def lose(self, number: int, error: Exception) -> bool:
+    def _lose(self, number: int, error: Exception) -> bool:
         """A call was lost with this error: nothing is sent there before it is up again, by another process if it hung.
         Whether that one is to be killed: of several calls that run out together the first says so."""
         known, hung = number in self._down, isinstance(error, TimeoutError)

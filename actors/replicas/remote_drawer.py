@@ -10,18 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 from actors.engines.base import Aborted, EngineCounters, EngineInfo, GenerateRequest, Generation
 from actors.messages import States
 from actors.replicas.peers import CallLost, Peer, Peers, rendezvous
-from actors.scheduling.own_time import answer_of
 from actors.strategy import Role
-
-T = TypeVar("T")
 
 DRAWER_TIMEOUT_S = 120.0
 """Seconds of a replica's own time without an answer, nor a token computed, after which a call is lost and it is started
@@ -52,7 +47,7 @@ class RemoteDrawer:
     def __init__(
         self, role: Role, links: tuple[DrawLink, ...], *, deadline: float = DRAWER_TIMEOUT_S
     ) -> None:
-        self._links, self._deadline = links, deadline
+        self._links = links
         self._peers = Peers(role, links, deadline)
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._info: EngineInfo | None = None
@@ -70,8 +65,8 @@ class RemoteDrawer:
             async with self._asking:
                 while self._info is None:
                     number = await self._peers.up(order)
-                    with contextlib.suppress(CallLost):
-                        self._info = await self._answer(number, self._links[number].engine())
+                    with contextlib.suppress(Exception):
+                        self._info = await self._peers.answer(number, self._links[number].engine())
         finally:
             self.outstanding -= 1
         return TaskDrawer(self, order, self._info)
@@ -87,7 +82,10 @@ class RemoteDrawer:
                 sent = True
                 states = tuple((one.finish, one.state) for one in request.watches)
                 draw = self._links[number].draw(replace(request, watches=()), states)
-                answer = await self._answer(number, draw)
+                try:
+                    answer = await self._peers.answer(number, draw)
+                except Exception as error:
+                    raise CallLost(repr(error)[:400]) from None
         except asyncio.CancelledError:
             if not sent:
                 raise Aborted(0, 0) from None
@@ -97,20 +95,6 @@ class RemoteDrawer:
         if isinstance(answer, str):
             raise DrawError(answer)
         return answer
-
-    async def _answer(self, number: int, call: Coroutine[Any, Any, T]) -> T:
-        """What a replica answers to a call; one that hangs is started anew. Raises CallLost."""
-        try:
-            return await answer_of(
-                call,
-                partial(self._peers.pulse, number),
-                self._deadline,
-                moves=lambda pulse: pulse.counters.tokens_computed,
-            )
-        except Exception as error:
-            if self._peers.lose(number, error):
-                await self._links[number].restart()
-            raise CallLost(repr(error)[:400]) from None
 
 
 @dataclass(frozen=True, slots=True)

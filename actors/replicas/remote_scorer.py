@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 from actors.engines.base import ScoreRequest, Scores
 from actors.replicas.peers import CallLost, Peer, Peers, rendezvous
-from actors.scheduling.own_time import answer_of
 
 SCORES_GATHER_S = 0.003
 """How long a request waits for others to travel with."""
@@ -62,7 +60,6 @@ class RemoteScorer:
         deadline: float = VERIFIER_TIMEOUT_S,
     ) -> None:
         self._links = links
-        self._deadline = deadline
         self._peers = Peers("verifier", links, deadline)
         self._losses: dict[ScoreRequest, int] = {}
         # verifier -> what travels there next
@@ -123,24 +120,13 @@ class RemoteScorer:
                 if not future.done():
                     future.set_exception(_Moved())
             return
+        scoring = self._links[number].score([request for request, _ in batch])
         try:
-            answers = await self._answers(number, [request for request, _ in batch])
+            answers = await self._peers.answer(number, scoring)
         except Exception as error:
-            hangs = self._peers.lose(number, error)
             self._lose(batch, error)
-            if hangs:
-                await self._links[number].restart()
             return
         self._answer(batch, answers)
-
-    async def _answers(self, number: int, requests: list[ScoreRequest]) -> list[Scores | str]:
-        """Call a verifier; TimeoutError where it does not answer, nor compute anything, for `deadline` seconds of its own."""
-        return await answer_of(
-            self._links[number].score(requests),
-            partial(self._peers.pulse, number),
-            self._deadline,
-            moves=lambda pulse: pulse.counters.tokens_computed,
-        )
 
     def _lose(self, batch: list[_Waiting], error: Exception) -> None:
         for request, future in batch:

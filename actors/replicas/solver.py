@@ -121,7 +121,7 @@ class SolverReplica:
         self._finished: dict[int, Finished] = {}
         self._reported: set[int] = set()
         self._news = asyncio.Event()
-        self._told = self._told_lacking = self._told_stuck = 0
+        self._told, self._told_short = 0, _Short(0, 0)
         # lease -> the limit that was reported to come near, and whether it was reached
         self._told_low: dict[int, tuple[int, bool]] = {}
         self._life = self._staging = 0
@@ -174,9 +174,8 @@ class SolverReplica:
             self._stop()
         # What the orders brought is no news any more; what is lacking beyond it is.
         self._told = min(self._told, self._wanted())
-        short = self._short()
-        self._told_lacking = min(self._told_lacking, short.lacking)
-        self._told_stuck = min(self._told_stuck, short.stuck)
+        told, short = self._told_short, self._short()
+        self._told_short = _Short(min(told.lacking, short.lacking), min(told.stuck, short.stuck))
         started = time.monotonic()
         # Without work there will be no news, and the scheduler may have some at any moment.
         while self._work and not self._has_news():
@@ -191,7 +190,7 @@ class SolverReplica:
         self._news.clear()
         self._reported.update(self._finished)
         self._told_low = {number: _near(purse) for number, purse in self._purses.items() if purse.low}
-        self._told, (self._told_lacking, self._told_stuck) = self._wanted(), self._short()
+        self._told, self._told_short = self._wanted(), self._short()
         return Report(
             finished=tuple(self._finished.values()),
             accounts=tuple(
@@ -221,8 +220,8 @@ class SolverReplica:
             return True
         short = self._short()
         return (
-            short.lacking > self._told_lacking
-            or short.stuck > self._told_stuck
+            short.lacking > self._told_short.lacking
+            or short.stuck > self._told_short.stuck
             or any(
                 purse.low and self._told_low.get(number) not in (_near(purse), (purse.limit, True))
                 for number, purse in self._purses.items()

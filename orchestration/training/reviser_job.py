@@ -92,7 +92,7 @@ class ReviserJob(SampledJob):
 @dataclass(frozen=True, slots=True)
 class _Paired:
     """Pairs that stand on disk: of which policy, with which prompts, shown how in front of answers of how many tokens, `of`
-    what, by which recipe and, where they were chosen by any, by which rules."""
+    what, by which recipe and, where they were chosen by any, by which `rules`."""
 
     policy: Path
     prompts: dict[str, tuple[int, ...]]
@@ -100,7 +100,7 @@ class _Paired:
     max_tokens: int
     of: str
     recipe: Recipe
-    choice: dict[str, Any] = field(default_factory=dict)
+    rules: dict[str, Any] = field(default_factory=dict)
 
 
 def make_reviser(
@@ -130,7 +130,7 @@ def make_reviser(
     )
     check_rows(rows, made.of, made.recipe)
     return train_reviser(
-        job.training, made.policy, job.format, rows, output, say, {"from": made.of} | made.choice | told
+        job.training, made.policy, job.format, rows, output, say, {"from": made.of} | made.rules | told
     )
 
 
@@ -148,19 +148,19 @@ def _from_samples(job: ReviserJob, pairs: Path, on_progress: Callable[[Progress]
     runs = [(draw(one, on_progress), one.strategies[0].text) for one in prepared]
     drawn = Drawn()
     choice = Choice(job.format.attempts, job.training.seed, job.keep, job.nearest, job.times)
-    chosen = asdict(choice)
+    rules = {"choice": asdict(choice)}
     write_pairs(
         pairs,
         # A folder of samples may hold those of more problems than are asked for.
         (pool for run, strategy in runs for pool in pools(run, strategy, prompts, drawn)),
         partial(pairs_of, choice=choice),
-        {
-            "choice": chosen,
+        rules
+        | {
             "problems": len(prompts),
             "samples": [_identity(run, [strategy]) for run, strategy in runs],
         },
     )
-    return _Paired(base, prompts, revising, job.max_tokens, str(drawn), SAMPLES, {"choice": chosen})
+    return _Paired(base, prompts, revising, job.max_tokens, str(drawn), SAMPLES, rules)
 
 
 def _from_chains(job: ReviserJob, pairs: Path) -> _Paired:

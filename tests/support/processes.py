@@ -1,8 +1,10 @@
-"""The processes under a process, by what they say they are: what a test needs to kill one of Ray's actors."""
+"""The processes under a process, by what they say they are, and waiting for what they do: what a test needs to kill one."""
 
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -30,3 +32,10 @@ def actors(kind: str, root: int | None = None) -> list[int]:
     """Processes of actors of class `kind` under `root` (this process), as Ray titles them; the oldest first."""
     mine = descendants(os.getpid() if root is None else root)
     return sorted(pid for pid, title in mine.items() if title.startswith(f"ray::{kind}"))
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 200) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, f"waited in vain for {what}"
+        time.sleep(0.05)

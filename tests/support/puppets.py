@@ -41,6 +41,12 @@ class Clockwork(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self.now
 
+    def pass_by(self, seconds: float, step: float = 0.1) -> None:
+        """Have time pass in steps, after each of which everybody comes to wait."""
+        for _ in range(round(seconds / step)):
+            self.now += step
+            self.rest()
+
     def rest(self) -> None:
         """Run until everybody waits."""
         while True:

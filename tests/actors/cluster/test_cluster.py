@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -47,7 +47,7 @@ from tests.support.cluster_driver import COUNT, GATED, run_plan, tasks
 from tests.support.folders import done_keys, record, settled
 from tests.support.inprocess import Cell
 from tests.support.places import ROOT
-from tests.support.processes import actors, descendants
+from tests.support.processes import actors, descendants, wait_for
 from tests.support.tiny import make_task
 
 
@@ -113,13 +113,6 @@ def test_a_commit_waits_for_no_record_that_is_being_graded(tmp_path: Path) -> No
     ray.get(graded)
     assert ray.get(writer.commit.remote(Commit(settled=(settled("a", lease=1),)))) == []
     ray.kill(writer)
-
-
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 200) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, f"waited in vain for {what}"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")

@@ -41,9 +41,7 @@ def ready(monkeypatch: pytest.MonkeyPatch, lookups: int) -> asyncio.Task[None]:
     loop = Clockwork()
     asyncio.set_event_loop(loop)
     waiting = loop.create_task(SolverLink("policy-0").ready())
-    for _ in range(2 * LOOKUPS):
-        loop.now += 1.0
-        loop.rest()
+    loop.pass_by(2.0 * LOOKUPS, step=1.0)
     loop.close()
     return waiting
 

@@ -27,7 +27,7 @@ from orchestration.strategies.parse import parse
 from tests.support.cells import books, outcomes_by_key, rows_of
 from tests.support.held import Held, Points
 from tests.support.inprocess import Cell
-from tests.support.processes import actors
+from tests.support.processes import actors, wait_for
 from tests.support.tiny import LastDigit, first_come, make_bench, make_plan, make_task
 
 COUNT = 4
@@ -99,10 +99,11 @@ class Disturbed:
     def _kill(self, pid: int, draw: int) -> None:
         os.kill(pid, signal.SIGSTOP)
         self.points.gate(draw).touch()
-        until = time.monotonic() + 60
-        while not any(number_of(one) < COUNT for one in self.points.came(draw, "gone")):
-            assert time.monotonic() < until, "nobody who lives beside the policy goes on"
-            time.sleep(0.02)
+        wait_for(
+            lambda: any(number_of(one) < COUNT for one in self.points.came(draw, "gone")),
+            "who lives beside the policy to go on",
+            60,
+        )
         # The rest of a draw's way to the other process.
         time.sleep(0.5)
         os.kill(pid, signal.SIGKILL)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from actors.store.log import read_books
 from actors.work import Progress
 from tests.support.cells import outcomes_by_key, rows_of
 from tests.support.cluster_driver import COUNT, GATED, run_plan, tasks
-from tests.support.processes import descendants
+from tests.support.processes import descendants, wait_for
 from tests.support.tiny import save_policy
 
 # Six starts of vLLM, four minutes.
@@ -49,10 +48,7 @@ def cores(root: int | None = None) -> list[int]:
 
 
 def nothing_left() -> None:
-    until = time.monotonic() + 30
-    while cores():
-        assert time.monotonic() < until, "a core lives on"
-        time.sleep(0.1)
+    wait_for(lambda: not cores(), "the end of vLLM's cores", 30)
 
 
 @pytest.fixture(scope="module")

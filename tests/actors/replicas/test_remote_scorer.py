@@ -172,24 +172,17 @@ async def test_the_only_verifier_is_waited_for() -> None:
     assert (await asyncio.wait_for(waiting, 5)).computed == 8
 
 
-def test_a_verifier_that_waits_for_a_machine_is_waited_for_and_left_alone() -> None:
+def test_a_verifier_that_waits_for_a_machine_is_waited_for_and_left_alone(loop: Clockwork) -> None:
     """Trap: held to hang as it loads, it is killed, and its place in the queue for a machine is lost."""
-    loop = Clockwork()
-    asyncio.set_event_loop(loop)
     back = asyncio.Event()
     link = Link([Dead("killed")], back=back)
     scorer = scorer_of((link,))
     waiting = loop.create_task(insist(scorer, 8))
-    for _ in range(3600):
-        loop.now += 10.0
-        loop.rest()
+    loop.pass_by(36_000.0, step=10.0)
     assert (link.restarts, waiting.done()) == (0, False)
     back.set()
-    for _ in range(3):
-        loop.now += 1.0
-        loop.rest()
+    loop.pass_by(3.0, step=1.0)
     assert waiting.result().computed == 8
-    loop.close()
 
 
 async def test_verifiers_that_are_dead_for_good_are_not_waited_for() -> None:
@@ -277,29 +270,25 @@ async def test_a_verifier_that_is_busy_is_waited_for() -> None:
     assert len(link.calls) == 1
 
 
-def test_all_calls_that_wait_for_a_busy_verifier_ask_for_one_pulse() -> None:
+def test_all_calls_that_wait_for_a_busy_verifier_ask_for_one_pulse(loop: Clockwork) -> None:
     """Trap: each of hundreds asks for its own, and the verifier has no time left to answer any of them."""
-    loop = Clockwork()
     done = asyncio.Event()
     link = Link(waits=done, works=True)
     scorer = scorer_of((link,), deadline=120)
-
-    asyncio.set_event_loop(loop)
     asked = []
     for place in range(200):
         asked.append(loop.create_task(scorer.score(request(9 + place % 30))))
-        pass_by(loop, 0.2)
-    pass_by(loop, 200.0)
+        loop.pass_by(0.2)
+    loop.pass_by(200.0)
     assert (len(link.calls), link.restarts) == (200, 0)
     # In a deadline a hundred at most, and none before a quarter of it.
     assert 10 < link.pulses <= 210 / 1.2 + 1
     done.set()
-    pass_by(loop, 1.0)
+    loop.pass_by(1.0)
     assert all(one.done() for one in asked)
-    loop.close()
 
 
-def test_a_pulse_that_never_came_back_is_not_waited_for_of_the_next_process() -> None:
+def test_a_pulse_that_never_came_back_is_not_waited_for_of_the_next_process(loop: Clockwork) -> None:
     @dataclass
     class Mute(Link):
         """Its first process answers nothing."""
@@ -309,26 +298,17 @@ def test_a_pulse_that_never_came_back_is_not_waited_for_of_the_next_process() ->
                 await asyncio.Event().wait()
             return await super().pulse()
 
-    loop = Clockwork()
-    asyncio.set_event_loop(loop)
     link = Mute(waits=asyncio.Event(), works=True)
     scorer = scorer_of((link,), deadline=120)
     asking = loop.create_task(insist(scorer, 9))
-    pass_by(loop, 160.0)
+    loop.pass_by(160.0)
     assert link.restarts == 1
-    pass_by(loop, 300.0)
+    loop.pass_by(300.0)
     assert (link.restarts, len(link.calls)) == (1, 2), "it computes, and is waited for"
     assert link.waits is not None
     link.waits.set()
-    pass_by(loop, 1.0)
+    loop.pass_by(1.0)
     assert asking.result().computed == 9
-    loop.close()
-
-
-def pass_by(loop: Clockwork, seconds: float) -> None:
-    for _ in range(max(1, round(seconds / 0.1))):
-        loop.now += 0.1
-        loop.rest()
 
 
 async def test_whatever_fails_nobody_waits_for_ever() -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-
-import pytest
 
 from actors.engines.base import EngineCounters
 from actors.messages import Pulse
@@ -14,14 +11,6 @@ from actors.scheduling.own_time import MOST_STRETCH, OwnTime, answer_of
 from tests.support.puppets import Clockwork
 
 DEADLINE = 120.0
-
-
-@pytest.fixture
-def loop() -> Iterator[Clockwork]:
-    loop = Clockwork()
-    asyncio.set_event_loop(loop)
-    yield loop
-    loop.close()
 
 
 @dataclass

@@ -11,7 +11,6 @@ import os
 import random
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +34,7 @@ from orchestration.problems.datasets.generated import Generated
 from orchestration.problems.prompting import PromptFormat
 from tests.support.families import SIZES
 from tests.support.places import MODELS
+from tests.support.processes import wait_for
 
 pytestmark = [
     pytest.mark.vllm,
@@ -401,7 +401,4 @@ async def test_other_families(family: Any, likelihood: bool, tmp_path: Path) -> 
         assert scores.values == pytest.approx((await ours.score(request)).values, abs=1e-4)
     await one.close()
     # vLLM watches its process from a thread: the one of the two that comes second to its end learns of it from the first.
-    until = time.monotonic() + 60
-    while multiprocessing.active_children():
-        assert time.monotonic() < until
-        await asyncio.sleep(0.1)
+    wait_for(lambda: not multiprocessing.active_children(), "the end of vLLM's process", 60)

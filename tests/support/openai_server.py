@@ -50,16 +50,21 @@ class Model:
 
 
 class Drawn:
-    """The pace of a request that is never made to wait: it tells of each token."""
+    """The pace of a request that is never made to wait. It notes what is drawn between two steps, for a step on its way
+    changes that: a request that goes on has never all of its tokens here."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: LocalEngine) -> None:
         self.paid = True
         self.news = asyncio.Event()
+        self.there = Generation((), (), "length", 0)
+        self._engine = engine
 
     def call(self, wake: Callable[[], None]) -> None:
         """It is always paid."""
 
     def drew(self) -> None:
+        job = next(one for one in self._engine._running if one.request.pace is self)
+        self.there = Generation(tuple(job.tokens), tuple(job.logprobs), "length", 0)
         self.news.set()
 
 
@@ -78,8 +83,8 @@ def control(told: dict[str, Any]) -> dict[str, Any]:
 
 async def pieces(
     engine: LocalEngine, request: GenerateRequest, every: int
-) -> AsyncIterator[Generation | int]:
-    """How many tokens of a request are there, every so many; then what it gave."""
+) -> AsyncIterator[tuple[Generation, bool]]:
+    """What is there of a request, every so many tokens; then what it gave, which is its last."""
     assert isinstance(request.pace, Drawn)
     drawing = asyncio.ensure_future(engine.generate(request))
     told = 0
@@ -89,11 +94,11 @@ async def pieces(
             await asyncio.wait({drawing, news}, return_when=asyncio.FIRST_COMPLETED)
             news.cancel()
             request.pace.news.clear()
-            job = next((one for one in engine._running if one.request is request), None)
-            if not drawing.done() and job is not None and len(job.tokens) >= told + every:
-                told = len(job.tokens)
-                yield Generation(tuple(job.tokens), tuple(job.logprobs), "length", 0)
-        yield drawing.result()
+            there = request.pace.there
+            if not drawing.done() and len(there.token_ids) >= told + every:
+                told = len(there.token_ids)
+                yield there, False
+        yield drawing.result(), True
     finally:
         drawing.cancel()
 
@@ -109,14 +114,12 @@ async def events(model: Model, body: dict[str, Any], fault: str) -> AsyncIterato
         top_p=body.get("top_p", 1.0),
         stop_ids=tuple(body.get("stop_token_ids") or ()),
         extend=True,
-        pace=Drawn(),
+        pace=Drawn(model.engine),
     )
     told = 0
-    finish = None
-    async for one in pieces(model.engine, request, body.get("stream_interval", 1)):
-        assert isinstance(one, Generation)
-        done = one.finish == "eos" or one.token_ids[-1] in end or len(one.token_ids) == request.max_tokens
-        finish = ("stop" if one.token_ids[-1] in end or one.finish == "eos" else "length") if done else None
+    async for one, last in pieces(model.engine, request, body.get("stream_interval", 1)):
+        stopped = one.finish == "eos" or one.token_ids[-1] in end
+        finish = ("stop" if stopped else "length") if last else None
         new = list(one.token_ids[told:])
         choice: dict[str, Any] = {"index": 0, "text": model.tokenizer.decode(new), "finish_reason": finish}
         if body.get("logprobs") is not None:

@@ -33,6 +33,8 @@ LOOK = 0.1
 LONGEST = 480.0
 """Seconds that a command may take on a machine that has other work."""
 
+WASTE = ("failed", "lost")
+"""Kinds of entries that nothing came of."""
 
 REVISER = [
     "reviser=folder",
@@ -213,14 +215,16 @@ class Charge:
 
 @dataclass(slots=True)
 class LogTail:
-    """What the log of a run says, read as it grows: outcomes by key with the seconds they took, open leases, what leases that
-    ended well were charged, by replica, and when leases, losses and lines at all were seen."""
+    """What the log of a run says, read as it grows: outcomes by key with the seconds they took, open leases, what each lease
+    wasted, what those that were not lost with their replica were charged, by replica, and when leases, losses and lines at
+    all were seen."""
 
     folder: Path
     committed: dict[str, float] = field(default_factory=dict)
     holds: dict[int, Hold] = field(default_factory=dict)
     leased: list[tuple[float, Hold]] = field(default_factory=list)
     lost: list[Charge] = field(default_factory=list)
+    wasted: Counter[int] = field(default_factory=Counter)
     lines: list[float] = field(default_factory=list)
     paid: Counter[str] = field(default_factory=Counter)
     _read: dict[str, int] = field(default_factory=dict)
@@ -255,6 +259,8 @@ class LogTail:
         for row in record.get("outcomes", ()):
             self.committed[row["key"]] = row["wall_seconds"]
         for row in record.get("ledger", ()):
+            if row["kind"] in WASTE:
+                self.wasted[row["lease"]] += row["flops"]
             if (row["purpose"], row["kind"]) == ("unknown", "lost"):
                 self.lost.append(Charge(now, row["lease"], row["task_id"], row["flops"]))
             elif row["lease"] in self.holds:

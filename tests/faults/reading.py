@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from actors.store.log import parts
+from tests.faults.job import WASTE
 
 SCORE = 1e-4
 """Scores that differ by less are equal: float32 sums in another order."""
@@ -62,7 +63,7 @@ class Tables:
 
     @property
     def wasted(self) -> int:
-        return sum(row["flops"] for row in self.ledger if row["kind"] in ("failed", "lost"))
+        return sum(row["flops"] for row in self.ledger if row["kind"] in WASTE)
 
     def lost(self) -> list[Row]:
         """What leases were charged that were lost with their holder."""

@@ -5,7 +5,6 @@ import os
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -261,10 +260,7 @@ def test_a_reader_that_has_gone_is_no_failure(words: list[str]) -> None:
 def test_help_comes_at_once() -> None:
     code = "from orchestration.commands.main import main\nmain(['evaluate', '--help'])"
     heavy = ("torch", "ray", "transformers", "numpy", "pyarrow", "hydra", "matplotlib", "rich")
-    started = time.monotonic()
     assert loaded_by(code, heavy) == []
-    # Some tenths of a second; the bound leaves room for a machine that does other work.
-    assert time.monotonic() - started < 5
 
 
 def test_report_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """`flopwise status` on folders in every state, made by hand, and what it needs."""
 
 import json
+import re
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -160,7 +161,9 @@ def test_a_killed_run_that_left_no_status(folder: Path, capsys: pytest.CaptureFi
 
 def test_another_machine(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(folder, host="node-7", written=time.time() - 3)
-    assert "(another machine: told from its last word, 3 s ago)" in said(folder, capsys)
+    told = re.search(r"\(another machine: told from its last word, (\d+) s ago\)", said(folder, capsys))
+    assert told is not None
+    assert 3 <= int(told[1]) < 60
     write(folder, host="node-7", written=time.time() - 600)
     out = said(folder, capsys)
     assert "silent: no word for 10:0" in out
@@ -174,9 +177,9 @@ def test_a_run_that_ended(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert f"finished at {command.moment(status.written)}" in out
     assert "go on" not in out
     assert "tokens 11,000 drawn in 00:11" in out
-    write(folder, state="stopped")
+    status = write(folder, state="stopped")
     out = said(folder, capsys)
-    assert f"stopped at {command.moment(status.written)[:5]}" in out
+    assert f"stopped at {command.moment(status.written)}" in out
     assert "go on with: flopwise evaluate 'a b'" in out
     write(folder, state="failed", reason="OSError: [Errno 28] No space left on device")
     out = said(folder, capsys)

@@ -52,7 +52,7 @@ def test_sigterm_is_the_first_ctrl_c(words: list[str], tmp_path: Path) -> None:
         wait_until(child, lambda: made(folder) > 0)
         assert standing(folder, read_status(folder), time.time()) == "running"
         child.send_signal(signal.SIGTERM)
-        _, err = child.communicate(timeout=60)
+        _, err = child.communicate(timeout=200)
     finally:
         child.kill()
         out.close()

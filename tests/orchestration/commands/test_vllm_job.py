@@ -14,7 +14,7 @@ from orchestration.commands.main import main
 from orchestration.runs.run import Run
 from orchestration.runs.status import process_mark
 from tests.faults.job import Command, LogTail, Watch
-from tests.support.processes import descendants
+from tests.support.processes import descendants, wait_for
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 
@@ -94,7 +94,7 @@ def test_the_main_job_in_small(
     assert before <= after, "what was drawn is kept"
     assert after.total() - before.total() == 4 * PROBLEMS, "and not drawn again"
 
-    assert engines.left() == []
+    wait_for(lambda: not engines.left(), "vLLM's processes to end", 60)
     assert main([*words(folder, *FIRST), "policy.engine=local"]) == 2
     said = capsys.readouterr().err
     assert re.search(r'another set-up \(policy.engine was "vllm \d+\.\d+ cpu" and is "local cpu"\)', said), (
@@ -129,4 +129,4 @@ def test_at_ctrl_c_what_is_in_hand_ends_on_vllm_and_nothing_of_it_lives_on(
     assert before < len(Run(folder).outcomes()) < 600
     assert not watch.log.lost
     assert Run(folder).info["wasted_flops"] == 0
-    assert engines.left() == []
+    wait_for(lambda: not engines.left(), "vLLM's processes to end", 60)

@@ -29,7 +29,8 @@ from tests.support.places import ROOT
 from tests.support.standing import TOTALS, at, read, writer
 
 
-def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+def test_what_is_written_is_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 100.0)
     assert read_status(tmp_path) is None
     more = {"budget": 10**12, "waiting_for": "policy-1", "tallies": {"greedy": Tally(4, 3, 2, 1)}}
     with writer(tmp_path) as run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,11 +34,11 @@ def check(address: str | None = None, **share: object) -> None:
 
 
 @pytest.fixture
-def port() -> int:
-    """One that nobody listens at."""
+def port() -> Iterator[int]:
+    """One that is taken, so that nobody comes to listen at it."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+        yield int(one.getsockname()[1])
 
 
 @pytest.mark.parametrize(

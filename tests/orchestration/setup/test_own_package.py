@@ -27,8 +27,9 @@ from tests.support.documents import ROOT, blocks, file_of
 
 CLUSTER = """
 import sys, ray
-context = ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
-print(context.address_info["gcs_address"], flush=True)
+from actors.cluster.ray_start import start_ray
+start_ray(cpus=4)
+print(ray.get_runtime_context().gcs_address, flush=True)
 sys.stdin.read()
 """
 # Four runs at once, each with processes of its own.
@@ -93,9 +94,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    yield process.stdout.readline().strip()
+    address = process.stdout.readline().strip()
+    assert address, "no cluster came up"
+    yield address
     process.stdin.close()
-    process.wait(60)
+    process.wait(200)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,5 @@
-"""Deadlines that leave out what a process could not help: the time in which it was starved of a processor.
+"""Deadlines that leave out what a process could not help: the time in which it was starved of a processor, and that in which
+whoever waits for it did not look.
 
 It knows replicas by their pulse alone. Invariant: a deadline is `MOST_STRETCH` times as long at most, whatever a process
 tells of itself, and as long as it says where the process tells nothing.
@@ -23,12 +24,12 @@ T = TypeVar("T")
 
 
 class OwnTime:
-    """Seconds since a moment, less those in which a process was starved; `starved` is its sum at that moment, None where
-    it is not known."""
+    """Seconds since a moment, less those in which a process was starved and those that are excused; `starved` is its sum at
+    that moment, None where it is not known."""
 
     def __init__(self, now: float, starved: float | None = None) -> None:
         self._since, self._base = now, starved
-        self._starved = 0.0
+        self._starved = self._excused = 0.0
 
     def tell(self, starved: float) -> None:
         """Take the process's sum as it is now."""
@@ -37,10 +38,14 @@ class OwnTime:
             self._base = starved
         self._starved = starved - self._base
 
+    def excuse(self, seconds: float) -> None:
+        """Leave out so many more: an answer may have come in them that nobody took."""
+        self._excused += seconds
+
     def at(self, now: float) -> float:
         """How much of it has passed."""
         passed = now - self._since
-        return max(passed - self._starved, passed / MOST_STRETCH)
+        return max(passed - self._starved - self._excused, passed / MOST_STRETCH)
 
 
 async def answer_of(
@@ -57,13 +62,17 @@ async def answer_of(
     loop = asyncio.get_running_loop()
     calling = asyncio.ensure_future(call)
     asking: asyncio.Future[Pulse] | None = None
-    own, mark, first = OwnTime(loop.time(), starved), None, True
+    own, mark, first, look = OwnTime(loop.time(), starved), None, True, deadline / LOOKS
     try:
         while True:
             waited: list[asyncio.Future[Any]] = [calling] if asking is None else [calling, asking]
-            await asyncio.wait(waited, timeout=deadline / LOOKS, return_when=asyncio.FIRST_COMPLETED)
+            began = loop.time()
+            await asyncio.wait(waited, timeout=look, return_when=asyncio.FIRST_COMPLETED)
             if calling.done():
                 return calling.result()
+            if (late := loop.time() - began - look) > look:
+                # This process stood still itself.
+                own.excuse(late)
             if asking is None:
                 asking = asyncio.ensure_future(pulse())
                 await asyncio.sleep(0)

@@ -19,24 +19,31 @@ class Watch:
     def __init__(self, deadline: float, now: float) -> None:
         self._deadline = deadline
         self._own, self._mark = OwnTime(now), (0, 0, 0)
+        self._due = False
 
     def rest(self, now: float) -> None:
         """It has nothing to do."""
-        self._own = OwnTime(now)
+        self._own, self._due = OwnTime(now), False
 
     def see(self, report: Report, now: float) -> None:
-        """Take a report; TimeoutError where nothing has moved for too long."""
+        """Take a report; TimeoutError where nothing has moved for too long. One report alone is no proof: it may have lain
+        here for long, unread."""
         running, accounts = report.counters.running, report.accounts
         mark = (report.counters.tokens_computed, sum(one.spent for one in accounts), len(accounts))
         # Another replica or a writer that hangs is found by whoever waits for it.
         elsewhere = report.elsewhere > 0 or report.staging > 0 or any(one.lacking for one in accounts)
         waits = not running and (not accounts or elsewhere)
         if mark != self._mark or report.finished or waits:
-            self._mark, self._own = mark, OwnTime(now, report.starved)
+            self._mark, self._own, self._due = mark, OwnTime(now, report.starved), False
             return
         self._own.tell(report.starved)
         stood = self._own.at(now)
-        if running and stood > self._deadline:
+        due, self._due = (
+            self._due,
+            stood > (self._deadline if running else max(IDLE_TIMEOUT_S, self._deadline)),
+        )
+        if not (due and self._due):
+            return
+        if running:
             raise TimeoutError(f"no new token in {self._deadline:g} s of {running} requests")
-        if stood > max(IDLE_TIMEOUT_S, self._deadline):
-            raise TimeoutError(f"{len(accounts)} tasks have done nothing for {stood:.0f} s")
+        raise TimeoutError(f"{len(accounts)} tasks have done nothing for {stood:.0f} s")

@@ -79,6 +79,29 @@ def test_one_that_computes_is_waited_for_as_long_as_it_does(loop: Clockwork) -> 
     assert Process(loop, pace=0.1).given_up(20 * DEADLINE) is None
 
 
+def test_one_that_was_not_looked_at_is_waited_for(loop: Clockwork) -> None:
+    """Trap: whoever calls it stood still for minutes, and takes them for the other's."""
+    process = Process(loop, pace=0.1)
+    calling = loop.create_task(
+        answer_of(process.call(), process.pulse, DEADLINE, moves=lambda pulse: pulse.counters.tokens_computed)
+    )
+    loop.rest()
+    for _ in range(5):
+        loop.pass_by(2.5 * DEADLINE, step=2.5 * DEADLINE)
+        loop.pass_by(DEADLINE, step=5.0)
+    assert not calling.done()
+    calling.cancel()
+    loop.rest()
+
+
+def test_whoever_stands_still_at_every_look_gives_up_in_the_end(loop: Clockwork) -> None:
+    process = Process(loop, reachable=False)
+    calling = loop.create_task(answer_of(process.call(), process.pulse, DEADLINE))
+    loop.rest()
+    loop.pass_by((MOST_STRETCH + 3) * DEADLINE, step=3 * DEADLINE)
+    assert isinstance(calling.exception(), TimeoutError)
+
+
 def test_an_answer_that_comes_is_the_answer(loop: Clockwork) -> None:
     process = Process(loop)
     calling = loop.create_task(answer_of(process.call(), process.pulse, DEADLINE))

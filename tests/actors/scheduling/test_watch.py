@@ -21,8 +21,17 @@ def test_requests_without_a_token_stand_still() -> None:
     watch = Watch(10.0, 0.0)
     watch.see(report(7, 1, HELD), 1.0)
     watch.see(report(7, 1, HELD), 10.0)
+    watch.see(report(7, 1, HELD), 11.5)
     with pytest.raises(TimeoutError, match="no new token in 10 s of 1 requests"):
-        watch.see(report(7, 1, HELD), 11.5)
+        watch.see(report(7, 1, HELD), 13.5)
+
+
+def test_a_report_that_was_read_late_is_no_proof() -> None:
+    """Trap: a scheduler that stood still for minutes reads what was said before, and has every replica killed."""
+    watch = Watch(10.0, 0.0)
+    for number in range(5):
+        watch.see(report(number, 1, HELD), 100.0 * number)
+        watch.see(report(number, 1, HELD), 100.0 * number + 90.0)
 
 
 def test_a_token_now_and_then_is_enough() -> None:
@@ -63,8 +72,9 @@ def test_tasks_that_do_nothing_at_all_are_given_long_and_not_for_ever() -> None:
     watch = Watch(10.0, 0.0)
     watch.see(report(7, 0, HELD), 1.0)
     watch.see(report(7, 0, HELD), IDLE_TIMEOUT_S)
+    watch.see(report(7, 0, HELD), IDLE_TIMEOUT_S + 2.0)
     with pytest.raises(TimeoutError, match="1 tasks have done nothing"):
-        watch.see(report(7, 0, HELD), IDLE_TIMEOUT_S + 2.0)
+        watch.see(report(7, 0, HELD), IDLE_TIMEOUT_S + 4.0)
 
 
 def test_who_is_starved_of_a_processor_is_not_held_to_stand_still() -> None:
@@ -73,5 +83,6 @@ def test_who_is_starved_of_a_processor_is_not_held_to_stand_still() -> None:
     for second in range(1, 95):
         starved = Report((), (HELD,), 1, EngineCounters(0, 7, 0.0, 1), starved=0.9 * second)
         watch.see(starved, float(second))
+    watch.see(Report((), (HELD,), 1, EngineCounters(0, 7, 0.0, 1), starved=85.0), 106.0)
     with pytest.raises(TimeoutError, match="no new token"):
         watch.see(Report((), (HELD,), 1, EngineCounters(0, 7, 0.0, 1), starved=85.0), 108.0)

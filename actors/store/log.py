@@ -51,9 +51,12 @@ def read_segment(path: Path) -> Iterator[dict[str, Any]]:
     and is left out; a broken line before the end is damage, and raises UserError."""
     with path.open("rb") as log:
         for number, text in enumerate(log, start=1):
+            if not text.endswith(b"\n"):
+                # The rest of a line that is being written may be there by now: that is no next line.
+                return
             check, _, body = text.removesuffix(b"\n").partition(b" ")
             try:
-                good = text.endswith(b"\n") and int(check, 16) == zlib.crc32(body)
+                good = int(check, 16) == zlib.crc32(body)
             except ValueError:
                 good = False
             if good:

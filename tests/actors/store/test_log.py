@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -61,6 +62,25 @@ def test_a_last_line_of_garbage_was_never_written(tmp_path: Path) -> None:
     segment.write_bytes(whole[:last] + b"\0" * (len(whole) - last - 1) + b"\n")
     assert len(list(read_segment(segment))) == 1
     assert set(done_keys(tmp_path)) == {"a/greedy", "a/majority"}
+
+
+def test_a_log_that_grows_as_it_is_read_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trap: a line was there by half when its end was looked for; that more follows now makes it no broken one."""
+    segment = logged(tmp_path, "abc")
+    whole = segment.read_bytes()
+    cut = len(whole) - 5
+
+    class Growing(io.BytesIO):
+        def __next__(self) -> bytes:
+            text = super().__next__()
+            if not text.endswith(b"\n"):
+                self.write(whole[cut:])
+                self.seek(cut)
+            return text
+
+    records = len(list(read_segment(segment)))
+    monkeypatch.setattr(Path, "open", lambda *_: Growing(whole[:cut]))
+    assert len(list(read_segment(segment))) == records - 1
 
 
 @pytest.mark.parametrize("offset", [0, 4, 8, 40, -2])

@@ -6,6 +6,7 @@ starts one of its own, with a folder of its own for it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -169,7 +170,12 @@ class Command:
     @property
     def left(self) -> int:
         """Bytes that its Ray left on disk."""
-        return sum(file.stat().st_size for file in self._ray.rglob("*") if file.is_file())
+        found = 0
+        for file in self._ray.rglob("*"):
+            # Agents of Ray's live on for a while.
+            with contextlib.suppress(OSError):
+                found += file.stat().st_size if file.is_file() else 0
+        return found
 
     def done(self, pid: int | None = None) -> int:
         """FLOPs that its replicas that draw have really used so far, or that were used for the tasks of the one in process

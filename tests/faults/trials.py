@@ -42,7 +42,7 @@ CLASSES: dict[Kind, str] = {
 SOLVERS: tuple[Kind, ...] = ("policy", "reviser")
 """Those that may hold tasks, which are lost with them."""
 
-GONE = 20.0
+GONE = 60.0
 """Seconds in which a killed driver's processes are gone, but for Ray's agents."""
 
 AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
@@ -204,9 +204,13 @@ def wait_for(kind: Kind, when: Moment, watch: Watch, outcomes: int, replicas: in
     else:
         wanted = when.share * outcomes
         watch.until(lambda: len(watch.log.committed) >= wanted, f"{wanted:.0f} outcomes")
-    until = time.monotonic() + when.delay
-    watch.until(lambda: time.monotonic() + LOOK >= until, "the moment")
-    time.sleep(max(0.0, until - time.monotonic()))
+    if when.delay:
+        until = time.monotonic() + when.delay
+        watch.until(lambda: time.monotonic() + LOOK >= until, "the moment")
+        time.sleep(max(0.0, until - time.monotonic()))
+    if kind == "driver":
+        # While it is looked at, a short run may come to its end.
+        os.kill(watch.command.pid, signal.SIGSTOP)
     # One look into a list of processes that changes meanwhile may miss some.
     watch.until(lambda: len(victims()) == 1, f"one {kind}")
     [victim] = victims()

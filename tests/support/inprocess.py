@@ -263,7 +263,7 @@ class Cell:
             await replica.die()
         self.writer.writer.close()
 
-    async def run(self, tasks: list[Task], seconds: float = 60) -> Progress:
+    async def run(self, tasks: list[Task], seconds: float = 240) -> Progress:
         """Queue all tasks, and drive them to their end."""
         self.writer.writer.label({task.id: "4" for task in tasks})
         await self.scheduler.open()

@@ -40,6 +40,7 @@ from actors.messages import Commit, ReplicaInfo
 from actors.store.log import read_books
 from actors.store.writer import RunWriter
 from actors.work import Progress
+from orchestration.runs.status import lock_of
 from orchestration.strategies.revision.revision import Revision
 from tests.support import cluster_driver, troubled
 from tests.support.cells import outcomes_by_key, rows_of
@@ -352,6 +353,8 @@ def test_a_killed_driver_goes_on_where_it_stopped(
         first.wait()
     done = committed()
     assert len(done) == free
+    # Its actors live on for a moment, and what they committed then the next one would not see.
+    wait_for(lambda: lock_of(folder) == "free", "the first driver's writer to end")
     gate.touch()
     second = victim(folder, policy, verifier, gate)
     try:

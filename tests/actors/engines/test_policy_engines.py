@@ -22,7 +22,7 @@ from actors.engines.base import Aborted, EngineName, GenerateRequest, Generation
 from actors.engines.loading import load_policy
 from actors.engines.plan import ModelPlan, ReplicaShare, Server
 from actors.engines.text_ends import TextEnds, Watch
-from tests.support.served import ServerProcess
+from tests.support.served import ServerProcess, shared_server
 from tests.support.tiny import save_tokenizer
 from tests.support.wide import FAMILIES, save_wide
 
@@ -224,16 +224,21 @@ async def test_a_cancelled_request_tells_what_it_drew(engine: PolicyEngine) -> N
     request = GenerateRequest((5, 6, 7), 250, seed=0, temperature=0)
     whole = await engine.generate(request)
     assert len(whole.token_ids) > 60
+    served = engine.info.engine == "http"
+    if served:
+        # After its first eight tokens: a chain of a fast server may come to its end before it is cancelled.
+        shared_server().tell("wide", faults=["hang"])
     before = engine.counters().tokens_out
     long = asyncio.create_task(engine.generate(request))
-    while engine.counters().tokens_out < before + 10:  # noqa: ASYNC110  (counters wake nobody)
+    while engine.counters().tokens_out < before + 8:  # noqa: ASYNC110  (counters wake nobody)
         await asyncio.sleep(0.001)
     long.cancel()
     with pytest.raises(Aborted) as aborted:
         await long
     drawn = engine.counters().tokens_out - before
-    assert 10 <= aborted.value.drawn < len(whole.token_ids)
-    assert drawn <= aborted.value.drawn <= drawn + 40
+    assert 8 <= drawn <= aborted.value.drawn <= 250
+    # What a server has drawn meanwhile is reckoned by the clock.
+    assert served or aborted.value.drawn <= min(drawn + 40, len(whole.token_ids) - 1)
     assert aborted.value.prefilled <= 2
     short = await asyncio.wait_for(engine.generate(GenerateRequest((7,), 2, seed=0)), 10)
     assert len(short.token_ids) <= 2

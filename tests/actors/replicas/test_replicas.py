@@ -89,7 +89,11 @@ class Waiting:
 
 
 @pytest.fixture
-async def replica(tmp_path: Path, policy: Path, verifier: Path) -> AsyncIterator[SolverReplica]:
+async def replica(
+    tmp_path: Path, policy: Path, verifier: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[SolverReplica]:
+    """One whose heartbeat is so slow that whatever is told is told before it."""
+    monkeypatch.setattr(actors.replicas.solver, "EXCHANGE_S", 200.0)
     writer = Writer(tmp_path)
     plan = make_plan(policy, max_sequences=8)
     made = SolverReplica(
@@ -113,9 +117,9 @@ async def exchange(
     holds: tuple[int, ...] | None = None,
     limits: tuple[Limit, ...] = (),
 ) -> Report:
-    """One exchange, well before its heartbeat."""
+    """One exchange, before its heartbeat."""
     held = tuple(one.id for one in leases) if holds is None else holds
-    return await asyncio.wait_for(replica.exchange(Orders(leases, grants, acks, held, limits=limits)), 1.5)
+    return await asyncio.wait_for(replica.exchange(Orders(leases, grants, acks, held, limits=limits)), 60)
 
 
 async def finish(replica: SolverReplica, one: Lease) -> Report:
@@ -126,9 +130,9 @@ async def finish(replica: SolverReplica, one: Lease) -> Report:
 
 
 async def test_a_replica_without_work_answers_at_once(replica: SolverReplica) -> None:
-    report = await asyncio.wait_for(replica.exchange(Orders((), (), (), ())), 0.1)
+    report = await asyncio.wait_for(replica.exchange(Orders((), (), (), ())), 60)
     assert (report.finished, report.accounts, report.sequences_wanted) == ((), (), 16)
-    await asyncio.wait_for(replica.exchange(Orders((), (), (7,), ())), 0.1)
+    await asyncio.wait_for(replica.exchange(Orders((), (), (7,), ())), 60)
 
 
 async def test_what_is_finished_is_repeated_until_it_is_acknowledged(replica: SolverReplica) -> None:
@@ -141,8 +145,11 @@ async def test_what_is_finished_is_repeated_until_it_is_acknowledged(replica: So
     assert (await exchange(replica, acks=(1,))).finished == ()
 
 
-async def test_what_the_scheduler_does_not_count_on_is_dropped(replica: SolverReplica) -> None:
-    await asyncio.wait_for(replica.exchange(Orders((lease(1, Waiting()),), (), (), (1,))), 3)
+async def test_what_the_scheduler_does_not_count_on_is_dropped(
+    replica: SolverReplica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actors.replicas.solver, "EXCHANGE_S", 0.2)
+    await exchange(replica, lease(1, Waiting()))
     assert list(replica._work) == [1]
     report = await exchange(replica, holds=())
     assert (report.accounts, report.finished, replica._work, replica._purses) == ((), (), {}, {})
@@ -176,8 +183,10 @@ async def test_a_replica_computes_up_to_its_limit_and_asks_for_more_before(repli
         [account] = report.accounts
         assert account.limit == limit
         drawn = replica._engine.counters().tokens_out * token
-        scored = sum(f for (purpose, _), f in replica._purses[1]._books.items() if purpose == "verifier")
-        assert drawn <= drawn + scored <= account.used
+        # As it is now: the engine may have gone on since it told.
+        if (purse := replica._purses.get(1)) is not None:
+            scored = sum(f for (purpose, _), f in purse._books.items() if purpose == "verifier")
+            assert drawn <= drawn + scored <= purse.used
         assert drawn <= limit
         limit, raised = max(account.wanted, limit) + 8 * token, raised + 1
         report = await exchange(replica, holds=(1,), limits=(Limit(1, limit),))

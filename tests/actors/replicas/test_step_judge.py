@@ -142,16 +142,20 @@ async def test_who_ends_takes_no_judgement_of_a_step_from_another(policy: Path, 
     one = table(policy, folder)
     first, second = await _sharing(one)
     a, b = one.models(), one.models()
-    gate, real = asyncio.Event(), one.scorer.engine.score
+    gate, asked_for, real = asyncio.Event(), asyncio.Event(), one.scorer.engine.score
 
     async def held(request: ScoreRequest) -> Scores:
+        asked_for.set()
         await gate.wait()
         return await real(request)
 
     one.scorer.engine.score = held  # type: ignore[method-assign]
     ending = asyncio.ensure_future(a.verifier.score(first))
     waiting = asyncio.ensure_future(b.verifier.score(second))
-    await asyncio.sleep(0.05)
+    await asyncio.wait_for(asked_for.wait(), 60)
+    # The other comes to wait for it within a few turns.
+    for _ in range(50):
+        await asyncio.sleep(0)
     one.meters[1].end()
     gate.set()
     with pytest.raises(asyncio.CancelledError):

@@ -119,16 +119,17 @@ async def test_candidates_of_searches_are_those_of_the_local_engine_and_lost_ans
 async def test_an_answer_that_does_not_come_is_lost_and_the_next_one_comes(
     policy: Path, server: ServerProcess
 ) -> None:
-    async with engine_of(policy, server.serve("slow", policy), timeout=1.0) as engine:
+    url = server.serve("slow", policy)
+    async with engine_of(policy, url) as engine, engine_of(policy, url, timeout=1.0) as hasty:
         [right] = await together(engine, requests(1))
-        for fault, why in (
-            ("hang", "ReadTimeout"),
-            ("500", "told to fail with 500"),
-            ("cut", "RemoteProtocolError"),
+        for fault, why, who in (
+            ("hang", "ReadTimeout", hasty),
+            ("500", "told to fail with 500", engine),
+            ("cut", "RemoteProtocolError", engine),
         ):
             server.tell("slow", faults=[fault])
             with pytest.raises(AnswerLost, match=why):
-                await engine.generate(requests(1)[0])
+                await who.generate(requests(1)[0])
             assert (await engine.generate(requests(1)[0])).token_ids == right.token_ids
         server.tell("slow", faults=["503", "429"])
         assert (await engine.generate(requests(1)[0])).token_ids == right.token_ids
@@ -188,6 +189,8 @@ async def test_a_server_that_dies_ends_every_request_and_another_draws_the_same(
     url = first.serve("mortal", policy)
     async with engine_of(policy, url) as engine:
         right = await together(engine, requests())
+        # One at least is on its way when it dies, however long that takes.
+        first.tell("mortal", faults=["hang"])
         before = engine.counters().tokens_out
         # A greedy chain of these weights is long.
         going = [

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from actors.engines.http.policy import HttpPolicy
 from actors.engines.plan import ModelPlan, ReplicaShare, Server
 from actors.engines.text_ends import TextEnds, Watch
 from tests.actors.engines.test_policy_engines import NEW, contexts, greedy_by_transformers
+from tests.support.processes import wait_for
 from tests.support.tiny import save_tokenizer
 from tests.support.wide import save_wide
 
@@ -39,23 +40,25 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(wide: Path) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        port = one.getsockname()[1]
     quiet = {"VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
     room = {"VLLM_CPU_KVCACHE_SPACE": "1", "TORCH_COMPILE_DISABLE": "1"}
     # The command `vllm serve` asks for a package of that name, which vllm-cpu is not; it is this module.
     module = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(wide)]
-    command = [*module, *OPTIONS.split(), "--port", str(port)]
-    with subprocess.Popen(command, env=os.environ | quiet | room, start_new_session=True) as server:
-        try:
-            until = time.monotonic() + 600
-            while not up(port):
-                assert server.poll() is None, "vLLM's server ended as it started"
-                assert time.monotonic() < until, "vLLM's server does not come up"
-                time.sleep(1)
-            yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            os.killpg(server.pid, 9)
+    for _ in range(3):
+        with socket.create_server(("127.0.0.1", 0)) as one:
+            port = one.getsockname()[1]
+        command = [*module, *OPTIONS.split(), "--port", str(port)]
+        with subprocess.Popen(command, env=os.environ | quiet | room, start_new_session=True) as server:
+            try:
+                # It listens a long time after it was told where: another may have taken the port.
+                wait_for(lambda: up(port) or server.poll() is not None, "vLLM's server", 600)  # noqa: B023
+                if server.poll() is None:
+                    yield f"http://127.0.0.1:{port}/v1"
+                    return
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(server.pid, 9)
+    pytest.fail("vLLM's server ended as it started")
 
 
 def up(port: int) -> bool:

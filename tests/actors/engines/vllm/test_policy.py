@@ -178,7 +178,9 @@ async def test_without_seeds_draws_differ_and_a_core_that_is_killed_ends_every_r
         draws = [[one.token_ids for one in await together(engine, requests)] for _ in range(2)]
         assert draws[0] != draws[1]
         greedy = [replace(request, temperature=0.0) for request in requests]
-        assert await together(engine, greedy) == await together(engine, greedy)
+        # Their likelihoods may differ in the last bit, by who shares a step.
+        once, again = [[one.token_ids for one in await together(engine, greedy)] for _ in range(2)]
+        assert once == again
 
         before = engine.counters().tokens_out
         going = [asyncio.create_task(engine.generate(request)) for request in ragged(32, 60, 190)]

@@ -368,9 +368,11 @@ async def test_a_folder_that_cannot_be_scored_is_refused_before_vllm_starts(
 async def test_a_dead_engine_is_an_engine_error(verifier: VllmVerifier) -> None:
     """Kills the vLLM that the tests above share; the request in flight and those after it fail."""
     [core] = multiprocessing.active_children()
+    assert core.pid is not None
+    # Or it may have answered before it is killed.
+    os.kill(core.pid, signal.SIGSTOP)
     asked = asyncio.ensure_future(verifier.score(text(30, [400, 400], seed=400)))
     await asyncio.sleep(0.01)
-    assert core.pid is not None
     os.kill(core.pid, signal.SIGKILL)
     with pytest.raises(EngineError):
         await asyncio.wait_for(asked, 60)

@@ -324,7 +324,10 @@ def check(settings: EvaluateSettings) -> None:
     _at_least("policy.max_tokens", policy.max_tokens, 1)
     _at_least("policy.typical_tokens", policy.typical, 1)
     if policy.typical > policy.max_tokens:
-        mend = f"a typical solution cannot be longer than policy.max_tokens = {policy.max_tokens}"
+        mend = (
+            f"a typical solution cannot be longer than policy.max_tokens = {policy.max_tokens}: lower it too, or set it to "
+            "null, which follows"
+        )
         raise UserError.of("policy.typical_tokens", policy.typical_tokens, mend)
     if policy.context is not None and policy.context <= policy.max_tokens:
         mend = (

@@ -25,7 +25,7 @@ test-vllm: $(READY_VLLM)  ## the tests of vLLM on this machine's processor, in a
 	$(VENV_VLLM)/bin/python -m pytest -n 2 -m "vllm and not slow"
 
 test-faults: $(READY)  ## kills processes of the main job at random moments, over half an hour
-	$(BIN)/python -m pytest tests/faults -m "faults or not faults" --timeout 600
+	$(BIN)/python -m pytest tests/faults -m "faults or not faults"
 
 check: $(READY)  ## lint, format, types and who may import whom
 	$(BIN)/ruff check .

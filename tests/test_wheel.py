@@ -24,8 +24,6 @@ from orchestration.runs.run import Run
 from tests.support.documents import ROOT
 from tests.test_face import NAMES
 
-pytestmark = pytest.mark.timeout(600)
-
 # What a checkout may hold beside its own files, and no wheel.
 STRAY = ("runs/mine/config.yaml", "models/mine/config.json", "models/arithmetic/policy/log/state.json")
 

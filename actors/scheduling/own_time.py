@@ -62,7 +62,8 @@ async def answer_of(
     loop = asyncio.get_running_loop()
     calling = asyncio.ensure_future(call)
     asking: asyncio.Future[Pulse] | None = None
-    own, mark, first, look = OwnTime(loop.time(), starved), None, True, deadline / LOOKS
+    look = deadline / LOOKS
+    own, mark, first = OwnTime(loop.time(), starved), None, True
     try:
         while True:
             waited: list[asyncio.Future[Any]] = [calling] if asking is None else [calling, asking]

@@ -38,12 +38,9 @@ class Watch:
             return
         self._own.tell(report.starved)
         stood = self._own.at(now)
-        due, self._due = (
-            self._due,
-            stood > (self._deadline if running else max(IDLE_TIMEOUT_S, self._deadline)),
-        )
-        if not (due and self._due):
-            return
-        if running:
-            raise TimeoutError(f"no new token in {self._deadline:g} s of {running} requests")
-        raise TimeoutError(f"{len(accounts)} tasks have done nothing for {stood:.0f} s")
+        most = self._deadline if running else max(IDLE_TIMEOUT_S, self._deadline)
+        was_due, self._due = self._due, stood > most
+        if was_due and self._due:
+            if running:
+                raise TimeoutError(f"no new token in {self._deadline:g} s of {running} requests")
+            raise TimeoutError(f"{len(accounts)} tasks have done nothing for {stood:.0f} s")

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def descendants(root: int) -> dict[int, str]:
-    """Process ids under `root`, with their command lines."""
+def processes() -> dict[int, tuple[int, str]]:
+    """All processes, with their parents and command lines."""
     found: dict[int, tuple[int, str]] = {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdecimal():
@@ -20,6 +20,12 @@ def descendants(root: int) -> dict[int, str]:
         except (OSError, IndexError):
             continue
         found[int(folder.name)] = (parent, title)
+    return found
+
+
+def descendants(root: int) -> dict[int, str]:
+    """Process ids under `root`, with their command lines."""
+    found = processes()
     below: dict[int, str] = {}
     ring = {root}
     while ring:

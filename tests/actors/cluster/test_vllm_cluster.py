@@ -22,7 +22,7 @@ from tests.support.processes import descendants, wait_for
 from tests.support.tiny import save_policy
 
 # Six starts of vLLM, four minutes.
-pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module", autouse=True)

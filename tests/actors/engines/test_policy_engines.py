@@ -26,7 +26,7 @@ from tests.support.served import ServerProcess, shared_server
 from tests.support.tiny import save_tokenizer
 from tests.support.wide import FAMILIES, save_wide
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 NEW = 12
 BLOCK = 32

@@ -214,8 +214,6 @@ def small_and_quick() -> Iterator[None]:
         yield
 
 
-# Making a failing run short takes hypothesis up to five minutes.
-@pytest.mark.timeout(600)
 def test_whatever_happens_every_flop_and_every_task_is_counted_once() -> None:
     with small_and_quick():
         run_state_machine_as_test(

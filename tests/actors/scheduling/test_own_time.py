@@ -35,12 +35,17 @@ class Process:
         now = self.loop.time()
         return Pulse(EngineCounters(0, int(self.pace * now), 0.0, 1), (1 - self.share) * now)
 
-    def given_up(self, seconds: float) -> float | None:
-        """When whoever calls it gives up, within `seconds`."""
+    def called(self) -> asyncio.Task[str]:
+        """A call that is on its way."""
         calling = self.loop.create_task(
             answer_of(self.call(), self.pulse, DEADLINE, moves=lambda pulse: pulse.counters.tokens_computed)
         )
         self.loop.rest()
+        return calling
+
+    def given_up(self, seconds: float) -> float | None:
+        """When whoever calls it gives up, within `seconds`."""
+        calling = self.called()
         while self.loop.now < seconds:
             self.loop.now += 5.0
             self.loop.rest()
@@ -81,11 +86,7 @@ def test_one_that_computes_is_waited_for_as_long_as_it_does(loop: Clockwork) -> 
 
 def test_one_that_was_not_looked_at_is_waited_for(loop: Clockwork) -> None:
     """Trap: whoever calls it stood still for minutes, and takes them for the other's."""
-    process = Process(loop, pace=0.1)
-    calling = loop.create_task(
-        answer_of(process.call(), process.pulse, DEADLINE, moves=lambda pulse: pulse.counters.tokens_computed)
-    )
-    loop.rest()
+    calling = Process(loop, pace=0.1).called()
     for _ in range(5):
         loop.pass_by(2.5 * DEADLINE, step=2.5 * DEADLINE)
         loop.pass_by(DEADLINE, step=5.0)
@@ -95,17 +96,14 @@ def test_one_that_was_not_looked_at_is_waited_for(loop: Clockwork) -> None:
 
 
 def test_whoever_stands_still_at_every_look_gives_up_in_the_end(loop: Clockwork) -> None:
-    process = Process(loop, reachable=False)
-    calling = loop.create_task(answer_of(process.call(), process.pulse, DEADLINE))
-    loop.rest()
+    calling = Process(loop, reachable=False).called()
     loop.pass_by((MOST_STRETCH + 3) * DEADLINE, step=3 * DEADLINE)
     assert isinstance(calling.exception(), TimeoutError)
 
 
 def test_an_answer_that_comes_is_the_answer(loop: Clockwork) -> None:
     process = Process(loop)
-    calling = loop.create_task(answer_of(process.call(), process.pulse, DEADLINE))
-    loop.rest()
+    calling = process.called()
     process.answer.set_result("done")
     loop.rest()
     assert calling.result() == "done"
@@ -113,8 +111,7 @@ def test_an_answer_that_comes_is_the_answer(loop: Clockwork) -> None:
 
 def test_whoever_gives_up_takes_the_call_along(loop: Clockwork) -> None:
     process = Process(loop)
-    calling = loop.create_task(answer_of(process.call(), process.pulse, DEADLINE))
-    loop.rest()
+    calling = process.called()
     calling.cancel()
     loop.rest()
     assert process.answer.cancelled()

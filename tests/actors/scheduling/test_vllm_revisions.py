@@ -15,7 +15,7 @@ from tests.support.cells import books, rows_of
 from tests.support.inprocess import Cell
 from tests.support.tiny import FRAMING, make_task, save_policy
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.vllm
 
 PROBLEMS = 8
 SHORT, LONG = Revision(3, 2), Revision(4, 3, select="majority")

@@ -15,7 +15,7 @@ from tests.support.cells import books, keys, outcomes_by_key, rows_of, tasks
 from tests.support.inprocess import Cell
 from tests.support.tiny import FRAMING, MAX_TOKENS, make_task, save_policy
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.vllm
 
 PROBLEMS = 6
 LONG = Revision(8, 2, select="majority")

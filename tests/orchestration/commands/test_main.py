@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shlex
 import subprocess
 import sys
@@ -260,7 +261,11 @@ def test_a_reader_that_has_gone_is_no_failure(words: list[str]) -> None:
 def test_help_comes_at_once() -> None:
     code = "from orchestration.commands.main import main\nmain(['evaluate', '--help'])"
     heavy = ("torch", "ray", "transformers", "numpy", "pyarrow", "hydra", "matplotlib", "rich")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert loaded_by(code, heavy) == []
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # Some tenths of a second, of a processor: a machine that does other work stretches the clock.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
 
 
 def test_report_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

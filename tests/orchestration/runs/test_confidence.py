@@ -18,8 +18,6 @@ from orchestration.setup.domains import MODELS
 from tests.support.here import without_ray
 from tests.support.served import ServerProcess
 
-pytestmark = pytest.mark.timeout(600)
-
 STRATEGIES = ["best_of_n(n=4)", "beam(n=4,width=2)", "particle_filtering(n=4)", "lookahead(n=4,width=2,k=1)"]
 
 

@@ -14,8 +14,6 @@ from orchestration.commands.main import main
 from tests.support.here import without_ray
 from tests.support.served import KEY, KEY_VARIABLE, ServerProcess
 
-pytestmark = pytest.mark.timeout(600)
-
 STRATEGIES = "strategies=[greedy,majority(n=4),best_of_n(n=4),beam(n=4,width=2)]"
 
 

@@ -32,8 +32,6 @@ start_ray(cpus=4)
 print(ray.get_runtime_context().gcs_address, flush=True)
 sys.stdin.read()
 """
-# Four runs at once, each with processes of its own.
-pytestmark = pytest.mark.timeout(600)
 TOKEN = uuid.uuid4().hex * 2
 STRATEGIES = "strategies=[best_of_n(n=3),{_target_: mine.strategies.Shortest, n: 3}]"
 VERIFIER = "verifier={_target_: mine.verifiers.Sums, wrong: 0.25, parameters: 0}"

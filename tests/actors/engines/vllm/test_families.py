@@ -20,11 +20,7 @@ from actors.errors import UserError
 from tests.support.families import FAMILIES, save_random
 from tests.support.public_verifiers import PUBLIC, TEXTS, Family, Public, byte_level
 
-pytestmark = [
-    pytest.mark.vllm,
-    pytest.mark.timeout(600),
-    pytest.mark.asyncio(loop_scope="module"),
-]
+pytestmark = [pytest.mark.vllm, pytest.mark.asyncio(loop_scope="module")]
 
 
 class Loaded(Family):

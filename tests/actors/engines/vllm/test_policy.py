@@ -32,7 +32,7 @@ from tests.support.places import ROOT
 from tests.support.processes import descendants
 from tests.support.wide import save_wide
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.vllm
 
 
 @pytest.fixture(scope="module")

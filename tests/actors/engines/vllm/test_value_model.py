@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.vllm
 
 
 async def test_logits_in_pieces_are_logits_at_once() -> None:

@@ -36,11 +36,7 @@ from tests.support.families import SIZES
 from tests.support.places import MODELS
 from tests.support.processes import wait_for
 
-pytestmark = [
-    pytest.mark.vllm,
-    pytest.mark.timeout(600),
-    pytest.mark.asyncio(loop_scope="module"),
-]
+pytestmark = [pytest.mark.vllm, pytest.mark.asyncio(loop_scope="module")]
 
 BLOCK = 32
 """The smallest block of vLLM's cache on a CPU."""

@@ -13,22 +13,18 @@ import pytest
 from orchestration.problems.sandbox.run import Verdict, why_not
 from tests.orchestration.problems.sandbox.hostile import FOLDER, judged
 from tests.support.kernel import needs_sandbox
+from tests.support.processes import processes
 
 pytestmark = needs_sandbox
 
 
 def left_over() -> list[str]:
     """Command lines of sandboxed processes that are there: children of this process, or of none that lives."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            text = (place / "cmdline").read_text()
-            parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-        if "from sandbox." in text and parent in (1, os.getpid()):
-            found.append(text)
-    return found
+    return [
+        title
+        for parent, title in processes().values()
+        if "from sandbox." in title and parent in (1, os.getpid())
+    ]
 
 
 def test_fork_bomb_has_no_second_process() -> None:
